@@ -1,0 +1,178 @@
+"""Metrics against scikit-learn, textbook values and counting by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from fer_keras.evaluation import compare, confusion_matrix, summarise, wilson
+from fer_keras.evaluation.metrics import bootstrap_macro_f1
+from fer_keras.labels import FER7
+
+
+def guesses(seed=0, total=500, classes=7, skill=1.5):
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(classes, total, p=np.arange(1, classes + 1) / np.arange(1, classes + 1).sum())
+    scores = generator.normal(size=(total, classes))
+    scores[np.arange(total), labels] += skill
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return labels, probabilities
+
+
+def test_agrees_with_scikit_learn():
+    labels, probabilities = guesses()
+    scores = summarise(labels, probabilities, FER7, split="validation")
+    predicted = probabilities.argmax(axis=1)
+    precision, recall, f1, support = reference.precision_recall_fscore_support(labels, predicted, labels=range(7))
+    assert scores["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted), abs=1e-6)
+    assert scores["macro_f1"] == pytest.approx(f1.mean(), abs=1e-6)
+    assert scores["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities), abs=1e-6)
+    assert scores["confusion"] == reference.confusion_matrix(labels, predicted, labels=range(7)).tolist()
+    for index, name in enumerate(FER7):
+        expected = {"precision": precision[index], "recall": recall[index], "f1": f1[index], "support": support[index]}
+        assert scores["per_class"][name] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_class_never_predicted_or_never_met_scores_zero_without_a_warning():
+    probabilities = np.tile([0.7, 0.2, 0.1], (4, 1))
+    scores = summarise([0, 0, 1, 1], probabilities, ("sad", "happy", "neutral"), split="test")
+    assert scores["per_class"]["happy"] == {"precision": 0, "recall": 0, "f1": 0, "support": 2}
+    assert scores["per_class"]["neutral"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    assert scores["macro_f1"] == pytest.approx(2 / 9, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "expected"),
+    [
+        (81, 263, (0.2553, 0.3662)),  # Newcombe (1998), table I, method 3
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0000, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_wilson_gives_the_published_intervals(successes, total, expected):
+    assert wilson(successes, total) == pytest.approx(expected, abs=5e-5)
+
+
+def test_wilson_stays_inside_and_mirrors():
+    for right in range(21):
+        low, high = wilson(right, 20)
+        assert 0 <= low <= right / 20 <= high <= 1
+        assert wilson(20 - right, 20) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("successes", "total"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_refuses_impossible_counts(successes, total):
+    with pytest.raises(ValueError, match=r"Received: -?\d of \d"):
+        wilson(successes, total)
+
+
+def test_bootstrap_agrees_with_resampling_images_one_by_one():
+    labels, probabilities = guesses(total=300)
+    predicted = probabilities.argmax(axis=1)
+    generator = np.random.default_rng(3)
+    drawn = []
+    for _ in range(1000):
+        index = generator.integers(0, 300, 300)
+        drawn.append(reference.f1_score(labels[index], predicted[index], average="macro", labels=range(7)))
+    expected = np.quantile(drawn, (0.025, 0.975))
+    assert bootstrap_macro_f1(confusion_matrix(labels, predicted, 7)) == pytest.approx(expected, abs=0.012)
+
+
+def test_the_intervals_hold_the_score_and_repeat():
+    labels, probabilities = guesses()
+    first, second = (summarise(labels, probabilities, FER7, split="test") for _ in range(2))
+    assert first == second
+    for name in ("accuracy", "macro_f1"):
+        assert first[f"{name}_low"] < first[name] < first[f"{name}_high"]
+
+
+def test_the_score_without_copies_counts_the_others_only():
+    labels, probabilities = guesses(total=200)
+    right = probabilities.argmax(axis=1) == labels
+    copies = np.zeros(200, bool)
+    copies[:30] = True
+    scores = summarise(labels, probabilities, FER7, split="test", copies=copies)
+    assert scores["num_copies"] == 30
+    assert scores["accuracy_without_copies"] == pytest.approx(right[30:].mean(), abs=1e-6)
+    low, high = wilson(int(right[30:].sum()), 170)
+    assert scores["accuracy_without_copies_low"] == pytest.approx(low, abs=1e-6)
+    assert scores["accuracy_without_copies_high"] == pytest.approx(high, abs=1e-6)
+    assert scores["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+    assert "num_copies" not in summarise(labels, probabilities, FER7, split="test")
+
+
+def test_where_every_image_is_a_copy_there_is_no_score_without_them():
+    labels, probabilities = guesses(total=20)
+    scores = summarise(labels, probabilities, FER7, split="test", copies=np.ones(20, bool))
+    assert scores["accuracy_without_copies"] is None
+    assert scores["num_copies"] == 20
+
+
+def test_the_record_is_plain_json():
+    labels, probabilities = guesses()
+    scores = summarise(labels.astype(np.int8), probabilities.astype(np.float16), FER7, split="test", views="flip")
+    assert json.loads(json.dumps(scores)) == scores
+    assert scores["views"] == "flip"
+    assert scores["num_images"] == sum(entry["support"] for entry in scores["per_class"].values()) == 500
+
+
+def test_half_precision_predictions_give_the_same_scores():
+    labels, probabilities = guesses()
+    exact = summarise(labels, probabilities, FER7, split="test")
+    half = summarise(labels, probabilities.astype(np.float16), FER7, split="test")
+    assert half["accuracy"] == pytest.approx(exact["accuracy"], abs=0.005)
+    assert half["log_loss"] == pytest.approx(exact["log_loss"], abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "message"),
+    [
+        ([], np.zeros((0, 2)), "one row at least"),
+        ([0, 1], [[0.5, 0.5]], "a row for each label"),
+        ([0], [[0.2, 0.3, 0.5]], "a column for each class"),
+        ([2], [[0.5, 0.5]], r"integers in 0\.\.1"),
+        ([-1], [[0.5, 0.5]], r"integers in 0\.\.1"),
+        ([0.0], [[0.5, 0.5]], "integers"),
+        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "row 1.*diverge"),
+        ([0], [[0.0, 0.0]], "not all 0"),
+        ([0], [[-0.5, 1.5]], "0 or more"),
+    ],
+)
+def test_bad_input_is_named(labels, probabilities, message):
+    with pytest.raises(ValueError, match=message):
+        summarise(labels, probabilities, ("sad", "happy"), split="test")
+
+
+def test_a_mask_of_copies_must_fit():
+    with pytest.raises(ValueError, match=r"each of the 1 labels.*\(2,\)"):
+        summarise([0], [[0.5, 0.5]], ("sad", "happy"), split="test", copies=[True, False])
+
+
+def test_compare_finds_a_difference_only_where_there_is_one():
+    labels, weak = guesses(seed=1, total=2000, skill=0.5)
+    _, strong = guesses(seed=1, total=2000, skill=2.5)
+    found = compare(labels, weak, strong)
+    accuracies = [(array.argmax(axis=1) == labels).mean() for array in (weak, strong)]
+    assert found.difference == pytest.approx(accuracies[1] - accuracies[0])
+    assert 0 < found.low < found.difference < found.high
+    assert not found.no_difference
+    assert str(found).startswith("+")
+    assert compare(labels, weak, weak).no_difference
+    assert str(compare(labels, weak, weak)).startswith("no difference: +0.0 points")
+
+
+def test_compare_gives_the_interval_worked_by_hand():
+    labels = np.zeros(100, int)
+    first, second = np.tile([1.0, 0.0], (100, 1)), np.tile([1.0, 0.0], (100, 1))
+    first[:10], second[10:14] = [0.0, 1.0], [0.0, 1.0]
+    found = compare(labels, first, second)
+    gain, loss = 11 / 102, 5 / 102  # ten gained and four lost, each with one more, of 100 and two more
+    half = 1.96 * np.sqrt((gain + loss - (gain - loss) ** 2) / 102)
+    assert (found.difference, found.low, found.high) == pytest.approx((0.06, 6 / 102 - half, 6 / 102 + half), abs=1e-4)
+
+
+def test_compare_refuses_different_images():
+    with pytest.raises(ValueError, match="2 labels, 2 and 3 predictions"):
+        compare([0, 1], np.eye(2), np.ones((3, 2)))
