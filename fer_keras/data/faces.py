@@ -1,0 +1,181 @@
+"""`FaceDataset`: what every reader returns."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from fer_keras.labels import SPLITS
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceDataset:
+    """Grey faces with their labels, splits and origin.
+
+    `x, y = faces["train"]` gives the images and labels of one split.
+
+    Args:
+        images: uint8 array `(n, height, width, 1)`, values in [0, 255].
+        labels: int array `(n,)`, indices into `classes`.
+        split: str array `(n,)`, each `"train"`, `"validation"` or `"test"`.
+        classes: tuple of class names.
+        source: what was read, in words.
+        protocol: whose splits these are: `"official"` (the 2013 challenge's), `"course"` (the four-class course set's),
+            `"drawn"` or `"own"`.
+        rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
+        votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
+        skipped: messages on what `on_error="skip"` left out.
+
+    Raises:
+        ValueError: if the arrays do not fit each other.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    classes: tuple
+    source: str
+    protocol: str = "own"
+    rows: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    skipped: tuple = ()
+
+    def __post_init__(self):
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(len(self.labels)))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        check(self)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, split):
+        """Return `(images, labels)` of one split: uint8 `(n, height, width, 1)` and int `(n,)`."""
+        part = self.select(splits=(split,))
+        return part.images, part.labels
+
+    def __repr__(self):
+        parts = ", ".join(f"{(self.split == split).sum():,} {split}" for split in SPLITS)
+        height, width = self.images.shape[1:3]
+        return f"<FaceDataset {self.source}: {parts}; {height}x{width}; {', '.join(self.classes)}>"
+
+    @functools.cached_property
+    def digests(self):
+        """uint64 array `(n,)`: a digest of each image's pixels (BLAKE2b), equal for exact copies."""
+        pixels = np.ascontiguousarray(self.images)
+        found = [hashlib.blake2b(image, digest_size=8).digest() for image in pixels]
+        return np.frombuffer(b"".join(found), dtype="<u8")
+
+    @functools.cached_property
+    def fingerprint(self):
+        """Hex digest of images, labels, splits and classes: equal data has an equal fingerprint."""
+        total = hashlib.sha256(repr((self.classes, self.images.shape)).encode())
+        total.update(self.digests.tobytes())
+        total.update(np.asarray(self.labels, "<i8").tobytes())
+        total.update("".join(split[:2] for split in self.split.tolist()).encode())
+        return total.hexdigest()[:16]
+
+    def counts(self):
+        """Return a `pandas.DataFrame` of images: a row a split, a column a class, and the total."""
+        table = pd.crosstab(
+            pd.Categorical(self.split, SPLITS),
+            pd.Categorical.from_codes(self.labels, self.classes),
+            dropna=False,
+        )
+        table.index.name, table.columns.name = "split", None
+        return table.assign(total=table.sum(axis=1))
+
+    def take(self, index, **changes):
+        """Return the rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
+        index = np.asarray(index)
+        if index.dtype == bool:
+            index = slice(None) if index.all() else np.flatnonzero(index)
+        arrays = ("images", "labels", "split", "rows", "votes")
+        kept = {name: getattr(self, name)[index] for name in arrays if getattr(self, name) is not None}
+        return dataclasses.replace(self, **{**kept, **changes})
+
+    def select(self, *, classes=None, splits=None):
+        """Return the rows of some classes and splits; labels are renumbered to the classes given, in their order.
+
+        Raises:
+            ValueError: on a class or split that this data set does not have.
+        """
+        keep = np.ones(len(self), bool)
+        changes = {}
+        if splits is not None:
+            refuse_unknown("split", splits, SPLITS)
+            keep &= np.isin(self.split, tuple(splits))
+        if classes is not None:
+            refuse_unknown("class", classes, self.classes)
+            renumbered = np.full(len(self.classes), -1)
+            renumbered[[self.classes.index(name) for name in classes]] = np.arange(len(classes))
+            keep &= renumbered[self.labels] >= 0
+            changes = {"labels": renumbered[self.labels[keep]], "classes": tuple(classes)}
+        return self.take(keep, **changes)
+
+    def crop(self, top, left, height, width):
+        """Return the same faces cropped to a rectangle, in pixels; the images are a view, not a copy.
+
+        Raises:
+            ValueError: if the rectangle leaves the image or is empty.
+        """
+        full_height, full_width = self.images.shape[1:3]
+        inside = 0 <= top < top + height <= full_height and 0 <= left < left + width <= full_width
+        if not inside:
+            raise ValueError(
+                f"A crop must lie inside the {full_height}x{full_width} image. "
+                f"Received: top={top}, left={left}, height={height}, width={width}."
+            )
+        return dataclasses.replace(self, images=self.images[:, top : top + height, left : left + width])
+
+    def resplit(self, seed, *, fractions=(0.8, 0.1, 0.1)):
+        """Return the same faces in a new split: stratified by class, exact copies always on the same side.
+
+        Args:
+            seed: int, which split; the same seed gives the same split.
+            fractions: shares of train, validation and test, summing to 1.
+
+        Raises:
+            ValueError: if the fractions are not three shares that sum to 1.
+        """
+        if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+            raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
+        _, first, group = np.unique(self.digests, return_index=True, return_inverse=True)
+        side = np.empty(len(first), dtype="<U10")
+        generator = np.random.default_rng(seed)
+        for label in range(len(self.classes)):
+            members = generator.permutation(np.flatnonzero(self.labels[first] == label))
+            bounds = np.round(np.cumsum(fractions)[:2] * len(members)).astype(int)
+            for name, part in zip(SPLITS, np.split(members, bounds), strict=True):
+                side[part] = name
+        return dataclasses.replace(self, split=side[group], protocol="own")
+
+
+def refuse_unknown(kind, asked, known):
+    """Raise a `ValueError` that names what is not among `known`."""
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise ValueError(
+            f"Unknown {kind} {unknown[0]!r}. Expected one of: {', '.join(known)}. Received: {list(asked)}."
+        )
+
+
+def check(faces):
+    """Raise a `ValueError` where the arrays of a `FaceDataset` do not fit each other."""
+    images, count = faces.images, len(faces.labels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 1:
+        raise ValueError(
+            f"`images` must be uint8 of shape (n, height, width, 1). Received: {images.dtype} of shape {images.shape}."
+        )
+    for name in ("images", "split", "rows", "votes"):
+        array = getattr(faces, name)
+        if array is not None and len(array) != count:
+            raise ValueError(f"`{name}` must have a row for each of the {count} labels. Received: {len(array)} rows.")
+    if count and not (0 <= faces.labels.min() and faces.labels.max() < len(faces.classes)):
+        raise ValueError(
+            f"`labels` must lie in 0..{len(faces.classes) - 1}, one for each class of {faces.classes}. "
+            f"Received: {faces.labels.min()}..{faces.labels.max()}."
+        )
+    refuse_unknown("split", np.unique(faces.split).tolist(), SPLITS)
