@@ -1,7 +1,20 @@
-"""The data room: readers, cache, audit."""
+"""The data room: readers, cache, audit, FER+ votes."""
 
+from fer_keras.data.audit import Audit, audit, mean_faces
+from fer_keras.data.class_folders import load_folder
 from fer_keras.data.faces import FaceDataset
 from fer_keras.data.problems import DataError
 from fer_keras.data.readers import load_fer4, load_fer7
+from fer_keras.data.votes import soft_targets
 
-__all__ = ["DataError", "FaceDataset", "load_fer4", "load_fer7"]
+__all__ = [
+    "Audit",
+    "DataError",
+    "FaceDataset",
+    "audit",
+    "load_fer4",
+    "load_fer7",
+    "load_folder",
+    "mean_faces",
+    "soft_targets",
+]

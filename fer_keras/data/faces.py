@@ -91,6 +91,8 @@ class FaceDataset:
         """Return the rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
         index = np.asarray(index)
         if index.dtype == bool:
+            if len(index) != len(self):
+                raise ValueError(f"A mask must have a value for each of the {len(self)} rows. Received: {len(index)}.")
             index = slice(None) if index.all() else np.flatnonzero(index)
         arrays = ("images", "labels", "split", "rows", "votes")
         kept = {name: getattr(self, name)[index] for name in arrays if getattr(self, name) is not None}
@@ -169,11 +171,15 @@ def check(faces):
         raise ValueError(
             f"`images` must be uint8 of shape (n, height, width, 1). Received: {images.dtype} of shape {images.shape}."
         )
+    if faces.labels.ndim != 1 or not np.issubdtype(faces.labels.dtype, np.integer):
+        raise ValueError(
+            f"`labels` must be integers of shape (n,). Received: {faces.labels.dtype} of shape {faces.labels.shape}."
+        )
     for name in ("images", "split", "rows", "votes"):
         array = getattr(faces, name)
         if array is not None and len(array) != count:
             raise ValueError(f"`{name}` must have a row for each of the {count} labels. Received: {len(array)} rows.")
-    if count and not (0 <= faces.labels.min() and faces.labels.max() < len(faces.classes)):
+    if count and not (faces.labels.min() >= 0 and faces.labels.max() < len(faces.classes)):
         raise ValueError(
             f"`labels` must lie in 0..{len(faces.classes) - 1}, one for each class of {faces.classes}. "
             f"Received: {faces.labels.min()}..{faces.labels.max()}."

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_keras.data import fer2013_parquet
+from fer_keras.data import course_folders, fer2013_csv, fer2013_parquet
 from fer_keras.data.problems import DataError
-from fer_keras.labels import FER7
+from fer_keras.labels import FER4, FER7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Form:
         find: function of a `Path` that returns what to read, as a tuple of paths, or None if it is not this form.
         read: function of those paths and a `Problems` that returns a `FaceDataset`.
         classes: the classes it gives.
-        cached: whether parsing it takes long enough for a cache.
+        protocol: whose splits it gives.
+        cached: whether it is kept in the cache; `find` must then return files.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Form:
     find: Callable
     read: Callable
     classes: tuple = FER7
+    protocol: str = "official"
     cached: bool = True
 
 
@@ -38,11 +40,30 @@ FORMS = (
         find=fer2013_parquet.find,
         read=fer2013_parquet.read,
     ),
+    Form(
+        name="fer2013-csv",
+        layout=f"fer2013.csv (columns {','.join(fer2013_csv.COLUMNS)}), or a folder that holds it",
+        find=fer2013_csv.find,
+        read=fer2013_csv.read,
+    ),
+    Form(
+        name="course-folders",
+        layout=f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
+        find=course_folders.find,
+        read=course_folders.read,
+        classes=FER4,
+        protocol="course",
+        cached=False,
+    ),
 )
 
 
-def identify(path):
+def identify(path, *, protocol=None):
     """Return the `Form` of what lies at `path`, and the paths to read.
+
+    Args:
+        path: a file or a folder.
+        protocol: where several forms lie at `path`, take one that gives this protocol, if there is one.
 
     Raises:
         DataError: if nothing lies there, or nothing of a known form.
@@ -50,7 +71,7 @@ def identify(path):
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
-    for form in FORMS:
+    for form in sorted(FORMS, key=lambda form: form.protocol != protocol):
         found = form.find(path)
         if found:
             return form, found

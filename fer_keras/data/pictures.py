@@ -10,6 +10,7 @@ from fer_keras.data.problems import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 50_000_000
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def is_picture(path):
@@ -40,7 +41,7 @@ def decode(content, image_size=None):
             return np.asarray(picture)
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, *BOMBS) as error:
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {str(error)[:120]}.") from error
 
 

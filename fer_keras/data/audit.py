@@ -1,0 +1,161 @@
+"""`audit`: what is in a data set, and can it be trusted?"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from fer_keras.data.votes import not_a_face, plurality
+from fer_keras.labels import SPLITS
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What `audit` finds. All counts are of images unless their name says groups.
+
+    Args:
+        source: what was read, in words.
+        protocol: whose splits these are.
+        fingerprint: the data's.
+        classes: the class names.
+        counts: images by split and class.
+        skipped: rows that could not be read.
+        distinct: images that are left if of exact copies one is kept, by split and over `"all"`.
+        copies: `copies[split][other]` images of `split` also lie in split `other`; for `other` equal to `split`, those
+            that repeat an earlier one.
+        conflicting_groups: groups of copies that carry more than one label.
+        conflicting: images in such groups, by split.
+        constant: images of one single value, by split.
+        non_faces: images that more than half of the FER+ votes call no face, by split; None without votes.
+        agreement: `agreement[split][name]`, the share in [0, 1] of images whose label is the FER+ plurality, over
+            `"all"` and by class (None where there is no image); non-faces do not count; None without votes.
+    """
+
+    source: str
+    protocol: str
+    fingerprint: str
+    classes: tuple
+    counts: dict
+    skipped: int
+    distinct: dict
+    copies: dict
+    conflicting_groups: int
+    conflicting: dict
+    constant: dict
+    non_faces: dict | None
+    agreement: dict | None
+
+    def as_dict(self):
+        """Return everything as plain values for JSON."""
+        return {**dataclasses.asdict(self), "classes": list(self.classes)}
+
+    def table(self):
+        """Return the counts as a `pandas.DataFrame`: a row a finding, a column a split, and all."""
+        rows = {"images": {split: sum(self.counts[split].values()) for split in SPLITS}}
+        rows |= {f"  {name}": {split: self.counts[split][name] for split in SPLITS} for name in self.classes}
+        rows["distinct images"] = self.distinct
+        rows["copies of an earlier image of the split"] = {split: self.copies[split][split] for split in SPLITS}
+        for other in SPLITS:
+            rows[f"also in {other}"] = {split: self.copies[split][other] for split in SPLITS if split != other}
+        rows["copies with conflicting labels"] = self.conflicting
+        rows["of one constant value"] = self.constant
+        if self.non_faces is not None:
+            rows["not a face (FER+)"] = self.non_faces
+        table = pd.DataFrame(rows, index=[*SPLITS, "all"]).T.astype("Int64")
+        table["all"] = table["all"].fillna(table[list(SPLITS)].sum(axis=1, min_count=len(SPLITS)))
+        return table.rename_axis("finding")
+
+    def agreement_table(self):
+        """Return the agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
+        return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
+
+    def __str__(self):
+        lines = [f"{self.source} ({self.protocol} split, fingerprint {self.fingerprint}, {self.skipped:,} skipped)"]
+        lines += [
+            self.table().to_string(na_rep=""),
+            f"{self.conflicting_groups:,} groups of copies disagree on the label",
+        ]
+        if self.agreement is not None:
+            table = self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format)
+            lines.append(f"share of labels that are the FER+ plurality, non-faces left out\n{table}")
+        return "\n".join(lines)
+
+
+def audit(faces):
+    """Return an `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict.
+
+    Args:
+        faces: a `FaceDataset`; a selection is audited as if it were all there is.
+    """
+    _, group = np.unique(faces.digests, return_inverse=True)
+    conflicting_group = num_labels(group, faces.labels, len(faces.classes)) > 1
+    flat = np.asarray(faces.images).reshape(len(faces), -1)
+    constant = flat.min(axis=1) == flat.max(axis=1) if len(faces) else np.zeros(0, bool)
+    counts = faces.counts()
+    voted = faces.votes is not None
+    return Audit(
+        source=faces.source,
+        protocol=faces.protocol,
+        fingerprint=faces.fingerprint,
+        classes=faces.classes,
+        counts={split: {name: int(counts.loc[split, name]) for name in faces.classes} for split in SPLITS},
+        skipped=len(faces.skipped),
+        distinct={
+            **{split: len(set(group[faces.split == split])) for split in SPLITS},
+            "all": int(group.max(initial=-1)) + 1,
+        },
+        copies=count_copies(group, faces.split),
+        conflicting_groups=int(conflicting_group.sum()),
+        conflicting=by_split(conflicting_group[group], faces.split),
+        constant=by_split(constant, faces.split),
+        non_faces=by_split(not_a_face(faces.votes), faces.split) if voted else None,
+        agreement={split: agreement(faces.select(splits=(split,))) for split in SPLITS} if voted else None,
+    )
+
+
+def num_labels(group, labels, num_classes):
+    """Return how many different labels each group of copies carries, int `(groups,)`."""
+    carried = np.zeros((group.max(initial=-1) + 1, num_classes), bool)
+    carried[group, labels] = True
+    return carried.sum(axis=1)
+
+
+def count_copies(group, split):
+    """Return `copies[split][other]` as in `Audit`."""
+    groups = {name: group[split == name] for name in SPLITS}
+    found = {name: {other: int(np.isin(groups[name], groups[other]).sum()) for other in SPLITS} for name in SPLITS}
+    for name in SPLITS:
+        found[name][name] = len(groups[name]) - len(set(groups[name].tolist()))
+    return found
+
+
+def by_split(mask, split):
+    """Return how many rows of each split a mask picks."""
+    return {name: int(mask[split == name].sum()) for name in SPLITS}
+
+
+def agreement(faces):
+    """Return the share of labels that are the FER+ plurality, over `"all"` and by class, non-faces left out."""
+    face = ~not_a_face(faces.votes)
+    labels = faces.labels[face]
+    agrees = np.array(faces.classes)[labels] == plurality(faces.votes[face])
+    shares = {name: share(agrees[labels == label]) for label, name in enumerate(faces.classes)}
+    return {**shares, "all": share(agrees)}
+
+
+def share(mask):
+    """Return the share of a mask that is true, rounded to 6 digits; None if the mask is empty."""
+    return round(float(mask.mean()), 6) if len(mask) else None
+
+
+def mean_faces(faces, split="train"):
+    """Return the average face of each class in one split, float `(classes, height, width)`, values in [0, 255].
+
+    Raises:
+        ValueError: if a class has no image there.
+    """
+    images, labels = faces[split]
+    missing = [name for label, name in enumerate(faces.classes) if not (labels == label).any()]
+    if missing:
+        raise ValueError(f"A mean face needs an image of each class in {split!r}. Received: none of {missing[0]!r}.")
+    return np.stack([images[labels == label, ..., 0].mean(axis=0) for label in range(len(faces.classes))])
