@@ -1,0 +1,24 @@
+"""Figures from numbers: every function takes plain numbers or tables and returns a `Figure`; none writes a file.
+
+In a notebook the figure is a cell's last expression; `figures.save` writes one for the report.
+"""
+
+from fer_keras.reporting.plotting.curves import histories, history
+from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
+from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
+from fer_keras.reporting.plotting.style import Figure, model_style
+
+__all__ = [
+    "Figure",
+    "accuracies",
+    "bars",
+    "class_counts",
+    "confusion",
+    "cost",
+    "gallery",
+    "histories",
+    "history",
+    "mean_faces",
+    "model_style",
+    "recalls",
+]

@@ -1,0 +1,161 @@
+"""Figures say what the numbers say, name their axes, and are the same bytes every time."""
+
+import io
+import subprocess
+import sys
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fer_keras.labels import COLOURS, FER7
+from fer_keras.reporting import plotting
+from fer_keras.reporting.leaderboard import leaderboard
+from fer_keras.reporting.plotting.style import MODELS
+
+RUN, HISTORY, _ = made_up.run(published=65.0, published_split="validation")
+OTHER = made_up.run("mini-xception@no-flip", final=False)[0]
+FOUR = made_up.run("capstone-model-1", data="fer4", model="capstone-model-1", stopped="cut short")[0]
+COUNTS = pd.DataFrame([range(1, 8), range(7)], index=["train", "test"], columns=list(FER7)).assign(
+    total=lambda t: t.sum(axis=1)
+)
+FACES = {name: np.full((48, 48), 30 * index) for index, name in enumerate(FER7)}
+PER_CLASS = RUN.metrics["test"]["per_class"]
+
+FIGURES = {
+    "history": lambda: plotting.history(HISTORY, model="mini-xception", best_epoch=9, num_classes=7),
+    "histories": lambda: plotting.histories({"a": HISTORY}, models={"a": "mini-xception"}, num_classes=7),
+    "confusion": lambda: plotting.confusion(RUN.metrics["test"]["confusion"], FER7, title="test"),
+    "accuracies": lambda: plotting.accuracies(leaderboard([RUN, OTHER, FOUR]), human={7: 0.65}, title="All"),
+    "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
+    "cost": lambda: plotting.cost(leaderboard([RUN])),
+    "bars": lambda: plotting.bars({"happy": 0.93, "fear": 0.14}, axis="share of images", shares=True),
+    "class_counts": lambda: plotting.class_counts(COUNTS, title="Images"),
+    "mean_faces": lambda: plotting.mean_faces(FACES, counts=dict.fromkeys(FER7, 4000), title="Means"),
+    "gallery": lambda: plotting.gallery(np.zeros((5, 48, 48, 1), np.uint8), list("abcde"), columns=3),
+}
+
+
+def shown(axes):
+    """Return every text of a panel."""
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_the_same_bytes_every_time(name):
+    figure = FIGURES[name]()
+    first = figure.png(dpi=60)
+    assert first == figure.png(dpi=60) == FIGURES[name]().png(dpi=60)
+    assert b"Software" not in first
+    assert np.ptp(np.asarray(Image.open(io.BytesIO(first)).convert("L"))) > 100
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("mean_faces", "gallery")])
+def test_axes_are_named(name):
+    figure = FIGURES[name]()
+    assert figure.axes[-1].get_xlabel() or figure.axes[0].get_xlabel()
+    assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
+
+
+def test_all_functions_are_tried_here():
+    functions = {name for name in plotting.__all__ if name not in ("Figure", "model_style")}
+    assert functions == set(FIGURES)
+
+
+def test_a_notebook_can_show_a_figure_without_pyplot():
+    code = (
+        "import sys; from fer_keras.reporting import plotting; f = plotting.bars({'happy': 3}, axis='images'); "
+        "assert f._repr_png_()[:4] == b'\\x89PNG'; "
+        "sys.exit(str({'matplotlib.pyplot', 'keras', 'tensorflow'} & set(sys.modules)).replace('set()', '') or 0)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
+    figure = plotting.confusion([[30, 10], [0, 1200]], ("sad", "happy"))
+    assert shown(figure.axes[0]) == ["75 %\n30", "25 %\n10", "0 %\n0", "100 %\n1,200"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["sad (40)", "happy (1,200)"]
+    assert figure.axes[0].images[0].get_array()[0].tolist() == [0.75, 0.25]
+
+
+def test_a_class_without_images_has_an_empty_row():
+    figure = plotting.confusion([[0, 0], [1, 1]], ("sad", "happy"))
+    assert shown(figure.axes[0])[:2] == ["0 %\n0", "0 %\n0"]
+
+
+def test_a_history_marks_the_best_epoch_chance_and_the_fall_of_the_rate():
+    loss, accuracy = FIGURES["history"]().axes
+    assert shown(loss) == ["rate 1e-3", "rate 2e-4"]
+    assert loss.lines[3].get_xdata() == [9]
+    assert loss.lines[3].get_ydata()[0] == HISTORY["val_loss"][8]
+    dashed = [line for line in accuracy.lines if line.get_linestyle() == "--"]
+    assert dashed[0].get_ydata()[0] == pytest.approx(1 / 7)
+
+
+def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_published():
+    figure = FIGURES["accuracies"]()
+    seven, four = figure.axes
+    assert seven.get_title(loc="left") == "7 classes, official split"
+    names = [text.get_text() for text in seven.get_yticklabels()]
+    assert names == ["mini-xception", "mini-xception@no-flip, on validation"]
+    assert [text.get_text() for text in four.get_yticklabels()] == ["capstone-model-1, cut short"]
+    bars = seven.containers[0]
+    low, high = bars.lines[2][0].get_segments()[0][:, 0]
+    scores = RUN.metrics["test"]
+    assert (low, high) == pytest.approx((scores["accuracy_low"], scores["accuracy_high"]))
+    levels = {line.get_label(): line.get_xdata()[0] for line in seven.lines if not line.get_label().startswith("_")}
+    assert levels == pytest.approx({"chance": 1 / 7, "people, about": 0.65, "published": 0.65})
+    assert "people, about" not in {line.get_label() for line in four.lines}
+    validation = seven.containers[1].lines[0]
+    assert validation.get_markerfacecolor() == "white"
+
+
+def test_recalls_are_ordered_and_seeds_told_apart():
+    figure = plotting.recalls({"a": PER_CLASS, "b": PER_CLASS}, models={"a": "mini-xception", "b": "mini-xception"})
+    first, second = figure.axes[0].lines
+    assert list(first.get_xdata()) == sorted(entry["recall"] for entry in PER_CLASS.values())
+    assert first.get_color() == second.get_color() == plotting.model_style("mini-xception")[0]
+    assert second.get_markerfacecolor() == "none"
+
+
+def test_accuracy_against_size_refuses_rows_that_cannot_be_compared():
+    with pytest.raises(ValueError, match="one number of classes, protocol and split"):
+        plotting.cost(leaderboard([RUN, FOUR]))
+
+
+def test_bars_carry_class_colours_and_numbers():
+    axes = plotting.bars({"happy": 1234, "elsewhere": 5}, axis="images").axes[0]
+    assert shown(axes) == ["1,234", "5"]
+    assert axes.patches[0].get_facecolor()[:3] == pytest.approx(
+        [int(COLOURS["happy"][i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    )
+
+
+def test_class_counts_leave_out_the_total_and_empty_splits():
+    figure = plotting.class_counts(COUNTS * np.array([[1], [0]]))
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "train: 28"
+    assert shown(axes)[3] == "4"
+    assert len(axes.patches) == 7
+
+
+def test_a_gallery_shows_each_image_once_on_one_grey_scale():
+    figure = FIGURES["mean_faces"]()
+    assert [axes.images[0].get_array().mean() for axes in figure.axes] == [30 * index for index in range(7)]
+    assert all(axes.images[0].get_clim() == (0, 255) for axes in figure.axes)
+    assert figure.axes[3].get_title() == "happy\n4,000 images"
+
+
+@pytest.mark.parametrize("titles", [["a"], ["a", "b", "c"]])
+def test_a_gallery_needs_a_title_for_each(titles):
+    with pytest.raises(ValueError, match=f"2 images, {len(titles)} titles"):
+        plotting.gallery(np.zeros((2, 4, 4)), titles)
+
+
+def test_a_model_looks_the_same_everywhere_and_unlike_the_others():
+    styles = [plotting.model_style(name) for name in MODELS]
+    assert len(set(styles)) == len(MODELS)
+    assert len({colour for colour, _ in styles[:10]}) == 10
+    assert plotting.model_style("of one's own") == plotting.model_style("of one's own")
