@@ -1,0 +1,38 @@
+"""Facial expression recognition in Keras, with numbers one can believe.
+
+Names are imported when they are first used: `import fer_keras` loads neither Keras nor a backend.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it.
+_PUBLIC = {
+    "FaceDataset": "fer_keras.data",
+    "audit": "fer_keras.data",
+    "drawn_faces": "fer_keras.data",
+    "load_fer4": "fer_keras.data",
+    "load_fer7": "fer_keras.data",
+    "load_folder": "fer_keras.data",
+    "RECIPES": "fer_keras.recipes",
+    "find_recipe": "fer_keras.recipes",
+    "MODELS": "fer_keras.models",
+    "build": "fer_keras.models",
+    "fine_tune": "fer_keras.models",
+    "fit": "fer_keras.training",
+    "load_network": "fer_keras.training",
+    "profile": "fer_keras.profile",
+    "reduce": "fer_keras.profile",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'fer_keras' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,91 @@
+"""The command line: `python -m fer_keras COMMAND`."""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+
+def main(arguments=None):
+    """Run one command; return the exit status: 0, or 2 after a clear error."""
+    options = parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+        return 130
+
+
+def parser():
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="python -m fer_keras", description="Facial expression recognition in Keras.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    train_parser = commands.add_parser("train", help="train a recipe, or read its record", description=train.__doc__)
+    train_parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe (see `recipes`)")
+    train_parser.add_argument("--data", metavar="PATH", help="FER-2013 in any form; default: FER_KERAS_DATA, cache, Kaggle")
+    train_parser.add_argument("--folder", metavar="PATH", help="train on one's own pictures: a folder of class folders")
+    train_parser.add_argument("--seed", type=int, default=0)
+    train_parser.add_argument("--epochs", type=int, help="fewer or more epochs than the recipe says (recorded as a variant)")
+    train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
+    train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
+    train_parser.set_defaults(run=train)
+
+    recipes_parser = commands.add_parser("recipes", help="list the recipes and what they cost", description=recipes.__doc__)
+    recipes_parser.set_defaults(run=recipes)
+    return top
+
+
+def train(options):
+    """Train a recipe to its end and record it. Killed, the same command goes on from the last whole epoch."""
+    from fer_keras.recipes import find_recipe
+
+    recipe, faces = find_recipe(options.recipe), None
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise ValueError(f"--epochs must be at least 1. Received: {options.epochs}.")
+        recipe = dataclasses.replace(recipe, epochs=options.epochs)
+    if options.folder:
+        from fer_keras.data import load_folder
+
+        faces = load_folder(options.folder)
+        recipe = dataclasses.replace(recipe, data="own", protocol="own", class_names=faces.classes)
+    from fer_keras.training import fit
+
+    verbose = "auto" if sys.stdout.isatty() else 2
+    run = fit(
+        recipe,
+        options.seed,
+        faces=faces,
+        path=options.data,
+        force=options.force,
+        verbose=verbose,
+        tensorboard=options.tensorboard,
+    )
+    print(describe(run))
+
+
+def describe(run):
+    """Return a run's outcome in one line."""
+    parts = [
+        f"{split} {scores['accuracy']:.4f} ({scores['accuracy_low']:.4f} to {scores['accuracy_high']:.4f})"
+        for split, scores in run.metrics.items()
+    ]
+    return f"{run.run}: {', '.join(parts)}; best epoch {run.best_epoch} of {run.epochs_run}, ended by {run.stopped}"
+
+
+def recipes(options):
+    """List the recipes: network, data, protocol, and what the authors published."""
+    from fer_keras.recipes import RECIPES
+
+    for recipe in RECIPES.values():
+        published = f"published {recipe.published} ({recipe.published_split})" if recipe.published else "no figure published"
+        print(f"{recipe.name:26}{recipe.model:22}{recipe.data:6}{recipe.protocol:10}{published}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Random changes of face pictures: drawn as plain numbers first, applied to uint8 pixels afterwards.
+
+A `Plan` holds what shall happen to every picture. It is drawn from a generator that the caller seeds, so that an epoch's
+augmentation is a function of seed and epoch; the training step applies the same plan with the backend's own operations.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How far each random change may go; the default changes nothing.
+
+    Args:
+        flip: bool, mirror every other picture.
+        rotation_degrees: largest turn either way.
+        shift_fraction: largest shift either way, as a share of height and of width.
+        zoom: `(least, most)` scale factor, above 1 is larger; drawn for height and width apart if `zoom_apart`.
+        zoom_apart: bool.
+        shear_degrees: largest shear angle either way.
+        crop_fraction: least side of a random crop, as a share of the side; the crop is stretched to the full size.
+        brightness: `(least, most)` factor on the pixels.
+        contrast: `(least, most)` factor on the distance from mid-grey.
+        erase_probability: share of pictures with a random rectangle replaced by one random grey.
+        mixup_alpha: parameter of the Beta distribution of mixup (Zhang et al., 2018); 0 is off.
+    """
+
+    flip: bool = False
+    rotation_degrees: float = 0.0
+    shift_fraction: float = 0.0
+    zoom: tuple = (1.0, 1.0)
+    zoom_apart: bool = False
+    shear_degrees: float = 0.0
+    crop_fraction: float = 1.0
+    brightness: tuple = (1.0, 1.0)
+    contrast: tuple = (1.0, 1.0)
+    erase_probability: float = 0.0
+    mixup_alpha: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What happens to each of n pictures; None where nothing of the kind happens to any.
+
+    Args:
+        transform: float32 `(n, 8)`, the projective map from output to input pixels, in the convention of
+            `keras.ops.image.affine_transform`: x_in = a0 x + a1 y + a2, y_in = b0 x + b1 y + b2.
+        light: float32 `(n, 2)`, gain and offset: pixel * gain + offset, clipped to [0, 255].
+        box: float32 `(n, 5)`, top, left, bottom, right of the erased rectangle in pixels, and its grey value.
+        partner: int32 `(n,)`, the picture that each is mixed with.
+        share: float32 `(n,)`, how much of the picture itself the mix keeps.
+    """
+
+    transform: np.ndarray | None = None
+    light: np.ndarray | None = None
+    box: np.ndarray | None = None
+    partner: np.ndarray | None = None
+    share: np.ndarray | None = None
+
+
+def draw_plan(augmentation, num_images, size, generator, *, group=None):
+    """Draw what happens to `num_images` pictures of `size` (height, width) pixels.
+
+    Args:
+        augmentation: an `Augmentation`.
+        num_images: int.
+        size: `(height, width)` in pixels.
+        generator: a `numpy.random.Generator`; what it yields decides everything.
+        group: int, mixup stays inside consecutive groups (batches) of this many pictures; None is one group.
+
+    Returns:
+        A `Plan`.
+    """
+    return Plan(
+        transform=draw_transform(augmentation, num_images, size, generator),
+        light=draw_light(augmentation, num_images, generator),
+        box=draw_box(augmentation, num_images, size, generator),
+        **draw_mix(augmentation, num_images, generator, group or num_images),
+    )
+
+
+def draw_transform(augmentation, n, size, generator):
+    """Return the `(n, 8)` maps of flip, rotation, shift, shear, zoom and crop about the centre, or None."""
+    a = augmentation
+    still = (a.rotation_degrees, a.shift_fraction, a.shear_degrees) == (0, 0, 0) and tuple(a.zoom) == (1, 1)
+    if still and not a.flip and a.crop_fraction >= 1:
+        return None
+    height, width = size
+    turn = np.deg2rad(generator.uniform(-a.rotation_degrees, a.rotation_degrees, n))
+    shear = np.deg2rad(generator.uniform(-a.shear_degrees, a.shear_degrees, n))
+    shift = generator.uniform(-a.shift_fraction, a.shift_fraction, (n, 2)) * (width, height)
+    zoom = generator.uniform(*a.zoom, (n, 2))
+    zoom = zoom if a.zoom_apart else zoom[:, :1].repeat(2, axis=1)
+    crop = generator.uniform(a.crop_fraction, 1.0, n)
+    place = generator.uniform(-0.5, 0.5, (n, 2)) * (1 - crop)[:, None] * (width, height)
+    mirror = np.where(generator.random(n) < 0.5, -1.0, 1.0) if a.flip else np.ones(n)
+
+    # Output to input, about the centre: rotation @ shear @ (crop / zoom), mirrored in x; then the shift.
+    linear = np.empty((n, 2, 2))
+    linear[:, 0, 0] = np.cos(turn) * mirror
+    linear[:, 0, 1] = -np.sin(turn + shear)
+    linear[:, 1, 0] = np.sin(turn) * mirror
+    linear[:, 1, 1] = np.cos(turn + shear)
+    linear *= (crop[:, None] / zoom)[:, None, :]
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = centre - linear @ centre + shift + place
+    table = np.zeros((n, 8), np.float32)
+    table[:, [0, 1, 3, 4]] = linear.reshape(n, 4)
+    table[:, [2, 5]] = offset
+    return table
+
+
+def draw_light(augmentation, n, generator):
+    """Return the `(n, 2)` gains and offsets of brightness, then contrast, or None."""
+    if tuple(augmentation.brightness) == (1, 1) and tuple(augmentation.contrast) == (1, 1):
+        return None
+    brightness = generator.uniform(*augmentation.brightness, n)
+    contrast = generator.uniform(*augmentation.contrast, n)
+    return np.stack([brightness * contrast, 127.5 * (1 - contrast)], axis=1).astype(np.float32)
+
+
+def draw_box(augmentation, n, size, generator):
+    """Return the `(n, 5)` erased rectangles (Zhong et al., 2020: 2 to 25 % of the area, sides up to 1:3), or None."""
+    if not augmentation.erase_probability:
+        return None
+    area = generator.uniform(0.02, 0.25, n) * size[0] * size[1]
+    aspect = np.exp(generator.uniform(np.log(1 / 3), np.log(3), n))
+    sides = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], axis=1).round().clip(1, size)
+    start = np.floor(generator.random((n, 2)) * (np.array(size) - sides + 1))
+    hit = generator.random(n) < augmentation.erase_probability
+    grey = generator.integers(0, 256, n)
+    return np.column_stack([start, start + sides * hit[:, None], grey]).astype(np.float32)
+
+
+def draw_mix(augmentation, n, generator, group):
+    """Return partner and share of mixup, each `(n,)`, or None for both."""
+    if not augmentation.mixup_alpha:
+        return {"partner": None, "share": None}
+    share = generator.beta(augmentation.mixup_alpha, augmentation.mixup_alpha, n)
+    starts = range(0, n, group)
+    partner = np.concatenate([start + generator.permutation(min(group, n - start)) for start in starts])
+    return {"partner": partner.astype(np.int32), "share": share.astype(np.float32)}
+
+
+def apply_plan(images, plan):
+    """Return the pictures as the plan changes them.
+
+    Args:
+        images: uint8 `(n, height, width, 1)`, values in [0, 255].
+        plan: a `Plan` for these n pictures.
+
+    Returns:
+        uint8 `(n, height, width, 1)`. Bilinear between pixels; beyond the border the nearest pixel goes on.
+
+    Example:
+
+    >>> images = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    >>> plan = draw_plan(Augmentation(rotation_degrees=10), 1, (4, 4), np.random.default_rng(0))
+    >>> apply_plan(images, plan).shape
+    (1, 4, 4, 1)
+    """
+    pixels = images[..., 0].astype(np.float32)
+    if plan.transform is not None:
+        pixels = warp(pixels, plan.transform)
+    if plan.light is not None:
+        gain, offset = plan.light[:, 0, None, None], plan.light[:, 1, None, None]
+        pixels = np.clip(pixels * gain + offset, 0, 255)
+    if plan.box is not None:
+        rows, columns = np.arange(pixels.shape[1])[None, :, None], np.arange(pixels.shape[2])[None, None, :]
+        top, left, bottom, right, grey = (plan.box[:, i, None, None] for i in range(5))
+        pixels = np.where((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right), grey, pixels)
+    if plan.partner is not None:
+        share = plan.share[:, None, None]
+        pixels = share * pixels + (1 - share) * pixels[plan.partner]
+    return np.rint(pixels).astype(np.uint8)[..., None]
+
+
+def warp(pixels, transform):
+    """Resample `(n, height, width)` float pixels by `(n, 8)` maps from output to input, bilinear, nearest beyond the border."""
+    n, height, width = pixels.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    a = transform[:, :, None, None]
+    source_x = np.clip(a[:, 0] * x + a[:, 1] * y + a[:, 2], 0, width - 1)
+    source_y = np.clip(a[:, 3] * x + a[:, 4] * y + a[:, 5], 0, height - 1)
+    left = np.minimum(source_x.astype(np.int32), width - 2)
+    top = np.minimum(source_y.astype(np.int32), height - 2)
+    right_part, lower_part = source_x - left, source_y - top
+    corner = np.arange(n)[:, None, None] * (height * width) + top * width + left
+    flat = pixels.ravel()
+    upper = flat[corner] * (1 - right_part) + flat[corner + 1] * right_part
+    lower = flat[corner + width] * (1 - right_part) + flat[corner + width + 1] * right_part
+    return upper * (1 - lower_part) + lower * lower_part
+
+
+def mix_targets(targets, plan):
+    """Return `(n, classes)` targets mixed as the plan mixes the pictures."""
+    if plan.partner is None:
+        return targets
+    share = plan.share[:, None]
+    return share * targets + (1 - share) * targets[plan.partner]

@@ -1,0 +1,38 @@
+"""`MODELS`: from a name to its builder; and from a name to a built network."""
+
+from fer_keras.models import scratch, transfer, xception
+
+MODELS = {
+    "capstone-model-1": scratch.capstone_model_1,
+    "capstone-model-2": scratch.capstone_model_2,
+    "capstone-final": scratch.capstone_final,
+    "emovision-baseline": scratch.emovision_baseline,
+    "mini-xception": xception.mini_xception,
+    "vgg16": transfer.vgg16,
+}
+
+
+def build(name, num_classes, *, input_shape=(48, 48, 1), weights=None, **options):
+    """Build a network by name.
+
+    Args:
+        name: a key of `MODELS`.
+        num_classes: int, at least 2.
+        input_shape: `(height, width, 1)`, grey.
+        weights: None for random values, a path, or (for networks with a published backbone) `"imagenet"`.
+        options: what else the builder takes.
+
+    Returns:
+        A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
+
+    Raises:
+        ValueError: on an unknown name, and whatever the builder refuses.
+
+    Example:
+
+    >>> build("capstone-model-1", 4).count_params()
+    605572
+    """
+    if name not in MODELS:
+        raise ValueError(f"There is no network {name!r}. Expected one of: {', '.join(MODELS)}.")
+    return MODELS[name](num_classes, input_shape=input_shape, weights=weights, **options)

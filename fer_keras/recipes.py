@@ -1,0 +1,243 @@
+"""Recipes: every published run as plain data. No other place holds a hyper-parameter."""
+
+import dataclasses
+import hashlib
+import json
+
+from fer_keras.data.transforms import Augmentation
+from fer_keras.labels import FER4, FER7
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one network is trained, on what, and what its authors printed.
+
+    Args:
+        name: the recipe's name; variants are called `<system>@<variant>`.
+        system: letter of the project it comes from (A EmoVision, B Facial Expression Recognition, C capstone, D CS337,
+            E SEP-CVDL, F ours).
+        title: a name for tables.
+        model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
+        data: `"fer7"`, `"fer4"`, or `"own"` for one's own pictures, whose classes are `class_names`.
+        protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set).
+        batch_size, epochs: ints; `epochs` is the most it may train.
+        optimizer: `"adam"`, `"adamw"` or `"sgd"` (with Nesterov momentum); `learning_rate` is its highest.
+        weight_decay: decoupled; biases and batch-normalisation weights are left out.
+        schedule: `"constant"`, or `"cosine"` after `warmup_epochs` of linear warm-up.
+        reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0 is none.
+        stop_patience_epochs: EarlyStopping on `monitor`; 0 is none. The best epoch by `monitor` is always the one kept.
+        monitor: `"val_loss"` or `"val_accuracy"`.
+        label_smoothing: share of the target spread over all classes.
+        class_weights: weigh classes by the inverse of their frequency.
+        targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
+        ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
+        flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
+        weights: where the network starts: None (random values), `"imagenet"`.
+        start_recipe: recipe whose best epoch's values the network starts from, or None.
+        trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
+        seeds: the seeds that are recorded.
+        final: whether its test predictions are recorded, once, after everything was chosen.
+        published: the authors' figure in percent, on `published_split`, from `published_source`.
+        note: what a reader should know.
+    """
+
+    name: str
+    system: str
+    title: str
+    model: str
+    data: str
+    model_options: tuple = ()
+    class_names: tuple = ()
+    protocol: str = "official"
+    batch_size: int = 32
+    epochs: int = 50
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    reduce_factor: float = 0.2
+    reduce_patience_epochs: int = 0
+    reduce_floor: float = 0.0
+    stop_patience_epochs: int = 0
+    monitor: str = "val_loss"
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    targets: str = "labels"
+    ema_decay: float = 0.0
+    flip: bool = False
+    rotation_degrees: float = 0.0
+    shift_fraction: float = 0.0
+    zoom: tuple = (1.0, 1.0)
+    zoom_apart: bool = False
+    shear_degrees: float = 0.0
+    crop_fraction: float = 1.0
+    brightness: tuple = (1.0, 1.0)
+    contrast: tuple = (1.0, 1.0)
+    erase_probability: float = 0.0
+    mixup_alpha: float = 0.0
+    weights: str | None = None
+    start_recipe: str | None = None
+    trainable_from: str | None = None
+    seeds: tuple = (0,)
+    final: bool = False
+    published: float | None = None
+    published_split: str = ""
+    published_source: str = ""
+    note: str = ""
+
+    @property
+    def classes(self):
+        """The tuple of class names, in FER-2013's order."""
+        return {"fer7": FER7, "fer4": FER4, "own": self.class_names}[self.data]
+
+    @property
+    def augmentation(self):
+        """The `data.transforms.Augmentation` of this recipe."""
+        names = [field.name for field in dataclasses.fields(Augmentation)]
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+    @property
+    def digest(self):
+        """Hex digest (12 characters) of all that decides the trained network.
+
+        Titles, notes and what others published do not. A field at its default does not count either, so that a field added
+        later leaves the records of earlier runs valid; a default is therefore never changed.
+        """
+        words = {"title", "note", "system", "seeds", "final", "published", "published_split", "published_source"}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in words and getattr(self, field.name) != field.default
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+EMOVISION = "Chon, Han and Yoo, EmoVision"
+CAPSTONE = "Palacios Boyce, capstone project, 2022"
+CS337 = "Hari Krishna, Kumar, Hebbar and Vaddela, CS337"
+
+AS_TAUGHT = {
+    "system": "C",
+    "data": "fer4",
+    "batch_size": 32,
+    "epochs": 20,
+    "reduce_factor": 0.2,
+    "reduce_patience_epochs": 3,
+    "stop_patience_epochs": 3,
+    "flip": True,
+    "brightness": (0.0, 2.0),
+    "shear_degrees": 0.3,
+    "final": True,
+    "published_source": CAPSTONE,
+    "note": "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing. Stop and reduction share a "
+    "patience of 3 epochs.",
+}
+EMOVISION_BASELINE = {
+    "system": "A",
+    "model": "emovision-baseline",
+    "data": "fer7",
+    "batch_size": 64,
+    "epochs": 50,
+    "reduce_factor": 0.5,
+    "reduce_patience_epochs": 3,
+    "stop_patience_epochs": 8,
+    "final": True,
+    "published_split": "test",
+    "published_source": EMOVISION,
+}
+
+_ALL = (
+    Recipe(name="capstone-model-1", title="Capstone model 1", model="capstone-model-1", **AS_TAUGHT),
+    Recipe(
+        name="capstone-model-1@course", title="Capstone model 1, course set", model="capstone-model-1", protocol="course", **AS_TAUGHT
+    ),
+    Recipe(name="capstone-model-2", title="Capstone model 2", model="capstone-model-2", **AS_TAUGHT),
+    Recipe(
+        name="capstone-model-2@course", title="Capstone model 2, course set", model="capstone-model-2", protocol="course", **AS_TAUGHT
+    ),
+    Recipe(
+        name="capstone-final",
+        title="Capstone final",
+        model="capstone-final",
+        **{
+            **AS_TAUGHT,
+            "learning_rate": 3e-3,
+            "epochs": 35,
+            "reduce_factor": 0.1,
+            "reduce_patience_epochs": 2,
+            "reduce_floor": 1e-4,
+        },
+    ),
+    Recipe(
+        name="capstone-final@course",
+        title="Capstone final, course set",
+        model="capstone-final",
+        protocol="course",
+        **{
+            **AS_TAUGHT,
+            "learning_rate": 3e-3,
+            "epochs": 35,
+            "reduce_factor": 0.1,
+            "reduce_patience_epochs": 2,
+            "reduce_floor": 1e-4,
+            "published": 93.0,
+            "published_split": "128 course images",
+        },
+    ),
+    Recipe(name="emovision-baseline", title="EmoVision baseline", published=24.71, **EMOVISION_BASELINE),
+    Recipe(
+        name="emovision-eyes",
+        title="EmoVision, eyes and brows",
+        model_options=(("crop", (8, 22, 2, 2)),),
+        published=27.47,
+        **EMOVISION_BASELINE,
+    ),
+    Recipe(
+        name="mini-xception",
+        system="D",
+        title="mini-Xception",
+        model="mini-xception",
+        data="fer7",
+        batch_size=32,
+        epochs=150,
+        reduce_factor=0.1,
+        reduce_patience_epochs=12,
+        stop_patience_epochs=50,
+        flip=True,
+        rotation_degrees=10.0,
+        shift_fraction=0.1,
+        zoom=(0.9, 1.1),
+        zoom_apart=True,
+        final=True,
+        published=65.0,
+        published_split="validation",
+        published_source=CS337,
+        note="Published after 85 epochs.",
+    ),
+    Recipe(
+        name="vgg16",
+        title="VGG16, frozen",
+        model="vgg16",
+        **{**AS_TAUGHT, "weights": "imagenet"},
+    ),
+    Recipe(
+        name="vgg16@finetuned",
+        title="VGG16, last block fine-tuned",
+        model="vgg16",
+        **{**AS_TAUGHT, "start_recipe": "vgg16", "trainable_from": "block5_conv1", "learning_rate": 1e-5},
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+
+
+def find_recipe(name):
+    """Return the recipe of that name.
+
+    Raises:
+        ValueError: if there is none; the message lists those that there are.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}. Expected one of: {', '.join(RECIPES)}.")
+    return RECIPES[name]

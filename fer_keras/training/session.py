@@ -1,0 +1,166 @@
+"""One run from its first epoch to its last: compile, train an epoch, validate, remember, go on after a kill."""
+
+import time
+
+import keras
+import numpy as np
+
+from fer_keras.data.transforms import mix_targets
+from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
+from fer_keras.training.optimizers import make_optimizer
+from fer_keras.training.state import load_state, save_state
+from fer_keras.training.trainee import Trainee, epoch_inputs
+
+EVALUATION_BATCH = 256
+
+
+class Session:
+    """A network in training.
+
+    Every random state is a function of seed and epoch, and everything else that matters is saved at the end of each
+    epoch: killed at any moment, a session made again with the same arguments goes on from the last whole epoch.
+
+    Args:
+        recipe: a `Recipe`.
+        network: the built `keras.Model`.
+        faces: a `FaceDataset`.
+        targets: float32 `(n, classes)`, the target distribution of every image of `faces`.
+        seed: int.
+        folder: `pathlib.Path` where the state lies.
+    """
+
+    def __init__(self, recipe, network, faces, targets, *, seed, folder):
+        self.recipe, self.network, self.faces, self.targets = recipe, network, faces, targets
+        self.seed, self.path = seed, folder / "state.npz"
+        self.train_index = np.flatnonzero(faces.split == "train")
+        self.sample_weights = class_weights(faces.labels[self.train_index], recipe.class_weights)
+        self.trainee = Trainee(network, np.ascontiguousarray(faces.images))
+        steps = -(-len(self.train_index) // recipe.batch_size)
+        self.trainee.compile(
+            optimizer=make_optimizer(recipe, steps),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+            metrics=["accuracy"],
+        )
+        self.history, self.best, self.best_values, self.resumed = [], None, [], 0
+
+    def train(self, *, verbose="auto", callbacks=()):
+        """Train to the end of the recipe or its early stop, then put the best epoch's values into the network.
+
+        Args:
+            verbose: as in `keras.Model.fit`.
+            callbacks: more `keras.callbacks.Callback`s, told of the epochs; what they remember is not saved.
+
+        Returns:
+            str, why it ended: `"early stop"` or `"epochs"`.
+        """
+        own = make_callbacks(self.recipe)
+        everyone = keras.callbacks.CallbackList([*own, *callbacks], model=self.trainee, epochs=self.recipe.epochs)
+        everyone.on_train_begin()
+        self.build()
+        stopped = self.resume(own)
+        for epoch in range(len(self.history), 0 if stopped else self.recipe.epochs):
+            started = time.perf_counter()
+            everyone.on_epoch_begin(epoch)
+            logs = self.train_epoch(epoch, verbose)
+            with averaged(self.trainee):
+                logs |= {f"val_{name}": value for name, value in self.evaluate("validation").items()}
+                self.keep_if_best(epoch, logs)
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.trainee.optimizer.learning_rate))
+            self.trainee.stop_training = False
+            everyone.on_epoch_end(epoch, dict(logs))
+            self.history.append({"epoch": epoch + 1, **logs, "seconds": round(time.perf_counter() - started, 2)})
+            stopped = self.trainee.stop_training
+            self.save(own, stopped)
+            if stopped:
+                break
+        everyone.on_train_end()
+        self.network.set_weights(self.best_values)
+        return "early stop" if stopped else "epochs"
+
+    def build(self):
+        """Create every variable of network and optimiser, so that a saved state has somewhere to go."""
+        self.trainee({"index": np.zeros(1, np.int32)})
+        self.trainee.optimizer.build(self.trainee.trainable_variables)
+
+    def train_epoch(self, epoch, verbose):
+        """Train one epoch; return its mean loss and accuracy."""
+        generator = np.random.default_rng([self.seed, epoch])
+        self.set_random_states(generator)
+        inputs, order, plan = epoch_inputs(self.recipe, self.train_index, self.faces.images.shape[1:3], generator)
+        targets = self.targets[self.train_index[order]]
+        if plan.partner is not None:
+            targets = mix_targets(targets, plan)
+        weights = None if self.sample_weights is None else self.sample_weights[order]
+        logs = self.trainee.fit(
+            inputs,
+            targets,
+            sample_weight=weights,
+            batch_size=self.recipe.batch_size,
+            shuffle=False,
+            epochs=epoch + 1,
+            initial_epoch=epoch,
+            verbose=verbose,
+        ).history
+        return {name: float(values[-1]) for name, values in logs.items()}
+
+    def set_random_states(self, generator):
+        """Set the state of every random layer (dropout) from the epoch's generator."""
+        for variable in self.network.non_trainable_variables:
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(generator.integers(0, 2**32, variable.shape, dtype=np.uint32))
+
+    def evaluate(self, split):
+        """Return loss and accuracy on a split, without augmentation."""
+        index = np.flatnonzero(self.faces.split == split).astype(np.int32)
+        logs = self.trainee.evaluate(
+            {"index": index}, self.targets[index], batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
+        )
+        return {name: float(value) for name, value in logs.items()}
+
+    def predict(self, split):
+        """Return probabilities `(n, classes)` of a split's images, without augmentation."""
+        index = np.flatnonzero(self.faces.split == split).astype(np.int32)
+        return self.trainee.predict({"index": index}, batch_size=EVALUATION_BATCH, verbose=0)
+
+    def keep_if_best(self, epoch, logs):
+        """Keep the values of the network if this is the best epoch so far by the recipe's monitor."""
+        value = logs[self.recipe.monitor]
+        better = np.greater if self.recipe.monitor == "val_accuracy" else np.less
+        if self.best is None or better(value, self.best["value"]):
+            self.best = {"epoch": epoch + 1, "value": value}
+            self.best_values = self.network.get_weights()
+
+    def save(self, callbacks, stopped):
+        """Write everything that the next epoch depends on."""
+        memory = {
+            "history": self.history,
+            "best": self.best,
+            "stopped": bool(stopped),
+            "resumed": self.resumed,
+            "callbacks": [memory_of(callback) for callback in callbacks],
+        }
+        values = [keras.ops.convert_to_numpy(variable) for variable in self.trainee.optimizer.variables]
+        save_state(self.path, memory, network=self.network.get_weights(), best=self.best_values, optimizer=values)
+
+    def resume(self, callbacks):
+        """Take up the saved state, if there is one; return whether training had stopped early already."""
+        state = load_state(self.path)
+        if state is None:
+            return False
+        memory, groups = state
+        self.network.set_weights(groups["network"])
+        for variable, value in zip(self.trainee.optimizer.variables, groups["optimizer"], strict=True):
+            variable.assign(value)
+        self.history, self.best, self.best_values = memory["history"], memory["best"], groups["best"]
+        self.resumed = memory["resumed"] + 1
+        for callback, remembered in zip(callbacks, memory["callbacks"], strict=True):
+            restore_memory(callback, remembered)
+        return memory["stopped"]
+
+
+def class_weights(labels, wanted):
+    """Return a weight for each image, the inverse of its class's frequency with mean 1, or None if not wanted."""
+    if not wanted:
+        return None
+    counts = np.bincount(labels)
+    return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)

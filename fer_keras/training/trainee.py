@@ -1,0 +1,81 @@
+"""The network as it is trained: images on the device, augmentation inside the compiled step, on any backend."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from fer_keras.data import transforms
+
+PLAN_KEYS = ("transform", "light", "box", "partner", "share")
+
+
+class Trainee(keras.Model):
+    """A network that is fed with the numbers of images instead of images.
+
+    All images lie on the device as uint8; a step gathers its batch there and changes it as the plan says, so that feeding
+    costs next to nothing on any backend.
+
+    Args:
+        network: the `keras.Model` to train, from pixels in [0, 255] to probabilities.
+        images: uint8 `(n, height, width, 1)`.
+    """
+
+    def __init__(self, network, images):
+        super().__init__(name="trainee")
+        self.network = network
+        self.images = keras.Variable(images, trainable=False, dtype="uint8", name="images")
+
+    def call(self, inputs, training=False):
+        """Return probabilities `(batch, classes)` for `inputs["index"]`; the plan counts in training only."""
+        pixels = ops.cast(ops.take(self.images, inputs["index"], axis=0), "float32")
+        if training:
+            pixels = augment(pixels, inputs)
+        return self.network(pixels, training=training)
+
+
+def augment(pixels, plan):
+    """Apply a plan to float pixels, `(batch, height, width, 1)` in [0, 255], with the backend's operations.
+
+    The counterpart of `data.transforms.apply_plan`, without its rounding; `plan["partner"]` counts inside the batch.
+    """
+    if "transform" in plan:
+        pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
+    if "light" in plan:
+        light = plan["light"][:, :, None, None, None]
+        pixels = ops.clip(pixels * light[:, 0] + light[:, 1], 0.0, 255.0)
+    if "box" in plan:
+        pixels = erase(pixels, plan["box"])
+    if "partner" in plan:
+        share = plan["share"][:, None, None, None]
+        pixels = share * pixels + (1.0 - share) * ops.take(pixels, plan["partner"], axis=0)
+    return pixels
+
+
+def erase(pixels, box):
+    """Paint a rectangle of one grey into each picture; `box` is `(batch, 5)`: top, left, bottom, right, grey."""
+    rows = ops.reshape(ops.arange(pixels.shape[1], dtype="float32"), (1, -1, 1, 1))
+    columns = ops.reshape(ops.arange(pixels.shape[2], dtype="float32"), (1, 1, -1, 1))
+    top, left, bottom, right, grey = (box[:, i][:, None, None, None] for i in range(5))
+    inside_rows = ops.logical_and(rows >= top, rows < bottom)
+    inside_columns = ops.logical_and(columns >= left, columns < right)
+    return ops.where(ops.logical_and(inside_rows, inside_columns), grey, pixels)
+
+
+def epoch_inputs(recipe, index, size, generator):
+    """Draw one epoch: the images' order and what happens to each.
+
+    Args:
+        recipe: a `Recipe`.
+        index: int array, the numbers of the training images.
+        size: `(height, width)` in pixels.
+        generator: a `numpy.random.Generator`, seeded by run and epoch.
+
+    Returns:
+        `(inputs, order, plan)`: the dict of arrays that a `Trainee` takes, the positions in `index`, and the `Plan`.
+    """
+    order = generator.permutation(len(index))
+    plan = transforms.draw_plan(recipe.augmentation, len(index), size, generator, group=recipe.batch_size)
+    inputs = {key: getattr(plan, key) for key in PLAN_KEYS if getattr(plan, key) is not None}
+    if plan.partner is not None:
+        inputs["partner"] = plan.partner % recipe.batch_size
+    return {"index": index[order].astype(np.int32), **inputs}, order, plan
