@@ -190,7 +190,7 @@ _ALL = (
     Recipe(
         name="emovision-eyes",
         title="EmoVision, eyes and brows",
-        model_options=(("crop", (8, 22, 2, 2)),),
+        model_options=(("crop", (8, 24, 4, 4)),),
         published=27.47,
         **EMOVISION_BASELINE,
     ),
