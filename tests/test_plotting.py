@@ -143,9 +143,12 @@ def test_class_counts_leave_out_the_total_and_empty_splits():
 
 def test_a_gallery_shows_each_image_once_on_one_grey_scale():
     figure = FIGURES["mean_faces"]()
-    assert [axes.images[0].get_array().mean() for axes in figure.axes] == [30 * index for index in range(7)]
-    assert all(axes.images[0].get_clim() == (0, 255) for axes in figure.axes)
-    assert figure.axes[3].get_title() == "happy\n4,000 images"
+    (axes,) = figure.axes
+    assert [image.get_array().mean() for image in axes.images] == [30 * index for index in range(7)]
+    assert all(image.get_clim() == (0, 255) for image in axes.images)
+    assert shown(axes)[3] == "happy\n4,000 images"
+    lefts = [image.get_extent()[0] for image in axes.images]
+    assert lefts == sorted(set(lefts))
 
 
 @pytest.mark.parametrize("titles", [["a"], ["a", "b", "c"]])

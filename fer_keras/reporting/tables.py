@@ -40,16 +40,23 @@ def read_table(name, *, folder=None):
         ValueError: if there is none of that name; the message lists those that there are.
     """
     place = folder_of_tables(folder)
-    found = {path.stem: path for path in sorted(place.glob("*.*"))}
-    if name not in found:
-        raise ValueError(f"There is no recorded table {name!r} in {place}. Expected one of: {', '.join(found)}.")
-    path = found[name]
+    found = list(place.glob(f"{name}.*"))
+    if not found:
+        raise ValueError(
+            f"There is no recorded table {name!r} in {place}. Expected one of: {', '.join(table_names(folder=folder))}."
+        )
+    path = found[0]
     if path.suffix == ".csv":
         return pd.read_csv(path, index_col=0)
     if path.suffix == ".json":
         return json.loads(path.read_text(encoding="utf-8"))
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+def table_names(*, folder=None):
+    """Return the names of the tables that are recorded."""
+    return sorted(path.stem for path in folder_of_tables(folder).glob("*.*"))
 
 
 def folder_of_tables(folder=None):

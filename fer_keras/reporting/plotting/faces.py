@@ -45,16 +45,17 @@ def mean_faces(means, *, counts=None, title=None):
         A `Figure`.
     """
     titles = [name if counts is None else f"{name}\n{counts[name]:,} images" for name in means]
-    return gallery(list(means.values()), titles, columns=len(means), title=title)
+    return gallery(list(means.values()), titles, columns=len(means), side=1.15, title=title)
 
 
-def gallery(images, titles=None, *, columns=8, title=None):
+def gallery(images, titles=None, *, columns=8, side=0.85, title=None):
     """Draw a grid of grey images, each with its title.
 
     Args:
         images: sequence of arrays `(height, width)` or `(height, width, 1)`, values in [0, 255].
         titles: sequence of str, one for each image, or None.
         columns: int, images in a row.
+        side: width of an image in inches.
         title: str or None.
 
     Returns:
@@ -71,13 +72,15 @@ def gallery(images, titles=None, *, columns=8, title=None):
         )
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    lines = max(text.count("\n") + 1 if text else 0 for text in titles)
-    figure, grid = canvas(1.15 * columns, (1.15 + 0.16 * lines) * rows + (0.3 if title else 0), rows, columns)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, text in zip(grid.flat, images, titles, strict=False):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(text, fontsize=SMALL, color=DARK)
+    step = 1.08 + 0.18 / side * max(text.count("\n") + 1 if text else 0 for text in titles)
+    figure, ((axes,),) = canvas(side * 1.08 * columns, side * step * rows + (0.3 if title else 0))
+    for index, (image, text) in enumerate(zip(images, titles, strict=True)):
+        left, top = index % columns * 1.08, index // columns * step
+        options = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+        axes.imshow(image, extent=(left, left + 1, top + 1, top), **options)
+        axes.annotate(text, (left + 0.5, top - 0.03), fontsize=SMALL, color=DARK, ha="center", va="bottom")
+    axes.set(xlim=(-0.02, columns * 1.08 - 0.06), ylim=(step * (rows - 1) + 1.02, 1.06 - step), aspect="equal")
+    axes.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=TEXT_SIZE + 2, x=0.01, ha="left")
     return figure

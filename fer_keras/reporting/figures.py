@@ -1,0 +1,166 @@
+"""The only writer of figures: small PNG files, rewritten only when what they are drawn from has changed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer_keras import paths
+from fer_keras.profile import profile
+from fer_keras.reporting.catalogue import FIGURES
+from fer_keras.reporting.files import write_changed, write_whole
+
+DPI = 150
+LARGEST_BYTES = 200_000
+INDEX = "index.json"
+
+
+def draw(name):
+    """Return a figure of the catalogue, drawn from the records; None as long as they lack what it needs.
+
+    Raises:
+        ValueError: if the catalogue has no such figure, or only a notebook can draw it.
+    """
+    entry = find_entry(name)
+    if entry.inputs is None:
+        raise ValueError(
+            f"Figure {name!r} cannot be drawn from the records. Expected: a figure with inputs in the catalogue. "
+            f"Execute notebook {entry.notebook:02d} in the full profile."
+        )
+    inputs = entry.inputs()
+    return None if inputs is None else entry.plot(inputs)
+
+
+def save(figure, name, *, inputs, folder=None):
+    """Write a figure of the catalogue as PNG, unless it stands there already, drawn from the same inputs.
+
+    Args:
+        figure: a `plotting.Figure`.
+        name: its id in `catalogue.FIGURES`, which says whose notebook it belongs to.
+        inputs: what it was drawn from: tables, arrays, dicts, lists, numbers and text.
+        folder: where to; default `reports/figures` in the full profile and `build/figures` in the quick one, whose
+            drawn faces never reach the report.
+
+    Returns:
+        The path of the PNG.
+
+    Raises:
+        ValueError: if the catalogue has no such figure, or the file would be larger than 200 KB.
+    """
+    entry = find_entry(name)
+    if folder is None:
+        folder = paths.figures() if profile() == "full" else paths.build() / "figures"
+    path, index = Path(folder) / f"{name}.png", read_index(folder)
+    known = {"digest": digest(inputs), "notebook": entry.notebook, "alt": entry.alt}
+    if not path.is_file() or index.get(name, {}).get("digest") != known["digest"]:
+        content = figure.png(dpi=DPI)
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(
+                f"A figure must have at most {LARGEST_BYTES:,} bytes. Received: {name!r} of {len(content):,} bytes. "
+                "Make it smaller, or show fewer images."
+            )
+        write_whole(path, content)
+    write_changed(Path(folder) / INDEX, json.dumps({**index, name: known}, sort_keys=True, indent=1) + "\n")
+    return path
+
+
+def save_private(figure, name):
+    """Write a figure that shows people's faces to `build/private`, which is never published; return its path."""
+    path = paths.build() / "private" / f"{name}.png"
+    write_whole(path, figure.png(dpi=DPI))
+    return path
+
+
+def redraw_all(*, folder=None, force=False):
+    """Draw every figure of the catalogue that is missing or whose records have changed; return their ids.
+
+    Args:
+        folder: default `paths.figures()` in both profiles: the records are the same, and so are their figures.
+        force: True draws all of them, e.g. after a change of style.
+    """
+    folder = Path(folder or paths.figures())
+    redrawn = []
+    for name, entry in FIGURES.items():
+        inputs = entry.inputs() if entry.inputs else None
+        if inputs is None or (not force and is_fresh(name, inputs, folder)):
+            continue
+        if force:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+        save(entry.plot(inputs), name, inputs=inputs, folder=folder)
+        redrawn.append(name)
+    return redrawn
+
+
+def stale(*, folder=None):
+    """Return what is wrong with the figures in a folder (default `paths.figures()`), a message each."""
+    folder = Path(folder or paths.figures())
+    index, files = read_index(folder), {path.stem: path for path in folder.glob("*.png")}
+    problems = [
+        f"{path} is in no index: only `figures.save` writes figures" for path in map(files.get, set(files) - set(index))
+    ]
+    problems += [f"{folder / name}.png is missing" for name in set(index) - set(files)]
+    problems += [
+        f"{name}: the catalogue has no such figure, remove it and its entry in {INDEX}"
+        for name in set(index) - set(FIGURES)
+    ]
+    problems += [
+        f"{path} is larger than {LARGEST_BYTES:,} bytes"
+        for path in files.values()
+        if path.stat().st_size > LARGEST_BYTES
+    ]
+    for name, entry in FIGURES.items():
+        inputs = entry.inputs() if entry.inputs else None
+        if inputs is not None and not is_fresh(name, inputs, folder):
+            problems.append(f"{folder / name}.png is not drawn from today's records: run `make report`")
+    return sorted(problems)
+
+
+def is_fresh(name, inputs, folder):
+    """Return whether a figure stands in a folder, drawn from these inputs."""
+    return (folder / f"{name}.png").is_file() and read_index(folder).get(name, {}).get("digest") == digest(inputs)
+
+
+def find_entry(name):
+    """Return the catalogue's entry, or raise a `ValueError` that says how to make one."""
+    if name not in FIGURES:
+        raise ValueError(
+            f"There is no figure {name!r} in the catalogue. Expected one of: {', '.join(FIGURES)}. "
+            "Add an entry to fer_keras/reporting/catalogue.py."
+        )
+    return FIGURES[name]
+
+
+def read_index(folder):
+    """Return the index of a folder of figures: a dict from id to digest, notebook and alternative text."""
+    path = Path(folder) / INDEX
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def digest(inputs):
+    """Return a hex digest of a figure's inputs; floats count with six digits, so that machines agree.
+
+    Raises:
+        ValueError: if something in them is neither a table, an array, a container, a number nor text.
+    """
+    return hashlib.sha256(canonical(inputs).encode()).hexdigest()[:16]
+
+
+def canonical(value):
+    """Return a text that is equal for equal inputs."""
+    if isinstance(value, pd.DataFrame):
+        return canonical([list(value.columns), value.astype(object).where(value.notna(), None).to_numpy().tolist()])
+    if isinstance(value, np.ndarray):
+        return f"{value.shape}{canonical(value.tolist())}"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{canonical(value[key])}" for key in value) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, np.generic):
+        return canonical(value.item())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None or isinstance(value, str | int | bool):
+        return repr(value)
+    raise ValueError(f"A figure's inputs must be tables, arrays, containers, numbers or text. Received: {type(value)}.")

@@ -1,0 +1,155 @@
+"""Figures are written by one function, from recorded inputs, and only when those changed."""
+
+import json
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_keras.labels import FER7, SPLITS
+from fer_keras.reporting import figures, plotting
+from fer_keras.reporting.catalogue import FIGURES
+from fer_keras.reporting.runs import write_run
+from fer_keras.reporting.tables import write_table
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    for name in ("RESULTS", "FIGURES", "BUILD"):
+        monkeypatch.setenv(f"FER_KERAS_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setenv("FER_PROFILE", "full")
+    return tmp_path
+
+
+def small():
+    return plotting.bars({"happy": 3}, axis="images")
+
+
+def state(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_save_writes_the_figure_and_its_index(places):
+    path = figures.save(small(), "copies", inputs={"happy": 3})
+    assert path == places / "figures" / "copies.png"
+    entry = json.loads((places / "figures" / "index.json").read_text())["copies"]
+    assert entry == {"digest": figures.digest({"happy": 3}), "notebook": 1, "alt": FIGURES["copies"].alt}
+
+
+def test_the_same_inputs_leave_the_files_alone_and_others_do_not(places):
+    figures.save(small(), "copies", inputs={"happy": 3})
+    before = state(places / "figures")
+    figures.save(plotting.bars({"happy": 9}, axis="images"), "copies", inputs={"happy": 3.00000000001})
+    assert state(places / "figures") == before
+    figures.save(plotting.bars({"happy": 9}, axis="images"), "copies", inputs={"happy": 9})
+    assert state(places / "figures")["copies.png"] != before["copies.png"]
+
+
+def test_the_quick_profile_never_touches_the_report(places, monkeypatch):
+    monkeypatch.setenv("FER_PROFILE", "quick")
+    assert figures.save(small(), "copies", inputs={}) == places / "build" / "figures" / "copies.png"
+    assert not (places / "figures").exists()
+
+
+def test_private_figures_go_to_the_build_folder_only(places):
+    path = figures.save_private(small(), "faces")
+    assert path == places / "build" / "private" / "faces.png"
+    assert path.is_file()
+    assert not (places / "figures").exists()
+
+
+def test_an_id_outside_the_catalogue_is_refused(places):
+    with pytest.raises(ValueError, match=r"no figure 'copy'.*catalogue.py"):
+        figures.save(small(), "copy", inputs={})
+
+
+def test_a_figure_that_is_too_large_is_refused_and_not_written(places):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 48, 48))
+    with pytest.raises(ValueError, match="at most 200,000 bytes"):
+        figures.save(plotting.gallery(noise, side=1.2), "copies", inputs={})
+    assert not (places / "figures").exists()
+
+
+def audit_tables():
+    """Record a made-up audit and mean faces."""
+    counts = {split: {name: 10 + index for index, name in enumerate(FER7)} for split in SPLITS}
+    found = {"counts": counts, "copies": {split: dict.fromkeys(SPLITS, 3) for split in SPLITS}}
+    found["agreement"] = {split: dict.fromkeys((*FER7, "all"), 0.5) for split in SPLITS}
+    write_table("audit", found)
+    write_table("mean_faces", {name: np.full((48, 48), 99, np.uint8) for name in FER7})
+
+
+def test_everything_is_redrawn_from_the_records_once(places):
+    made_up.results(places / "results")
+    audit_tables()
+    assert set(figures.redraw_all()) == set(FIGURES) - {"confusion-capstone-model-2", "confusion-emovision-eyes"}
+    assert figures.stale() == []
+    before = state(places / "figures")
+    assert figures.redraw_all() == []
+    assert state(places / "figures") == before
+    assert all(path.stat().st_size <= figures.LARGEST_BYTES for path in (places / "figures").iterdir())
+    image = figures.draw("class-counts")
+    assert [axes.get_title(loc="left")[:5] for axes in image.axes] == ["train", "valid", "test:"]
+
+
+def test_a_new_run_makes_its_figures_stale_and_no_others(places):
+    made_up.results(places / "results")
+    figures.redraw_all()
+    write_run(*made_up.run("capstone-model-2", data="fer4", model="capstone-model-2"))
+    named = {"curves-four", "recall-four", "confusion-capstone-model-2", "leaderboard"}
+    assert {message.split(".png")[0].rsplit("/")[-1] for message in figures.stale()} == named
+    assert set(figures.redraw_all()) == named
+    assert figures.stale() == []
+
+
+def test_force_draws_all_again(places):
+    made_up.results(places / "results")
+    first = figures.redraw_all()
+    (places / "figures" / "leaderboard.png").write_bytes(b"spoilt")
+    assert figures.redraw_all(force=True) == first
+    assert (places / "figures" / "leaderboard.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_does_not_belong_is_named(places):
+    figures.redraw_all()  # only the drawn faces need no record
+    folder = places / "figures"
+    (folder / "sneaked.png").write_bytes(b"x" * 200_001)
+    (folder / "transforms.png").unlink()
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**index, "gone": {}}))
+    messages = "\n".join(figures.stale())
+    for expected in (
+        "sneaked.png is in no index",
+        "sneaked.png is larger",
+        "transforms.png is missing",
+        "no such figure",
+    ):
+        assert expected in messages
+
+
+def test_a_figure_without_its_record_is_none(places):
+    assert figures.draw("leaderboard") is None
+    assert figures.draw("mean-faces") is None
+    assert figures.draw("drawn-faces") is not None
+
+
+def test_the_digest_sees_what_matters_and_nothing_else():
+    table = pd.DataFrame({"a": [1, 2], "b": [0.1 + 0.2, float("nan")], "c": ["x", "y"]})
+    same = pd.DataFrame({"a": [1, 2], "b": [0.3, float("nan")], "c": ["x", "y"]})
+    assert figures.digest(table) == figures.digest(same)
+    others = [same.assign(a=[1, 3]), same.rename(columns={"a": "z"}), same[["b", "a", "c"]], same.assign(b=[0.3, 0.4])]
+    assert len({figures.digest(value) for value in (same, *others)}) == 5
+    arrays = [np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), np.ones((2, 3), np.uint8)]
+    assert len({figures.digest({"x": value}) for value in arrays}) == 3
+    assert figures.digest(arrays[0]) == figures.digest(arrays[0].astype(np.int64))
+    assert figures.digest(["1"]) != figures.digest([1]) != figures.digest([True])
+    with pytest.raises(ValueError, match="Received: <class 'set'>"):
+        figures.digest({1, 2})
+
+
+def test_every_entry_has_a_notebook_and_an_alternative_text():
+    for name, entry in FIGURES.items():
+        assert 1 <= entry.notebook <= 11, name
+        assert entry.alt.endswith("."), name
+        assert (entry.inputs is None) == (entry.plot is None), name
