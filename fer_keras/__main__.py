@@ -27,15 +27,21 @@ def parser():
 
     train_parser = commands.add_parser("train", help="train a recipe, or read its record", description=train.__doc__)
     train_parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe (see `recipes`)")
-    train_parser.add_argument("--data", metavar="PATH", help="FER-2013 in any form; default: FER_KERAS_DATA, cache, Kaggle")
+    train_parser.add_argument(
+        "--data", metavar="PATH", help="FER-2013 in any form; default: FER_KERAS_DATA, cache, Kaggle"
+    )
     train_parser.add_argument("--folder", metavar="PATH", help="train on one's own pictures: a folder of class folders")
     train_parser.add_argument("--seed", type=int, default=0)
-    train_parser.add_argument("--epochs", type=int, help="fewer or more epochs than the recipe says (recorded as a variant)")
+    train_parser.add_argument(
+        "--epochs", type=int, help="fewer or more epochs than the recipe says (recorded as a variant)"
+    )
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
 
-    recipes_parser = commands.add_parser("recipes", help="list the recipes and what they cost", description=recipes.__doc__)
+    recipes_parser = commands.add_parser(
+        "recipes", help="list the recipes and what they cost", description=recipes.__doc__
+    )
     recipes_parser.set_defaults(run=recipes)
     return top
 
@@ -83,7 +89,9 @@ def recipes(options):
     from fer_keras.recipes import RECIPES
 
     for recipe in RECIPES.values():
-        published = f"published {recipe.published} ({recipe.published_split})" if recipe.published else "no figure published"
+        published = (
+            f"published {recipe.published} ({recipe.published_split})" if recipe.published else "no figure published"
+        )
         print(f"{recipe.name:26}{recipe.model:22}{recipe.data:6}{recipe.protocol:10}{published}")
 
 

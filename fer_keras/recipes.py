@@ -24,7 +24,8 @@ class Recipe:
         optimizer: `"adam"`, `"adamw"` or `"sgd"` (with Nesterov momentum); `learning_rate` is its highest.
         weight_decay: decoupled; biases and batch-normalisation weights are left out.
         schedule: `"constant"`, or `"cosine"` after `warmup_epochs` of linear warm-up.
-        reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0 is none.
+        reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0
+            is none.
         stop_patience_epochs: EarlyStopping on `monitor`; 0 is none. The best epoch by `monitor` is always the one kept.
         monitor: `"val_loss"` or `"val_accuracy"`.
         label_smoothing: share of the target spread over all classes.
@@ -102,8 +103,8 @@ class Recipe:
     def digest(self):
         """Hex digest (12 characters) of all that decides the trained network.
 
-        Titles, notes and what others published do not. A field at its default does not count either, so that a field added
-        later leaves the records of earlier runs valid; a default is therefore never changed.
+        Titles, notes and what others published do not. A field at its default does not count either, so that a field
+        added later leaves the records of earlier runs valid; a default is therefore never changed.
         """
         words = {"title", "note", "system", "seeds", "final", "published", "published_split", "published_source"}
         values = {
@@ -131,8 +132,8 @@ AS_TAUGHT = {
     "shear_degrees": 0.3,
     "final": True,
     "published_source": CAPSTONE,
-    "note": "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing. Stop and reduction share a "
-    "patience of 3 epochs.",
+    "note": "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing. "
+    "Stop and reduction share a patience of 3 epochs.",
 }
 EMOVISION_BASELINE = {
     "system": "A",
@@ -151,11 +152,19 @@ EMOVISION_BASELINE = {
 _ALL = (
     Recipe(name="capstone-model-1", title="Capstone model 1", model="capstone-model-1", **AS_TAUGHT),
     Recipe(
-        name="capstone-model-1@course", title="Capstone model 1, course set", model="capstone-model-1", protocol="course", **AS_TAUGHT
+        name="capstone-model-1@course",
+        title="Capstone model 1, course set",
+        model="capstone-model-1",
+        protocol="course",
+        **AS_TAUGHT,
     ),
     Recipe(name="capstone-model-2", title="Capstone model 2", model="capstone-model-2", **AS_TAUGHT),
     Recipe(
-        name="capstone-model-2@course", title="Capstone model 2, course set", model="capstone-model-2", protocol="course", **AS_TAUGHT
+        name="capstone-model-2@course",
+        title="Capstone model 2, course set",
+        model="capstone-model-2",
+        protocol="course",
+        **AS_TAUGHT,
     ),
     Recipe(
         name="capstone-final",

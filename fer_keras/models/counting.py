@@ -54,5 +54,7 @@ def spatial_size(layer):
     """Return the number of output positions of a convolution."""
     size = layer.output.shape[1:3]
     if None in size:
-        raise ValueError(f"Layer {layer.name} has an open output size {size}. Build the network with a fixed `input_shape`.")
+        raise ValueError(
+            f"Layer {layer.name} has an open output size {size}. Build the network with a fixed `input_shape`."
+        )
     return math.prod(size)

@@ -19,7 +19,8 @@ def capstone_model_1(num_classes, *, input_shape=(48, 48, 1), weights=None):
         weights: None for random values, or the path of a `.keras` or `.weights.h5` file of this network.
 
     Returns:
-        A `keras.Sequential` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
+        A `keras.Sequential` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities
+        `(batch, num_classes)`.
 
     Raises:
         ValueError: on an input it cannot be built for, or weights that do not fit.
@@ -93,8 +94,8 @@ def add_capstone_block(model, filters):
 def emovision_baseline(num_classes, *, input_shape=(48, 48, 1), weights=None, crop=None):
     """Build EmoVision's baseline: two 3x3 convolutions with pooling, one dense layer.
 
-    The published text gives no layers: the widths (32, 64; 128) are ours. With `crop`, the network sees only that part of the
-    face and still takes the whole face, so that nobody can forget the crop.
+    The published text gives no layers: the widths (32, 64; 128) are ours. With `crop`, the network sees only that part
+    of the face and still takes the whole face, so that nobody can forget the crop.
 
     Reference: Chon, Han and Yoo, "EmoVision". Args, Returns and Raises as in `capstone_model_1`, and:
 
@@ -108,7 +109,8 @@ def emovision_baseline(num_classes, *, input_shape=(48, 48, 1), weights=None, cr
         height, width = input_shape[0] - top - bottom, input_shape[1] - left - right
         if min(crop) < 0 or min(height, width) < 4:
             raise ValueError(
-                f"`crop` must leave at least 4x4 pixels of the {input_shape[0]}x{input_shape[1]} input. Received: {crop}."
+                f"`crop` must leave at least 4x4 pixels of the {input_shape[0]}x{input_shape[1]} input. "
+                f"Received: {crop}."
             )
         model.add(layers.Cropping2D(((top, bottom), (left, right))))
     model.add(stages.to_unit())

@@ -75,5 +75,7 @@ def start_from(model, weights):
         else:
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path} does not hold the weights of {model.name} for this input and these classes: {error}") from error
+        raise ValueError(
+            f"{path} does not hold the weights of {model.name} for this input and these classes: {error}"
+        ) from error
     return model

@@ -21,16 +21,16 @@ def vgg16(num_classes, *, input_shape=(48, 48, 1), weights="imagenet", trainable
     Args:
         num_classes: int, at least 2.
         input_shape: `(height, width, 1)`, grey, sides of at least 32.
-        weights: `"imagenet"`; None for random values; the path of Keras' `.h5` or `.weights.h5` file of the backbone, or of a
-            `.keras` file of this whole network.
+        weights: `"imagenet"`; None for random values; the path of Keras' `.h5` or `.weights.h5` file of the backbone,
+            or of a `.keras` file of this whole network.
         trainable_from: the first layer of the backbone that is trained, or None for a frozen backbone.
 
     Returns:
-        A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`, whose layer
-        `"vgg16"` is the backbone.
+        A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities
+        `(batch, num_classes)`, whose layer `"vgg16"` is the backbone.
 
     Raises:
-        ValueError: on an input it cannot be built for, weights that do not fit, or a layer that the backbone does not have.
+        ValueError: on an input it cannot be built for, weights that do not fit, or a layer that the backbone lacks.
         ConnectionError: if the ImageNet weights are neither in Keras' cache nor can be downloaded.
     """
     stages.check_input(num_classes, input_shape, least=32)
@@ -72,8 +72,8 @@ def load_backbone(application, weights, input_shape, file_name):
         if weights != "imagenet":
             raise
         raise ConnectionError(
-            f"The ImageNet weights could not be downloaded ({error}). Put {file_name} into ~/.keras/models/, or pass its path as "
-            "`weights`, or pass weights=None to start from random values."
+            f"The ImageNet weights could not be downloaded ({error}). Put {file_name} into ~/.keras/models/, or pass its "
+            "path as `weights`, or pass weights=None to start from random values."
         ) from error
 
 
@@ -94,7 +94,9 @@ def fine_tune(model, from_layer):
     """
     nested = [layer for layer in model.layers if isinstance(layer, keras.Model) and layer.weights]
     if len(nested) != 1:
-        raise ValueError(f"Expected a network with one nested backbone. Received: {model.name}, which has {len(nested)}.")
+        raise ValueError(
+            f"Expected a network with one nested backbone. Received: {model.name}, which has {len(nested)}."
+        )
     backbone = nested[0]
     names = [layer.name for layer in backbone.layers]
     if from_layer is not None and from_layer not in names:

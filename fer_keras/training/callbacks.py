@@ -21,7 +21,9 @@ def make_callbacks(recipe):
     if recipe.stop_patience_epochs:
         # The session itself keeps the best epoch, so that it survives a kill.
         callbacks.append(
-            keras.callbacks.EarlyStopping(monitor=recipe.monitor, patience=recipe.stop_patience_epochs, mode=mode(recipe))
+            keras.callbacks.EarlyStopping(
+                monitor=recipe.monitor, patience=recipe.stop_patience_epochs, mode=mode(recipe)
+            )
         )
     return callbacks
 

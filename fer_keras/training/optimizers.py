@@ -43,7 +43,7 @@ def make_optimizer(recipe, steps_per_epoch):
         optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer](**common)
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # Every epoch is a `fit` of its own, and `fit` ends by overwriting the weights with their average: a session swaps instead.
+    # Every epoch is a `fit` of its own, and `fit` ends by overwriting the weights with their average; a session swaps.
     optimizer.finalize_variable_values = lambda variables: None
     return optimizer
 

@@ -71,6 +71,8 @@ class Session:
             self.history.append({"epoch": epoch + 1, **logs, "seconds": round(time.perf_counter() - started, 2)})
             stopped = self.trainee.stop_training
             self.save(own, stopped)
+            if verbose:
+                print(" - ".join(f"{name}: {logs[name]:.4g}" for name in ("val_accuracy", "val_loss", "learning_rate")))
             if stopped:
                 break
         everyone.on_train_end()
@@ -99,9 +101,20 @@ class Session:
             shuffle=False,
             epochs=epoch + 1,
             initial_epoch=epoch,
-            verbose=verbose,
+            callbacks=self.progress(verbose),
         ).history
         return {name: float(values[-1]) for name, values in logs.items()}
+
+    def progress(self, verbose):
+        """Return the callbacks of one epoch's `fit`: its history, and a bar that knows how many epochs there are."""
+        return keras.callbacks.CallbackList(
+            add_history=True,
+            add_progbar=verbose != 0,
+            model=self.trainee,
+            verbose=verbose,
+            epochs=self.recipe.epochs,
+            steps=-(-len(self.train_index) // self.recipe.batch_size),
+        )
 
     def set_random_states(self, generator):
         """Set the state of every random layer (dropout) from the epoch's generator."""

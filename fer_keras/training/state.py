@@ -6,7 +6,6 @@ import os
 import numpy as np
 
 
-
 def save_state(path, memory, **groups):
     """Write a run's state in one go: a reader sees the old file or the new one, never half of it.
 

@@ -12,8 +12,8 @@ PLAN_KEYS = ("transform", "light", "box", "partner", "share")
 class Trainee(keras.Model):
     """A network that is fed with the numbers of images instead of images.
 
-    All images lie on the device as uint8; a step gathers its batch there and changes it as the plan says, so that feeding
-    costs next to nothing on any backend.
+    All images lie on the device as uint8; a step gathers its batch there and changes it as the plan says, so that
+    feeding costs next to nothing on any backend.
 
     Args:
         network: the `keras.Model` to train, from pixels in [0, 255] to probabilities.

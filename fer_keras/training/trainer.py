@@ -126,7 +126,9 @@ def check_faces(recipe, faces):
         )
     empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
     if empty:
-        raise ValueError(f"Training needs train and validation images. Received: no {empty[0]} images in {faces.source}.")
+        raise ValueError(
+            f"Training needs train and validation images. Received: no {empty[0]} images in {faces.source}."
+        )
 
 
 def run_folder(recipe, seed, faces):
@@ -150,9 +152,7 @@ def make_network(recipe, seed, faces, path, verbose):
         started = fit(recipe.start_recipe, seed, path=path, verbose=verbose)
         weights = paths.build() / "runs" / folder_name(started.run, started.data["fingerprint"]) / "model.keras"
         keras.utils.set_random_seed(seed)
-    return build(
-        recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=weights, **options
-    )
+    return build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=weights, **options)
 
 
 def make_targets(recipe, faces):

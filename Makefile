@@ -1,0 +1,53 @@
+# `make help` explains itself from the comments behind the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test notebooks report lab train bench requirements clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+setup: $(INSTALLED) ## create .venv with everything that is pinned in requirements.txt
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed; this is %d.%d. Try: make PYTHON=python3.12" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(INSTALLED)
+
+lint: setup ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint ## run every check: style, tests, notebooks, fresh figures and numbers
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
+	$(BIN)/python -m fer_keras check
+
+notebooks: setup ## execute every notebook (with FER_KERAS_DATA: in full, over the committed ones)
+	$(BIN)/python -m fer_keras notebooks
+
+report: setup ## execute the notebooks, redraw the figures, refill README and report, write reports/report.html
+	$(BIN)/python -m fer_keras report
+
+lab: setup ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+train: setup ## train a recipe: make train RECIPE=mini-xception
+	$(BIN)/python -m fer_keras train $(RECIPE)
+
+bench: setup ## measure what the project calls fast, as ratios
+	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
+
+requirements: setup ## resolve requirements.txt anew from the ranges in pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	{ head -n 2 requirements.txt; $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+		--extra all --extra test --no-header --no-annotate pyproject.toml; } > requirements.new
+	mv requirements.new requirements.txt
+
+clean: ## remove what can be made again (not .venv, not the records)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis reports/report.html
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
