@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from fer_keras.data.votes import not_a_face, plurality
+from fer_keras.data.votes import names_emotion, not_a_face, plurality
 from fer_keras.labels import SPLITS
 
 
@@ -28,7 +28,8 @@ class Audit:
         constant: images of one single value, by split.
         non_faces: images that more than half of the FER+ votes call no face, by split; None without votes.
         agreement: `agreement[split][name]`, the share in [0, 1] of images whose label is the FER+ plurality, over
-            `"all"` and by class (None where there is no image); non-faces do not count; None without votes.
+            `"all"` and by class (None where there is no image). Only images count that at least half of the votes give
+            an emotion; of emotions with equal votes the first in FER+'s order is taken. None without votes.
     """
 
     source: str
@@ -77,7 +78,8 @@ class Audit:
         ]
         if self.agreement is not None:
             table = self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format)
-            lines.append(f"share of labels that are the FER+ plurality, non-faces left out\n{table}")
+            lines.append("share of labels that are the FER+ plurality, where at least half of the votes name an emotion")
+            lines.append(table)
         return "\n".join(lines)
 
 
@@ -135,10 +137,10 @@ def by_split(mask, split):
 
 
 def agreement(faces):
-    """Return the share of labels that are the FER+ plurality, over `"all"` and by class, non-faces left out."""
-    face = ~not_a_face(faces.votes)
-    labels = faces.labels[face]
-    agrees = np.array(faces.classes)[labels] == plurality(faces.votes[face])
+    """Return the share of labels that are the FER+ plurality, over `"all"` and by class, as in `Audit`."""
+    judged = names_emotion(faces.votes)
+    labels = faces.labels[judged]
+    agrees = np.array(faces.classes)[labels] == plurality(faces.votes[judged])
     shares = {name: share(agrees[labels == label]) for label, name in enumerate(faces.classes)}
     return {**shares, "all": share(agrees)}
 

@@ -1,6 +1,8 @@
 """Pictures (PNG, JPEG, ...) to grey uint8 pixels."""
 
+import contextlib
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +34,9 @@ def decode(content, image_size=None):
         DataError: if it is no picture, is cut short, holds more than 8 bits a channel, or is absurdly large.
     """
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else Path(content)) as picture:
+        with no_bombs(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else Path(content)) as picture:
             refuse(picture)
-            if picture.mode != "L":
+            if picture.format != "PNG" or picture.mode != "L":  # the grey PNG of a data set has no camera behind it
                 picture = ImageOps.exif_transpose(picture).convert("L")
             if image_size and picture.size != tuple(image_size)[::-1]:
                 picture = picture.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
@@ -43,6 +45,14 @@ def decode(content, image_size=None):
         raise
     except (OSError, SyntaxError, ValueError, EOFError, *BOMBS) as error:
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {str(error)[:120]}.") from error
+
+
+@contextlib.contextmanager
+def no_bombs():
+    """Turn Pillow's warning of a picture far larger than its file into an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def refuse(picture):

@@ -63,3 +63,8 @@ def not_a_face(votes):
     """Return a mask bool `(n,)` of the images that more than half of the votes call no face."""
     votes = np.asarray(votes, np.float32)
     return votes[:, NOT_A_FACE] > votes.sum(axis=1) / 2
+
+
+def names_emotion(votes):
+    """Return a mask bool `(n,)` of the images that at least half of the votes give an emotion."""
+    return emotion_votes(votes).sum(axis=1) >= np.asarray(votes, np.float32).sum(axis=1) / 2

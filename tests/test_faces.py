@@ -1,0 +1,151 @@
+"""`FaceDataset`: selecting, cropping, splitting, digests."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_keras.data import FaceDataset
+from fer_keras.labels import FER4, FER7, SPLITS
+
+
+def make(images, labels, *, split=None, classes=FER7, **more):
+    split = np.array(split if split is not None else ["train"] * len(labels), "<U10")
+    images = np.asarray(images, np.uint8).reshape(len(labels), 4, 4, 1)
+    return FaceDataset(images, np.asarray(labels), split, classes, "made up", **more)
+
+
+@pytest.fixture
+def faces():
+    images = np.random.default_rng(0).integers(0, 256, (70, 16))
+    return make(
+        images,
+        np.arange(70) % 7,
+        split=np.array(SPLITS)[np.arange(70) // 7 % 3],
+        votes=np.arange(700, dtype=np.float32).reshape(70, 10),
+        rows=np.arange(70) + 100,
+    )
+
+
+def test_a_split_gives_its_images_and_labels(faces):
+    x, y = faces["validation"]
+    assert x.shape == (21, 4, 4, 1)
+    np.testing.assert_array_equal(x, faces.images[faces.split == "validation"])
+    np.testing.assert_array_equal(y, faces.labels[faces.split == "validation"])
+
+
+def test_selecting_classes_renumbers_labels_and_keeps_rows_together(faces):
+    four = faces.select(classes=FER4, splits=("train", "test"))
+    assert four.classes == FER4
+    for index, row in enumerate(four.rows - 100):
+        assert FER4[four.labels[index]] == FER7[faces.labels[row]]
+        assert four.split[index] == faces.split[row] != "validation"
+        np.testing.assert_array_equal(four.images[index], faces.images[row])
+        np.testing.assert_array_equal(four.votes[index], faces.votes[row])
+
+
+def test_what_is_not_changed_is_not_copied(faces):
+    assert np.shares_memory(faces.select(splits=SPLITS).images, faces.images)
+    assert np.shares_memory(faces.crop(1, 0, 2, 3).images, faces.images)
+
+
+def test_a_crop_takes_the_rectangle(faces):
+    np.testing.assert_array_equal(faces.crop(1, 0, 2, 3).images, faces.images[:, 1:3, 0:3])
+
+
+@pytest.mark.parametrize("rectangle", [(0, 0, 5, 4), (-1, 0, 2, 2), (0, 0, 0, 2), (3, 3, 2, 1)])
+def test_a_crop_outside_is_refused(faces, rectangle):
+    with pytest.raises(ValueError, match="must lie inside the 4x4 image"):
+        faces.crop(*rectangle)
+
+
+def test_counts_have_a_row_a_split_and_a_column_a_class(faces):
+    table = faces.counts()
+    assert list(table.index) == list(SPLITS)
+    assert list(table.columns) == [*FER7, "total"]
+    assert table["total"].tolist() == [28, 21, 21]
+    assert faces.select(classes=("fear",), splits=("test",)).counts().to_numpy().tolist() == [[0, 0], [0, 0], [3, 3]]
+
+
+def test_the_representation_says_what_is_there(faces):
+    assert repr(faces).startswith("<FaceDataset made up: 28 train, 21 validation, 21 test; 4x4; angry, ")
+
+
+def test_digests_are_equal_for_copies_only():
+    faces = make([np.zeros(16), np.arange(16), np.zeros(16)], [0, 1, 2])
+    assert faces.digests[0] == faces.digests[2] != faces.digests[1]
+    assert faces.digests.dtype == np.uint64
+
+
+def test_the_fingerprint_follows_everything_that_matters(faces):
+    images = faces.images.copy()
+    images[3, 0, 0] ^= 1
+    relabelled, moved = faces.labels.copy(), faces.split.copy()
+    relabelled[5], moved[5] = 0, "test"
+    changed = [
+        dataclasses.replace(faces, images=images),
+        dataclasses.replace(faces, labels=relabelled),
+        dataclasses.replace(faces, split=moved),
+        dataclasses.replace(faces, classes=FER7[::-1]),
+        faces.take(np.arange(69)),
+    ]
+    assert len({faces.fingerprint, *(other.fingerprint for other in changed)}) == 6
+    assert dataclasses.replace(faces, source="elsewhere").fingerprint == faces.fingerprint
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 25), st.integers(0, 6)), min_size=1, max_size=120), st.integers(0, 2**32 - 1))
+def test_copies_stay_on_one_side_of_a_new_split_whatever_their_labels(pictures, seed):
+    faces = make([np.full(16, picture) for picture, _ in pictures], [label for _, label in pictures])
+    split = faces.resplit(seed).split
+    sides = {}
+    for (picture, _), side in zip(pictures, split, strict=True):
+        sides.setdefault(picture, set()).add(side)
+    assert all(len(found) == 1 for found in sides.values())
+    np.testing.assert_array_equal(split, faces.resplit(seed).split)
+
+
+def test_a_new_split_is_stratified_and_follows_its_seed():
+    images = np.random.default_rng(1).integers(0, 256, (1000, 16))
+    labels = np.repeat([0, 1], [900, 100])
+    faces = make(images, labels, classes=("happy", "sad"), protocol="official")
+    drawn = faces.resplit(1)
+    assert drawn.counts().to_numpy().tolist() == [[720, 80, 800], [90, 10, 100], [90, 10, 100]]
+    assert drawn.protocol == "own"
+    assert (drawn.split != faces.resplit(2).split).any()
+    assert faces.resplit(1, fractions=(0.5, 0.5, 0)).counts()["total"].tolist() == [500, 500, 0]
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.2), (0.8, 0.3, -0.1), (0.5, 0.2, 0.2)])
+def test_fractions_that_do_not_add_up_are_refused(faces, fractions):
+    with pytest.raises(ValueError, match="three shares that sum to 1"):
+        faces.resplit(0, fractions=fractions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((70, 4, 4, 1))}, "`images` must be uint8"),
+        ({"images": np.zeros((70, 4, 4), np.uint8)}, "`images` must be uint8"),
+        ({"images": np.zeros((69, 4, 4, 1), np.uint8)}, "`images` must have a row for each of the 70"),
+        ({"labels": np.full(70, 7)}, r"`labels` must lie in 0\.\.6"),
+        ({"labels": np.full(70, -1)}, r"`labels` must lie in 0\.\.6"),
+        ({"labels": np.zeros(70)}, "`labels` must be integers"),
+        ({"split": np.full(70, "dev")}, "Unknown split 'dev'"),
+        ({"votes": np.zeros((3, 10))}, "`votes` must have a row"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(faces, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(faces, **changes)
+
+
+def test_unknown_names_and_short_masks_are_refused(faces):
+    with pytest.raises(ValueError, match=r"Unknown class 'joy'. Expected one of: angry"):
+        faces.select(classes=("joy",))
+    with pytest.raises(ValueError, match="Unknown split 'dev'"):
+        faces["dev"]
+    with pytest.raises(ValueError, match="a value for each of the 70 rows"):
+        faces.take(np.ones(3, bool))
