@@ -1,5 +1,7 @@
 """Small made-up runs, for the tests of what reads records."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -33,6 +35,7 @@ def predictions(classes, *, total=240, skill=1.2, seed=0):
     return Predictions(np.arange(total), labels, probabilities.astype(np.float16), generator.random(total) < 0.1)
 
 
+@functools.cache
 def run(name="mini-xception", *, seed=0, skill=1.2, digest="0123456789ab", stopped="early stop", **recipe):
     """Return `(run, history, predictions)` of a training that never was."""
     recipe = {**DEFAULTS, "name": name, **recipe}

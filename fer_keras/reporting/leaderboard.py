@@ -107,3 +107,12 @@ def row(run):
         "num_classes": len(run.classes),
         "published": None if published is None else published / 100,
     }
+
+
+def row_name(row):
+    """Return what a row, as a dict, is called: recipe, seed if not the first, and what limits it."""
+    parts = [row["recipe"]]
+    parts += [f"seed {row['seed']}"] if row["seed"] else []
+    parts += ["on validation"] if row["split"] == "validation" else []
+    parts += ["cut short"] if row["stopped"] == "cut short" else []
+    return ", ".join(parts)

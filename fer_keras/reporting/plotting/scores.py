@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from fer_keras.labels import COLOURS
+from fer_keras.reporting.leaderboard import row_name
 from fer_keras.reporting.plotting.style import (
     DARK,
     GREY,
@@ -72,7 +73,7 @@ def accuracies(table, *, human=None, title=None):
             axes.axvline(human[num_classes], color=DARK, linewidth=1, linestyle=":", label="people, about")
         for place, row in enumerate(rows.itertuples()):
             draw_accuracy(axes, row, place)
-        axes.set_yticks(range(len(rows)), [row_name(row) for row in rows.itertuples()])
+        axes.set_yticks(range(len(rows)), [row_name(row) for row in rows.to_dict("records")])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="x", color=PALE, linewidth=0.6)
         label(axes, title=f"{num_classes} classes, {protocol} split")
@@ -96,15 +97,6 @@ def draw_accuracy(axes, row, place):
     axes.errorbar(row.accuracy, place, xerr=spread, fmt=marker, color=colour, mfc=face, capsize=3, markersize=6)
     if row.published == row.published and row.published is not None:
         axes.plot(row.published, place, "|", color=DARK, markersize=13, markeredgewidth=2, label="published")
-
-
-def row_name(row):
-    """Return what stands before a row of the leaderboard: recipe, seed if not the first, and what limits it."""
-    parts = [row.recipe]
-    parts += [f"seed {row.seed}"] if row.seed else []
-    parts += ["on validation"] if row.split == "validation" else []
-    parts += ["cut short"] if row.stopped == "cut short" else []
-    return ", ".join(parts)
 
 
 def recalls(per_class, *, models, title=None):
@@ -163,7 +155,13 @@ def cost(table, *, title=None):
         colour, marker = model_style(row.model)
         spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
         axes.errorbar(
-            row.num_parameters, row.accuracy, yerr=spread, fmt=marker, color=colour, capsize=3, label=row_name(row)
+            row.num_parameters,
+            row.accuracy,
+            yerr=spread,
+            fmt=marker,
+            color=colour,
+            capsize=3,
+            label=row_name(row._asdict()),
         )
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
