@@ -225,6 +225,10 @@ def test_the_fast_parse_agrees_with_the_plain_one_or_declines(fields, num_pixels
             np.testing.assert_array_equal(fast, plain)
 
 
+def test_the_fast_parse_declines_pixels_shared_out_wrongly():
+    assert parse_batch([b"1 2 3", b"4"], 2) is None
+
+
 def test_the_fast_parse_takes_every_value():
     values = np.arange(256, dtype=np.uint8)
     fields = [b" ".join(b"%d" % value for value in order) for order in (values, values[::-1])]
@@ -344,6 +348,8 @@ def test_a_bad_row_of_parquet_is_named_and_can_be_skipped(tmp_path, table, colum
     faces = load_fer7(tmp_path / "data", on_error="skip")
     assert sorted(faces.rows) == [row for row in range(42) if row != 3]
     np.testing.assert_array_equal(faces.votes, table["votes"][faces.rows])
+    np.testing.assert_array_equal(faces.images[..., 0], table["images"][faces.rows])
+    np.testing.assert_array_equal(faces.labels, table["emotion"][faces.rows])
     assert len(faces.skipped) == 1
     assert nothing_cached(tmp_path)
 

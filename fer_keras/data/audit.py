@@ -78,7 +78,7 @@ class Audit:
         ]
         if self.agreement is not None:
             table = self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format)
-            lines.append("share of labels that are the FER+ plurality, where at least half of the votes name an emotion")
+            lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")
             lines.append(table)
         return "\n".join(lines)
 

@@ -57,7 +57,7 @@ def read_rows(file):
     if not good.all():
         line = int(np.flatnonzero(~good)[0])
         raise DataError(
-            f"{file}, line {line + 2}: Expected a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)} and a row. "
+            f"{file}, line {line + 2}: Expected a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)}, a row. "
             f"Received: {', '.join(map(str, table.iloc[line]))}."
         )
     return table.assign(row=rows.astype(np.int64))

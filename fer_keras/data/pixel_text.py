@@ -57,9 +57,11 @@ def parse_batch(fields, num_pixels):
     )
     if not plain:
         return None
+    lengths = lengths.astype(np.uint8)
     values = digits[ends - 1].astype(np.uint16)
-    values += digits[ends - 2] * np.uint16(10) * (lengths > 1)
-    values += digits[ends - 3] * np.uint16(100) * (lengths > 2)
+    for place, weight in ((2, np.uint16(10)), (3, np.uint16(100))):
+        digit = digits.take(ends - place, mode="wrap")  # the first number may reach below 0: masked like the others
+        values += digit * (lengths >= place) * weight
     if values.max() > 255:
         return None
     return values.astype(np.uint8).reshape(len(fields), num_pixels)
