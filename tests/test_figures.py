@@ -9,7 +9,7 @@ import pytest
 
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.reporting import figures, plotting
-from fer_keras.reporting.catalogue import FIGURES
+from fer_keras.reporting.catalogue import FIGURES, Entry
 from fer_keras.reporting.runs import write_run
 from fer_keras.reporting.tables import write_table
 
@@ -19,6 +19,7 @@ def places(tmp_path, monkeypatch):
     for name in ("RESULTS", "FIGURES", "BUILD"):
         monkeypatch.setenv(f"FER_KERAS_{name}", str(tmp_path / name.lower()))
     monkeypatch.setenv("FER_PROFILE", "full")
+    monkeypatch.setitem(FIGURES, "sketch", Entry(9, "A figure that only its notebook can draw."))
     return tmp_path
 
 
@@ -31,24 +32,24 @@ def state(folder):
 
 
 def test_save_writes_the_figure_and_its_index(places):
-    path = figures.save(small(), "copies", inputs={"happy": 3})
-    assert path == places / "figures" / "copies.png"
-    entry = json.loads((places / "figures" / "index.json").read_text())["copies"]
-    assert entry == {"digest": figures.digest({"happy": 3}), "notebook": 1, "alt": FIGURES["copies"].alt}
+    path = figures.save(small(), "sketch", inputs={"happy": 3})
+    assert path == places / "figures" / "sketch.png"
+    entry = json.loads((places / "figures" / "index.json").read_text())["sketch"]
+    assert entry == {"digest": figures.digest({"happy": 3}), "notebook": 9, "alt": FIGURES["sketch"].alt}
 
 
 def test_the_same_inputs_leave_the_files_alone_and_others_do_not(places):
-    figures.save(small(), "copies", inputs={"happy": 3})
+    figures.save(small(), "sketch", inputs={"happy": 3})
     before = state(places / "figures")
-    figures.save(plotting.bars({"happy": 9}, axis="images"), "copies", inputs={"happy": 3.00000000001})
+    figures.save(plotting.bars({"happy": 9}, axis="images"), "sketch", inputs={"happy": 3.00000000001})
     assert state(places / "figures") == before
-    figures.save(plotting.bars({"happy": 9}, axis="images"), "copies", inputs={"happy": 9})
-    assert state(places / "figures")["copies.png"] != before["copies.png"]
+    figures.save(plotting.bars({"happy": 9}, axis="images"), "sketch", inputs={"happy": 9})
+    assert state(places / "figures")["sketch.png"] != before["sketch.png"]
 
 
 def test_the_quick_profile_never_touches_the_report(places, monkeypatch):
     monkeypatch.setenv("FER_PROFILE", "quick")
-    assert figures.save(small(), "copies", inputs={}) == places / "build" / "figures" / "copies.png"
+    assert figures.save(small(), "sketch", inputs={}) == places / "build" / "figures" / "sketch.png"
     assert not (places / "figures").exists()
 
 
@@ -64,10 +65,17 @@ def test_an_id_outside_the_catalogue_is_refused(places):
         figures.save(small(), "copy", inputs={})
 
 
+def test_a_figure_of_the_records_is_not_saved_by_a_notebook(places):
+    with pytest.raises(ValueError, match=r"'copies' is drawn from the records"):
+        figures.save(small(), "copies", inputs={})
+    with pytest.raises(ValueError, match=r"'sketch' cannot be drawn.*notebook 09"):
+        figures.draw("sketch")
+
+
 def test_a_figure_that_is_too_large_is_refused_and_not_written(places):
     noise = np.random.default_rng(0).integers(0, 256, (60, 48, 48))
     with pytest.raises(ValueError, match="at most 200,000 bytes"):
-        figures.save(plotting.gallery(noise, side=1.2), "copies", inputs={})
+        figures.save(plotting.gallery(noise, side=1.2), "sketch", inputs={})
     assert not (places / "figures").exists()
 
 
@@ -83,7 +91,11 @@ def audit_tables():
 def test_everything_is_redrawn_from_the_records_once(places):
     made_up.results(places / "results")
     audit_tables()
-    assert set(figures.redraw_all()) == set(FIGURES) - {"confusion-capstone-model-2", "confusion-emovision-eyes"}
+    assert set(figures.redraw_all()) == set(FIGURES) - {
+        "sketch",
+        "confusion-capstone-model-2",
+        "confusion-emovision-eyes",
+    }
     assert figures.stale() == []
     before = state(places / "figures")
     assert figures.redraw_all() == []
@@ -93,7 +105,13 @@ def test_everything_is_redrawn_from_the_records_once(places):
     assert [axes.get_title(loc="left")[:5] for axes in image.axes] == ["train", "valid", "test:"]
 
 
-def test_a_new_run_makes_its_figures_stale_and_no_others(places):
+def test_a_new_run_makes_its_figures_stale_and_no_others(places, monkeypatch):
+    small = {
+        name: entry
+        for name, entry in FIGURES.items()
+        if name not in ("drawn-faces", "transforms", "history-mini-xception")
+    }
+    monkeypatch.setattr(figures, "FIGURES", small)
     made_up.results(places / "results")
     figures.redraw_all()
     write_run(*made_up.run("capstone-model-2", data="fer4", model="capstone-model-2"))
@@ -103,7 +121,8 @@ def test_a_new_run_makes_its_figures_stale_and_no_others(places):
     assert figures.stale() == []
 
 
-def test_force_draws_all_again(places):
+def test_force_draws_all_again(places, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {name: FIGURES[name] for name in ("leaderboard", "cost")})
     made_up.results(places / "results")
     first = figures.redraw_all()
     (places / "figures" / "leaderboard.png").write_bytes(b"spoilt")

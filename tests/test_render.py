@@ -36,7 +36,7 @@ def project(tmp_path, monkeypatch):
     write_table(
         "audit", {"counts": {split: {"happy": 3, "sad": 1} for split in SPLITS}, "copies": {"test": {"train": 1288}}}
     )
-    figures.save(made_up_figure(), "leaderboard", inputs=[1])
+    figures.write(made_up_figure(), "leaderboard", [1], paths.figures())
     (tmp_path / "reports" / "report.md").write_text(REPORT)
     return tmp_path
 

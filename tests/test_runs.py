@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import types
 
 import made_up
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import fer_keras.reporting
 from fer_keras.evaluation import summarise
 from fer_keras.reporting import files
 from fer_keras.reporting.runs import find_run, read_run, read_runs, write_run
@@ -150,3 +153,17 @@ def test_an_unchanged_file_is_not_written(tmp_path):
     assert not files.write_changed(path, b"a,b\n")
     assert path.stat().st_mtime_ns == before
     assert files.write_changed(path, "a,c\n")
+
+
+def test_records_are_read_and_written_without_keras_or_matplotlib():
+    code = (
+        "import sys; from fer_keras.reporting import Run, find_run, read_runs, write_run; import fer_keras.evaluation; "
+        "print({'keras', 'tensorflow', 'matplotlib', 'sklearn', 'nbformat'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_room_names_what_it_does_not_have():
+    with pytest.raises(AttributeError, match="no attribute 'leaderbord'"):
+        fer_keras.reporting.leaderbord  # noqa: B018

@@ -33,28 +33,37 @@ def draw(name):
     return None if inputs is None else entry.plot(inputs)
 
 
-def save(figure, name, *, inputs, folder=None):
-    """Write a figure of the catalogue as PNG, unless it stands there already, drawn from the same inputs.
+def save(figure, name, *, inputs):
+    """Write a figure that only its notebook can draw, unless it stands there already, drawn from the same inputs.
+
+    It goes to `reports/figures` in the full profile and to `build/figures` in the quick one, whose drawn faces never
+    reach the report. Figures that the records suffice for are written by `redraw_all`.
 
     Args:
         figure: a `plotting.Figure`.
         name: its id in `catalogue.FIGURES`, which says whose notebook it belongs to.
         inputs: what it was drawn from: tables, arrays, dicts, lists, numbers and text.
-        folder: where to; default `reports/figures` in the full profile and `build/figures` in the quick one, whose
-            drawn faces never reach the report.
 
     Returns:
         The path of the PNG.
 
     Raises:
-        ValueError: if the catalogue has no such figure, or the file would be larger than 200 KB.
+        ValueError: if the catalogue has no such figure or draws it itself, or the file would be larger than 200 KB.
     """
-    entry = find_entry(name)
-    if folder is None:
-        folder = paths.figures() if profile() == "full" else paths.build() / "figures"
-    path, index = Path(folder) / f"{name}.png", read_index(folder)
+    if find_entry(name).inputs is not None:
+        raise ValueError(
+            f"Figure {name!r} is drawn from the records: `figures.draw({name!r})` shows it, `make report` writes it. "
+            "Only an entry of the catalogue without inputs is saved by its notebook."
+        )
+    return write(figure, name, inputs, paths.figures() if profile() == "full" else paths.build() / "figures")
+
+
+def write(figure, name, inputs, folder):
+    """Write a figure and its line in the index into a folder, if its inputs changed; return its path."""
+    entry, index = find_entry(name), read_index(folder)
+    path = Path(folder) / f"{name}.png"
     known = {"digest": digest(inputs), "notebook": entry.notebook, "alt": entry.alt}
-    if not path.is_file() or index.get(name, {}).get("digest") != known["digest"]:
+    if not is_fresh(name, inputs, folder):
         content = figure.png(dpi=DPI)
         if len(content) > LARGEST_BYTES:
             raise ValueError(
@@ -88,7 +97,7 @@ def redraw_all(*, folder=None, force=False):
             continue
         if force:
             (folder / f"{name}.png").unlink(missing_ok=True)
-        save(entry.plot(inputs), name, inputs=inputs, folder=folder)
+        write(entry.plot(inputs), name, inputs, folder)
         redrawn.append(name)
     return redrawn
 
@@ -119,7 +128,7 @@ def stale(*, folder=None):
 
 def is_fresh(name, inputs, folder):
     """Return whether a figure stands in a folder, drawn from these inputs."""
-    return (folder / f"{name}.png").is_file() and read_index(folder).get(name, {}).get("digest") == digest(inputs)
+    return (Path(folder) / f"{name}.png").is_file() and read_index(folder).get(name, {}).get("digest") == digest(inputs)
 
 
 def find_entry(name):

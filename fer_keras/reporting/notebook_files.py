@@ -10,7 +10,6 @@ LARGEST_BYTES = 1_500_000
 MOST_CELLS, MOST_LINES = 25, 15
 STAMP = "fer_keras"
 FORBIDDEN = re.compile(r"^\s*(async\s+def|def|class)\s", re.MULTILINE)
-SAVED = re.compile(r"figures\.(?:save|draw)\((?:[^()]*,\s*)?[\"']([\w@-]+)[\"']")
 
 
 def all_notebooks():
