@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import subprocess
 import time
 
 import nbformat
@@ -66,7 +67,8 @@ def execute(path):
     options = {"timeout": SECONDS_A_CELL, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
     client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
     try:
-        client.execute(env={**os.environ, "FER_PROFILE": profile()})
+        # What the notebook itself says on stderr reaches its outputs; the kernel's own remarks are of no use here.
+        client.execute(env={**os.environ, "FER_PROFILE": profile()}, stderr=subprocess.DEVNULL)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print("failed", flush=True)
         started = [number for number, cell in enumerate(notebook.cells, start=1) if cell.get("execution_count")]
