@@ -26,7 +26,9 @@ PER_CLASS = RUN.metrics["test"]["per_class"]
 
 FIGURES = {
     "history": lambda: plotting.history(HISTORY, model="mini-xception", best_epoch=9, num_classes=7),
-    "histories": lambda: plotting.histories({"a": HISTORY}, models={"a": "mini-xception"}, num_classes=7),
+    "histories": lambda: plotting.histories(
+        {"a": HISTORY}, models={"a": "mini-xception"}, best_epochs={"a": 9}, num_classes=7
+    ),
     "confusion": lambda: plotting.confusion(RUN.metrics["test"]["confusion"], FER7, title="test"),
     "accuracies": lambda: plotting.accuracies(leaderboard([RUN, OTHER, FOUR]), human={7: 0.65}, title="All"),
     "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
@@ -92,6 +94,20 @@ def test_a_history_marks_the_best_epoch_chance_and_the_fall_of_the_rate():
     assert loss.lines[3].get_ydata()[0] == HISTORY["val_loss"][8]
     dashed = [line for line in accuracy.lines if line.get_linestyle() == "--"]
     assert dashed[0].get_ydata()[0] == pytest.approx(1 / 7)
+
+
+def test_histories_mark_the_epoch_that_was_kept_and_tell_seeds_apart():
+    labels = dict.fromkeys("ab", "mini-xception")
+    tables = dict.fromkeys("ab", HISTORY)
+    axes = plotting.histories(tables, models=labels, best_epochs={"a": 9, "b": 2}, num_classes=7).axes[0]
+    first, second = axes.lines[:2]
+    assert (first.get_markevery(), second.get_markevery()) == ([8], [1])
+    assert first.get_color() == second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+
+
+def test_accuracy_against_size_names_its_points():
+    assert shown(FIGURES["cost"]().axes[0]) == ["mini-xception"]
 
 
 def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_published():

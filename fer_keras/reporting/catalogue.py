@@ -97,7 +97,8 @@ def histories(runs):
     """Draw the validation accuracy of several runs."""
     models = {run["name"]: run["model"] for run in runs}
     tables = {run["name"]: run["history"] for run in runs}
-    return plotting.histories(tables, models=models, num_classes=len(runs[0]["classes"]))
+    best = {run["name"]: run["best_epoch"] for run in runs}
+    return plotting.histories(tables, models=models, best_epochs=best, num_classes=len(runs[0]["classes"]))
 
 
 def confusion(runs):

@@ -30,6 +30,7 @@ def history(table, *, model, best_epoch, num_classes, title=None):
         axes.axvline(best_epoch, color=DARK, linewidth=0.8, linestyle=":")
         axes.plot([best_epoch], [best[f"val_{name}"]], marker, color=colour, markeredgecolor=DARK, markersize=7)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    loss.margins(y=0.15)
     mark_falls(loss, table)
     mark_chance(accuracy, 1 / num_classes)
     percent(accuracy.yaxis)
@@ -40,14 +41,15 @@ def history(table, *, model, best_epoch, num_classes, title=None):
     return figure
 
 
-def histories(tables, *, models, num_classes, title=None):
-    """Draw the validation accuracy an epoch of several runs in one panel, the best epoch of each marked; chance dashed.
+def histories(tables, *, models, best_epochs, num_classes, title=None):
+    """Draw the validation accuracy an epoch of several runs in one panel, the epoch kept of each marked; chance dashed.
 
     Runs of the same model share its colour and differ in their line.
 
     Args:
         tables: dict from a run's label to its history.
         models: dict from a run's label to its model's name, which decides the colour.
+        best_epochs: dict from a run's label to the epoch whose weights were kept, counted from 1.
         num_classes: int, for the level of chance.
         title: str or None.
 
@@ -58,7 +60,7 @@ def histories(tables, *, models, num_classes, title=None):
     drawn = []
     for name, table in tables.items():
         colour, marker = model_style(models[name])
-        best = int(table["val_accuracy"].to_numpy().argmax())
+        best = table["epoch"].tolist().index(best_epochs[name])
         line = LINES[drawn.count(models[name]) % len(LINES)]
         drawn.append(models[name])
         options = {"marker": marker, "markevery": [best], "markersize": 7, "markeredgecolor": DARK}
@@ -89,5 +91,5 @@ def mark_falls(axes, table):
         # The loss falls from the upper left to the lower right: these corners are free.
         options = {"fontsize": SMALL, "color": GREY, "rotation": 90, "va": "bottom" if first else "top"}
         where = (epoch, 0.01 if first else 0.99)
-        text = f"rate {rates[index]:.0e}".replace("e-0", "e-")
+        text = f"rate {rates[index]:.1e}".replace("e-0", "e-").replace(".0e", "e")
         axes.annotate(text, where, (2, 0), axes.get_xaxis_transform(), "offset points", **options)

@@ -1,7 +1,7 @@
 """Scores: confusion matrices, accuracies with their intervals, recall of each class, accuracy against size."""
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from fer_keras.labels import COLOURS
 from fer_keras.reporting.leaderboard import row_name
@@ -154,22 +154,22 @@ def cost(table, *, title=None):
     for row in table.itertuples():
         colour, marker = model_style(row.model)
         spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
-        axes.errorbar(
-            row.num_parameters,
-            row.accuracy,
-            yerr=spread,
-            fmt=marker,
-            color=colour,
-            capsize=3,
-            label=row_name(row._asdict()),
+        axes.errorbar(row.num_parameters, row.accuracy, yerr=spread, fmt=marker, color=colour, capsize=3)
+        options = {"fontsize": SMALL, "color": DARK, "va": "center"}
+        axes.annotate(
+            row_name(row._asdict()), (row.num_parameters, row.accuracy), (7, 0), textcoords="offset points", **options
         )
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
+    axes.margins(x=0.25)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=PALE, linewidth=0.6)
     percent(axes.yaxis)
     axes.set_ylim(bottom=0)
     label(axes, x="parameters", y=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
-    legend(axes, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(axes, loc="lower right")
     return figure
 
 
