@@ -1,7 +1,8 @@
 """Random changes of face pictures: drawn as plain numbers first, applied to uint8 pixels afterwards.
 
 A `Plan` holds what shall happen to every picture. It is drawn from a generator that the caller seeds, so that an
-epoch's augmentation is a function of seed and epoch; the training step applies the same plan with the backend's own operations.
+epoch's augmentation is a function of seed and epoch; the training step applies the same plan with the backend's own
+operations.
 """
 
 import dataclasses
@@ -178,7 +179,7 @@ def apply_plan(images, plan):
 
 
 def warp(pixels, transform):
-    """Resample float `(n, height, width)` by `(n, 8)` maps from output to input: bilinear, nearest beyond the border."""
+    """Resample float `(n, height, width)` by `(n, 8)` maps from output to input: bilinear, nearest beyond borders."""
     n, height, width = pixels.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     a = transform[:, :, None, None]

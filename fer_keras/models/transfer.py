@@ -72,8 +72,8 @@ def load_backbone(application, weights, input_shape, file_name):
         if weights != "imagenet":
             raise
         raise ConnectionError(
-            f"The ImageNet weights could not be downloaded ({error}). Put {file_name} into ~/.keras/models/, or pass its "
-            "path as `weights`, or pass weights=None to start from random values."
+            f"The ImageNet weights could not be downloaded ({error}). Put {file_name} into ~/.keras/models/, or pass "
+            "its path as `weights`, or pass weights=None to start from random values."
         ) from error
 
 

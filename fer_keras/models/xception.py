@@ -43,7 +43,10 @@ def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01
 
 def separable_module(x, filters, l2):
     """Two separable 3x3 convolutions and a halving max pool, added to a strided 1x1 convolution of the input."""
-    residual = layers.Conv2D(filters, 1, strides=2, padding="same", use_bias=False)(x)
+    # A 1x1 convolution at stride 2, in two steps: as one layer, its gradient on a batch of odd size writes outside its
+    # memory in TensorFlow 2.21 on CPUs (oneDNN), and 28,709 images end on such a batch.
+    residual = layers.MaxPooling2D(1, strides=2, padding="same")(x)
+    residual = layers.Conv2D(filters, 1, use_bias=False)(residual)
     residual = layers.BatchNormalization()(residual)
     for last in (False, True):
         penalty = regularizers.L2(l2)

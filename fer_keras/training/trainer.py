@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import data, paths
+from fer_keras.data.votes import soft_targets
 from fer_keras.evaluation import summarise
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import RECIPES, find_recipe
@@ -47,6 +48,7 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     if recorded and not force:
         return same_data(recorded, faces)
     check_faces(recipe, faces)
+    where = circumstances()
     folder = run_folder(recipe, seed, faces)
     state = folder / "state.npz"
     if force:
@@ -60,7 +62,7 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     metrics, predictions = score(recipe, session)
     run = runs.Run(
         **identity(recipe, seed, faces),
-        **circumstances(),
+        **where,
         seconds=round(float(history.seconds.sum()), 1),
         seconds_per_epoch=round(float(history.seconds.median()), 2),
         num_parameters=network.count_params(),
@@ -166,8 +168,6 @@ def make_targets(recipe, faces):
         return labels
     if faces.votes is None:
         raise ValueError(f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none.")
-    from fer_keras.data.votes import soft_targets
-
     votes = soft_targets(faces.votes, faces.classes)
     use = (votes.sum(axis=1) > 0) & (faces.split == "train")
     return np.where(use[:, None], votes, labels)
@@ -183,7 +183,8 @@ def score(recipe, session):
     metrics, predictions = {}, {}
     for split in splits:
         mask = faces.split == split
-        probabilities = session.predict(split)
+        # As recorded: whoever reads the predictions back finds the very same metrics.
+        probabilities = session.predict(split).astype(np.float16).astype(np.float32)
         copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
         metrics[split] = summarise(faces.labels[mask], probabilities, faces.classes, split=split, copies=copies)
         if split != "train":

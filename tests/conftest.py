@@ -1,0 +1,28 @@
+"""What all tests share: the quick profile, and folders of their own for whatever is written."""
+
+import os
+from pathlib import Path
+
+# Kernels that nbval starts inherit this; FER-2013 is used by marked tests only.
+os.environ["FER_PROFILE"] = "quick"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+DATA = os.environ.get("FER_KERAS_DATA")
+
+
+@pytest.fixture(scope="session")
+def fer2013_path():
+    """The folder or file of FER-2013; tests that ask for it are skipped where there is none."""
+    if not DATA:
+        pytest.skip("FER_KERAS_DATA is not set")
+    return Path(DATA)
+
+
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """Point results, figures, build and cache to folders below `tmp_path`; return it."""
+    for name in ("RESULTS", "FIGURES", "BUILD", "CACHE"):
+        monkeypatch.setenv(f"FER_KERAS_{name}", str(tmp_path / name.lower()))
+    return tmp_path
