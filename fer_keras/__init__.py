@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "FaceDataset": "fer_keras.data",
     "audit": "fer_keras.data",
-    "drawn_faces": "fer_keras.data",
+    "drawn_faces": "fer_keras.data.synthetic",
     "load_fer4": "fer_keras.data",
     "load_fer7": "fer_keras.data",
     "load_folder": "fer_keras.data",

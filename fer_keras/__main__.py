@@ -95,5 +95,37 @@ def recipes(options):
         print(f"{recipe.name:26}{recipe.model:22}{recipe.data:6}{recipe.protocol:10}{published}")
 
 
+def data(options):
+    """Say what lies at a path: counts, copies, constant images, and what FER+ says of it."""
+    from fer_keras.data import audit, load_fer7
+
+    faces = load_fer7(options.path)
+    print(f"{faces}\n\n{audit(faces)}")
+
+
+def report(options):
+    """Execute every notebook, redraw every figure, refill README and report, write reports/report.html."""
+    from fer_keras import reporting
+
+    reporting.report(force=options.force)
+
+
+def notebooks(options):
+    """Execute every notebook: with FER-2013 in full, over the committed ones; without it to build/notebooks."""
+    from fer_keras.reporting.make import data_at_hand
+    from fer_keras.reporting.notebooks import execute_all
+
+    execute_all(data=data_at_hand(), force=options.force)
+
+
+def check(options):
+    """Say what is not as `report` would make it; exit with 1 if anything is not."""
+    from fer_keras import reporting
+
+    problems = reporting.check()
+    print("\n".join(problems) or "All generated text, figures and notebooks are fresh.")
+    return 1 if problems else 0
+
+
 if __name__ == "__main__":
     sys.exit(main())
