@@ -39,10 +39,19 @@ def parser():
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
 
-    recipes_parser = commands.add_parser(
-        "recipes", help="list the recipes and what they cost", description=recipes.__doc__
-    )
-    recipes_parser.set_defaults(run=recipes)
+    data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
+    data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
+    data_parser.set_defaults(run=data)
+    for command, words in (
+        (recipes, "list the recipes"),
+        (report, "execute the notebooks, redraw the figures, refill README and report"),
+        (notebooks, "execute the notebooks only"),
+        (check, "say what is not as `report` would make it"),
+    ):
+        one = commands.add_parser(command.__name__, help=words, description=command.__doc__)
+        one.set_defaults(run=command)
+        if command in (report, notebooks):
+            one.add_argument("--force", action="store_true", help="write everything anew, e.g. after a change of style")
     return top
 
 
