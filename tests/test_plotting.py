@@ -79,7 +79,7 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
     figure = plotting.confusion([[30, 10], [0, 1200]], ("sad", "happy"))
     assert shown(figure.axes[0]) == ["75 %\n30", "25 %\n10", "0 %\n0", "100 %\n1,200"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["sad (40)", "happy (1,200)"]
-    assert figure.axes[0].images[0].get_array()[0].tolist() == [0.75, 0.25]
+    assert figure.axes[0].collections[0].get_array()[0].tolist() == [0.75, 0.25]
 
 
 def test_a_class_without_images_has_an_empty_row():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_keras import paths
-from fer_keras.reporting import notebook_files, sentences
+from fer_keras.reporting import findings, notebook_files, sentences
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
 from fer_keras.reporting.leaderboard import leaderboard, row_name
@@ -146,10 +146,10 @@ def entry_of(name, path):
     return found
 
 
-def majority(split="test"):
+def majority(split="test", digits="1"):
     """Return what naming the commonest class of a split for everything would score."""
     counts = entry_of("audit", f"counts.{split}")
-    return counts if counts == MISSING else percent(max(counts.values()) / sum(counts.values()))
+    return counts if counts == MISSING else percent(max(counts.values()) / sum(counts.values()), int(digits))
 
 
 OF_RUNS = ("accuracy", "score", "metric", "published", "training", "per_class", "extremes", "confused")
@@ -159,7 +159,6 @@ BLOCKS = {
     "costs": costs,
     "notebooks": notebooks,
     "figure": figure,
-    "difference": sentences.difference,
     "value": value,
     "share": share,
     "majority": majority,
@@ -167,4 +166,6 @@ BLOCKS = {
     "human": lambda num_classes="7": f"about {percent(HUMAN[int(num_classes)], 0)}",
     "runs": lambda: str(len(read_runs())),
     **{name.replace("_", "-"): sentences.of_run(getattr(sentences, name)) for name in OF_RUNS},
+    **{name: sentences.of_run(say) for name, say in findings.OF_RUNS.items()},
+    **findings.BLOCKS,
 }

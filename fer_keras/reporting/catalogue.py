@@ -9,6 +9,7 @@ import pandas as pd
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
 from fer_keras.labels import FER7, SPLITS
+from fer_keras.recipes import RECIPES
 from fer_keras.reporting import plotting
 from fer_keras.reporting.leaderboard import leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
@@ -150,6 +151,18 @@ def transforms(request):
     return plotting.gallery(images, titles, columns=request["columns"])
 
 
+def eyes(request):
+    """Draw a drawn face of each class, with what a crop cuts away made pale."""
+    faces = drawn_faces(3, seed=request["seed"])
+    top, bottom, left, right = request["crop"]
+    first = [np.flatnonzero(faces.labels == label)[0] for label in range(len(faces.classes))]
+    pale = (191 + faces.images[first] // 4).astype(np.uint8)
+    height, width = pale.shape[1:3]
+    kept = slice(None), slice(top, height - bottom), slice(left, width - right)
+    pale[kept] = faces.images[first][kept]
+    return plotting.gallery(pale, faces.classes, columns=len(first), side=1.0)
+
+
 CHANGES = {
     "flip": {"flip": True},
     "rotation": {"rotation_degrees": 15},
@@ -159,7 +172,21 @@ CHANGES = {
     "erasing": {"erase_probability": 1.0},
 }
 FOUR = ("capstone-model-1", "capstone-model-2")
+COURSE = ("capstone-model-1@course", "capstone-model-2@course")
 SEVEN = ("emovision-baseline", "emovision-eyes", "mini-xception")
+
+
+def of_each(notebook, recipes):
+    """Return the entries of history and confusion matrix of each of some recipes."""
+    return {
+        f"history-{name}": Entry(notebook, f"Loss and accuracy by epoch of {name}.", recorded(name), history)
+        for name in recipes
+    } | {
+        f"confusion-{name}": Entry(notebook, f"Confusion matrix of {name}.", recorded(name), confusion)
+        for name in recipes
+    }
+
+
 FIGURES = {
     "class-counts": Entry(
         1,
@@ -187,18 +214,24 @@ FIGURES = {
     "curves-four": Entry(
         2, "Validation accuracy by epoch of the small four-class networks.", recorded(*FOUR), histories
     ),
+    "curves-course": Entry(
+        2, "Validation accuracy by epoch of the small networks on the course set.", recorded(*COURSE), histories
+    ),
     "recall-four": Entry(2, "Recall of each of the four classes by the small networks.", recorded(*FOUR), recalls),
-    **{f"confusion-{name}": Entry(2, f"Confusion matrix of {name}.", recorded(name), confusion) for name in FOUR},
+    **of_each(2, (*FOUR, *COURSE)),
+    "eyes-crop": Entry(
+        3,
+        "A drawn face of each class; the part outside eyes and brows, which is cut away, is pale.",
+        lambda: {"crop": dict(RECIPES["emovision-eyes"].model_options)["crop"], "seed": 1},
+        eyes,
+    ),
     "curves-seven": Entry(
         3, "Validation accuracy by epoch of the seven-class networks from scratch.", recorded(*SEVEN), histories
     ),
     "recall-seven": Entry(
         3, "Recall of each of the seven classes by the networks from scratch.", recorded(*SEVEN), recalls
     ),
-    "history-mini-xception": Entry(
-        3, "Loss and accuracy of mini-xception by epoch.", recorded("mini-xception"), history
-    ),
-    **{f"confusion-{name}": Entry(3, f"Confusion matrix of {name}.", recorded(name), confusion) for name in SEVEN},
+    **of_each(3, SEVEN),
     "leaderboard": Entry(
         11,
         "Accuracy of every recorded run with its interval, beside chance, the published number and people.",

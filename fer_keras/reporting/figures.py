@@ -11,6 +11,7 @@ from fer_keras import paths
 from fer_keras.profile import profile
 from fer_keras.reporting.catalogue import FIGURES
 from fer_keras.reporting.files import write_changed, write_whole
+from fer_keras.reporting.sentences import MISSING
 
 DPI = 150
 LARGEST_BYTES = 200_000
@@ -31,6 +32,15 @@ def draw(name):
         )
     inputs = entry.inputs()
     return None if inputs is None else entry.plot(inputs)
+
+
+def show(*names):
+    """Show figures of the catalogue in a notebook, one below the other; one whose run is not recorded yet says so."""
+    from IPython.display import Markdown, display
+
+    for name in names:
+        figure = draw(name)
+        display(Markdown(f"*{find_entry(name).alt[:-1]} {MISSING}.*") if figure is None else figure)
 
 
 def save(figure, name, *, inputs):

@@ -1,6 +1,5 @@
-"""What can be said of one run, or of two, in words and numbers; `blocks` makes them available by name."""
+"""What can be said of one run, in words and numbers; `blocks` makes it available by name."""
 
-from fer_keras.evaluation import compare
 from fer_keras.reporting.runs import find_run
 
 MISSING = "(not recorded yet)"
@@ -118,18 +117,3 @@ def confused(run, number="1"):
     ]
     found = [f"{pair} ({percent(share, 0)})" for share, pair in sorted(pairs, reverse=True)[: int(number)]]
     return ", ".join(found)
-
-
-def difference(first, second):
-    """Return how much better the second recipe is than the first on the same images, with its interval."""
-    runs = find_run(first), find_run(second)
-    if None in runs:
-        return MISSING
-    said = [run.predictions(run.scores["split"]) for run in runs]
-    images = [
-        (run.protocol, run.classes, run.scores["split"], found.rows.tolist())
-        for run, found in zip(runs, said, strict=True)
-    ]
-    if images[0] != images[1]:
-        raise ValueError(f"{first!r} and {second!r} were not scored on the same images: they cannot be compared.")
-    return str(compare(said[0].labels, said[0].probabilities, said[1].probabilities))

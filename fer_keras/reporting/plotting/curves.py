@@ -37,7 +37,7 @@ def history(table, *, model, best_epoch, num_classes, title=None):
     accuracy.set_ylim(bottom=0)
     label(loss, x="epoch", y="loss (nats)", title=title)
     label(accuracy, x="epoch", y="accuracy", title=f"best epoch: {best_epoch}")
-    legend(accuracy, loc="upper left")
+    legend(accuracy, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
 
 

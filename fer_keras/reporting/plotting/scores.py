@@ -30,24 +30,26 @@ def confusion(counts, classes, *, title=None):
     Returns:
         A `Figure`.
     """
+    import seaborn  # It brings pyplot, which no other figure needs.
+
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 1.6 + 0.72 * len(classes)
     figure, ((axes,),) = canvas(size + 1, size)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        text = f"{100 * share:.0f} %\n{counts[row, column]:,}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=SMALL, color="white" if share > 0.55 else DARK)
-    axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(
-        range(len(classes)), [f"{name} ({total:,})" for name, total in zip(classes, counts.sum(1), strict=True)]
-    )
-    axes.spines[:].set_visible(False)
+    texts = [
+        [f"{100 * shares[i, j]:.0f} %\n{counts[i, j]:,}" for j in range(len(classes))] for i in range(len(classes))
+    ]
+    bar = {"shrink": 0.8, "format": PercentFormatter(1.0, 0, " %")}
+    options = {"annot": texts, "fmt": "", "annot_kws": {"fontsize": SMALL}, "cbar_kws": bar, "square": True}
+    seaborn.heatmap(shares, ax=axes, cmap="Blues", vmin=0, vmax=1, linewidths=0.5, linecolor="white", **options)
+    middles = np.arange(len(classes)) + 0.5
+    axes.set_xticks(middles, classes, rotation=35, ha="right", rotation_mode="anchor")
+    names = [f"{name} ({total:,})" for name, total in zip(classes, counts.sum(1), strict=True)]
+    axes.set_yticks(middles, names, rotation=0)
     axes.tick_params(length=0)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1.0, 0, " %"))
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)
-    bar.set_label("share of the true class", fontsize=TEXT_SIZE)
+    scale = figure.axes[-1]
+    scale.tick_params(labelsize=SMALL, length=2)
+    scale.set_ylabel("share of the true class", fontsize=TEXT_SIZE, color=DARK)
     label(axes, x="predicted class", y="true class (images)", title=title)
     return figure
 

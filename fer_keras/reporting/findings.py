@@ -1,0 +1,213 @@
+"""What follows from records and tables: comparisons, levels that were reached or not, and what is set where."""
+
+from fer_keras.evaluation import compare
+from fer_keras.labels import SPLITS
+from fer_keras.recipes import RECIPES, find_recipe
+from fer_keras.reporting.catalogue import HUMAN
+from fer_keras.reporting.leaderboard import leaderboard
+from fer_keras.reporting.runs import find_run, read_runs
+from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
+from fer_keras.reporting.tables import read_table, table_names
+
+
+def comparison(first, second):
+    """Return a sentence on whether the second recipe is better than the first on the same images."""
+    found = paired(first, second)
+    if found is None:
+        return f"`{first}` and `{second}`: {MISSING}."
+    result, split, total = found
+    where = f"on the same {total:,} {split} images"
+    if result.no_difference:
+        points = str(result).partition(": ")[2]
+        return f"There is no difference between `{first}` and `{second}` {where}: {points}."
+    return f"`{second}` is {'better' if result.difference > 0 else 'worse'} than `{first}` {where}: {result}."
+
+
+def difference(first, second):
+    """Return how much better the second recipe is than the first on the same images, with its interval."""
+    found = paired(first, second)
+    return MISSING if found is None else str(found[0])
+
+
+def paired(first, second):
+    """Return `(Comparison, split, images)` of two recipes' runs, or None if one is not recorded.
+
+    Raises:
+        ValueError: if they were not scored on the same images.
+    """
+    runs = find_run(first), find_run(second)
+    if None in runs:
+        return None
+    said = [run.predictions(run.scores["split"]) for run in runs]
+    images = [
+        (run.protocol, run.classes, run.scores["split"], found.rows.tolist())
+        for run, found in zip(runs, said, strict=True)
+    ]
+    if images[0] != images[1]:
+        raise ValueError(f"{first!r} and {second!r} were not scored on the same images: they cannot be compared.")
+    result = compare(said[0].labels, said[0].probabilities, said[1].probabilities)
+    return result, runs[0].scores["split"], len(said[0].labels)
+
+
+def against(run, level):
+    """Return where a run's accuracy and interval lie: above, below or around a level.
+
+    Args:
+        run: a `Run`.
+        level: `"majority"`, `"human"` or `"published"`.
+
+    Raises:
+        ValueError: on another level, or one that this run does not have.
+    """
+    scores, levels = run.scores, levels_of(run)
+    if level not in levels:
+        raise ValueError(f"{run.run!r} has no level {level!r}. Expected one of: {', '.join(levels)}.")
+    share, name = levels[level]
+    points = 100 * (scores["accuracy"] - share)
+    if scores["accuracy_low"] <= share <= scores["accuracy_high"]:
+        return f"no different from {name}"
+    return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} {name}"
+
+
+def levels_of(run):
+    """Return `{level: (share, its name)}` of what a run's accuracy can be held against."""
+    rows = [sum(row) for row in run.scores["confusion"]]
+    most = max(rows) / sum(rows)
+    found = {"majority": (most, f"naming the commonest class for everything ({percent(most)})")}
+    if len(run.classes) in HUMAN:
+        human = HUMAN[len(run.classes)]
+        found["human"] = human, f"what people are put at (about {percent(human, 0)})"
+    if run.recipe["published"] is not None:
+        number = run.recipe["published"]
+        found["published"] = number / 100, f"the published {number:.4g} % ({run.recipe['published_split']})"
+    return found
+
+
+def published_lead(recipe):
+    """Return how far a published number lies above naming the commonest class of the test split for everything."""
+    if "audit" not in table_names():
+        return MISSING
+    counts = read_table("audit")["counts"]["test"].values()
+    return f"{find_recipe(recipe).published - 100 * max(counts) / sum(counts):+.2f} points"
+
+
+def width(run, split=None):
+    """Return how wide the 95 % interval of a run's accuracy is."""
+    scores = run.metrics[split] if split else run.scores
+    return f"{100 * (scores['accuracy_high'] - scores['accuracy_low']):.1f} points"
+
+
+def gap(run):
+    """Return what a run scores on the images it learned from, and on validation."""
+    shares = [percent(run.metrics[split]["accuracy"]) for split in ("train", "validation")]
+    return f"{shares[0]} on the images it learned from, {shares[1]} on validation"
+
+
+def stopping(run):
+    """Return how a run's training went: how often the learning rate fell, which epoch was kept, how it ended."""
+    rates = run.history()["learning_rate"].to_numpy()
+    falls = [str(epoch) for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
+    fell = f"the learning rate fell before epoch {' and '.join(falls)}" if falls else "the learning rate never fell"
+    ended = {"early stop": "stopped early", "epochs": "ran to its last epoch"}.get(run.stopped, run.stopped)
+    return f"{fell}; it {ended} after {run.epochs_run} epochs, and epoch {run.best_epoch} was kept"
+
+
+def best(num_classes, protocol="official"):
+    """Return the recorded recipe that scores best for a number of classes and a protocol, with its score."""
+    board = leaderboard()
+    rows = board[(board["num_classes"] == int(num_classes)) & (board["protocol"] == protocol)].to_dict("records")
+    if not rows:
+        return MISSING
+    row = rows[0]
+    return f"`{row['recipe']}` with {with_interval(row)} on {row['num_images']:,} {row['split']} images"
+
+
+def settings(*recipes):
+    """Return what recipes set, a row each, as a table."""
+    header = "recipe", "data", "batch", "epochs", "optimiser", "rate falls", "stops", "augmentation"
+    return table(header, [setting(find_recipe(name)) for name in recipes])
+
+
+def setting(recipe):
+    """Return a recipe's row of the table of settings."""
+    falls = f"x {recipe.reduce_factor:g} after {recipe.reduce_patience_epochs} epochs"
+    stops = f"after {recipe.stop_patience_epochs} epochs"
+    return [
+        f"`{recipe.name}`",
+        f"{len(recipe.classes)} classes, {recipe.protocol} split",
+        recipe.batch_size,
+        f"up to {recipe.epochs}",
+        f"{recipe.optimizer}, {recipe.learning_rate:g}",
+        falls if recipe.reduce_patience_epochs else recipe.schedule,
+        stops if recipe.stop_patience_epochs else "-",
+        augmentation(recipe) or "none",
+    ]
+
+
+def augmentation(recipe):
+    """Return a recipe's random changes in words."""
+    ranges = {"zoom": recipe.zoom, "brightness": recipe.brightness, "contrast": recipe.contrast}
+    parts = ["flip"] if recipe.flip else []
+    parts += [f"rotation {recipe.rotation_degrees:g}°"] if recipe.rotation_degrees else []
+    parts += [f"shift {recipe.shift_fraction:g}"] if recipe.shift_fraction else []
+    parts += [f"shear {recipe.shear_degrees:g}°"] if recipe.shear_degrees else []
+    parts += [f"{name} {low:g} to {high:g}" for name, (low, high) in ranges.items() if (low, high) != (1, 1)]
+    return ", ".join(parts)
+
+
+def origin():
+    """Return from which official split the images of each split of the course set come, as a table."""
+    if "course" not in table_names():
+        return MISSING
+    found = read_table("course")["official_split"]
+    usages = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+    lines = [
+        [f"course {split}", *[f"{found[split][other]:,}" for other in SPLITS], f"{sum(found[split].values()):,}"]
+        for split in SPLITS
+    ]
+    return table(("", *[f"official {usages[split]}" for split in SPLITS], "images"), lines)
+
+
+def images(split="all"):
+    """Return how many images FER-2013 has, in a split or in all."""
+    if "audit" not in table_names():
+        return MISSING
+    counts = read_table("audit")["counts"]
+    return f"{sum(sum(counts[name].values()) for name in (SPLITS if split == 'all' else (split,))):,}"
+
+
+def agreed(split="test"):
+    """Return the classes whose labels FER+'s voters share most and least."""
+    if "audit" not in table_names():
+        return MISSING
+    shares = {name: share for name, share in read_table("audit")["agreement"][split].items() if name != "all"}
+    order = sorted(shares, key=shares.get)
+    return (
+        f"most on {order[-1]} ({percent(shares[order[-1]], 0)}), least on {order[0]} ({percent(shares[order[0]], 0)})"
+    )
+
+
+def missing():
+    """Return the recipes that have no record yet."""
+    recorded = {run.recipe_name for run in read_runs()}
+    return ", ".join(f"`{name}`" for name in RECIPES if name not in recorded) or "none"
+
+
+def total_time():
+    """Return how long all recorded trainings took together."""
+    return duration(sum(run.seconds for run in read_runs()))
+
+
+OF_RUNS = {"against": against, "width": width, "gap": gap, "stopping": stopping}
+BLOCKS = {
+    "comparison": comparison,
+    "difference": difference,
+    "published-lead": published_lead,
+    "best": best,
+    "settings": settings,
+    "origin": origin,
+    "images": images,
+    "agreed": agreed,
+    "missing": missing,
+    "total-time": total_time,
+}
