@@ -108,7 +108,9 @@ def test_a_frozen_backbone_keeps_its_values_and_a_fine_tuned_one_changes_from_th
         return {
             name
             for name, values in before.items()
-            if any(not np.array_equal(a, b) for a, b in zip(values, backbone.get_layer(name).get_weights(), strict=True))
+            if any(
+                not np.array_equal(a, b) for a, b in zip(values, backbone.get_layer(name).get_weights(), strict=True)
+            )
         }
 
     assert changed_layers() == set()

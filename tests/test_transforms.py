@@ -56,9 +56,7 @@ def test_a_whole_shift_moves_pixels_and_repeats_the_border(pictures):
 def test_a_turn_by_ninety_degrees_is_numpys_rotation(pictures):
     square = pictures[:, :, :30]
     plan = plan_of(Augmentation(rotation_degrees=90), size=(30, 30))
-    quarter = dataclasses.replace(
-        plan, transform=np.tile(np.array([0, -1, 29, 1, 0, 0, 0, 0], np.float32), (16, 1))
-    )
+    quarter = dataclasses.replace(plan, transform=np.tile(np.array([0, -1, 29, 1, 0, 0, 0, 0], np.float32), (16, 1)))
     np.testing.assert_array_equal(apply_plan(square, quarter), np.rot90(square, axes=(1, 2)))
 
 

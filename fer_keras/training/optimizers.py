@@ -31,6 +31,11 @@ def make_optimizer(recipe, steps_per_epoch):
                 f"Recipe {recipe.name}: ReduceLROnPlateau needs a constant rate. Set `reduce_patience_epochs=0` or "
                 "`schedule='constant'`."
             )
+        if recipe.warmup_epochs >= recipe.epochs:
+            raise ValueError(
+                f"Recipe {recipe.name}: `warmup_epochs` must be less than `epochs`. "
+                f"Received: {recipe.warmup_epochs} and {recipe.epochs}."
+            )
         rate = cosine(recipe, steps_per_epoch)
     common = {"learning_rate": rate}
     if recipe.weight_decay:

@@ -1,11 +1,7 @@
 """`fit`: the only trainer. From a recipe and a seed to a recorded run."""
 
-import dataclasses
 import os
-import platform
-import subprocess
 import sys
-from importlib import metadata
 
 import keras
 import numpy as np
@@ -13,10 +9,10 @@ import pandas as pd
 
 from fer_keras import data, paths
 from fer_keras.data.votes import soft_targets
-from fer_keras.evaluation import summarise
 from fer_keras.models import build, multiply_adds
-from fer_keras.recipes import RECIPES, find_recipe
+from fer_keras.recipes import find_recipe
 from fer_keras.reporting import runs
+from fer_keras.training.record import circumstances, identity, score
 from fer_keras.training.session import Session
 
 
@@ -42,19 +38,19 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
         ValueError: if the recipe is unknown, or the data has other classes than the recipe.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    faces = load(recipe, path) if faces is None else faces
-    results = results or (paths.build() / "results" if faces.protocol == "drawn" else None)
+    if results is None and faces is not None and faces.protocol == "drawn":
+        results = paths.build() / "results"
     recorded = runs.find_run(recipe, seed, folder=results)
+    at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
+    if recorded and not force and not at_hand:
+        return recorded
+    faces = load(recipe, path) if faces is None else faces
     if recorded and not force:
         return same_data(recorded, faces)
     check_faces(recipe, faces)
     where = circumstances()
     folder = run_folder(recipe, seed, faces)
-    state = folder / "state.npz"
-    if force:
-        state.unlink(missing_ok=True)
-    keras.utils.set_random_seed(seed)
-    network = make_network(recipe, seed, faces, path, verbose)
+    network = make_network(recipe, seed, faces, results, verbose)
     session = Session(recipe, network, faces, make_targets(recipe, faces), seed=seed, folder=folder)
     stopped = session.train(verbose=verbose, callbacks=board(tensorboard))
     network.save(folder / "model.keras")
@@ -74,7 +70,7 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
         metrics=metrics,
     )
     run = runs.write_run(run, history, predictions, folder=results, force=force)
-    state.unlink()
+    session.path.unlink()
     return run
 
 
@@ -96,13 +92,18 @@ def load_network(run):
     Raises:
         ValueError: if its network is not on this machine.
     """
+    return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
+
+
+def network_path(run):
+    """Return where a run's network lies; raise a `ValueError` if it is not on this machine."""
     path = paths.build() / "runs" / folder_name(run.run, run.data["fingerprint"]) / "model.keras"
     if not path.is_file():
         raise ValueError(
             f"The network of run {run.run!r} is not on this machine: expected {path}. "
             f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
         )
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    return path
 
 
 def same_data(run, faces):
@@ -144,16 +145,15 @@ def folder_name(run_name, fingerprint):
     return f"{run_name}-{fingerprint[:8]}"
 
 
-def make_network(recipe, seed, faces, path, verbose):
+def make_network(recipe, seed, faces, results, verbose):
     """Build the recipe's network, starting from another recipe's best epoch if it says so."""
+    if recipe.start_recipe:
+        started = fit(recipe.start_recipe, seed, faces=faces, results=results, verbose=verbose)
+    keras.utils.set_random_seed(seed)
     options = dict(recipe.model_options)
     if recipe.trainable_from:
         options["trainable_from"] = recipe.trainable_from
-    weights = recipe.weights
-    if recipe.start_recipe:
-        started = fit(recipe.start_recipe, seed, path=path, verbose=verbose)
-        weights = paths.build() / "runs" / folder_name(started.run, started.data["fingerprint"]) / "model.keras"
-        keras.utils.set_random_seed(seed)
+    weights = network_path(started) if recipe.start_recipe else recipe.weights
     return build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=weights, **options)
 
 
@@ -171,65 +171,6 @@ def make_targets(recipe, faces):
     votes = soft_targets(faces.votes, faces.classes)
     use = (votes.sum(axis=1) > 0) & (faces.split == "train")
     return np.where(use[:, None], votes, labels)
-
-
-def score(recipe, session):
-    """Return metrics of each split, and predictions of all but train; test only for a final recipe, as published."""
-    faces = session.faces
-    splits = ["train", "validation"]
-    if recipe.final and RECIPES.get(recipe.name) == recipe and (faces.split == "test").any():
-        splits.append("test")
-    trained_on = faces.digests[faces.split == "train"]
-    metrics, predictions = {}, {}
-    for split in splits:
-        mask = faces.split == split
-        # As recorded: whoever reads the predictions back finds the very same metrics.
-        probabilities = session.predict(split).astype(np.float16).astype(np.float32)
-        copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
-        metrics[split] = summarise(faces.labels[mask], probabilities, faces.classes, split=split, copies=copies)
-        if split != "train":
-            predictions[split] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
-    return metrics, predictions
-
-
-def identity(recipe, seed, faces):
-    """Return the fields of a record that say what was trained on what."""
-    counts = {split: int((faces.split == split).sum()) for split in ("train", "validation", "test")}
-    return {
-        "run": runs.run_id(recipe.name, recipe.digest, seed),
-        "recipe": dataclasses.asdict(recipe) | {"final": recipe.final and RECIPES.get(recipe.name) == recipe},
-        "recipe_name": recipe.name,
-        "recipe_digest": recipe.digest,
-        "seed": seed,
-        "classes": faces.classes,
-        "data": {
-            "source": faces.source,
-            "protocol": faces.protocol,
-            "fingerprint": faces.fingerprint,
-            "train_digest": faces.select(splits=("train",)).fingerprint,
-            "num_images": counts,
-        },
-    }
-
-
-def circumstances():
-    """Return the fields of a record that say where and with what it was trained."""
-    names = ("keras", keras.backend.backend(), "numpy", "fer_keras")
-    versions = {name: metadata.version(name) for name in names}
-    root = paths.project()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return {
-        "versions": {"python": platform.python_version(), "backend": keras.backend.backend(), **versions},
-        "device": device(),
-        "commit": commit.stdout.strip() or "unknown",
-    }
-
-
-def device():
-    """Return what the network was trained on, in words."""
-    kinds = keras.distribution.list_devices()
-    accelerators = [name for name in kinds if not name.startswith("cpu")]
-    return f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"
 
 
 def board(folder):

@@ -1,0 +1,80 @@
+"""What a run's record holds beside its history: identity, circumstances, metrics."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+from importlib import metadata
+
+import keras
+import numpy as np
+
+from fer_keras import paths
+from fer_keras.evaluation import summarise
+from fer_keras.labels import SPLITS
+from fer_keras.recipes import RECIPES
+from fer_keras.reporting import runs
+
+
+def score(recipe, session):
+    """Return metrics of each split, and predictions of all but train; test only for a final recipe, as published."""
+    faces = session.faces
+    splits = ["train", "validation"]
+    if is_final(recipe) and (faces.split == "test").any():
+        splits.append("test")
+    trained_on = faces.digests[faces.split == "train"]
+    metrics, predictions = {}, {}
+    for split in splits:
+        mask = faces.split == split
+        # As recorded: whoever reads the predictions back finds the very same metrics.
+        probabilities = session.predict(split).astype(np.float16).astype(np.float32)
+        copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
+        metrics[split] = summarise(faces.labels[mask], probabilities, faces.classes, split=split, copies=copies)
+        if split != "train":
+            predictions[split] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+    return metrics, predictions
+
+
+def is_final(recipe):
+    """Return whether a recipe is final as it stands in `RECIPES`: a variant made on the way never is."""
+    return recipe.final and RECIPES.get(recipe.name) == recipe
+
+
+def identity(recipe, seed, faces):
+    """Return the fields of a record that say what was trained on what."""
+    counts = {split: int((faces.split == split).sum()) for split in SPLITS}
+    return {
+        "run": runs.run_id(recipe.name, recipe.digest, seed),
+        "recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)},
+        "recipe_name": recipe.name,
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "classes": faces.classes,
+        "data": {
+            "source": faces.source,
+            "protocol": faces.protocol,
+            "fingerprint": faces.fingerprint,
+            "train_digest": faces.select(splits=("train",)).fingerprint,
+            "num_images": counts,
+        },
+    }
+
+
+def circumstances():
+    """Return the fields of a record that say where and with what it was trained."""
+    names = ("keras", keras.backend.backend(), "numpy", "fer_keras")
+    versions = {name: metadata.version(name) for name in names}
+    root = paths.project()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return {
+        "versions": {"python": platform.python_version(), "backend": keras.backend.backend(), **versions},
+        "device": device(),
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def device():
+    """Return what the network was trained on, in words."""
+    kinds = keras.distribution.list_devices()
+    accelerators = [name for name in kinds if not name.startswith("cpu")]
+    return f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"

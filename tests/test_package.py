@@ -1,0 +1,74 @@
+"""What is shipped: the wheel, the pinned list, the Makefile's own help."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+
+from fer_keras import paths
+
+ROOT = paths.project()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fer_keras").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == expected
+    assert all(name.startswith("fer_keras/") for name in names)
+
+
+def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    places = (tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "Scripts" / "python.exe")
+    python = next(place for place in places if place.exists())
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    for arguments in (["-c", "import fer_keras; print(fer_keras.__version__)"], ["-m", "fer_keras", "--help"]):
+        done = subprocess.run([str(python), *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout
+    assert "usage" in done.stdout
+
+
+def test_versions_agree():
+    import fer_keras
+
+    assert fer_keras.__version__ == PROJECT["version"]
+
+
+def test_requirements_are_pinned_and_hold_what_pyproject_asks_for():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert lines[0] == "-e ."
+    pinned = [re.fullmatch(r"([a-z0-9._-]+)==[^ ]+( ; .+)?", line) for line in lines[1:]]
+    assert all(pinned), [line for line, found in zip(lines[1:], pinned, strict=True) if not found]
+    names = {found[1].replace("_", "-") for found in pinned}
+    wanted = [*PROJECT["dependencies"], *(x for extra in PROJECT["optional-dependencies"].values() for x in extra)]
+    asked = {re.match(r"[A-Za-z0-9_-]+", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+    assert asked - {"fer-keras"} <= names
+
+
+def test_make_help_lists_every_target():
+    text = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())
+    listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in listed.splitlines()} == phony
+    assert {"setup", "lint", "test", "notebooks", "report", "lab", "train", "clean"} <= phony
+
+
+def test_ci_does_what_a_user_does():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()

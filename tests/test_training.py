@@ -1,0 +1,371 @@
+"""The trainer: what it learns from, what it remembers, what it records."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras import paths, recipes
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.models import MODELS, build
+from fer_keras.recipes import RECIPES
+from fer_keras.reporting import find_run, read_runs
+from fer_keras.training import fit, load_network
+from fer_keras.training.callbacks import averaged
+from fer_keras.training.optimizers import make_optimizer
+from fer_keras.training.session import Session, class_weights
+from fer_keras.training.trainer import make_targets
+
+# Everything that has a memory or a random state: dropout, augmentation, Adam, both callbacks.
+LIVELY = dataclasses.replace(
+    RECIPES["capstone-model-1"],
+    name="lively",
+    batch_size=16,
+    epochs=6,
+    learning_rate=0.02,
+    reduce_patience_epochs=1,
+    stop_patience_epochs=4,
+    rotation_degrees=10.0,
+    erase_probability=0.5,
+    mixup_alpha=0.2,
+)
+# The other half: momentum, schedule, averaged weights, smoothing, class weights.
+SMOOTH = dataclasses.replace(
+    LIVELY,
+    name="smooth",
+    optimizer="sgd",
+    schedule="cosine",
+    warmup_epochs=1.0,
+    reduce_patience_epochs=0,
+    stop_patience_epochs=0,
+    ema_decay=0.9,
+    weight_decay=1e-3,
+    label_smoothing=0.1,
+    class_weights=True,
+    monitor="val_accuracy",
+)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return drawn_faces(20, classes=FER4, seed=1)
+
+
+def session_of(recipe, faces, folder, seed=0):
+    keras.utils.set_random_seed(seed)
+    network = build(recipe.model, len(recipe.classes))
+    return Session(recipe, network, faces, make_targets(recipe, faces), seed=seed, folder=folder)
+
+
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends the process's work as a kill would: between a chosen epoch's training and its being saved."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("recipe", [LIVELY, SMOOTH], ids=lambda recipe: recipe.name)
+def test_a_resumed_session_is_the_unbroken_one(recipe, faces, tmp_path):
+    unbroken = session_of(recipe, faces, tmp_path / "unbroken")
+    ended = unbroken.train(verbose=0)
+
+    for epoch in (0, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            session_of(recipe, faces, tmp_path / "broken").train(verbose=0, callbacks=[Kill(epoch)])
+    resumed = session_of(recipe, faces, tmp_path / "broken")
+    assert resumed.train(verbose=0) == ended
+
+    assert resumed.resumed == 2  # The first kill came before anything was saved.
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+    assert resumed.best == unbroken.best
+    for mine, theirs in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(resumed.predict("validation"), unbroken.predict("validation"))
+
+
+def test_the_learning_rate_falls_and_training_stops_on_a_plateau(faces, tmp_path):
+    """A rate of zero is a plateau for certain: reduction after 1, 2, ... epochs without gain, stop after 4."""
+    recipe = dataclasses.replace(LIVELY, learning_rate=1e-12, epochs=20)
+    session = session_of(recipe, faces, tmp_path)
+    assert session.train(verbose=0) == "early stop"
+    rates = [row["learning_rate"] for row in session.history]
+    assert len(rates) < 20
+    assert rates[-1] < rates[0] * 0.2**2 * 1.01
+
+
+SCRIPT = """
+import dataclasses, sys
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit
+recipe = dataclasses.replace(RECIPES["capstone-model-1"], name="killed", batch_size=8, epochs=8, rotation_degrees=9.0)
+fit(recipe, 3, faces=drawn_faces(60, classes=FER4, seed=1), results=sys.argv[1], verbose=2)
+"""
+
+
+def train_in_a_process(folder, *, kill_after_epochs=None):
+    """Run SCRIPT; return its exit status. With `kill_after_epochs`, kill it in the middle of the epoch that follows."""
+    environment = {**os.environ, "FER_KERAS_BUILD": str(folder / "build"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", SCRIPT, str(folder / "results")]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        epochs_seen = 0
+        for line in process.stdout:
+            epochs_seen += line.startswith("val_accuracy")
+            if epochs_seen == kill_after_epochs:
+                time.sleep(0.1)
+                process.send_signal(signal.SIGKILL)
+                break
+        return process.wait()
+
+
+def test_kill_minus_nine_and_the_same_command_give_the_unbroken_record(tmp_path):
+    """The real thing: a process of its own, killed by the kernel in the middle of an epoch."""
+    assert train_in_a_process(tmp_path / "unbroken") == 0
+    assert train_in_a_process(tmp_path / "killed", kill_after_epochs=2) == -signal.SIGKILL
+    assert not list((tmp_path / "killed" / "results").rglob("*.json"))
+    assert train_in_a_process(tmp_path / "killed") == 0
+
+    files = [next((tmp_path / name).rglob("runs/*.json")) for name in ("unbroken", "killed")]
+    unbroken, killed = (json.loads(file.read_text()) for file in files)
+    assert killed.pop("resumed") == 1
+    assert unbroken.pop("resumed") == 0
+    for record in (unbroken, killed):
+        del record["seconds"], record["seconds_per_epoch"]
+    assert killed == unbroken
+    unbroken, killed = (find_run("killed", 3, folder=tmp_path / name / "results") for name in ("unbroken", "killed"))
+    for mine, expected in zip(killed.predictions("validation"), unbroken.predictions("validation"), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+    assert list(killed.history().val_loss) == list(unbroken.history().val_loss)
+
+
+JAX = """
+import dataclasses, json, sys
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit
+recipe = dataclasses.replace(
+    RECIPES["emovision-baseline"], name="on-jax", weights=sys.argv[1], epochs=2, optimizer="sgd", learning_rate=0.01,
+    rotation_degrees=10.0, flip=True, brightness=(0.7, 1.3), erase_probability=0.5, mixup_alpha=0.3, ema_decay=0.5,
+)
+run = fit(recipe, 0, faces=drawn_faces(12, seed=1), results=sys.argv[2], verbose=0)
+print(json.dumps([run.versions["backend"], run.history().drop(columns="seconds").values.tolist()]))
+"""
+
+
+def test_the_same_recipe_trains_alike_on_jax(tmp_path):
+    """From the same values, through augmentation, mixup and averaging, both backends walk the same way."""
+    pytest.importorskip("jax")
+    keras.utils.set_random_seed(0)
+    build("emovision-baseline", 7).save(tmp_path / "start.keras")
+    answers = {}
+    for backend in ("tensorflow", "jax"):
+        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "FER_KERAS_BUILD": str(tmp_path)}
+        command = [sys.executable, "-c", JAX, str(tmp_path / "start.keras"), str(tmp_path / backend)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        answers[backend] = json.loads(done.stdout.splitlines()[-1])
+    assert answers["jax"][0] == "jax"
+    np.testing.assert_allclose(answers["jax"][1], answers["tensorflow"][1], rtol=2e-3, atol=2e-3)
+
+
+def test_a_run_is_recorded_once_and_read_afterwards(faces, own_folders, capsys):
+    recipe = dataclasses.replace(RECIPES["capstone-model-1"], epochs=1)
+    run = fit(recipe, faces=faces, verbose=0)
+    assert run.folder == own_folders / "build" / "results"  # Drawn faces never enter the results.
+    assert run.versions["backend"] == keras.backend.backend()
+    assert run.epochs_run == 1
+    assert run.num_parameters == 605_572
+    assert set(run.metrics) == {"train", "validation"}  # Fewer epochs make it a variant, and a variant is not final.
+    assert find_run(recipe, folder=run.folder) == run
+
+    again = fit(recipe, faces=faces, verbose=0)
+    assert again == run
+    assert "recorded on data" not in capsys.readouterr().err
+    assert fit(recipe, faces=drawn_faces(20, classes=FER4, seed=2), verbose=0) == run
+    assert "recorded on data" in capsys.readouterr().err
+
+    network = load_network(run)
+    x, y = faces["validation"]
+    accuracy = (keras.ops.convert_to_numpy(network(x.astype("float32"))).argmax(axis=1) == y).mean()
+    assert accuracy == pytest.approx(run.metrics["validation"]["accuracy"], abs=1e-6)
+
+
+def test_only_a_final_recipe_is_scored_on_test(faces, own_folders, monkeypatch):
+    final = dataclasses.replace(LIVELY, name="final", epochs=1, final=True)
+    monkeypatch.setitem(RECIPES, "final", final)
+    ablation = dataclasses.replace(final, name="final@ablation", final=False)
+    monkeypatch.setitem(RECIPES, "final@ablation", ablation)
+    assert "test" in fit(final, faces=faces, verbose=0).metrics
+    assert "test" not in fit(ablation, faces=faces, verbose=0).metrics
+    altered = dataclasses.replace(final, learning_rate=0.5)
+    assert "test" not in fit(altered, faces=faces, verbose=0).metrics
+
+
+def test_copies_of_training_images_are_counted(faces, own_folders):
+    train, validation = (np.flatnonzero(faces.split == split) for split in ("train", "validation"))
+    images = np.array(faces.images)
+    images[validation[:5]] = images[train[:5]]
+    copied = dataclasses.replace(faces, images=images)
+    run = fit(dataclasses.replace(LIVELY, epochs=1), faces=copied, verbose=0)
+    assert run.metrics["validation"]["num_copies"] == 5
+
+
+def test_fine_tuning_starts_from_the_head_that_was_trained(own_folders, monkeypatch):
+    faces = drawn_faces(4, classes=FER4)
+    head = dataclasses.replace(RECIPES["vgg16"], name="head", weights=None, epochs=1)
+    tuned = dataclasses.replace(head, name="head@tuned", start_recipe="head", trainable_from="block5_conv3")
+    monkeypatch.setitem(RECIPES, "head", head)
+    run = fit(tuned, faces=faces, verbose=0)
+    before = load_network(find_run(head, folder=run.folder)).get_layer("vgg16")
+    after = load_network(run).get_layer("vgg16")
+    for layer in filter(lambda layer: layer.weights, before.layers):
+        same = all(map(np.array_equal, layer.get_weights(), after.get_layer(layer.name).get_weights()))
+        assert same == (layer.name != "block5_conv3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "fer7"}, "expects the classes"),
+        ({"optimizer": "lion"}, "`optimizer` must be one of"),
+        ({"schedule": "cosine", "reduce_patience_epochs": 2}, "needs a constant rate"),
+        ({"schedule": "cosine", "reduce_patience_epochs": 0, "warmup_epochs": 6.0}, "less than `epochs`"),
+        ({"targets": "votes"}, "learns from FER"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message, faces, own_folders):
+    with pytest.raises(ValueError, match=message):
+        fit(dataclasses.replace(LIVELY, **changes), faces=faces, verbose=0)
+    assert not (own_folders / "results").exists()
+
+
+def test_faces_of_another_split_are_refused(faces, own_folders):
+    course = dataclasses.replace(faces, protocol="course")
+    with pytest.raises(ValueError, match="for the official split"):
+        fit(LIVELY, faces=course, verbose=0)
+    with pytest.raises(ValueError, match="no validation images"):
+        fit(LIVELY, faces=faces.select(splits=("train",)), verbose=0)
+
+
+def test_targets_from_votes_are_used_on_training_images_only(faces):
+    votes = np.zeros((len(faces), 10), np.float32)
+    votes[:, 1] = 5  # happiness
+    votes[:, 0] = 5  # neutral
+    crowd = dataclasses.replace(faces, votes=votes)
+    targets = make_targets(dataclasses.replace(LIVELY, targets="votes"), crowd)
+    training = faces.split == "train"
+    np.testing.assert_allclose(targets[training], np.tile([0.5, 0, 0, 0.5], (training.sum(), 1)))
+    np.testing.assert_array_equal(targets[~training], np.eye(4)[faces.labels[~training]])
+
+
+def test_class_weights_balance_the_classes():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    weights = class_weights(labels, True)
+    np.testing.assert_allclose([weights[labels == label].sum() for label in range(3)], 2)
+    assert class_weights(labels, False) is None
+
+
+def test_the_cosine_warms_up_and_ends_at_zero():
+    recipe = dataclasses.replace(SMOOTH, learning_rate=0.4, epochs=10, warmup_epochs=2.0)
+    rate = make_optimizer(recipe, 5)._learning_rate
+    values = [float(rate(step)) for step in range(51)]
+    assert values[0] == 0
+    assert values[10] == pytest.approx(0.4)
+    assert values[5] == pytest.approx(0.2)
+    assert values[30] == pytest.approx(0.2, abs=1e-6)
+    assert values[50] == pytest.approx(0, abs=1e-6)
+
+
+def test_weight_decay_spares_biases_and_normalisation():
+    recipe = dataclasses.replace(SMOOTH, learning_rate=0.1, schedule="constant", weight_decay=0.5, ema_decay=0.0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    for variable in model.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    optimizer = make_optimizer(recipe, 1)
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    found = {v.name: float(np.mean(v)) for v in model.trainable_variables}
+    assert found == {"kernel": pytest.approx(0.95), "bias": 1, "gamma": 1, "beta": 1}
+
+
+def test_the_averaged_weights_are_what_is_validated_and_kept(faces, tmp_path):
+    """Recomputed by hand: the exponential average of the weights after each step."""
+    recipe = dataclasses.replace(SMOOTH, epochs=1, schedule="constant", batch_size=8, ema_decay=0.7)
+    session = session_of(recipe, faces, tmp_path)
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([np.array(keras.ops.convert_to_numpy(v)) for v in session.network.trainable_variables])
+
+    callbacks = session.progress(0)
+    watch = Watch()
+    watch.set_model(session.trainee)
+    callbacks.callbacks.append(watch)
+    session.progress = lambda verbose: callbacks
+    session.train(verbose=0)
+    average = seen[0]
+    for values in seen[1:]:
+        average = [0.7 * a + 0.3 * v for a, v in zip(average, values, strict=True)]
+    kept = [np.array(keras.ops.convert_to_numpy(v)) for v in session.network.trainable_variables]
+    for mine, expected in zip(kept, average, strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-5)
+    assert max(np.abs(k - v).max() for k, v in zip(kept, seen[-1], strict=True)) > 1e-4
+
+
+def test_averaging_leaves_the_weights_as_they_were(faces, tmp_path):
+    session = session_of(SMOOTH, faces, tmp_path)
+    session.build()
+    before = session.network.get_weights()
+    with averaged(session.trainee):
+        pass
+    for mine, expected in zip(session.network.get_weights(), before, strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-6)
+
+
+def test_recipes_are_plain_and_findable():
+    for name, recipe in RECIPES.items():
+        assert name == recipe.name
+        assert recipe.model in MODELS
+        assert json.loads(json.dumps(dataclasses.asdict(recipe)))
+        assert hash(recipe) is not None
+        assert (recipe.published is None) or recipe.published_source
+    with pytest.raises(ValueError, match="no recipe 'lenet'"):
+        recipes.find_recipe("lenet")
+
+
+def test_a_digest_follows_what_decides_the_network_and_nothing_else():
+    recipe = RECIPES["mini-xception"]
+    same = dataclasses.replace(recipe, title="another", note="another", published=1.0, final=False, seeds=(0, 1))
+    assert same.digest == recipe.digest
+    values = {"batch_size": 33, "flip": False, "zoom": (0.8, 1.2), "model": "vgg16", "epochs": 1, "name": "x"}
+    digests = {dataclasses.replace(recipe, **{key: value}).digest for key, value in values.items()}
+    assert len(digests | {recipe.digest}) == len(values) + 1
+
+
+def test_every_recorded_run_is_of_a_recipe_as_it_stands():
+    """A default that was changed, or a recipe, would leave records that nobody can train again."""
+    recorded = read_runs(paths.project() / "reports" / "results")
+    assert recorded
+    for run in recorded:
+        assert run.recipe_digest == RECIPES[run.recipe_name].digest
+        assert run.classes == RECIPES[run.recipe_name].classes
