@@ -52,6 +52,8 @@ def paired(first, second):
 def against(run, level):
     """Return where a run's accuracy and interval lie: above, below or around a level.
 
+    A number that was published for validation is held against the run's own on validation.
+
     Args:
         run: a `Run`.
         level: `"majority"`, `"human"` or `"published"`.
@@ -59,10 +61,12 @@ def against(run, level):
     Raises:
         ValueError: on another level, or one that this run does not have.
     """
-    scores, levels = run.scores, levels_of(run)
+    levels = levels_of(run)
     if level not in levels:
         raise ValueError(f"{run.run!r} has no level {level!r}. Expected one of: {', '.join(levels)}.")
     share, name = levels[level]
+    on_validation = level == "published" and run.recipe["published_split"] == "validation"
+    scores = run.metrics["validation"] if on_validation else run.scores
     points = 100 * (scores["accuracy"] - share)
     if scores["accuracy_low"] <= share <= scores["accuracy_high"]:
         return f"no different from {name}"

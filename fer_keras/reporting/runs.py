@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.recipes import RECIPES
 from fer_keras.reporting.files import write_whole
 
 SCHEMA = 1
@@ -157,18 +158,21 @@ def find_run(recipe, seed=0, *, folder=None):
     """Return the record of a recipe and seed, or None if it was never trained.
 
     Args:
-        recipe: a `Recipe`, whose digest must match the record's; or its name, if only one record has it.
+        recipe: a `Recipe`, whose digest must match the record's; or its name. Of several records with that name, e.g.
+            of a recipe trained for fewer epochs too, the one of the recipe as it stands in `RECIPES` is meant.
         seed: int.
         folder: folder of results; default `paths.results()`.
 
     Raises:
-        ValueError: if a name alone finds several records, because the recipe changed between them.
+        ValueError: if a name alone finds several records, none of them of the recipe as it is today.
     """
     folder = Path(folder or paths.results())
     if not isinstance(recipe, str):
         path = folder / "runs" / f"{run_id(recipe.name, recipe.digest, seed)}.json"
         return read_run(path) if path.is_file() else None
     found = [run for run in read_runs(folder) if (run.recipe_name, run.seed) == (recipe, seed)]
+    if len(found) > 1 and recipe in RECIPES:
+        found = [run for run in found if run.recipe_digest == RECIPES[recipe].digest] or found
     if len(found) > 1:
         raise ValueError(
             f"Expected one record of {recipe!r} with seed {seed}. Received: {', '.join(run.run for run in found)}. "

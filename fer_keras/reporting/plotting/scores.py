@@ -35,12 +35,12 @@ def confusion(counts, classes, *, title=None):
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 1.6 + 0.72 * len(classes)
-    figure, ((axes,),) = canvas(size + 1, size)
+    figure, ((axes,),) = canvas(size + 1.3, size)
     texts = [
         [f"{100 * shares[i, j]:.0f} %\n{counts[i, j]:,}" for j in range(len(classes))] for i in range(len(classes))
     ]
     bar = {"shrink": 0.8, "format": PercentFormatter(1.0, 0, " %")}
-    options = {"annot": texts, "fmt": "", "annot_kws": {"fontsize": SMALL}, "cbar_kws": bar, "square": True}
+    options = {"annot": texts, "fmt": "", "annot_kws": {"fontsize": SMALL}, "cbar_kws": bar}
     seaborn.heatmap(shares, ax=axes, cmap="Blues", vmin=0, vmax=1, linewidths=0.5, linecolor="white", **options)
     middles = np.arange(len(classes)) + 0.5
     axes.set_xticks(middles, classes, rotation=35, ha="right", rotation_mode="anchor")

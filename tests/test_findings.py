@@ -1,0 +1,124 @@
+"""What is said of records: comparisons, levels, and what a recipe sets."""
+
+import made_up
+import pytest
+
+from fer_keras import paths
+from fer_keras.evaluation import compare
+from fer_keras.labels import SPLITS
+from fer_keras.recipes import RECIPES
+from fer_keras.reporting import findings, text
+from fer_keras.reporting.runs import find_run
+from fer_keras.reporting.sentences import MISSING
+from fer_keras.reporting.tables import write_table
+
+COUNTS = {"train": {"happy": 6, "sad": 2}, "validation": {"happy": 3, "sad": 1}, "test": {"happy": 1, "sad": 3}}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """A project with made-up records and tables."""
+    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    monkeypatch.delenv("FER_KERAS_RESULTS", raising=False)
+    made_up.results(tmp_path / "reports" / "results")
+    agreement = {"all": 0.6, "happy": 0.9, "sad": 0.25}
+    write_table("audit", {"counts": COUNTS, "agreement": {"test": agreement}})
+    write_table("course", {"official_split": {split: {"train": 1000, "validation": 2, "test": 3} for split in SPLITS}})
+    return tmp_path
+
+
+def test_a_comparison_says_which_is_better_on_the_same_images():
+    first, second = (find_run(name).predictions("test") for name in ("emovision-baseline", "mini-xception"))
+    result = compare(first.labels, first.probabilities, second.probabilities)
+    assert not result.no_difference
+    expected = f"`mini-xception` is better than `emovision-baseline` on the same 240 test images: {result}."
+    assert text("comparison", "emovision-baseline", "mini-xception") == expected
+    assert text("comparison", "mini-xception", "emovision-baseline").startswith("`emovision-baseline` is worse than")
+    same = text("comparison", "mini-xception", "mini-xception")
+    assert same.startswith("There is no difference between `mini-xception` and `mini-xception` on the same 240 test")
+    assert same.count("no difference") == 1
+
+
+def levels(**scores):
+    """Return what `against` says of a run with these scores."""
+    record = made_up.run("level", published=40.0, published_split="validation", final=True)[0]
+    record.metrics["test"].update(accuracy=0.5, accuracy_low=0.45, accuracy_high=0.55)
+    record.metrics["test"].update(scores)
+    record.metrics["validation"].update(accuracy=0.3, accuracy_low=0.25, accuracy_high=0.35)
+    return record
+
+
+def test_a_run_is_held_against_levels():
+    record = levels()
+    rows = [sum(row) for row in record.metrics["test"]["confusion"]]
+    most = max(rows) / sum(rows)
+    expected = f"{50 - 100 * most:.1f} points above naming the commonest class for everything ({100 * most:.1f} %)"
+    assert findings.against(record, "majority") == expected
+    assert findings.against(record, "human") == "15.0 points below what people are put at (about 65 %)"
+    assert findings.against(record, "published") == "10.0 points below the published 40 % (validation)"
+    assert findings.against(levels(accuracy_high=0.66), "human").startswith("no different from what people")
+    with pytest.raises(ValueError, match=r"no level 'x'.*majority, human, published"):
+        findings.against(record, "x")
+
+
+def test_a_level_that_a_run_does_not_have_is_named():
+    with pytest.raises(ValueError, match=r"no level 'published'.*majority"):
+        text("against", "capstone-model-1", "published")
+
+
+def test_the_story_of_a_training_is_told_from_its_history():
+    expected = "the learning rate fell before epoch 10; it stopped early after 12 epochs, and epoch 9 was kept"
+    assert text("stopping", "mini-xception") == expected
+    assert text("stopping", "vgg16") == MISSING
+
+
+def test_an_interval_is_as_wide_as_it_is():
+    scores = find_run("capstone-model-1").metrics["test"]
+    assert text("width", "capstone-model-1") == f"{100 * (scores['accuracy_high'] - scores['accuracy_low']):.1f} points"
+
+
+def test_the_best_is_the_best_of_its_kind():
+    assert text("best", "7").startswith("`mini-xception` with ")
+    assert text("best", "4", "course").startswith("`capstone-model-1@course` with ")
+    assert text("best", "5") == MISSING
+
+
+def test_counts_and_agreement_come_from_the_audit():
+    assert (text("images"), text("images", "test")) == ("16", "4")
+    assert text("agreed") == "most on happy (90 %), least on sad (25 %)"
+    assert text("majority", "test", "2") == "75.00 %"
+    assert text("published-lead", "emovision-baseline") == f"{RECIPES['emovision-baseline'].published - 75:+.2f} points"
+
+
+def test_the_course_table_says_where_its_images_belong():
+    lines = text("origin").splitlines()
+    assert lines[0] == "|  | official Training | official PublicTest | official PrivateTest | images |"
+    assert lines[2] == "| course train | 1,000 | 2 | 3 | 1,005 |"
+    assert len(lines) == 2 + len(SPLITS)
+
+
+def test_without_tables_it_says_so(project):
+    for path in (project / "reports" / "results" / "tables").iterdir():
+        path.unlink()
+    said = [text("origin"), text("images"), text("agreed"), text("published-lead", "emovision-eyes")]
+    assert said == [MISSING] * 4
+
+
+def test_settings_are_those_of_the_recipes():
+    lines = text("settings", "mini-xception", "emovision-baseline", "capstone-model-1").splitlines()
+    recipe = RECIPES["mini-xception"]
+    assert f"| {recipe.batch_size} | up to {recipe.epochs} | adam, {recipe.learning_rate:g} |" in lines[2]
+    assert lines[2].endswith("| flip, rotation 10°, shift 0.1, zoom 0.9 to 1.1 |")
+    assert lines[3].endswith("| none |")
+    assert "brightness 0 to 2" in lines[4]
+
+
+def test_what_was_not_run_is_missing():
+    assert "`vgg16`" in text("missing")
+    assert "`mini-xception`" not in text("missing")
+
+
+def test_a_variant_does_not_hide_the_recipe_of_the_same_name():
+    current = RECIPES["mini-xception"].digest
+    made_up.write_run(*made_up.run("mini-xception", skill=0.3, digest=current))
+    assert find_run("mini-xception").recipe_digest == current
