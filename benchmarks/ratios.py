@@ -1,0 +1,136 @@
+"""What the benchmarks share: pieces of work timed in turn, and the ratios between them."""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+
+from fer_keras.reporting.files import write_changed
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One ratio of a benchmark, with a value for each round.
+
+    Args:
+        name: what is measured.
+        against: the alternative that it is measured against, in the same rounds.
+        values: a float for each round.
+        goal: float, or None.
+        at_most: whether the goal is an upper bound; it is a lower one if not.
+        scale: what was measured, in units, so that the ratio can be placed.
+    """
+
+    name: str
+    against: str
+    values: tuple
+    goal: float | None = None
+    at_most: bool = False
+    scale: str = ""
+
+    @property
+    def key(self):
+        """What the ratio is called in a record."""
+        return f"{self.name} / {self.against}"
+
+    @property
+    def median(self):
+        """The median over the rounds."""
+        return statistics.median(self.values)
+
+    @property
+    def bound(self):
+        """The goal in words, empty if there is none."""
+        return "" if self.goal is None else f"{'at most' if self.at_most else 'at least'} {self.goal:g}"
+
+    @property
+    def met(self):
+        """Whether the median meets the goal; None without a goal."""
+        if self.goal is None:
+            return None
+        return self.median <= self.goal if self.at_most else self.median >= self.goal
+
+
+def arguments(description):
+    """Return what the command line asks for: `quick` and `json`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--quick", action="store_true", help="a few steps, to see that it runs; the ratios mean nothing"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="put the ratios into this JSON file, beside others")
+    return parser.parse_args()
+
+
+def seconds_in_turn(pieces, rounds):
+    """Time functions in turn, so that whatever else the machine does falls on all of them alike.
+
+    Each is called once untimed; every round then starts with another one.
+
+    Args:
+        pieces: dict of functions without arguments.
+        rounds: int.
+
+    Returns:
+        Dict of lists, the seconds of each function in each round.
+    """
+    names = list(pieces)
+    for name in names:
+        pieces[name]()
+    seconds = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            started = time.perf_counter()
+            pieces[name]()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def quotients(above, below, factor=1.0):
+    """Return `factor * above / below`, round by round."""
+    return tuple(factor * a / b for a, b in zip(above, below, strict=True))
+
+
+def machine(*packages):
+    """Return in words what the numbers were measured on."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {versions}"
+
+
+def show(ratios, where, rounds):
+    """Print a table of ratios, then a line for each goal."""
+    print(f"{where}\nMedians of {rounds} rounds, lowest and highest in brackets.\n")
+    rows = [("what", "against", "ratio", "goal", "measured")]
+    for ratio in ratios:
+        spread = f"{ratio.median:.3g} [{min(ratio.values):.3g}, {max(ratio.values):.3g}]"
+        rows.append((ratio.name, ratio.against, spread, ratio.bound, ratio.scale))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    for ratio in ratios:
+        if ratio.goal is not None:
+            print(f"{'met' if ratio.met else 'NOT MET'}: {ratio.key} is {ratio.median:.3g}, goal {ratio.bound}")
+
+
+def write(ratios, where, rounds, path):
+    """Put ratios into a JSON file by name; what other benchmarks have put there stays."""
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for ratio in ratios:
+        entries[ratio.key] = {
+            "against": ratio.against,
+            "goal": ratio.goal,
+            "goal_is": "at most" if ratio.at_most else "at least",
+            "machine": where,
+            "met": ratio.met,
+            "ratio_high": round(max(ratio.values), 4),
+            "ratio_low": round(min(ratio.values), 4),
+            "ratio_median": round(ratio.median, 4),
+            "rounds": rounds,
+        }
+    write_changed(path, json.dumps(entries, sort_keys=True, indent=1) + "\n")

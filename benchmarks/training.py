@@ -1,0 +1,210 @@
+"""How much of the bare network's speed a real training keeps, and how it compares with the student projects' feeding.
+
+For each network, four things are timed in turn:
+- real path: whole epochs as `fer_keras train` runs them: order and augmentation drawn, pictures gathered and changed
+  in the compiled step, progress bar written. These epochs are much shorter than the recipes', so that what an epoch
+  costs once weighs more than it does in truth.
+- bare step: the compiled train function of the same network, called on one fixed batch; no feeding, no augmentation,
+  no callbacks.
+- ImageDataGenerator: the same network and augmentation, fed by Keras' `ImageDataGenerator` from an array in memory (the
+  projects read JPEG files, which is slower), without its rescaling (the networks rescale themselves).
+- forward pass: the compiled network on the fixed batch.
+In the same rounds a large matrix product says what the machine can do at best.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import contextlib
+import dataclasses
+import itertools
+import statistics
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import ratios
+import tensorflow as tf
+
+from fer_keras.data.faces import FaceDataset
+from fer_keras.models import build, multiply_adds
+from fer_keras.recipes import find_recipe
+from fer_keras.training.optimizers import make_optimizer
+from fer_keras.training.session import Session
+
+STEPS = {"capstone-model-2": 40, "mini-xception": 120}  # of an epoch: some seconds each
+NUM_IMAGES = {"fer4": 20_181, "fer7": 28_709}  # on the device: FER-2013's Training rows
+REAL, BARE, FED, FORWARD = "real path", "bare step", "ImageDataGenerator", "forward pass"
+PRODUCT = "float32 matrix product"
+
+
+def main():
+    """Measure, print, record."""
+    asked = ratios.arguments(__doc__.splitlines()[0])
+    rounds, side = (2, 256) if asked.quick else (4, 4096)
+    if keras.backend.backend() != "tensorflow":
+        raise SystemExit(f"Expected the backend tensorflow: unset KERAS_BACKEND. Received: {keras.backend.backend()}.")
+    found = []
+    for name, steps in STEPS.items():
+        recipe = find_recipe(name)
+        if asked.quick:
+            recipe, steps = dataclasses.replace(recipe, batch_size=4), 2
+        found += measure(recipe, steps, rounds, side)
+    where = ratios.machine("tensorflow", "keras", "numpy")
+    ratios.show(found, where, rounds)
+    if asked.json:
+        ratios.write(found, where, rounds, asked.json)
+
+
+def measure(recipe, steps, rounds, side):
+    """Return the ratios of one recipe, over epochs of so many steps."""
+    keras.utils.clear_session()
+    faces = random_faces(recipe, steps * recipe.batch_size)
+    images, labels = faces["train"]
+    targets = np.eye(len(recipe.classes), dtype=np.float32)[labels]
+    with tempfile.TemporaryDirectory() as folder:
+        pieces = {
+            REAL: real_path(recipe, faces, Path(folder)),
+            BARE: bare_step(recipe, images, targets, steps),
+            FED: image_data_generator(recipe, images, targets),
+            FORWARD: forward_pass(recipe, images, steps),
+            PRODUCT: matrix_product(side),
+        }
+        seconds = ratios.seconds_in_turn(pieces, rounds)
+    return compare(recipe, seconds, len(images), side)
+
+
+def compare(recipe, seconds, num_images, side):
+    """Return the ratios between the seconds of the pieces, which saw so many images each."""
+    macs = multiply_adds(new_network(recipe))
+    rate = {name: num_images / statistics.median(seconds[name]) for name in (REAL, BARE, FED, FORWARD)}
+
+    def faster(name, against, goal):
+        scale = f"{rate[name]:,.0f} against {rate[against]:,.0f} images/s"
+        values = ratios.quotients(seconds[against], seconds[name])
+        return ratios.Ratio(f"{recipe.name}: {name}", against, values, goal, scale=scale)
+
+    def share(name, passes):
+        # A step is taken as three forward passes: forward, gradient of the inputs, gradient of the weights.
+        work = passes * num_images * macs
+        values = ratios.quotients(seconds[PRODUCT], seconds[name], work / side**3)
+        best = side**3 / statistics.median(seconds[PRODUCT])
+        scale = f"{work / statistics.median(seconds[name]) / 1e9:,.1f} against {best / 1e9:,.1f} G multiply-adds/s"
+        return ratios.Ratio(f"{recipe.name}: multiply-adds, {name}", f"{PRODUCT} {side}x{side}", values, scale=scale)
+
+    return [faster(REAL, BARE, 0.95), faster(REAL, FED, 1.0), share(BARE, 3), share(FORWARD, 1)]
+
+
+def random_faces(recipe, num_train):
+    """Return a `FaceDataset` of noise, as large as the recipe's data; `num_train` images of it are to train on."""
+    generator = np.random.default_rng(0)
+    total = max(NUM_IMAGES[recipe.data], num_train)
+    split = np.full(total, "validation", "<U10")
+    split[generator.permutation(total)[:num_train]] = "train"
+    return FaceDataset(
+        images=generator.integers(0, 256, (total, 48, 48, 1), dtype=np.uint8),
+        labels=generator.integers(0, len(recipe.classes), total),
+        split=split,
+        classes=recipe.classes,
+        source="noise",
+    )
+
+
+def new_network(recipe):
+    """Return the recipe's network, with random values."""
+    return build(recipe.model, len(recipe.classes), **dict(recipe.model_options))
+
+
+def compiled(recipe, steps):
+    """Return the recipe's network, compiled as a `Session` compiles it."""
+    network = new_network(recipe)
+    network.compile(
+        optimizer=make_optimizer(recipe, steps),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return network
+
+
+def real_path(recipe, faces, folder):
+    """Return a function that trains one more epoch as `fer_keras train` does."""
+    targets = np.eye(len(recipe.classes), dtype=np.float32)[faces.labels]
+    session = Session(recipe, new_network(recipe), faces, targets, seed=0, folder=folder)
+    session.build()
+    epochs = itertools.count()
+
+    def epoch():
+        with silence():
+            session.train_epoch(next(epochs), "auto")
+
+    return epoch
+
+
+def bare_step(recipe, images, targets, steps):
+    """Return a function that calls the network's compiled train function `steps` times on one fixed batch."""
+    network = compiled(recipe, steps)
+    batch = images[: recipe.batch_size].astype(np.float32), targets[: recipe.batch_size]
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    network.make_train_function()
+
+    def run():
+        for _ in range(steps):
+            logs = network.train_function(iterator)
+        return float(logs["loss"])
+
+    return run
+
+
+def image_data_generator(recipe, images, targets):
+    """Return a function that trains one epoch, fed as the student projects did."""
+    network = compiled(recipe, len(images) // recipe.batch_size)
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        horizontal_flip=recipe.flip,
+        rotation_range=recipe.rotation_degrees,
+        width_shift_range=recipe.shift_fraction,
+        height_shift_range=recipe.shift_fraction,
+        zoom_range=recipe.zoom,
+        shear_range=recipe.shear_degrees,
+        brightness_range=None if recipe.brightness == (1.0, 1.0) else recipe.brightness,
+    )
+    flow = generator.flow(images, targets, batch_size=recipe.batch_size, seed=0)
+
+    def epoch():
+        with silence():
+            network.fit(flow, epochs=1)
+
+    return epoch
+
+
+def forward_pass(recipe, images, steps):
+    """Return a function that calls the compiled network `steps` times on one fixed batch, without training."""
+    network = new_network(recipe)
+    batch = tf.constant(images[: recipe.batch_size], tf.float32)
+    function = tf.function(lambda pixels: network(pixels, training=False))
+
+    def run():
+        for _ in range(steps):
+            probabilities = function(batch)
+        return probabilities.numpy()
+
+    return run
+
+
+def matrix_product(side):
+    """Return a function that multiplies two square matrices."""
+    a, b = np.random.default_rng(0).standard_normal((2, side, side), dtype=np.float32)
+    a, b = tf.constant(a), tf.constant(b)
+    return lambda: tf.matmul(a, b)[0, 0].numpy()
+
+
+@contextlib.contextmanager
+def silence():
+    """Send what is printed to nowhere: a progress bar costs what it costs, unread."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+if __name__ == "__main__":
+    main()
