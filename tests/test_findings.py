@@ -90,6 +90,15 @@ def test_counts_and_agreement_come_from_the_audit():
     assert text("published-lead", "emovision-baseline") == f"{RECIPES['emovision-baseline'].published - 75:+.2f} points"
 
 
+def test_recall_is_set_against_agreement_by_rank():
+    scores = find_run("capstone-model-1").metrics["test"]["per_class"]
+    order = sorted(scores, key=lambda name: scores[name]["recall"])
+    write_table("audit", {"agreement": {"test": {name: rank**2 for rank, name in enumerate(order)} | {"all": 9.0}}})
+    assert text("recall-agreement", "capstone-model-1") == "1.00"
+    write_table("audit", {"agreement": {"test": {name: -rank for rank, name in enumerate(order)} | {"all": 9.0}}})
+    assert text("recall-agreement", "capstone-model-1") == "-1.00"
+
+
 def test_the_course_table_says_where_its_images_belong():
     lines = text("origin").splitlines()
     assert lines[0] == "|  | official Training | official PublicTest | official PrivateTest | images |"

@@ -1,5 +1,7 @@
 """What follows from records and tables: comparisons, levels that were reached or not, and what is set where."""
 
+import pandas as pd
+
 from fer_keras.evaluation import compare
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, find_recipe
@@ -116,6 +118,15 @@ def stopping(run):
     return f"{fell}; it {ended} after {run.epochs_run} epochs, and epoch {run.best_epoch} was kept"
 
 
+def recall_agreement(run):
+    """Return Spearman's rank correlation, over the classes, of a run's recall with FER+'s agreement on its labels."""
+    if "audit" not in table_names():
+        return MISSING
+    agreement, scores = read_table("audit")["agreement"][run.scores["split"]], run.scores["per_class"]
+    table = pd.DataFrame({"recall": {name: scores[name]["recall"] for name in run.classes}, "agreement": agreement})
+    return f"{table.dropna().rank().corr().loc['recall', 'agreement']:.2f}"
+
+
 def best(num_classes, protocol="official"):
     """Return the recorded recipe that scores best for a number of classes and a protocol, with its score."""
     board = leaderboard()
@@ -202,7 +213,7 @@ def total_time():
     return duration(sum(run.seconds for run in read_runs()))
 
 
-OF_RUNS = {"against": against, "width": width, "gap": gap, "stopping": stopping}
+OF_RUNS = {"against": against, "width": width, "gap": gap, "stopping": stopping, "recall-agreement": recall_agreement}
 BLOCKS = {
     "comparison": comparison,
     "difference": difference,

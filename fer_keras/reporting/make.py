@@ -30,9 +30,9 @@ def report(*, run_notebooks=True, force=False):
     from fer_keras.reporting import notebooks, page
 
     data = data_at_hand()
-    write_leaderboard()
     if run_notebooks:
         notebooks.execute_all(data=data, force=force)
+    write_leaderboard()
     redrawn = figures.redraw_all(force=force)
     print(f"figures redrawn: {', '.join(redrawn) or 'none, all are fresh'}")
     changed = [path.name for path in render.refill()]
