@@ -92,7 +92,7 @@ def compare(recipe, seconds, num_images, side):
         values = ratios.quotients(seconds[PRODUCT], seconds[name], work / side**3)
         best = side**3 / statistics.median(seconds[PRODUCT])
         scale = f"{work / statistics.median(seconds[name]) / 1e9:,.1f} against {best / 1e9:,.1f} G multiply-adds/s"
-        return ratios.Ratio(f"{recipe.name}: multiply-adds, {name}", f"{PRODUCT} {side}x{side}", values, scale=scale)
+        return ratios.Ratio(f"{recipe.name}: multiply-adds, {name}", PRODUCT, values, scale=scale)
 
     return [faster(REAL, BARE, 0.95), faster(REAL, FED, 1.0), share(BARE, 3), share(FORWARD, 1)]
 

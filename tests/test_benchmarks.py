@@ -1,0 +1,102 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+ROWS = {
+    "training": [
+        *(
+            f"{recipe}: {what}"
+            for recipe in ("capstone-model-2", "mini-xception")
+            for what in (
+                "real path / bare step",
+                "real path / ImageDataGenerator",
+                "multiply-adds, bare step / float32 matrix product",
+                "multiply-adds, forward pass / float32 matrix product",
+            )
+        )
+    ],
+    "loading": [
+        "CSV: strict parse / bytes",
+        "CSV: first load / bytes",
+        "CSV: strict parse / pandas and fromstring",
+        "CSV: strict parse / split in Python",
+        "CSV: second load / bytes",
+        "CSV: second load / first load",
+        "CSV: second load / 0.5 s",
+    ],
+}
+GOALS = {"training": 4, "loading": 3}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_benchmark_prints_and_records_each_of_its_ratios(name, tmp_path):
+    record = tmp_path / "speed.json"
+    record.write_text('{"of another benchmark": {}}')
+    environment = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "FER_KERAS_DATA")}
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py", "--quick", "--json", record],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(record.read_text())
+    assert entries.pop("of another benchmark") == {}
+    assert sorted(entries) == sorted(ROWS[name])
+    for key, entry in entries.items():
+        assert 0 < entry["ratio_low"] <= entry["ratio_median"] <= entry["ratio_high"], key
+        what, _, against = key.partition(" / ")
+        assert any(line.startswith(what) and f"  {against}  " in line for line in done.stdout.splitlines()), key
+    verdicts = [line for line in done.stdout.splitlines() if line.startswith(("met: ", "NOT MET: "))]
+    assert len(verdicts) == GOALS[name] == sum(entry["goal"] is not None for entry in entries.values())
+    for verdict in verdicts:
+        key = verdict.partition(": ")[2].partition(" is ")[0]
+        assert entries[key]["met"] == verdict.startswith("met")
+    assert list(tmp_path.iterdir()) == [record], "a benchmark leaves nothing behind"
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return pytest.importorskip("loading")
+
+
+def test_all_ways_of_loading_read_the_same_pixels(loading, own_folders):
+    images, labels, split = loading.content(quick=True)
+    file = loading.write_csv(own_folders / "fer2013.csv", images, labels, split)
+    pieces = loading.csv_pieces(file, own_folders, few=5)
+    for name in (loading.PARSE, loading.FIRST, loading.SECOND):
+        faces = pieces[name]()
+        assert np.array_equal(faces.images, images), name
+        assert np.array_equal(faces.labels, labels), name
+        assert np.array_equal(faces.split, split), name
+    assert np.array_equal(pieces[loading.PANDAS](), images.reshape(len(images), -1))
+    assert np.array_equal(pieces[loading.NAIVE](), images[:5].reshape(5, -1))
+
+
+def test_rounds_take_turns_and_ratios_are_of_the_same_round(loading):
+    import ratios
+
+    calls = []
+    seconds = ratios.seconds_in_turn({name: lambda name=name: calls.append(name) for name in "abc"}, 3)
+    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
+    assert all(len(values) == 3 for values in seconds.values())
+    assert ratios.quotients([1, 6], [2, 3], 10) == (5, 20)
+
+
+@pytest.mark.parametrize(
+    ("goal", "at_most", "met"), [(2, True, True), (2, False, True), (1, True, False), (3, False, False)]
+)
+def test_the_median_decides_whether_a_goal_is_met(loading, goal, at_most, met):
+    import ratios
+
+    assert ratios.Ratio("this", "that", (9, 2, 0.1), goal, at_most).met is met
