@@ -122,8 +122,10 @@ def recalls(per_class, *, models, title=None):
         colour, marker = model_style(models[name])
         shares = [scores[entry]["recall"] for entry in order]
         face = "none" if models[name] in drawn else colour
+        # Side by side, so that equal shares do not hide each other.
+        places = np.arange(len(order)) + 0.16 * (len(drawn) - (len(per_class) - 1) / 2)
         drawn.append(models[name])
-        axes.plot(shares, range(len(order)), marker, color=colour, mfc=face, markersize=7, label=name)
+        axes.plot(shares, places, marker, color=colour, mfc=face, markersize=7, label=name)
     axes.set_yticks(range(len(order)), [f"{name} ({first[name]['support']:,})" for name in order])
     axes.grid(axis="both", color=PALE, linewidth=0.6)
     axes.set_xlim(-0.02, 1.02)
