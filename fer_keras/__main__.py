@@ -63,12 +63,13 @@ def train(options):
     if options.epochs is not None:
         if options.epochs < 1:
             raise ValueError(f"--epochs must be at least 1. Received: {options.epochs}.")
-        recipe = dataclasses.replace(recipe, epochs=options.epochs)
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{options.epochs}", epochs=options.epochs)
     if options.folder:
         from fer_keras.data import load_folder
 
         faces = load_folder(options.folder)
-        recipe = dataclasses.replace(recipe, data="own", protocol="own", class_names=faces.classes)
+        own = {"data": "own", "protocol": "own", "class_names": faces.classes}
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
     from fer_keras.training import fit
 
     verbose = "auto" if sys.stdout.isatty() else 2

