@@ -60,7 +60,7 @@ def train(options):
     from fer_keras.recipes import find_recipe
 
     recipe, faces = find_recipe(options.recipe), None
-    if options.epochs is not None:
+    if options.epochs not in (None, recipe.epochs):
         if options.epochs < 1:
             raise ValueError(f"--epochs must be at least 1. Received: {options.epochs}.")
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{options.epochs}", epochs=options.epochs)

@@ -12,15 +12,15 @@ MODELS = {
 }
 
 
-def build(name, num_classes, *, input_shape=(48, 48, 1), weights=None, **options):
+def build(name, num_classes, *, input_shape=(48, 48, 1), **options):
     """Build a network by name.
 
     Args:
         name: a key of `MODELS`.
         num_classes: int, at least 2.
         input_shape: `(height, width, 1)`, grey.
-        weights: None for random values, a path, or (for networks with a published backbone) `"imagenet"`.
-        options: what else the builder takes.
+        options: what else the builder takes. All take `weights`: None for random values (the default of networks from
+            scratch), a path, or `"imagenet"` (the default of those with a published backbone).
 
     Returns:
         A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
@@ -35,4 +35,4 @@ def build(name, num_classes, *, input_shape=(48, 48, 1), weights=None, **options
     """
     if name not in MODELS:
         raise ValueError(f"There is no network {name!r}. Expected one of: {', '.join(MODELS)}.")
-    return MODELS[name](num_classes, input_shape=input_shape, weights=weights, **options)
+    return MODELS[name](num_classes, input_shape=input_shape, **options)
