@@ -10,6 +10,7 @@ import time
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_keras import paths, recipes
@@ -95,6 +96,7 @@ def test_a_resumed_session_is_the_unbroken_one(recipe, faces, tmp_path):
     assert resumed.resumed == 2  # The first kill came before anything was saved.
     assert without_seconds(resumed.history) == without_seconds(unbroken.history)
     assert resumed.best == unbroken.best
+    assert list(pd.read_csv(tmp_path / "broken" / "history.csv").epoch) == list(range(1, len(unbroken.history) + 1))
     for mine, theirs in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     np.testing.assert_array_equal(resumed.predict("validation"), unbroken.predict("validation"))

@@ -4,6 +4,7 @@ import time
 
 import keras
 import numpy as np
+import pandas as pd
 
 from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
@@ -144,7 +145,7 @@ class Session:
             self.best_values = self.network.get_weights()
 
     def save(self, callbacks, stopped):
-        """Write everything that the next epoch depends on."""
+        """Write everything that the next epoch depends on, and the history so far as CSV, for those who watch."""
         memory = {
             "history": self.history,
             "best": self.best,
@@ -154,6 +155,7 @@ class Session:
         }
         values = [keras.ops.convert_to_numpy(variable) for variable in self.trainee.optimizer.variables]
         save_state(self.path, memory, network=self.network.get_weights(), best=self.best_values, optimizer=values)
+        pd.DataFrame(self.history).to_csv(self.path.with_name("history.csv"), index=False)
 
     def resume(self, callbacks):
         """Take up the saved state, if there is one; return whether training had stopped early already."""
