@@ -10,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 
 DATA = os.environ.get("FER_KERAS_DATA")
+if DATA:  # A kernel starts in the notebooks' folder: a relative path would lead elsewhere.
+    os.environ["FER_KERAS_DATA"] = DATA = str(Path(DATA).resolve())
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,14 @@ def test_the_quick_profile_writes_beside_the_committed_notebook(project, monkeyp
     assert done.cells[2].outputs[0]["text"] == "quick notebooks 2\n"
 
 
+def test_a_relative_path_to_the_data_holds_in_the_kernel_too(project, monkeypatch):
+    path = write(project, ["import os\nprint(os.environ['FER_KERAS_DATA'])"])
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("FER_KERAS_DATA", "faces")
+    done = notebooks.execute(path)
+    assert done.cells[1].outputs[0]["text"] == f"{project / 'faces'}\n"
+
+
 def test_a_failing_cell_is_named_and_the_file_untouched(project):
     path = write(project, ["good = 1", "bad = good / 0", "never = 1"])
     before = path.read_bytes()

@@ -372,3 +372,14 @@ def test_every_recorded_run_is_of_a_recipe_as_it_stands():
     for run in published:
         assert run.recipe_digest == RECIPES[run.recipe_name].digest
         assert run.classes == RECIPES[run.recipe_name].classes
+
+
+def test_tensorboard_gets_the_epochs_when_asked_for(faces, own_folders):
+    recipe = dataclasses.replace(LIVELY, epochs=2)
+    fit(recipe, faces=faces, verbose=0, tensorboard=own_folders / "board")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for writer in ("train", "validation"):
+        board = EventAccumulator(str(own_folders / "board" / writer), size_guidance={"tensors": 0})
+        board.Reload()
+        assert [event.step for event in board.Tensors("epoch_loss")] == [0, 1]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
@@ -68,7 +69,7 @@ def execute(path):
     client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
     try:
         # What the notebook itself says on stderr reaches its outputs; the kernel's own remarks are of no use here.
-        client.execute(env={**os.environ, "FER_PROFILE": profile()}, stderr=subprocess.DEVNULL)
+        client.execute(env=kernel_environment(), stderr=subprocess.DEVNULL)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print("failed", flush=True)
         started = [number for number, cell in enumerate(notebook.cells, start=1) if cell.get("execution_count")]
@@ -77,6 +78,13 @@ def execute(path):
         ) from None
     clean(notebook)
     return notebook
+
+
+def kernel_environment():
+    """Return the environment of the kernels: our folders as absolute paths, since a kernel starts in another folder."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith("FER_KERAS_") and value}
+    absolute = {name: str(Path(value).expanduser().resolve()) for name, value in ours.items()}
+    return {**os.environ, **absolute, "FER_PROFILE": profile()}
 
 
 def failed_cell(notebook):
