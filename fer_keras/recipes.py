@@ -135,6 +135,13 @@ AS_TAUGHT = {
     "note": "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing. "
     "Stop and reduction share a patience of 3 epochs.",
 }
+FINAL_AS_TAUGHT = AS_TAUGHT | {
+    "learning_rate": 3e-3,
+    "epochs": 35,
+    "reduce_factor": 0.1,
+    "reduce_patience_epochs": 2,
+    "reduce_floor": 1e-4,
+}
 EMOVISION_BASELINE = {
     "system": "A",
     "model": "emovision-baseline",
@@ -170,30 +177,16 @@ _ALL = (
         name="capstone-final",
         title="Capstone final",
         model="capstone-final",
-        **{
-            **AS_TAUGHT,
-            "learning_rate": 3e-3,
-            "epochs": 35,
-            "reduce_factor": 0.1,
-            "reduce_patience_epochs": 2,
-            "reduce_floor": 1e-4,
-        },
+        **FINAL_AS_TAUGHT,
     ),
     Recipe(
         name="capstone-final@course",
         title="Capstone final, course set",
         model="capstone-final",
         protocol="course",
-        **{
-            **AS_TAUGHT,
-            "learning_rate": 3e-3,
-            "epochs": 35,
-            "reduce_factor": 0.1,
-            "reduce_patience_epochs": 2,
-            "reduce_floor": 1e-4,
-            "published": 93.0,
-            "published_split": "128 course images",
-        },
+        published=93.0,
+        published_split="128 course images",
+        **FINAL_AS_TAUGHT,
     ),
     Recipe(name="emovision-baseline", title="EmoVision baseline", published=24.71, **EMOVISION_BASELINE),
     Recipe(
