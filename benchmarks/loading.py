@@ -15,7 +15,6 @@ import csv
 import io
 import itertools
 import os
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -160,16 +159,17 @@ def compare_parquet(seconds):
 
 def slower(form, name, against, seconds, goal=None):
     """Return how many times longer one piece takes than another."""
-    scale = f"{statistics.median(seconds[name]):.3g} against {statistics.median(seconds[against]):.3g} s"
-    values = ratios.quotients(seconds[name], seconds[against])
-    return ratios.Ratio(f"{form}: {name}", against, values, goal, at_most=True, scale=scale)
+    scale = f"{min(seconds[name]):.3g} against {min(seconds[against]):.3g} s"
+    above, below = seconds[name], seconds[against]
+    return ratios.Ratio(f"{form}: {name}", against, above, below, goal=goal, at_most=True, scale=scale)
 
 
 def within(form, name, seconds):
     """Return what part of the longest time allowed a piece takes."""
-    values = tuple(value / LONGEST_SECONDS for value in seconds[name])
-    scale = f"{statistics.median(seconds[name]):.3g} s"
-    return ratios.Ratio(f"{form}: {name}", f"{LONGEST_SECONDS:g} s", values, 1.0, at_most=True, scale=scale)
+    allowed = [LONGEST_SECONDS] * len(seconds[name])
+    scale = f"{min(seconds[name]):.3g} s"
+    against = f"{LONGEST_SECONDS:g} s"
+    return ratios.Ratio(f"{form}: {name}", against, seconds[name], allowed, goal=1.0, at_most=True, scale=scale)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_a_benchmark_prints_and_records_each_of_its_ratios(name, tmp_path):
     assert entries.pop("of another benchmark") == {}
     assert sorted(entries) == sorted(ROWS[name])
     for key, entry in entries.items():
-        assert 0 < entry["ratio_low"] <= entry["ratio_median"] <= entry["ratio_high"], key
+        assert 0 < entry["ratio_low"] <= entry["ratio_high"] and entry["ratio"] > 0, key
         what, _, against = key.partition(" / ")
         assert any(line.startswith(what) and f"  {against}  " in line for line in done.stdout.splitlines()), key
     verdicts = [line for line in done.stdout.splitlines() if line.startswith(("met: ", "NOT MET: "))]
@@ -90,13 +90,15 @@ def test_rounds_take_turns_and_ratios_are_of_the_same_round(loading):
     seconds = ratios.seconds_in_turn({name: lambda name=name: calls.append(name) for name in "abc"}, 3)
     assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
     assert all(len(values) == 3 for values in seconds.values())
-    assert ratios.quotients([1, 6], [2, 3], 10) == (5, 20)
+    ratio = ratios.Ratio("this", "that", [1, 6], [2, 3], 10)
+    assert ratio.rounds == [5, 20]
+    assert ratio.value == 10 * 1 / 2, "the fastest against the fastest"
 
 
 @pytest.mark.parametrize(
     ("goal", "at_most", "met"), [(2, True, True), (2, False, True), (1, True, False), (3, False, False)]
 )
-def test_the_median_decides_whether_a_goal_is_met(loading, goal, at_most, met):
+def test_the_fastest_rounds_decide_whether_a_goal_is_met(loading, goal, at_most, met):
     import ratios
 
-    assert ratios.Ratio("this", "that", (9, 2, 0.1), goal, at_most).met is met
+    assert ratios.Ratio("this", "that", [9, 2, 4], [5, 8, 1], goal=goal, at_most=at_most).met is met
