@@ -17,6 +17,7 @@ from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
 from fer_keras.reporting.tables import read_table, table_names
 
+MET = {True: "met", False: "not met"}
 RESULT_COLUMNS = {
     "accuracy": "accuracy (95 %)",
     "accuracy_without_copies": "without copies",
@@ -102,6 +103,18 @@ def costs():
     return table(header, lines) if lines else MISSING
 
 
+def speed():
+    """Return the ratios that `benchmarks/` recorded, with their goals."""
+    if "speed" not in table_names():
+        return MISSING
+    lines = []
+    for name, entry in sorted(read_table("speed").items()):
+        goal = "-" if entry["goal"] is None else f"{entry['goal_is']} {entry['goal']:g}, {MET[entry['met']]}"
+        spread = f"{entry['ratio']:.3g} ({entry['ratio_low']:.3g} to {entry['ratio_high']:.3g})"
+        lines.append([name.rpartition(" / ")[0], entry["against"], spread, goal, entry["measured"]])
+    return table(("what", "against", "ratio (lowest to highest round)", "goal", "measured"), lines)
+
+
 def notebooks(*, folder):
     """Return the index of the notebooks: number, title with a link, question."""
     lines = []
@@ -157,6 +170,7 @@ LINKED = ("figure", "notebooks")
 BLOCKS = {
     "results": results,
     "costs": costs,
+    "speed": speed,
     "notebooks": notebooks,
     "figure": figure,
     "value": value,
