@@ -19,7 +19,8 @@ class Recipe:
         title: a name for tables.
         model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
         data: `"fer7"`, `"fer4"`, or `"own"` for one's own pictures, whose classes are `class_names`.
-        protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set).
+        protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
+            variants may have another of `data.faces.PROTOCOLS`.
         batch_size, epochs: ints; `epochs` is the most it may train.
         optimizer: `"adam"`, `"adamw"` or `"sgd"` (with Nesterov momentum); `learning_rate` is its highest.
         weight_decay: decoupled; biases and batch-normalisation weights are left out.
@@ -243,3 +244,20 @@ def find_recipe(name):
     if name not in RECIPES:
         raise ValueError(f"There is no recipe {name!r}. Expected one of: {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def for_split(recipe, protocol):
+    """Return the recipe for faces of a split: itself, or a variant `<recipe>@<protocol>`, which is never final.
+
+    Drawn faces stand in for any. The official split and the course's never stand in for each other: they share images.
+
+    Raises:
+        ValueError: for the official split with a recipe of another, or the course's.
+    """
+    if protocol in (recipe.protocol, "drawn"):
+        return recipe
+    if protocol in ("official", "course"):
+        raise ValueError(
+            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {protocol} split."
+        )
+    return dataclasses.replace(recipe, name=f"{recipe.name}@{protocol}", protocol=protocol, final=False)

@@ -440,14 +440,18 @@ def test_a_bad_list_of_rows_is_refused(tmp_path, table, content, message):
 
 
 def test_a_protocol_that_the_source_lacks_is_refused(tmp_path, course_folder, table):
-    with pytest.raises(DataError, match=r"Expected the official split .* Ask for protocol='course'"):
+    with pytest.raises(DataError, match=r"Expected the official split\. .* Ask for protocol='course'"):
         load_fer4(course_folder, protocol="official")
     with pytest.raises(DataError, match=r"Expected the course set\. .* Put adsp_rows\.csv beside it"):
         load_fer4(write_csv(tmp_path / "fer", csv_lines(table)), protocol="course")
     with pytest.raises(DataError, match=r"Expected the classes angry, .* Use load_fer4"):
         load_fer7(course_folder)
-    with pytest.raises(ValueError, match=r"`protocol` must be one of .* Received: 'own'"):
-        load_fer4(course_folder, protocol="own")
+    with pytest.raises(DataError, match=r"Expected the own split\. Received: fer2013\.csv .* \('official'\)"):
+        load_fer7(tmp_path / "fer", protocol="own")
+    with pytest.raises(DataError, match=r"Expected the course split"):
+        load_fer7(tmp_path / "fer", protocol="course")
+    with pytest.raises(ValueError, match=r"Unknown protocol 'public'\. Expected one of: official, course, "):
+        load_fer4(course_folder, protocol="public")
 
 
 def test_where_both_lie_the_protocol_decides(course_folder, table):

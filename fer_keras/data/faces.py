@@ -9,6 +9,8 @@ import pandas as pd
 
 from fer_keras.labels import SPLITS
 
+PROTOCOLS = ("official", "course", "folders", "raf-db", "own", "drawn")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceDataset:
@@ -22,8 +24,9 @@ class FaceDataset:
         split: str array `(n,)`, each `"train"`, `"validation"` or `"test"`.
         classes: tuple of class names.
         source: what was read, in words.
-        protocol: whose splits these are: `"official"` (the 2013 challenge's), `"course"` (the four-class course set's),
-            `"drawn"` or `"own"`.
+        protocol: whose splits these are, one of `PROTOCOLS`: `"official"` (the 2013 challenge's), `"course"` (the
+            four-class course set's), `"folders"` (those of a published folder set of FER-2013, which ignores the
+            official one), `"raf-db"` (RAF-DB's), `"drawn"` (of drawn faces) or `"own"` (anyone else's, also ours).
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
@@ -185,3 +188,4 @@ def check(faces):
             f"Received: {faces.labels.min()}..{faces.labels.max()}."
         )
     refuse_unknown("split", np.unique(faces.split).tolist(), SPLITS)
+    refuse_unknown("protocol", [faces.protocol], PROTOCOLS)

@@ -1,5 +1,7 @@
 """What is done about bad data: the first fault is raised, or every fault is written down and its row left out."""
 
+import sys
+
 ON_ERROR = ("raise", "skip")
 
 
@@ -40,3 +42,8 @@ class Problems:
     def describe(self, source):
         """Return `source` with the number of skipped rows said, if there are any."""
         return f"{source}, {len(self.messages):,} skipped" if self.messages else source
+
+
+def say(message):
+    """Print to stderr, in a line, what a reader decided and its user should know."""
+    print(f"fer_keras: {message}", file=sys.stderr)

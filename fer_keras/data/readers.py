@@ -4,30 +4,33 @@ import os
 from pathlib import Path
 
 from fer_keras.data import cache, course, download
+from fer_keras.data.faces import PROTOCOLS, refuse_unknown
 from fer_keras.data.forms import FORMS, identify
-from fer_keras.data.problems import DataError, Problems
+from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.labels import FER4, FER7
 
-PROTOCOLS = ("official", "course")
 NUM_IMAGES = 35_887  # all of FER-2013
 
 
-def load_fer7(path=None, *, on_error="raise"):
-    """Return FER-2013: seven classes, the official split (Training, PublicTest, PrivateTest).
+def load_fer7(path=None, *, protocol=None, on_error="raise"):
+    """Return the seven classes of FER-2013, with the split of what lies at the path.
 
-    What lies at the path is found out. The first read is kept in the user's cache (`fer_keras.paths.cache()`), so that
-    the next one takes a fraction of a second; the images may then be a read-only view of a file.
+    What lies there is found out. The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`;
+    some published forms ignore it or lack it, and then `.protocol` and `.source` say whose split it is. The first read
+    is kept in the user's cache (`fer_keras.paths.cache()`), so that the next one takes a fraction of a second; the
+    images may then be a read-only view of a file.
 
     Args:
         path: a file or folder in one of the published forms. Without it: the environment variable `FER_KERAS_DATA`,
             else a copy in the cache, else a download from Kaggle.
+        protocol: the split to insist on, one of `data.faces.PROTOCOLS`; None takes what lies there.
         on_error: `"raise"` stops at the first bad row; `"skip"` leaves bad rows out and lists them in `.skipped`.
 
     Returns:
-        A `FaceDataset` of protocol `"official"`.
+        A `FaceDataset` of the classes `labels.FER7`.
 
     Raises:
-        DataError: a `ValueError`, if no data is found, or it is not what it should be.
+        DataError: a `ValueError`, if no data is found, it is not what it should be, or its split is another.
 
     Example:
 
@@ -36,34 +39,35 @@ def load_fer7(path=None, *, on_error="raise"):
         ...
     fer_keras.data.problems.DataError: no/such/fer2013.csv: Expected data here. Received: no such file or folder. ...
     """
-    return read(path, FER7, "official", on_error)[0]
+    return read(path, FER7, protocol, on_error)[0].select(classes=FER7)
 
 
 def load_fer4(path=None, *, protocol=None, on_error="raise"):
     """Return the four classes happy, sad, surprise and neutral.
 
-    They come with one of two splits, which must never be mixed: `"official"` selects the four classes from FER-2013
-    and keeps its split; `"course"` is a published course set that drew its own from the same images, so that its
-    training images include test images of the official split.
+    They come with splits that must never be mixed: `"official"` selects the four classes from FER-2013 and keeps its
+    split; `"course"` is a published course set that drew its own from the same images, so that its training images
+    include test images of the official split.
 
     Args:
         path: as for `load_fer7`; also the course set's folders, or a folder with FER-2013 and `adsp_rows.csv`.
-        protocol: `"official"` or `"course"`; None takes `"official"` where the source has it.
+        protocol: as for `load_fer7`; None takes `"official"` where the source has it.
         on_error: as for `load_fer7`.
 
     Returns:
-        A `FaceDataset` of the protocol asked for.
+        A `FaceDataset` of the classes `labels.FER4`.
 
     Raises:
-        DataError: a `ValueError`, as for `load_fer7`, or if the source does not have the protocol.
+        DataError: a `ValueError`, as for `load_fer7`.
     """
-    if protocol not in (None, *PROTOCOLS):
-        raise ValueError(f"`protocol` must be one of {PROTOCOLS} or None. Received: {protocol!r}.")
     faces, place = read(path, FER4, protocol, on_error)
-    if faces.protocol == "course":
-        return faces
-    if protocol != "course":
-        return faces.select(classes=FER4)
+    if protocol == "course" and faces.protocol == "official":
+        faces = course_rows(faces, place)
+    return faces.select(classes=FER4)
+
+
+def course_rows(faces, place):
+    """Return the course set from FER-2013 and the list of its rows in the folder `place` (None: the cache's copy)."""
     rows = place / course.ROWS_FILE if place else None
     if rows is None or not rows.is_file():
         raise DataError(
@@ -75,27 +79,39 @@ def load_fer4(path=None, *, protocol=None, on_error="raise"):
 
 def read(path, classes, protocol, on_error):
     """Return the `FaceDataset` of what is found, and the folder its files lie in (None for the cache's own copy)."""
+    refuse_unknown("protocol", [] if protocol is None else [protocol], PROTOCOLS)
     problems = Problems(on_error)
     place = given(path)
     if place is None:
         copy = cached_copy()
         if copy is not None:
+            refuse_other("The cached FER-2013", copy, copy.source, classes=classes, protocol=protocol)
             return copy, None
         place = fetch()
     form, found = identify(place, protocol=protocol)
-    if not set(classes) <= set(form.classes):
+    refuse_other(place, form, form.layout, classes=classes, protocol=protocol)
+    if form.cached:
+        faces = cache.cached(form.name, found, lambda: form.read(found, problems))
+    else:
+        faces = form.read(found, problems)
+    if faces.protocol == "own":
+        say(f"{place}: {faces.source}")
+    return faces, found[0].parent
+
+
+def refuse_other(place, found, what, *, classes, protocol):
+    """Raise a `DataError` unless what was found, a `Form` or faces, has the classes and the split asked for."""
+    if not set(classes) <= set(found.classes):
         raise DataError(
-            f"{place}: Expected the classes {', '.join(classes)}. Received: {form.layout}, which has "
-            f"{', '.join(form.classes)}. Use load_fer4 for it, or pass another path."
+            f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
+            f"{', '.join(found.classes)}. Use load_fer4 for the four of the course set, or pass another path."
         )
-    if protocol == "official" and form.protocol != "official":
+    made_of_rows = protocol == "course" and classes == FER4 and found.protocol == "official"
+    if protocol not in (None, found.protocol) and not made_of_rows:
         raise DataError(
-            f"{place}: Expected the official split of FER-2013. Received: {form.layout}, which ignores it. "
-            "Ask for protocol='course', or pass another path."
+            f"{place}: Expected the {protocol} split. Received: {what}, whose split is another "
+            f"({found.protocol!r}). Ask for protocol={found.protocol!r}, or pass another path."
         )
-    if not form.cached:
-        return form.read(found, problems), found[0].parent
-    return cache.cached(form.name, found, lambda: form.read(found, problems)), found[0].parent
 
 
 def given(path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.data.faces import PROTOCOLS
 from fer_keras.reporting.files import write_changed
 from fer_keras.reporting.runs import read_runs
 
@@ -53,8 +54,6 @@ WHOLE_NUMBERS = (
     "epochs_run",
     "best_epoch",
 )
-# Scores of different classes or protocols are not comparable: their rows stand apart.
-PROTOCOLS = ("official", "course", "own", "drawn")
 
 
 def leaderboard(runs=None):
@@ -68,6 +67,7 @@ def leaderboard(runs=None):
     """
     table = pd.DataFrame([row(run) for run in (read_runs() if runs is None else runs)], columns=COLUMNS)
     table = table.astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))
+    # Scores of different classes or protocols are not comparable: their rows stand apart.
     order = table.assign(
         protocol=table["protocol"].map({name: rank for rank, name in enumerate(PROTOCOLS)}), accuracy=-table["accuracy"]
     )
