@@ -30,6 +30,7 @@ import tensorflow as tf
 from fer_keras.data.faces import FaceDataset
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe
+from fer_keras.training import features
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session
 
@@ -111,7 +112,7 @@ def random_faces(recipe, num_train):
 
 def new_network(recipe):
     """Return the recipe's network, with random values."""
-    return build(recipe.model, len(recipe.classes), **dict(recipe.model_options))
+    return build(recipe.model, len(recipe.classes), weights=None, **dict(recipe.model_options))
 
 
 def compiled(recipe, steps):
@@ -125,10 +126,14 @@ def compiled(recipe, steps):
     return network
 
 
-def real_path(recipe, faces, folder):
-    """Return a function that trains one more epoch as `fer_keras train` does."""
+def real_path(recipe, faces, folder, on_features=False):
+    """Return a function that trains one more epoch as `fer_keras train` does, of the head on features if asked for."""
     targets = np.eye(len(recipe.classes), dtype=np.float32)[faces.labels]
-    session = Session(recipe, new_network(recipe), faces, targets, seed=0, folder=folder)
+    network, images = new_network(recipe), None
+    if on_features:
+        trunk, network = features.split_off(recipe, network)
+        images = trunk.predict(faces.images, verbose=0)
+    session = Session(recipe, network, faces, targets, seed=0, folder=folder, images=images)
     session.build()
     epochs = itertools.count()
 

@@ -28,14 +28,15 @@ class Session:
         targets: float32 `(n, classes)`, the target distribution of every image of `faces`.
         seed: int.
         folder: `pathlib.Path` where the state lies.
+        images: what the network takes of every face, `(n, ...)`: its pixels if None, or a frozen backbone's features.
     """
 
-    def __init__(self, recipe, network, faces, targets, *, seed, folder):
+    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None):
         self.recipe, self.network, self.faces, self.targets = recipe, network, faces, targets
         self.seed, self.path = seed, folder / "state.npz"
         self.train_index = np.flatnonzero(faces.split == "train")
         self.sample_weights = class_weights(faces.labels[self.train_index], recipe.class_weights)
-        self.trainee = Trainee(network, np.ascontiguousarray(faces.images))
+        self.trainee = Trainee(network, np.ascontiguousarray(faces.images if images is None else images))
         steps = -(-len(self.train_index) // recipe.batch_size)
         self.trainee.compile(
             optimizer=make_optimizer(recipe, steps),

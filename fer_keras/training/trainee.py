@@ -16,14 +16,14 @@ class Trainee(keras.Model):
     feeding costs next to nothing on any backend.
 
     Args:
-        network: the `keras.Model` to train, from pixels in [0, 255] to probabilities.
-        images: uint8 `(n, height, width, 1)`.
+        network: the `keras.Model` to train, from pixels in [0, 255], or a backbone's features, to probabilities.
+        images: uint8 `(n, height, width, 1)`, or features `(n, ...)`.
     """
 
     def __init__(self, network, images):
         super().__init__(name="trainee")
         self.network = network
-        self.images = keras.Variable(images, trainable=False, dtype="uint8", name="images")
+        self.images = keras.Variable(images, trainable=False, dtype=images.dtype.name, name="images")
 
     def call(self, inputs, training=False):
         """Return probabilities `(batch, classes)` for `inputs["index"]`; the plan counts in training only."""

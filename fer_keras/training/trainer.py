@@ -12,6 +12,7 @@ from fer_keras.data.votes import soft_targets
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe
 from fer_keras.reporting import runs
+from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.record import circumstances, identity, score
 from fer_keras.training.session import Session
 
@@ -51,7 +52,9 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     where = circumstances()
     folder = run_folder(recipe, seed, faces)
     network = make_network(recipe, seed, faces, results, verbose)
-    session = Session(recipe, network, faces, make_targets(recipe, faces), seed=seed, folder=folder)
+    trained, images = what_to_train(recipe, network, faces, verbose)
+    targets = make_targets(recipe, faces)
+    session = Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images)
     stopped = session.train(verbose=verbose, callbacks=board(tensorboard))
     network.save(folder / "model.keras")
     history = pd.DataFrame(session.history)
@@ -155,6 +158,15 @@ def make_network(recipe, seed, faces, results, verbose):
         options["trainable_from"] = recipe.trainable_from
     weights = network_path(started) if recipe.start_recipe else recipe.weights
     return build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=weights, **options)
+
+
+def what_to_train(recipe, network, faces, verbose):
+    """Return the model to train and what it takes: the network and pixels, or its head and the frozen part's features."""
+    parts = split_off(recipe, network)
+    if parts is None:
+        return network, faces.images
+    trunk, head = parts
+    return head, frozen_features(trunk, faces, verbose=verbose)
 
 
 def make_targets(recipe, faces):
