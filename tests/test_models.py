@@ -1,6 +1,7 @@
 """Every network by its contract: size, input, output, saving, loading; and the nested backbone."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -9,16 +10,38 @@ import numpy as np
 import pytest
 
 from fer_keras.models import MODELS, build, fine_tune, multiply_adds, stages
+from fer_keras.models.attention import squeeze_and_excite
+from fer_keras.models.counting import leaves
+from fer_keras.models.resnet import residual_block
 
 OFFLINE = {"vgg16": {"weights": None}}
-PARAMETERS = {  # SYSTEMS' published counts: (classes, parameters)
+PARAMETERS = {  # (classes, parameters), the published ones first
     "capstone-model-1": (4, 605_572),
     "capstone-model-2": (4, 391_652),
     "capstone-final": (4, 1_782_340),
     "mini-xception": (7, 58_423),
+    "scratch-four-conv": (7, 4_478_727),
     "vgg16": (4, 14_887_684),
+    "emovision-vgg-draft": (7, 5_682_439),
+    "emovision-vgg": (7, 9_485_575),
+    "general": (7, 684_199),
+    "sep-baseline": (6, 2_608_006),
+    "sep-se": (6, 2_651_526),
+    "sep-se-residual": (6, 5_926_406),
+    "resnet18": (6, 11_189_190),
 }
-SEQUENTIAL = {"capstone-model-1", "capstone-model-2", "capstone-final", "emovision-baseline"}
+SEQUENTIAL = {
+    "capstone-model-1",
+    "capstone-model-2",
+    "capstone-final",
+    "emovision-baseline",
+    "emovision-vgg-draft",
+    "emovision-vgg",
+    "scratch-four-conv",
+    "general",
+    "one-vs-rest",
+    "sep-baseline",
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +49,31 @@ def faces():
     return np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1)).astype("float32")
 
 
+def made(name, num_classes=7, **options):
+    """Return a network with random values."""
+    keras.utils.set_random_seed(0)
+    return build(name, num_classes, **OFFLINE.get(name, {}), **options)
+
+
+def answers(model, faces):
+    return keras.ops.convert_to_numpy(model(faces))
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_count_is_the_published_one(name):
+def test_parameter_count_is_the_published_one_and_the_docstring_s(name):
     num_classes, expected = PARAMETERS[name]
-    assert build(name, num_classes, **OFFLINE.get(name, {})).count_params() == expected
+    model = made(name, num_classes)
+    assert model.count_params() == expected
+    words = " ".join(MODELS[name].__doc__.split())
+    assert f"{expected:,} parameters" in words
+    said = re.search(r"(\d+) M multiply-adds", words)
+    assert not said or int(said[1]) == round(multiply_adds(model) / 1e6)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_contract(name, faces, tmp_path):
-    keras.utils.set_random_seed(0)
-    for num_classes in (4, 7):
-        model = build(name, num_classes, **OFFLINE.get(name, {}))
+    for num_classes in (2, 4, 6, 8, 7):
+        model = made(name, num_classes)
         assert model.input_shape == (None, 48, 48, 1)
         assert model.output_shape == (None, num_classes)
     assert isinstance(model, keras.Sequential) == (name in SEQUENTIAL)
@@ -46,14 +83,14 @@ def test_contract(name, faces, tmp_path):
     model.train_on_batch(faces, np.eye(7, dtype="float32")[:3])
     assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
-    probabilities = keras.ops.convert_to_numpy(model(faces))
+    probabilities = answers(model, faces)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(faces)), probabilities)
+    np.testing.assert_array_equal(answers(again, faces), probabilities)
 
     started = build(name, 7, weights=tmp_path / "model.keras")
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(started(faces)), probabilities)
+    np.testing.assert_array_equal(answers(started, faces), probabilities)
     with pytest.raises(ValueError, match="does not hold the weights"):
         build(name, 4, weights=tmp_path / "model.keras")
 
@@ -61,12 +98,52 @@ def test_contract(name, faces, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_pixels_are_scaled_inside(name, faces):
     """A network that takes pixels in [0, 255] answers otherwise when somebody scales them first."""
-    keras.utils.set_random_seed(0)
-    model = build(name, 7, **OFFLINE.get(name, {}))
-    pixels, scaled = (keras.ops.convert_to_numpy(model(x)) for x in (faces, faces / 255))
-    assert np.abs(pixels - scaled).max() > 1e-6
+    model = made(name)
+    assert np.abs(answers(model, faces) - answers(model, faces / 255)).max() > 1e-6
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling))
     assert first.name in {"to_unit", "to_signed", "minus_means"}
+
+
+@pytest.mark.parametrize("name", ["sep-baseline", "sep-se", "sep-se-residual", "resnet18", "mini-xception"])
+def test_the_picture_is_resized_inside(name, faces):
+    """At 64 pixels inside, a face of 48 is answered as what Keras makes of it at 64."""
+    model = made(name, side=64)
+    larger = keras.ops.image.resize(faces, (64, 64))
+    same = made(name, input_shape=(64, 64, 1), side=64)
+    np.testing.assert_allclose(answers(model, faces), answers(same, larger), atol=1e-6)
+    assert multiply_adds(model) == multiply_adds(same) > multiply_adds(made(name, side=48))
+    with pytest.raises(ValueError, match="`side` must be an integer of at least"):
+        made(name, side=12)
+
+
+def test_squeeze_and_excite_scales_channels_by_their_gates():
+    inputs = keras.Input((5, 4, 32))
+    model = keras.Model(inputs, squeeze_and_excite(inputs))
+    first, second = (weight.numpy() for weight in model.weights)
+    assert (first.shape, second.shape) == ((32, 2), (2, 32))
+    x = np.random.default_rng(1).normal(size=(2, 5, 4, 32)).astype("float32")
+    gates = 1 / (1 + np.exp(-np.maximum(x.mean(axis=(1, 2)) @ first, 0) @ second))
+    np.testing.assert_allclose(answers(model, x), x * gates[:, None, None], rtol=1e-4, atol=1e-6)
+
+
+def test_a_residual_block_adds_what_its_shortcut_carries():
+    """With a branch of zeros, what is left is the rectified input, or every other pixel of it under a 1x1 kernel."""
+    x = np.random.default_rng(1).normal(size=(3, 6, 6, 4)).astype("float32")
+    inputs = keras.Input((6, 6, 4))
+    same = keras.Model(inputs, residual_block(inputs, 4, attention=lambda branch: 0 * branch))
+    np.testing.assert_allclose(answers(same, x), np.maximum(x, 0), rtol=1e-6)
+    halved = keras.Model(inputs, residual_block(inputs, 8, strides=2, attention=lambda branch: 0 * branch))
+    kernel = next(w for w in halved.weights if w.shape == (1, 1, 4, 8)).numpy()[0, 0]
+    expected = np.maximum(x[:, ::2, ::2] @ kernel / np.sqrt(1 + 1e-3), 0)
+    np.testing.assert_allclose(answers(halved, x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_convolution_of_ours_strides_with_a_kernel_of_one_pixel(name):
+    """Its gradient on a batch of odd size is what TensorFlow 2.21 on CPUs gets wrong."""
+    for layer in leaves(made(name)):
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (1, 1):
+            assert layer.strides == (1, 1), layer.name
 
 
 def test_three_channels_repeats_the_grey_one(faces):
@@ -173,10 +250,21 @@ def test_multiply_adds_count_every_kind_of_layer():
             layers.Conv2D(4, 3, strides=2, padding="same"),  # 4*4 positions * 3*3*2*4
             layers.SeparableConv2D(8, 3, padding="same"),  # 16 * (3*3*4 + 4*8)
             layers.DepthwiseConv2D(3, padding="same"),  # 16 * 3*3*8
-            keras.Sequential([layers.Input((4, 4, 8)), layers.Flatten(), layers.Dense(5)]),  # 128 * 5
+            layers.Dense(6),  # 16 * 8*6, once a position
+            keras.Sequential([layers.Input((4, 4, 6)), layers.Flatten(), layers.Dense(5)]),  # 96 * 5
+            layers.Reshape((1, 5, 1)),
+            layers.Resizing(8, 8),
+            layers.DepthwiseConv2D(3, depth_multiplier=4),  # 6*6 * 3*3*1*4
         ]
     )
-    assert multiply_adds(model) == 16 * 72 + 16 * (36 + 32) + 16 * 72 + 640
+    assert multiply_adds(model) == 16 * 72 + 16 * (36 + 32) + 16 * 72 + 768 + 480 + 36 * 36
+
+
+def test_multiply_adds_and_parameters_are_those_published_of_resnet18():
+    """torchvision's table: 11,689,512 parameters and 1.814 G multiply-adds for 1000 classes at 224 pixels."""
+    model = build("resnet18", 1000, side=224)
+    assert sum(weight.numpy().size for weight in model.trainable_weights) == 11_689_512
+    assert round(multiply_adds(model) / 1e9, 3) == 1.814
 
 
 JAX_ANSWERS = """

@@ -41,7 +41,7 @@ def leaves(model):
 def of_layer(layer):
     """Return the multiply-adds of one layer on one image."""
     if isinstance(layer, layers.Dense):
-        return math.prod(layer.kernel.shape)
+        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     if isinstance(layer, layers.SeparableConv2D):
         positions = spatial_size(layer)
         return positions * (math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape))

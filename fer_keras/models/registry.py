@@ -1,13 +1,22 @@
 """`MODELS`: from a name to its builder; and from a name to a built network."""
 
-from fer_keras.models import scratch, transfer, xception
+from fer_keras.models import attention, emovision, resnet, scratch, transfer, xception
 
 MODELS = {
     "capstone-model-1": scratch.capstone_model_1,
     "capstone-model-2": scratch.capstone_model_2,
     "capstone-final": scratch.capstone_final,
-    "emovision-baseline": scratch.emovision_baseline,
+    "emovision-baseline": emovision.emovision_baseline,
+    "emovision-vgg-draft": emovision.emovision_vgg_draft,
+    "emovision-vgg": emovision.emovision_vgg,
+    "scratch-four-conv": scratch.scratch_four_conv,
+    "general": scratch.light,
+    "one-vs-rest": scratch.light,
     "mini-xception": xception.mini_xception,
+    "sep-baseline": attention.sep_baseline,
+    "sep-se": attention.sep_se,
+    "sep-se-residual": attention.sep_se_residual,
+    "resnet18": resnet.resnet18,
     "vgg16": transfer.vgg16,
 }
 

@@ -5,15 +5,22 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from fer_keras.models.counting import leaves
 
-def check_input(num_classes, input_shape, *, least=8):
+
+def check_input(num_classes, input_shape, *, least=8, side=None):
     """Raise a `ValueError` unless a network can be built for these classes and this input.
 
     Args:
         num_classes: int, at least 2.
         input_shape: `(height, width, 1)` of the grey input.
         least: the smallest side in pixels that the network can halve as often as it does.
+        side: the side it resizes the input to, or None if it takes it as it is.
     """
+    if side is not None:
+        if not isinstance(side, int) or side < least:
+            raise ValueError(f"`side` must be an integer of at least {least} pixels. Received: {side!r}.")
+        least = 8
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"`num_classes` must be an integer of at least 2. Received: {num_classes!r}.")
     shape = tuple(input_shape)
@@ -39,6 +46,20 @@ def three_channels(input_shape):
         ],
         name="three_channels",
     )
+
+
+def resize(height, width):
+    """Return the resizing (bilinear) of pictures of any size to `height` x `width`."""
+    return layers.Resizing(height, width, name="resize")
+
+
+def every_other(x):
+    """Return every other row and column of `x`, which turns a 1x1 convolution after it into one at stride 2.
+
+    As one layer, such a convolution's gradient on a batch of odd size writes outside its memory in TensorFlow 2.21 on
+    CPUs (oneDNN), and 28,709 images end on such a batch.
+    """
+    return layers.MaxPooling2D(1, strides=2, padding="same")(x)
 
 
 def to_unit():
@@ -71,7 +92,7 @@ def start_from(model, weights):
         )
     try:
         if path.suffix == ".keras":
-            model.set_weights(keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
+            set_values(model, keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
         else:
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
@@ -79,3 +100,14 @@ def start_from(model, weights):
             f"{path} does not hold the weights of {model.name} for this input and these classes: {error}"
         ) from error
     return model
+
+
+def set_values(layer, values):
+    """Set the weights of a layer or a model, and let normalisations take them in.
+
+    `Normalization` computes from a copy of its weights, which `set_weights` alone leaves as it was.
+    """
+    layer.set_weights(values)
+    for each in leaves(layer) if isinstance(layer, keras.Model) else [layer]:
+        if isinstance(each, layers.Normalization):
+            each.finalize_state()

@@ -6,7 +6,7 @@ from keras import layers, regularizers
 from fer_keras.models import stages
 
 
-def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01):
+def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01, side=None):
     """Build mini-Xception, the network of about 60,000 parameters that face packages ship.
 
     58,423 parameters for seven classes, at any input size.
@@ -16,9 +16,10 @@ def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01
 
     Args:
         num_classes: int, at least 2.
-        input_shape: `(height, width, 1)`, grey, sides of at least 24.
+        input_shape: `(height, width, 1)`, grey, sides of at least 24, or of at least 8 with `side`.
         weights: None for random values, or the path of a `.keras` or `.weights.h5` file of this network.
         l2: float, the L2 penalty on the kernels of all but the residual and the last convolution.
+        side: int, at least 24, to resize the picture to `side` x `side` inside; None takes it as it is.
 
     Returns:
         A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
@@ -26,9 +27,10 @@ def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01
     Raises:
         ValueError: on an input it cannot be built for, or weights that do not fit.
     """
-    stages.check_input(num_classes, input_shape, least=24)
+    stages.check_input(num_classes, input_shape, side=side, least=24)
     inputs = keras.Input(input_shape)
-    x = stages.to_signed()(inputs)
+    x = inputs if side is None else stages.resize(side, side)(inputs)
+    x = stages.to_signed()(x)
     for _ in range(2):
         x = layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=regularizers.L2(l2))(x)
         x = layers.BatchNormalization()(x)
@@ -43,10 +45,7 @@ def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01
 
 def separable_module(x, filters, l2):
     """Two separable 3x3 convolutions and a halving max pool, added to a strided 1x1 convolution of the input."""
-    # A 1x1 convolution at stride 2, in two steps: as one layer, its gradient on a batch of odd size writes outside its
-    # memory in TensorFlow 2.21 on CPUs (oneDNN), and 28,709 images end on such a batch.
-    residual = layers.MaxPooling2D(1, strides=2, padding="same")(x)
-    residual = layers.Conv2D(filters, 1, use_bias=False)(residual)
+    residual = layers.Conv2D(filters, 1, use_bias=False)(stages.every_other(x))
     residual = layers.BatchNormalization()(residual)
     for last in (False, True):
         penalty = regularizers.L2(l2)
