@@ -161,7 +161,7 @@ def make_network(recipe, seed, faces, results, verbose):
 
 
 def what_to_train(recipe, network, faces, verbose):
-    """Return the model to train and what it takes: the network and pixels, or its head and the frozen part's features."""
+    """Return the model to train and what it takes: the network and pixels, or its head and frozen features."""
     parts = split_off(recipe, network)
     if parts is None:
         return network, faces.images
