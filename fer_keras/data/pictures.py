@@ -2,17 +2,20 @@
 
 import contextlib
 import io
+import struct
 import warnings
-from pathlib import Path
+import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fer_keras.data.problems import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 50_000_000
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# What Pillow raises on damaged files; beside OSError, those of the libraries it parses with.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, zlib.error)
 
 
 def is_picture(path):
@@ -23,34 +26,40 @@ def is_picture(path):
 def decode(content, image_size=None):
     """Return one picture as grey uint8 pixels `(height, width)`.
 
-    Colour becomes grey by ITU-R 601 luma, an orientation noted by the camera is applied, and the picture is resized to
-    `image_size` without regard to its proportions. A grey picture of the right size comes back pixel by pixel.
+    Colour becomes grey by ITU-R 601 luma, what is transparent lies on black, an orientation noted by the camera is
+    applied, and the picture is resized to `image_size` without regard to its proportions. A grey picture of the right
+    size comes back pixel by pixel.
 
     Args:
         content: the bytes of the file, or its path.
         image_size: `(height, width)` to resize to; None keeps the size.
 
     Raises:
-        DataError: if it is no picture, is cut short, holds more than 8 bits a channel, or is absurdly large.
+        DataError: if it is no picture, is cut short, moves, holds more than 8 bits a channel, or is absurdly large.
     """
     try:
-        with no_bombs(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else Path(content)) as picture:
+        with quiet(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
             refuse(picture)
-            if picture.format != "PNG" or picture.mode != "L":  # the grey PNG of a data set has no camera behind it
-                picture = ImageOps.exif_transpose(picture).convert("L")
-            if image_size and picture.size != tuple(image_size)[::-1]:
-                picture = picture.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
-            return np.asarray(picture)
+            grey = upright(picture)
+            if grey.mode != "L":
+                grey = on_black(grey).convert("L")
+            if image_size and grey.size != tuple(image_size)[::-1]:
+                grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
+            return np.asarray(grey)
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, *BOMBS) as error:
+    except (*DAMAGE, *BOMBS) as error:
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {str(error)[:120]}.") from error
 
 
 @contextlib.contextmanager
-def no_bombs():
-    """Turn Pillow's warning of a picture far larger than its file into an error."""
+def quiet():
+    """Make Pillow's warning of a picture far larger than its file an error, and drop what else it warns of.
+
+    That is damage beside the pixels, in what the camera noted; photographs that were edited often have it.
+    """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
@@ -62,3 +71,21 @@ def refuse(picture):
         raise DataError(f"Expected a picture of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}.")
     if picture.mode.startswith(("I", "F")):
         raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
+    # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
+        raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
+
+
+def upright(picture):
+    """Return the picture as its camera was held; the check comes first because turning copies every picture."""
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return picture
+    return ImageOps.exif_transpose(picture)
+
+
+def on_black(picture):
+    """Return the picture without transparency, on black."""
+    if not picture.has_transparency_data:
+        return picture
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
