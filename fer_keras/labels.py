@@ -8,6 +8,41 @@ FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER6 = FER7[:6]
 FER4 = ("happy", "sad", "surprise", "neutral")
 FERPLUS8 = (*FER7, "contempt")
+CKPLUS7 = (*FER6, "contempt")  # CK+48 has no neutral faces
+
+# RAF-DB numbers its classes from 1, in this order (Li, Deng and Du, CVPR 2017).
+RAFDB_LABELS = {
+    "1": "surprise",
+    "2": "fear",
+    "3": "disgust",
+    "4": "happy",
+    "5": "sad",
+    "6": "angry",
+    "7": "neutral",
+}
+
+# What other sets call the emotions.
+SYNONYMS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+
+
+def emotion(name):
+    """Return what FER-2013 and FER+ call the emotion that a set calls `name`, whatever its case; None if none.
+
+    Example:
+
+    >>> emotion("Happiness"), emotion("bored")
+    ('happy', None)
+    """
+    known = SYNONYMS.get(name.lower(), name.lower())
+    return known if known in FERPLUS8 else None
+
 
 SPLITS = ("train", "validation", "test")
 USAGE_TO_SPLIT = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
@@ -25,16 +60,7 @@ FERPLUS_VOTES = (
     "unknown",
     "NF",
 )
-FERPLUS_TO_CLASS = {
-    "neutral": "neutral",
-    "happiness": "happy",
-    "surprise": "surprise",
-    "sadness": "sad",
-    "anger": "angry",
-    "disgust": "disgust",
-    "fear": "fear",
-    "contempt": "contempt",
-}
+FERPLUS_TO_CLASS = {name: emotion(name) for name in FERPLUS_VOTES if emotion(name)}
 
 # Colour-blind safe (Okabe and Ito, 2008).
 COLOURS = {

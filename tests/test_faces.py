@@ -1,6 +1,7 @@
 """`FaceDataset`: selecting, cropping, splitting, digests."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import FaceDataset
-from fer_keras.labels import FER4, FER7, SPLITS
+from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8, SPLITS
 
 
 def make(images, labels, *, split=None, classes=FER7, **more):
@@ -149,3 +150,94 @@ def test_unknown_names_and_short_masks_are_refused(faces):
         faces["dev"]
     with pytest.raises(ValueError, match="a value for each of the 70 rows"):
         faces.take(np.ones(3, bool))
+
+
+def test_a_validation_set_is_split_off_train_only():
+    images = np.random.default_rng(1).integers(0, 256, (1200, 16))
+    images[1:3] = images[0]  # copies, in train
+    faces = make(images, np.arange(1200) % 7, split=["train"] * 1000 + ["test"] * 200, protocol="official")
+    drawn = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
+    assert (drawn.split[1000:] == "test").all()
+    assert set(drawn.split[:1000]) == {"train", "validation"}
+    assert len(set(drawn.split[:3])) == 1
+    share = drawn.counts().loc["validation"] / faces.counts().loc["train"]
+    np.testing.assert_allclose(share, 0.1, atol=0.006)
+    assert drawn.protocol == "own"
+
+
+def shared(groups, split):
+    """Return the groups that are in more than one split."""
+    return [group for group in set(groups.tolist()) if len(set(split[groups == group].tolist())) > 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 6), st.integers(0, 20)), min_size=1, max_size=90),
+    st.integers(0, 2**32 - 1),
+)
+def test_groups_and_copies_stay_on_one_side(pictures, seed):
+    picture, label, person = np.array(pictures).T
+    faces = make(picture[:, None].repeat(16, axis=1), label)
+    drawn = faces.resplit(seed, groups=person)
+    assert not shared(person, drawn.split)
+    assert not shared(picture, drawn.split)
+    np.testing.assert_array_equal(drawn.split, faces.resplit(seed, groups=person).split)
+
+
+def test_groups_are_shared_out_by_class():
+    generator = np.random.default_rng(2)
+    person = np.repeat(np.arange(120), 8)
+    label = (person[:, None] + generator.integers(0, 2, (960, 1))).ravel() % 7  # two emotions a person
+    faces = make(generator.integers(0, 256, (960, 16)), label)
+    counts = faces.resplit(0, groups=person).counts()
+    share = counts / counts.sum()
+    np.testing.assert_allclose(share.loc["train"], 0.8, atol=0.06)
+    np.testing.assert_allclose(share.loc["validation"], 0.1, atol=0.05)
+    np.testing.assert_allclose(share.loc["test"], 0.1, atol=0.05)
+    assert (faces.resplit(1, groups=person).split != faces.resplit(0, groups=person).split).any()
+    assert faces.resplit(0, groups=person, fractions=(0.5, 0.5, 0)).counts()["total"]["test"] == 0
+
+
+def test_groups_of_another_length_are_refused(faces):
+    with pytest.raises(ValueError, match=r"a value for each of the 70 rows. Received: 3"):
+        faces.resplit(0, groups=[1, 2, 3])
+    with pytest.raises(ValueError, match="Unknown split 'dev'"):
+        faces.resplit(0, within=("dev",))
+
+
+@pytest.mark.parametrize("classes", [FERPLUS8, CKPLUS7, FER7[::-1], FER7])
+def test_a_label_set_with_all_its_classes_takes_every_face(faces, classes):
+    six = faces.select(classes=FER6)
+    mapped = six.to_classes(classes)
+    assert mapped.classes == classes
+    assert [classes[label] for label in mapped.labels] == [FER6[label] for label in six.labels]
+    for name in ("images", "split", "rows", "votes"):
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(six, name))
+
+
+@pytest.mark.parametrize(
+    ("classes", "lost"),
+    [(FER6, "neutral (10 images)"), (FER4, "angry (10 images), disgust (10 images), fear (10 images)")],
+)
+def test_faces_without_a_counterpart_are_named_and_left_out_on_request(faces, classes, lost):
+    with pytest.raises(ValueError, match=rf"Received: {re.escape(lost)}\. Pass drop=True"):
+        faces.to_classes(classes)
+    kept = faces.to_classes(classes, drop=True)
+    assert kept.classes == classes
+    assert kept.rows.tolist() == [
+        row for row, label in zip(faces.rows, faces.labels, strict=True) if FER7[label] in classes
+    ]
+    assert [classes[label] for label in kept.labels] == [FER7[faces.labels[row - 100]] for row in kept.rows]
+
+
+def test_contempt_has_no_counterpart_in_seven_classes(faces):
+    eight = dataclasses.replace(faces, classes=FERPLUS8, labels=np.where(np.arange(70) < 3, 7, faces.labels))
+    with pytest.raises(ValueError, match=r"Received: contempt \(3 images\)"):
+        eight.to_classes(FER7)
+    assert len(eight.to_classes(FER7, drop=True)) == 67
+    assert faces.to_classes(FERPLUS8).to_classes(FER7).fingerprint == faces.fingerprint
+
+
+def test_label_sets_without_a_common_class_are_refused(faces):
+    with pytest.raises(ValueError, match="counterpart of its class among cats, dogs"):
+        faces.to_classes(("cats", "dogs"), drop=True)

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from fer_keras.data import splitting
 from fer_keras.labels import SPLITS
 
 PROTOCOLS = ("official", "course", "folders", "raf-db", "own", "drawn")
@@ -104,6 +105,8 @@ class FaceDataset:
     def select(self, *, classes=None, splits=None):
         """Return the rows of some classes and splits; labels are renumbered to the classes given, in their order.
 
+        Images of other classes are left out; `to_classes` is for another label set, and refuses to lose any.
+
         Raises:
             ValueError: on a class or split that this data set does not have.
         """
@@ -120,6 +123,36 @@ class FaceDataset:
             changes = {"labels": renumbered[self.labels[keep]], "classes": tuple(classes)}
         return self.take(keep, **changes)
 
+    def to_classes(self, classes, *, drop=False):
+        """Return the same faces in another label set: labels renumbered, classes that these faces lack left empty.
+
+        Unlike `select`, which picks some of the classes, this loses no image silently: one without a counterpart
+        (contempt in FER-2013's seven classes, fear in four) is refused, or left out if that is asked for.
+
+        Args:
+            classes: the class names in the order of the new labels, such as `labels.FER7`.
+            drop: whether images without a counterpart are left out.
+
+        Raises:
+            ValueError: if images have no counterpart and `drop` is False, or the label sets share no class.
+        """
+        classes = tuple(classes)
+        shared = tuple(name for name in classes if name in self.classes)
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        lost = [
+            f"{name} ({count:,} images)"
+            for name, count in zip(self.classes, counts, strict=True)
+            if count and name not in shared
+        ]
+        if not shared or (lost and not drop):
+            raise ValueError(
+                f"Each image needs a counterpart of its class among {', '.join(classes)}. Received: "
+                f"{', '.join(lost or self.classes)}. Pass drop=True to leave out those without one."
+            )
+        kept = self.select(classes=shared)
+        place = np.array([classes.index(name) for name in shared])
+        return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
+
     def crop(self, top, left, height, width):
         """Return the same faces cropped to a rectangle, in pixels; the images are a view, not a copy.
 
@@ -135,27 +168,35 @@ class FaceDataset:
             )
         return dataclasses.replace(self, images=self.images[:, top : top + height, left : left + width])
 
-    def resplit(self, seed, *, fractions=(0.8, 0.1, 0.1)):
+    def resplit(self, seed, *, fractions=(0.8, 0.1, 0.1), within=SPLITS, groups=None):
         """Return the same faces in a new split: stratified by class, exact copies always on the same side.
 
         Args:
             seed: int, which split; the same seed gives the same split.
             fractions: shares of train, validation and test, summing to 1.
+            within: the splits whose images are drawn anew; images of others stay where they are. So
+                `within=("train",), fractions=(0.9, 0.1, 0)` splits a validation set off the training set.
+            groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too, and the classes
+                get their shares as nearly as that allows.
 
         Raises:
-            ValueError: if the fractions are not three shares that sum to 1.
+            ValueError: if the fractions are not three shares that sum to 1, or `groups` has another length.
         """
         if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
-        _, first, group = np.unique(self.digests, return_index=True, return_inverse=True)
-        side = np.empty(len(first), dtype="<U10")
-        generator = np.random.default_rng(seed)
-        for label in range(len(self.classes)):
-            members = generator.permutation(np.flatnonzero(self.labels[first] == label))
-            bounds = np.round(np.cumsum(fractions)[:2] * len(members)).astype(int)
-            for name, part in zip(SPLITS, np.split(members, bounds), strict=True):
-                side[part] = name
-        return dataclasses.replace(self, split=side[group], protocol="own")
+        if groups is not None and len(groups) != len(self):
+            raise ValueError(f"`groups` must have a value for each of the {len(self)} rows. Received: {len(groups)}.")
+        refuse_unknown("split", within, SPLITS)
+        drawn = np.isin(self.split, within)
+        split = self.split.astype("<U10")
+        split[drawn] = splitting.draw(
+            self.labels[drawn],
+            self.digests[drawn],
+            np.random.default_rng(seed),
+            fractions,
+            groups=None if groups is None else np.asarray(groups)[drawn],
+        )
+        return dataclasses.replace(self, split=split, protocol="own")
 
 
 def refuse_unknown(kind, asked, known):
