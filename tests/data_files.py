@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_keras.labels import FERPLUS_VOTES, USAGE_TO_SPLIT
+from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 USAGES = tuple(USAGE_TO_SPLIT)
 REAL_DATA = os.environ.get("FER_KERAS_DATA")
@@ -94,6 +94,86 @@ def write_course(folder, images, listing):
         file = folder / split / name / f"{row}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(images[row], "JPEG", quality=95))
+    return folder
+
+
+def write_tree(folder, tree):
+    """Write pictures given by their paths, as the suffix says, and return their folder."""
+    for path, image in tree.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image, "PNG") if file.suffix == ".png" else png(image, "JPEG", quality=95))
+    return folder
+
+
+def as_jpeg(image):
+    """Return the pixels that a picture has once `write_tree` has made it a grey JPEG."""
+    return np.asarray(Image.open(io.BytesIO(png(image, "JPEG", quality=95))))
+
+
+def named_folders(table):
+    """Return the tree `train|test/<emotion>/Usage_<id>.jpg`; the ids rise with the rows, and are none."""
+    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
+    return {
+        f"{'train' if usage == 'Training' else 'test'}/{FER7[label]}/{usage}_{902573 + 10**6 * row}.jpg": image
+        for row, (label, usage, image) in enumerate(rows)
+    }
+
+
+def unnamed_folders(table):
+    """Return the tree `train|test/<emotion>/im<number>.png` of another upload, with its names of the emotions."""
+    names = ("angry", "disgusted", "fearful", "happy", "sad", "surprised", "neutral")
+    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
+    return {
+        f"{'train' if usage == 'Training' else 'test'}/{names[label]}/im{row}.png": image
+        for row, (label, usage, image) in enumerate(rows)
+    }
+
+
+def validated_folders(table):
+    """Return the tree `images/train|validation/<emotion>/<row>.jpg`, two rows of ten for validation."""
+    return {
+        f"images/{'train' if row % 10 > 1 else 'validation'}/{FER7[label]}/{row}.jpg": image
+        for row, (label, image) in enumerate(zip(table["emotion"], table["images"], strict=True))
+    }
+
+
+def ckplus_folders(num_persons=40):
+    """Return the tree of CK+48: of each person two sequences of three frames, each sequence of one emotion."""
+    names = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+    images = iter(noise(num_persons * 6))
+    return {
+        f"CK+48/{names[person * sequence % 7]}/S{person + 10:03}_{sequence:03}_{frame:08}.png": next(images)
+        for person in range(num_persons)
+        for sequence in (1, 4)
+        for frame in (15, 16, 17)
+    }
+
+
+def rafdb_faces(num_train=70, num_test=14):
+    """Return made-up rows of RAF-DB, `(name, label 1..7, colour picture 100x100)`, as its list names them."""
+    generator = np.random.default_rng(0)
+    names = [f"train_{n:05}" for n in range(1, num_train + 1)] + [f"test_{n:04}" for n in range(1, num_test + 1)]
+    pictures = generator.integers(0, 256, (len(names), 5, 5, 3), dtype=np.uint8).repeat(20, axis=1).repeat(20, axis=2)
+    return [(name, 1 + row % 7, picture) for row, (name, picture) in enumerate(zip(names, pictures, strict=True))]
+
+
+def write_rafdb_list(folder, faces):
+    """Write RAF-DB as its authors publish it, and return the folder that holds `basic`."""
+    write_tree(folder, {f"basic/Image/aligned/{name}_aligned.jpg": picture for name, _, picture in faces})
+    (folder / "basic" / "EmoLabel").mkdir()
+    lines = "".join(f"{name}.jpg {label}\n" for name, label, _ in faces)
+    (folder / "basic" / "EmoLabel" / "list_patition_label.txt").write_text(lines)
+    return folder
+
+
+def write_rafdb_folders(folder, faces):
+    """Write RAF-DB in numbered folders, with its two lists of labels, and return the folder that holds them."""
+    split = {name: name.partition("_")[0] for name, *_ in faces}
+    write_tree(folder, {f"DATASET/{split[name]}/{label}/{name}_aligned.jpg": image for name, label, image in faces})
+    for part in ("train", "test"):
+        lines = [f"{name}_aligned.jpg,{label}" for name, label, _ in faces if split[name] == part]
+        (folder / f"{part}_labels.csv").write_text("\n".join(["image,label", *lines]) + "\n")
     return folder
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_keras.data import course_folders, fer2013_csv, fer2013_parquet
+from fer_keras.data import course_folders, fer2013_csv, fer2013_folders, fer2013_parquet
 from fer_keras.data.problems import DataError
 from fer_keras.labels import FER4, FER7
 
@@ -55,6 +55,29 @@ FORMS = (
         protocol="course",
         cached=False,
     ),
+    Form(
+        name="fer2013-folders",
+        layout="folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
+        find=fer2013_folders.find_named,
+        read=fer2013_folders.read_named,
+        cached=False,
+    ),
+    Form(
+        name="fer2013-unnamed-folders",
+        layout="folders train|test/<emotion>/ of pictures with other names",
+        find=fer2013_folders.find_unnamed,
+        read=fer2013_folders.read_unnamed,
+        protocol="own",
+        cached=False,
+    ),
+    Form(
+        name="fer2013-validated-folders",
+        layout="folders images/train|validation/<emotion>/N.jpg",
+        find=fer2013_folders.find_validated,
+        read=fer2013_folders.read_validated,
+        protocol="folders",
+        cached=False,
+    ),
 )
 
 
@@ -78,7 +101,8 @@ def identify(path, *, protocol=None):
     known = "".join(f"\n  - {form.layout}" for form in FORMS)
     raise DataError(
         f"{path}: Expected one of the following. Received: {describe(path)}.{known}\n"
-        "For folders of your own classes use fer_keras.data.load_folder(path)."
+        "For folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB "
+        "load_rafdb."
     )
 
 
