@@ -1,9 +1,11 @@
 """The data room: readers, cache, audit, FER+ votes."""
 
 from fer_keras.data.audit import Audit, audit, mean_faces
+from fer_keras.data.ck_plus import load_ckplus
 from fer_keras.data.class_folders import load_folder
 from fer_keras.data.faces import FaceDataset
 from fer_keras.data.problems import DataError
+from fer_keras.data.raf_db import load_rafdb
 from fer_keras.data.readers import load_fer4, load_fer7
 from fer_keras.data.votes import soft_targets
 
@@ -12,9 +14,11 @@ __all__ = [
     "DataError",
     "FaceDataset",
     "audit",
+    "load_ckplus",
     "load_fer4",
     "load_fer7",
     "load_folder",
+    "load_rafdb",
     "mean_faces",
     "soft_targets",
 ]
