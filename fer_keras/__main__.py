@@ -42,6 +42,10 @@ def parser():
     data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
     data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
     data_parser.set_defaults(run=data)
+    models_parser = commands.add_parser("models", help="list the networks, or one's stages", description=models.__doc__)
+    models_parser.add_argument("name", metavar="NAME", nargs="?", help="one network, stage by stage")
+    models_parser.add_argument("--classes", type=int, help="number of classes; default as in the network's recipes")
+    models_parser.set_defaults(run=models)
     for command, words in (
         (recipes, "list the recipes"),
         (report, "execute the notebooks, redraw the figures, refill README and report"),
@@ -105,6 +109,35 @@ def recipes(options):
         print(f"{recipe.name:26}{recipe.model:22}{recipe.data:6}{recipe.protocol:10}{published}")
 
 
+def models(options):
+    """List the networks: classes, parameters, multiply-adds, input, source. With a name: its stages."""
+    from fer_keras.models import MODELS
+    from fer_keras.models.catalogue import describe_network
+
+    if options.name:
+        list_stages(describe_network(options.name, options.classes))
+        return
+    print(f"{'network':22}{'classes':>8}{'parameters':>14}{'multiply-adds':>15}  {'input':10}source")
+    for name in MODELS:
+        found = describe_network(name, options.classes)
+        size = "x".join(map(str, found["input"]))
+        work = f"{found['multiply_adds'] / 1e6:,.1f} M"
+        print(
+            f"{name:22}{found['num_classes']:>8}{found['parameters']:>14,}{work:>15}  {size:10}{found['source']}",
+            flush=True,
+        )
+
+
+def list_stages(network):
+    """Print the stages of a network."""
+    print(f"{'stage':26}{'output':>14}{'parameters':>14}{'multiply-adds':>15}")
+    for stage in network["stages"]:
+        output = "x".join(map(str, stage["shape"]))
+        name = " ".join([stage["label"], *stage["marks"]])
+        print(f"{name:26}{output:>14}{stage['parameters']:>14,}{stage['multiply_adds']:>15,}")
+    print(f"{'':40}{network['parameters']:>14,}{network['multiply_adds']:>15,}\n{network['source']}")
+
+
 def data(options):
     """Say what lies at a path: counts, copies, constant images, and what FER+ says of it."""
     from fer_keras.data import audit, load_fer7
@@ -116,7 +149,9 @@ def data(options):
 def report(options):
     """Execute every notebook, redraw every figure, refill README and report, write reports/report.html."""
     from fer_keras import reporting
+    from fer_keras.models.catalogue import record_networks
 
+    record_networks()
     reporting.report(force=options.force)
 
 

@@ -1,6 +1,6 @@
 """`MODELS`: from a name to its builder; and from a name to a built network."""
 
-from fer_keras.models import attention, emovision, resnet, scratch, transfer, xception
+from fer_keras.models import attention, compact, emovision, resnet, scratch, transfer, xception
 
 MODELS = {
     "capstone-model-1": scratch.capstone_model_1,
@@ -18,6 +18,7 @@ MODELS = {
     "sep-se-residual": attention.sep_se_residual,
     "resnet18": resnet.resnet18,
     "vgg16": transfer.vgg16,
+    "fer-small": compact.fer_small,
 }
 
 

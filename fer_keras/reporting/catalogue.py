@@ -10,7 +10,7 @@ from fer_keras.data.synthetic import drawn_faces
 from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import plotting
+from fer_keras.reporting import networks, plotting
 from fer_keras.reporting.leaderboard import leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
 from fer_keras.reporting.tables import read_table, table_names
@@ -187,6 +187,31 @@ def of_each(notebook, recipes):
     }
 
 
+NETWORKS = {  # by notebook
+    2: ("capstone-model-1", "capstone-model-2"),
+    3: ("emovision-baseline", "emovision-vgg-draft", "emovision-vgg", "scratch-four-conv", "mini-xception"),
+    4: ("vgg16", "inception-resnet-v2", "efficientnet", "resnet101", "efficientnet-b5"),
+    5: ("capstone-final",),
+    6: ("sep-baseline", "sep-se", "sep-se-residual", "resnet18"),
+    7: ("general",),
+    8: ("fer-small",),
+}
+
+
+def architectures():
+    """Return the entries of the networks' diagrams."""
+    return {
+        f"architecture-{name}": Entry(
+            notebook,
+            f"The stages of {name}, from its pixels to its probabilities.",
+            lambda name=name: (found := networks.read(name)) and {"title": name, "stages": found["stages"]},
+            lambda inputs: plotting.architecture(inputs["stages"], title=inputs["title"]),
+        )
+        for notebook, names in NETWORKS.items()
+        for name in names
+    }
+
+
 FIGURES = {
     "class-counts": Entry(
         1,
@@ -232,6 +257,7 @@ FIGURES = {
         3, "Recall of each of the seven classes by the networks from scratch.", recorded(*SEVEN), recalls
     ),
     **of_each(3, SEVEN),
+    **architectures(),
     "leaderboard": Entry(
         11,
         "Accuracy of every recorded run with its interval, beside chance, the published number and people.",

@@ -3,6 +3,7 @@
 In a notebook the figure is a cell's last expression; `figures.save` writes one for the report.
 """
 
+from fer_keras.reporting.plotting.architecture import architecture
 from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
@@ -11,6 +12,7 @@ from fer_keras.reporting.plotting.style import Figure, model_style
 __all__ = [
     "Figure",
     "accuracies",
+    "architecture",
     "bars",
     "class_counts",
     "confusion",

@@ -1,0 +1,37 @@
+"""The recorded descriptions of the networks, which their diagrams are drawn from without Keras."""
+
+import hashlib
+
+from fer_keras import paths
+from fer_keras.reporting.tables import read_table, table_names, write_table
+
+TABLE = "networks"
+
+
+def read(name, *, folder=None):
+    """Return the recorded description of a network, as `models.catalogue.describe_network` made it, or None."""
+    return recorded(folder).get("networks", {}).get(name)
+
+
+def write(descriptions, *, folder=None):
+    """Record the descriptions of all networks, a dict by name, with the digest of the code that built them."""
+    write_table(TABLE, {"sources": sources_digest(), "networks": descriptions}, folder=folder)
+
+
+def problems(*, folder=None):
+    """Return a message if what is recorded was made from other code than today's; else nothing."""
+    fresh = recorded(folder).get("sources") == sources_digest()
+    return [] if fresh else ["the recorded networks are not those of today's code: run `make report`"]
+
+
+def recorded(folder):
+    """Return the whole recorded table, empty if there is none."""
+    return read_table(TABLE, folder=folder) if TABLE in table_names(folder=folder) else {}
+
+
+def sources_digest():
+    """Return a hex digest of the code that builds networks."""
+    total = hashlib.sha256()
+    for path in sorted((paths.PACKAGE / "models").glob("*.py")):
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()[:16]

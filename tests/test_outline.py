@@ -1,0 +1,86 @@
+"""A network in stages: everything is counted once, what lies beside the main path is marked, and it can be drawn."""
+
+import pytest
+
+from fer_keras.__main__ import main
+from fer_keras.models import MODELS, build, multiply_adds
+from fer_keras.models import catalogue as network_catalogue
+from fer_keras.models.outline import outline
+from fer_keras.reporting import figures, networks, plotting
+from fer_keras.reporting.catalogue import NETWORKS
+
+LIGHT = ["capstone-model-1", "emovision-baseline", "mini-xception", "general", "sep-se-residual"]
+
+
+@pytest.mark.parametrize("name", [*LIGHT, "vgg16"])
+def test_the_stages_add_up_to_the_network(name):
+    model = build(name, 7, weights=None)
+    stages = outline(model)
+    assert sum(stage["parameters"] for stage in stages) == model.count_params()
+    assert sum(stage["multiply_adds"] for stage in stages) == multiply_adds(model)
+    assert stages[0]["shape"] == [48, 48, 1]
+    assert stages[-1]["shape"] == [7]
+
+
+def test_side_branches_are_marked_and_not_stages():
+    stages = outline(build("sep-se-residual", 6))
+    labels = [(stage["label"], *stage["marks"]) for stage in stages]
+    block = [("conv 3x3",), ("conv 3x3", "SE", "+")]
+    assert labels[:4] == [("pixels",), ("resized",), ("conv 3x3", "SE"), ("max 2x2",)]
+    assert labels[4:] == [*3 * block, ("mean of all",), ("dense",), ("dense",), ("dense",)]
+    separable = [stage["label"] for stage in outline(build("mini-xception", 7))]
+    assert separable.count("separable 3x3") == 8
+    assert "conv 1x1" not in separable, "shortcuts are side branches"
+
+
+def test_a_nested_backbone_is_one_stage():
+    stages = outline(build("vgg16", 4, weights=None))
+    assert [stage["kind"] for stage in stages] == ["input", "backbone", *4 * ["dense"]]
+    assert (stages[1]["label"], stages[1]["parameters"]) == ("vgg16", 14_714_688)
+
+
+def test_equal_stages_are_drawn_as_one_box_with_their_number():
+    figure = plotting.architecture(outline(build("mini-xception", 7)), title="mini-xception")
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.texts]
+    assert len(axes.patches) == 13
+    assert sum("2 × separable" in text for text in texts) == 4
+    assert texts.count("+") == 4
+    assert axes.get_title(loc="left") == "mini-xception: 58,423 parameters, 5.5 M multiply-adds"
+
+
+def test_networks_are_recorded_once_and_their_diagrams_drawn_from_the_record(own_folders, monkeypatch):
+    monkeypatch.setattr(network_catalogue, "MODELS", {name: MODELS[name] for name in LIGHT})
+    assert networks.problems()
+    assert figures.draw("architecture-mini-xception") is None
+    network_catalogue.record_networks()
+    assert networks.problems() == []
+    known = networks.read("capstone-model-1")
+    assert (known["num_classes"], known["parameters"]) == (4, 605_572)
+    assert known["source"].startswith("Palacios Boyce")
+    assert figures.draw("architecture-mini-xception").axes[0].get_title(loc="left").startswith("mini-xception: 58,423")
+    monkeypatch.setattr(network_catalogue, "describe_network", None)  # would fail if it was called
+    network_catalogue.record_networks()
+    monkeypatch.setattr(networks, "sources_digest", lambda: "of other code")
+    assert networks.problems() == ["the recorded networks are not those of today's code: run `make report`"]
+
+
+def test_every_network_says_where_it_comes_from_and_has_its_diagram():
+    drawn = {name for names in NETWORKS.values() for name in names}
+    assert drawn | {"one-vs-rest"} == set(MODELS), "one-vs-rest is the same network as general"
+    for name in MODELS:
+        assert len(network_catalogue.source_of(name)) > 10, name
+
+
+def test_the_command_lists_networks_and_the_stages_of_one(capsys, monkeypatch):
+    monkeypatch.setattr("fer_keras.models.MODELS", {name: MODELS[name] for name in LIGHT})
+    assert main(["models", "--classes", "7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["network", *LIGHT]
+    assert lines[3].split()[1:6] == ["7", "58,423", "5.5", "M", "48x48x1"]
+    assert main(["models", "capstone-model-1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["pixels", "48x48x1", "0", "0"]
+    assert lines[-2].split()[0] == "605,572"
+    assert main(["models", "lenet"]) == 2
+    assert "Expected one of" in capsys.readouterr().err
