@@ -61,7 +61,7 @@ def parser():
 
 def train(options):
     """Train a recipe to its end and record it. Killed, the same command goes on from the last whole epoch."""
-    from fer_keras.recipes import find_recipe
+    from fer_keras.recipes import find_recipe, for_split
 
     recipe, faces = find_recipe(options.recipe), None
     if options.epochs not in (None, recipe.epochs):
@@ -75,13 +75,18 @@ def train(options):
         own = {"data": "own", "protocol": "own", "class_names": faces.classes}
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
     from fer_keras.training import fit
+    from fer_keras.training.trainer import load
 
+    if faces is None and (options.data or os.environ.get("FER_KERAS_DATA")):
+        faces = load(recipe, options.data, any_split=True)
+        asked, recipe = recipe, for_split(recipe, faces.protocol)
+        if recipe != asked:
+            print(f"{asked.name} is for the {asked.protocol} split; this is {recipe.name}, on {faces.source}")
     verbose = "auto" if sys.stdout.isatty() else 2
     run = fit(
         recipe,
         options.seed,
         faces=faces,
-        path=options.data,
         force=options.force,
         verbose=verbose,
         tensorboard=options.tensorboard,

@@ -261,11 +261,24 @@ def test_what_does_not_fit_is_refused(changes, message, faces, own_folders):
 
 
 def test_faces_of_another_split_are_refused(faces, own_folders):
-    course = dataclasses.replace(faces, protocol="course")
-    with pytest.raises(ValueError, match="for the official split"):
-        fit(LIVELY, faces=course, verbose=0)
+    for protocol in ("course", "folders", "raf-db", "own"):
+        other = dataclasses.replace(faces, protocol=protocol)
+        with pytest.raises(ValueError, match=f"for the official split. Received: faces of the {protocol} split"):
+            fit(LIVELY, faces=other, verbose=0)
     with pytest.raises(ValueError, match="no validation images"):
         fit(LIVELY, faces=faces.select(splits=("train",)), verbose=0)
+
+
+def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():
+    recipe, course = RECIPES["capstone-model-1"], RECIPES["capstone-model-1@course"]
+    variant = recipes.for_split(recipe, "folders")
+    assert (variant.name, variant.protocol, variant.final) == ("capstone-model-1@folders", "folders", False)
+    assert variant.digest != recipe.digest
+    assert recipes.for_split(recipe, "official") == recipes.for_split(recipe, "drawn") == recipe
+    with pytest.raises(ValueError, match="is for the official split"):
+        recipes.for_split(recipe, "course")
+    with pytest.raises(ValueError, match="is for the course split"):
+        recipes.for_split(course, "official")
 
 
 def test_targets_from_votes_are_used_on_training_images_only(faces):

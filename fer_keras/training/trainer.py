@@ -10,7 +10,7 @@ import pandas as pd
 from fer_keras import data, paths
 from fer_keras.data.votes import soft_targets
 from fer_keras.models import build, multiply_adds
-from fer_keras.recipes import find_recipe
+from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.record import circumstances, identity, score
@@ -77,13 +77,19 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     return run
 
 
-def load(recipe, path=None):
-    """Return the faces that a recipe names."""
-    if recipe.data == "fer4":
-        return data.load_fer4(path, protocol=recipe.protocol)
+def load(recipe, path=None, *, any_split=False):
+    """Return the faces that a recipe names.
+
+    Args:
+        recipe: a `Recipe`.
+        path: where the data lies, as for `data.load_fer7`.
+        any_split: take the split that lies there where it is not the official one, for `recipes.for_split`.
+    """
     if recipe.data == "own":
         return data.load_folder(path, classes=recipe.classes)
-    return data.load_fer7(path)
+    protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
+    read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
+    return read(path, protocol=protocol)
 
 
 def load_network(run):
@@ -126,9 +132,10 @@ def check_faces(recipe, faces):
         raise ValueError(
             f"Recipe {recipe.name} expects the classes {recipe.classes}. Received: {faces.classes} from {faces.source}."
         )
-    if faces.protocol in ("official", "course") and faces.protocol != recipe.protocol:
+    if for_split(recipe, faces.protocol) != recipe:
         raise ValueError(
-            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {faces.protocol} split."
+            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {faces.protocol} split. "
+            f"Train its variant: recipes.for_split(recipe, {faces.protocol!r}), or --data PATH on the command line."
         )
     empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
     if empty:
@@ -151,7 +158,8 @@ def folder_name(run_name, fingerprint):
 def make_network(recipe, seed, faces, results, verbose):
     """Build the recipe's network, starting from another recipe's best epoch if it says so."""
     if recipe.start_recipe:
-        started = fit(recipe.start_recipe, seed, faces=faces, results=results, verbose=verbose)
+        start = for_split(find_recipe(recipe.start_recipe), faces.protocol)
+        started = fit(start, seed, faces=faces, results=results, verbose=verbose)
     keras.utils.set_random_seed(seed)
     options = dict(recipe.model_options)
     if recipe.trainable_from:
