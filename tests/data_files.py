@@ -13,6 +13,7 @@ from PIL import Image
 from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 USAGES = tuple(USAGE_TO_SPLIT)
+SKIP_REASON = "on_error='skip'"
 REAL_DATA = os.environ.get("FER_KERAS_DATA")
 needs_real_data = pytest.mark.skipif(not REAL_DATA, reason="FER_KERAS_DATA is not set")
 
@@ -45,6 +46,29 @@ def csv_lines(table):
     """Return the lines of fer2013.csv, header first."""
     rows = zip(table["emotion"], table["images"], table["Usage"], strict=True)
     return ["emotion,pixels,Usage", *(csv_row(*row) for row in rows)]
+
+
+def icml_lines(table):
+    """Return the lines of icml_face_data.csv, whose last two names have a leading blank."""
+    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
+    rows = [f"{emotion},{usage},{' '.join(map(str, image.ravel()))}" for emotion, usage, image in rows]
+    return ["emotion, Usage, pixels", *rows]
+
+
+def challenge_lines(table, *, labels=True):
+    """Return the lines of the challenge's train.csv, or of its test.csv, which has no labels; pixels are quoted."""
+    pixels = [f'"{" ".join(map(str, image.ravel()))}"' for image in table["images"]]
+    if not labels:
+        return ["pixels", *pixels]
+    return ["emotion,pixels", *(f"{emotion},{row}" for emotion, row in zip(table["emotion"], pixels, strict=True))]
+
+
+def ferplus_lines(table):
+    """Return the lines of fer2013new.csv; the image's name is empty where all votes are NF."""
+    rows = zip(table["Usage"], table["votes"].tolist(), strict=True)
+    names = (f"fer{row:07d}.png" if votes[-1] < 10 else "" for row, votes in enumerate(table["votes"].tolist()))
+    lines = [",".join([usage, name, *map(str, votes)]) for (usage, votes), name in zip(rows, names, strict=True)]
+    return [",".join(["Usage", "Image name", *FERPLUS_VOTES]), *lines]
 
 
 def write_csv(folder, lines, name="fer2013.csv"):
@@ -181,3 +205,17 @@ def set_up(monkeypatch, tmp_path):
     """Give a test a cache of its own, and no data from the environment."""
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FER_KERAS_DATA", raising=False)
+
+
+def expect(faces, table):
+    """Check that `faces` holds just the rows of a table."""
+    np.testing.assert_array_equal(faces.images[..., 0], table["images"])
+    np.testing.assert_array_equal(faces.labels, table["emotion"])
+    assert faces.split.tolist() == [USAGE_TO_SPLIT[usage] for usage in table["Usage"]]
+    assert faces.classes == FER7
+    assert faces.protocol == "official"
+    assert faces.skipped == ()
+
+
+def nothing_cached(tmp_path):
+    return not list((tmp_path / "cache").rglob("*.npy")) and not list((tmp_path / "cache").rglob("*.json"))

@@ -42,7 +42,7 @@ def parses(monkeypatch):
 
         return call
 
-    monkeypatch.setattr("fer_keras.data.fer2013_csv.read_header", counted("parse", fer2013_csv.read_header))
+    monkeypatch.setattr("fer_keras.data.fer2013_csv.parse", counted("parse", fer2013_csv.parse))
     monkeypatch.setattr("fer_keras.data.fer2013_parquet.read_table", counted("parse", fer2013_parquet.read_table))
     monkeypatch.setattr(cache, "digest_files", counted("digest", cache.digest_files))
     return count

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from fer_keras.data.published import COUNTS, difference
 from fer_keras.data.votes import names_emotion, not_a_face, plurality
-from fer_keras.labels import SPLITS
+from fer_keras.labels import FER7, SPLITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Audit:
         table["all"] = table["all"].fillna(table[list(SPLITS)].sum(axis=1, min_count=len(SPLITS)))
         return table.rename_axis("finding")
 
+    def incomplete(self):
+        """Return in words what makes this less, or other, than the whole published set; an empty text if nothing."""
+        known = self.protocol in COUNTS and set(self.classes) <= set(FER7)
+        return difference(self.protocol, self.counts) if known else ""
+
     def agreement_table(self):
         """Return the agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
         return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
@@ -76,6 +82,8 @@ class Audit:
             self.table().to_string(na_rep=""),
             f"{self.conflicting_groups:,} groups of copies disagree on the label",
         ]
+        if self.incomplete():
+            lines.append(f"This is not the complete FER-2013. {self.incomplete()}")
         if self.agreement is not None:
             table = self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format)
             lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")

@@ -22,7 +22,7 @@ from fer_keras import paths
 from fer_keras.data.faces import FaceDataset
 from fer_keras.labels import SPLITS
 
-VERSION = 1  # to be raised when what an entry holds, or how a form is read, changes
+VERSION = 2  # to be raised when what an entry holds, or how a form is read, changes
 ARRAYS = ("images", "labels", "split", "rows", "votes")
 UNFINISHED = ".unfinished-"
 STALE_SECONDS = 24 * 3600
@@ -129,7 +129,7 @@ def write_entry(entry, faces):
                 values = np.array([SPLITS.index(name) for name in values.tolist()], np.uint8)
             np.save(entry / f"{array}.npy", values)
             sums[array] = checksum(entry / f"{array}.npy")
-    about = {"classes": faces.classes, "source": faces.source, "protocol": faces.protocol}
+    about = {name: getattr(faces, name) for name in ("classes", "source", "protocol", "fer2013_rows")}
     write_json(entry / "entry.json", {"version": VERSION, "num_images": len(faces), "sums": sums, "faces": about})
 
 

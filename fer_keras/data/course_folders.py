@@ -21,6 +21,5 @@ def read(folders, problems):
     """Return the `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
     (root,) = folders
     listed = [item for split in SPLITS for item in list_classes(root / split, split, FER4, problems, place=numbered)]
-    return read_listed(
-        listed, problems, root=root, classes=FER4, source="four-class course set, folders", protocol="course"
-    )
+    about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": True}
+    return read_listed(listed, problems, root=root, classes=FER4, **about)

@@ -2,29 +2,41 @@
 
 from pathlib import Path
 
-from fer_keras.data import fer2013_csv
-from fer_keras.data.problems import DataError
+from fer_keras.data.forms import identify
+from fer_keras.data.problems import DataError, Problems
+from fer_keras.data.published import difference
 
 # Holds fer2013.csv as the 2013 challenge published it. The version is named so that everybody gets the same files, and
 # so that kagglehub finds an earlier download without asking Kaggle.
 HANDLE = "deadskull7/fer2013/versions/1"
 
+# What is known of FER-2013's copies on Kaggle: the split they have, whose counts are published.
+PROTOCOLS = {
+    "deadskull7/fer2013": "official",
+    "msambare/fer2013": "official",
+    "jonathanoheix/face-expression-recognition-dataset": "folders",
+}
+
 
 def download(handle=HANDLE):
     """Download FER-2013 with `kagglehub`, which keeps it in its own cache, and return the folder it lies in.
 
-    Kaggle may ask for credentials (`kagglehub.login()`, or `KAGGLE_API_TOKEN`). Without a network this fails at once,
-    and within seconds behind a firewall that drops packets.
+    What comes is read, and its images counted by split and class, before it is trusted. Kaggle may ask for credentials
+    (`kagglehub.login()`, or `KAGGLE_API_TOKEN`). Without a network this fails at once, and within seconds behind a
+    firewall that drops packets.
 
     Args:
-        handle: the data set's name on Kaggle.
+        handle: the data set's name on Kaggle, one of `PROTOCOLS`, with or without its version.
 
     Returns:
-        The `Path` of the folder.
+        The `Path` of the folder, for `load_fer7`.
 
     Raises:
-        DataError: if it cannot be downloaded, or holds nothing that can be read.
+        DataError: if it cannot be downloaded, holds nothing that can be read, or not the published images.
     """
+    name = "/".join(handle.split("/")[:2])
+    if name not in PROTOCOLS:
+        raise DataError(f"Expected one of {', '.join(PROTOCOLS)}. Received: {handle!r}, of which no counts are known.")
     try:
         import kagglehub
     except ImportError as error:
@@ -33,7 +45,16 @@ def download(handle=HANDLE):
         place = Path(kagglehub.dataset_download(handle))
     except Exception as error:  # kagglehub's exceptions have no base class of their own
         raise DataError(f"Kaggle did not give {handle}: {type(error).__name__}: {str(error)[:200]}") from error
-    if fer2013_csv.find(place) is None:
-        held = ", ".join(sorted(item.name for item in place.glob("*"))[:6]) or "nothing"
-        raise DataError(f"{place}: Expected fer2013.csv in the download of {handle}. Received: {held}.")
+    verify(place, PROTOCOLS[name], handle)
     return place
+
+
+def verify(place, protocol, handle):
+    """Raise a `DataError` unless the images at a place are those that were published with a protocol."""
+    form, found = identify(place, protocol=protocol)
+    faces = form.read(found, Problems())
+    wrong = difference(protocol, faces.counts().T.to_dict())
+    if faces.protocol != protocol:
+        wrong = f"expected the {protocol} split; received {faces.source}"
+    if wrong:
+        raise DataError(f"{place}: Expected {handle} as it was published. Received other images. {wrong}.")

@@ -31,6 +31,7 @@ class FaceDataset:
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
+        fer2013_rows: whether `rows` are those of fer2013.csv, which the votes of FER+ follow.
 
     Raises:
         ValueError: if the arrays do not fit each other.
@@ -45,6 +46,7 @@ class FaceDataset:
     rows: np.ndarray | None = None
     votes: np.ndarray | None = None
     skipped: tuple = ()
+    fer2013_rows: bool = False
 
     def __post_init__(self):
         if self.rows is None:

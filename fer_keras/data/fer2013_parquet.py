@@ -35,6 +35,7 @@ def read(files, problems):
         rows=np.concatenate(rows),
         votes=np.concatenate(votes) if has_votes else None,
         skipped=tuple(problems.messages),
+        fer2013_rows=True,
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_keras.data import course_folders, fer2013_csv, fer2013_folders, fer2013_parquet
+from fer_keras.data import archives, course_folders, csv_text, fer2013_csv, fer2013_folders, fer2013_parquet
 from fer_keras.data.problems import DataError
 from fer_keras.labels import FER4, FER7
 
@@ -18,8 +18,8 @@ class Form:
         layout: what lies at the path, in words.
         find: function of a `Path` that returns what to read, as a tuple of paths, or None if it is not this form.
         read: function of those paths and a `Problems` that returns a `FaceDataset`.
-        classes: the classes it gives.
-        protocol: whose splits it gives.
+        classes: the classes it gives; None if only reading tells.
+        protocol: whose splits it gives; None if only reading tells.
         cached: whether it is kept in the cache; `find` must then return files.
     """
 
@@ -27,9 +27,27 @@ class Form:
     layout: str
     find: Callable
     read: Callable
-    classes: tuple = FER7
-    protocol: str = "official"
+    classes: tuple | None = FER7
+    protocol: str | None = "official"
     cached: bool = True
+
+
+def find_zip(path):
+    """Return the file if `path` is a zip archive, else None."""
+    return (path,) if path.is_file() and path.suffix.lower() == ".zip" else None
+
+
+def read_zip(files, problems):
+    """Return the `FaceDataset` of the one form that a zip archive holds; nothing is unpacked beside it."""
+    (file,) = files
+    with archives.unpacked(file) as folder:
+        try:
+            form, found = only_form(folder)
+            faces = form.read(found, problems)
+        except DataError as error:
+            raise DataError(str(error).replace(str(folder), str(file))) from error
+    problems.messages = [message.replace(str(folder), str(file)) for message in problems.messages]
+    return dataclasses.replace(faces, skipped=tuple(problems.messages))
 
 
 # Tried from the first to the last.
@@ -42,9 +60,17 @@ FORMS = (
     ),
     Form(
         name="fer2013-csv",
-        layout=f"fer2013.csv (columns {','.join(fer2013_csv.COLUMNS)}), or a folder that holds it",
+        layout=f"fer2013.csv or icml_face_data.csv (columns {','.join(fer2013_csv.COLUMNS)}), or a folder that holds "
+        "one; the votes of FER+ are joined if fer2013new.csv lies beside it",
         find=fer2013_csv.find,
         read=fer2013_csv.read,
+    ),
+    Form(
+        name="challenge-csv",
+        layout="the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
+        find=fer2013_csv.find_challenge,
+        read=fer2013_csv.read_challenge,
+        protocol="own",
     ),
     Form(
         name="course-folders",
@@ -78,6 +104,14 @@ FORMS = (
         protocol="folders",
         cached=False,
     ),
+    Form(
+        name="zip",
+        layout="a zip archive of one of these",
+        find=find_zip,
+        read=read_zip,
+        classes=None,
+        protocol=None,
+    ),
 )
 
 
@@ -104,6 +138,42 @@ def identify(path, *, protocol=None):
         "For folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB "
         "load_rafdb."
     )
+
+
+def only_form(folder):
+    """Return the `Form` of what an archive unpacked to, and the paths to read.
+
+    Raises:
+        DataError: if there is none, or more than one: an archive's author gave no sign which is meant.
+    """
+    root = folder
+    while len(inside := visible(root)) == 1 and inside[0].is_dir():
+        (root,) = inside
+    candidates = {}
+    for place in (root, *tables(root)):
+        for form in FORMS:
+            if found := form.find(place):
+                candidates.setdefault(found, form)
+    if len(candidates) > 1:  # train.csv is a part of icml_face_data.csv, which the challenge gave out beside it
+        candidates = {found: form for found, form in candidates.items() if form.name != "challenge-csv"} or candidates
+    if len(candidates) > 1:
+        names = ", ".join(str(found[0].relative_to(folder)) for found in candidates)
+        raise DataError(f"{folder}: Expected one data set in the archive. Received: {names}. Unpack it and pass one.")
+    return next(((form, found) for found, form in candidates.items()), None) or identify(root)
+
+
+def tables(folder):
+    """Return the CSV files of faces below a folder: those with pixels and labels, else with pixels, else the only."""
+    files = [file for file in sorted(folder.rglob("*.csv")) if not file.name.startswith(".")]
+    headers = {file: csv_text.peek(file) for file in files if "__MACOSX" not in file.parts}
+    faces = [file for file, names in headers.items() if "pixels" in names]
+    labelled = [file for file in faces if "emotion" in headers[file]]
+    return labelled or faces or (list(headers) if len(headers) == 1 else [])
+
+
+def visible(folder):
+    """Return what lies in a folder, without hidden files and what archives leave (`__MACOSX`)."""
+    return [item for item in folder.iterdir() if not item.name.startswith((".", "__"))]
 
 
 def describe(path):

@@ -1,15 +1,16 @@
-"""`load_fer7` and `load_fer4`: one `FaceDataset` from whatever form of FER-2013 is at hand."""
+"""`load_fer7`, `load_fer4` and `load_ferplus`: one `FaceDataset` from whatever form of FER-2013 is at hand."""
 
 import os
 from pathlib import Path
 
-from fer_keras.data import cache, course, download
+import numpy as np
+
+from fer_keras.data import cache, course, download, published
 from fer_keras.data.faces import PROTOCOLS, refuse_unknown
 from fer_keras.data.forms import FORMS, identify
 from fer_keras.data.problems import DataError, Problems, say
-from fer_keras.labels import FER4, FER7
-
-NUM_IMAGES = 35_887  # all of FER-2013
+from fer_keras.data.votes import ferplus_winners
+from fer_keras.labels import FER4, FER7, FERPLUS8
 
 
 def load_fer7(path=None, *, protocol=None, on_error="raise"):
@@ -66,6 +67,41 @@ def load_fer4(path=None, *, protocol=None, on_error="raise"):
     return faces.select(classes=FER4)
 
 
+def load_ferplus(path=None, *, mode="majority", classes=FERPLUS8, on_error="raise"):
+    """Return the faces that FER+ keeps, with the labels that its votes give, on the official split.
+
+    The rules are those of FER+, see `data.ferplus_targets`, which gives the targets to train on:
+    `ferplus_targets(faces.votes, faces.classes, mode=mode)`.
+
+    Args:
+        path: as for `load_fer7`, in a form with votes: the Parquet files, or a CSV with fer2013new.csv beside it.
+        mode: `"majority"` or `"probability"`.
+        classes: the classes to keep, among `labels.FERPLUS8`; faces for which another wins are left out.
+        on_error: as for `load_fer7`.
+
+    Returns:
+        A `FaceDataset` of protocol `"official"`: the winning class as label, and the ten votes.
+
+    Raises:
+        DataError: a `ValueError`, as for `load_fer7`, or if there are no votes.
+    """
+    refuse_unknown("class", classes, FERPLUS8)
+    faces, place = read(path, FER7, "official", on_error)
+    if faces.votes is None:
+        raise DataError(
+            f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+. Received: {faces.source}. "
+            "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
+        )
+    winners = ferplus_winners(faces.votes, mode=mode)
+    keep = np.isin(winners, classes)
+    return faces.take(
+        keep,
+        labels=np.array([classes.index(name) for name in winners[keep].tolist()], np.int64),
+        classes=tuple(classes),
+        source=f"{faces.source}, labels by FER+ {mode}",
+    )
+
+
 def course_rows(faces, place):
     """Return the course set from FER-2013 and the list of its rows in the folder `place` (None: the cache's copy)."""
     rows = place / course.ROWS_FILE if place else None
@@ -94,6 +130,7 @@ def read(path, classes, protocol, on_error):
         faces = cache.cached(form.name, found, lambda: form.read(found, problems))
     else:
         faces = form.read(found, problems)
+    refuse_other(place, faces, faces.source, classes=classes, protocol=protocol)
     if faces.protocol == "own":
         say(f"{place}: {faces.source}")
     return faces, found[0].parent
@@ -101,6 +138,8 @@ def read(path, classes, protocol, on_error):
 
 def refuse_other(place, found, what, *, classes, protocol):
     """Raise a `DataError` unless what was found, a `Form` or faces, has the classes and the split asked for."""
+    if found.classes is None:  # an archive: once it is read, its faces are asked
+        return
     if not set(classes) <= set(found.classes):
         raise DataError(
             f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
@@ -145,6 +184,7 @@ def fetch():
 
 def cached_copy():
     """Return the whole FER-2013 that the cache holds from an earlier read, or None; one with votes is preferred."""
-    found = [cache.load(name) for name in cache.names(NUM_IMAGES)]
+    found = [cache.load(name) for name in cache.names(published.NUM_IMAGES)]
     found = [faces for faces in found if faces is not None and faces.protocol == "official" and faces.classes == FER7]
+    found = [faces for faces in found if not published.difference("official", faces.counts().T.to_dict())]
     return max(found, key=lambda faces: faces.votes is not None, default=None)

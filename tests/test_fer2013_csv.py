@@ -1,0 +1,360 @@
+"""The readers of CSV files: fer2013.csv, icml_face_data.csv, and the challenge's train.csv."""
+
+import gzip
+
+import numpy as np
+import pytest
+from data_files import (
+    SKIP_REASON,
+    USAGES,
+    challenge_lines,
+    csv_lines,
+    expect,
+    fer_table,
+    icml_lines,
+    noise,
+    nothing_cached,
+    set_up,
+    write_csv,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fer_keras.data import DataError, load_fer7
+from fer_keras.data.pixel_text import parse_batch, parse_field
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    set_up(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def table():
+    return fer_table(42)
+
+
+def test_csv_is_read_pixel_by_pixel(tmp_path, table):
+    file = write_csv(tmp_path / "data", csv_lines(table))
+    expect(load_fer7(file), table)
+    expect(load_fer7(str(tmp_path / "data")), table)
+    assert load_fer7(file).rows.tolist() == list(range(42))
+
+
+def test_csv_in_the_folder_of_the_challenges_archive_is_found(tmp_path, table):
+    write_csv(tmp_path / "data" / "fer2013", csv_lines(table))
+    expect(load_fer7(tmp_path / "data"), table)
+
+
+def rearranged(lines):
+    return [",".join((line.split(",") * 2)[1:4]) for line in lines]
+
+
+def quoted(lines):
+    return [lines[0], *(",".join(f'"{field}"' for field in line.split(",")) for line in lines[1:])]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rearranged,
+        quoted,
+        lambda lines: [line + "\r" for line in lines],
+        lambda lines: [*lines, "", ""],
+        lambda lines: ["\ufeff" + lines[0], *lines[1:]],
+        lambda lines: [f"{number},{line}" for number, line in enumerate(lines)],
+        lambda lines: [line.replace(",", ", ") for line in lines],
+        lambda lines: [line.replace(" ", "  ") for line in lines],
+        lambda lines: [line.replace(",Usage", ",Usage ").replace("emotion", " emotion") for line in lines],
+    ],
+    ids=["other-order", "quotes", "crlf", "blank-lines", "bom", "index-column", "blanks", "two-spaces", "header"],
+)
+def test_csv_written_in_other_ways_means_the_same(tmp_path, table, change):
+    expect(load_fer7(write_csv(tmp_path / "data", change(csv_lines(table)))), table)
+
+
+def test_csv_without_a_last_newline_is_whole(tmp_path, table):
+    file = write_csv(tmp_path / "data", csv_lines(table))
+    file.write_bytes(file.read_bytes().removesuffix(b"\n"))
+    expect(load_fer7(file), table)
+
+
+def test_csv_of_more_than_one_batch_keeps_its_order(tmp_path, table, monkeypatch):
+    monkeypatch.setattr("fer_keras.data.fer2013_csv.BATCH", 5)
+    lines = csv_lines(table)
+    expect(load_fer7(write_csv(tmp_path / "data", lines)), table)
+    lines[23] = lines[23].replace(" ", " -", 1)
+    faces = load_fer7(write_csv(tmp_path / "bad", lines), on_error="skip")
+    assert faces.rows.tolist() == [row for row in range(42) if row != 22]
+    np.testing.assert_array_equal(faces.images[..., 0], np.delete(table["images"], 22, axis=0))
+
+
+BAD_ROWS = {
+    "2303": (lambda row: row[:2] + row[2:].split(" ", 1)[1], "Expected 2304 pixels. Received: 2303"),
+    "2305": (lambda row: row[:2] + "9 " + row[2:], "Expected 2304 pixels. Received: 2305"),
+    "no-pixels": (lambda row: "3,,Training", "Expected 2304 pixels. Received: 0"),
+    "256": (lambda row: row[:2] + "256 " + row[2:].split(" ", 1)[1], r"pixels in 0\.\.255. Received: '256'"),
+    "1000": (lambda row: row[:2] + "1000 " + row[2:].split(" ", 1)[1], r"pixels in 0\.\.255. Received: '1000'"),
+    "negative": (lambda row: row[:2] + "-1 " + row[2:].split(" ", 1)[1], r"pixels in 0\.\.255. Received: '-1'"),
+    "fraction": (lambda row: row[:2] + "1.5 " + row[2:].split(" ", 1)[1], r"pixels in 0\.\.255. Received: '1.5'"),
+    "word": (lambda row: row[:2] + "ab " + row[2:].split(" ", 1)[1], r"pixels in 0\.\.255. Received: 'ab'"),
+    "label-7": (lambda row: "7" + row[1:], r"emotion in 0\.\.6. Received: '7'"),
+    "label-name": (lambda row: "happy" + row[1:], r"emotion in 0\.\.6. Received: 'happy'"),
+    "label-missing": (lambda row: row[1:], r"emotion in 0\.\.6. Received: ''"),
+    "usage": (lambda row: row.rsplit(",", 1)[0] + ",Testing", "Usage of Training, .* Received: 'Testing'"),
+    "usage-case": (lambda row: row.rsplit(",", 1)[0] + ",training", "Usage of Training, .* Received: 'training'"),
+    "a-field-more": (lambda row: row + ",1", "Expected 3 fields. Received: 4"),
+    "not-utf-8": (lambda row: row + "\udcff", "Expected UTF-8 text. Received: byte 0xff"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, table, spoil, message):
+    lines = csv_lines(table)
+    lines[30] = spoil(lines[30])
+    file = tmp_path / "fer2013.csv"
+    file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=rf"fer2013\.csv, line 31: .*{message}.*{SKIP_REASON}"):
+        load_fer7(file)
+    assert nothing_cached(tmp_path)
+    faces = load_fer7(file, on_error="skip")
+    assert faces.rows.tolist() == [row for row in range(42) if row != 29]
+    np.testing.assert_array_equal(faces.images[..., 0], np.delete(table["images"], 29, axis=0))
+    np.testing.assert_array_equal(faces.labels, np.delete(table["emotion"], 29))
+    assert len(faces.skipped) == 1
+    assert "line 31" in faces.skipped[0]
+    assert "1 skipped" in repr(faces)
+    assert nothing_cached(tmp_path)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(USAGES)), min_size=1, max_size=6), st.integers(0, 999))
+def test_whatever_is_written_comes_back(tmp_path, rows, seed):
+    emotion, usage = (np.array(column) for column in zip(*rows, strict=True))
+    table = {"emotion": emotion, "Usage": usage, "images": noise(len(rows), seed=seed)}
+    expect(load_fer7(write_csv(tmp_path / "data", csv_lines(table))), table)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**31), st.sampled_from([b",", b" ", b"-", b"x", b"\xff", b"\n", b"\x00", b"", b"9", b'"']))
+def test_a_file_damaged_anywhere_never_gives_other_faces(tmp_path, place, put):
+    """One byte replaced: the other rows stay what they were; the row itself is left out, or what is now written."""
+    table = fer_table(3)
+    lines = csv_lines(table)
+    content = "\n".join(lines).encode()
+    place = len(lines[0]) + 1 + place % (len(content) - len(lines[0]) - 1)
+    damaged = content[:place] + put + content[place + 1 :]
+    file = tmp_path / "fer2013.csv"
+    file.write_bytes(damaged)
+    hit = content[:place].count(b"\n") - 1
+    faces = load_fer7(file, on_error="skip")
+    touched = {hit, hit + 1} if content[place : place + 1] == b"\n" else {hit}
+    shift = damaged.count(b"\n") - content.count(b"\n")
+    for index, row in enumerate(faces.rows):
+        origin = row if row <= hit else row - shift
+        if origin in touched or row in touched:
+            written = damaged.split(b"\n")[row + 1].split(b",")
+            assert [int(value) for value in written[1].strip(b'" ').split()] == faces.images[index].ravel().tolist()
+            assert faces.labels[index] == int(written[0].strip(b'" '))
+        else:
+            np.testing.assert_array_equal(faces.images[index, ..., 0], table["images"][origin])
+            assert faces.labels[index] == table["emotion"][origin]
+    assert len(faces) >= 3 - len(touched)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.one_of(st.integers(0, 299).map(str), st.sampled_from(["", "-1", "1.5", "0007", "x", "\t3"]))).map(
+            " ".join
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 4),
+)
+def test_the_fast_parse_agrees_with_the_plain_one_or_declines(fields, num_pixels):
+    fields = [field.encode() for field in fields]
+    fast = parse_batch(fields, num_pixels)
+    try:
+        plain = np.stack([parse_field(field, num_pixels) for field in fields])
+    except DataError:
+        assert fast is None
+    else:
+        if fast is not None:
+            np.testing.assert_array_equal(fast, plain)
+
+
+def test_the_fast_parse_declines_pixels_shared_out_wrongly():
+    assert parse_batch([b"1 2 3", b"4"], 2) is None
+
+
+def test_the_fast_parse_takes_every_value():
+    values = np.arange(256, dtype=np.uint8)
+    fields = [b" ".join(b"%d" % value for value in order) for order in (values, values[::-1])]
+    np.testing.assert_array_equal(parse_batch(fields, 256), [values, values[::-1]])
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.999])
+def test_a_csv_cut_in_the_middle_of_a_row_is_refused(tmp_path, table, cut):
+    content = "\n".join(csv_lines(table)).encode()
+    end = content.index(b"\n", int(cut * len(content)) - 9000) + 5000 if cut < 0.9 else len(content) - 3
+    file = tmp_path / "fer2013.csv"
+    file.write_bytes(content[:end])
+    line = content[:end].count(b"\n") + 1
+    with pytest.raises(DataError, match=rf"fer2013\.csv, line {line}: "):
+        load_fer7(file)
+    assert nothing_cached(tmp_path)
+    faces = load_fer7(file, on_error="skip")
+    assert len(faces) == line - 2
+    assert len(faces.skipped) == 1
+
+
+HEADERS = {
+    "missing": ("emotion,Usage", "line 1: Expected the columns .* Received: emotion,Usage. Add or rename pixels"),
+    "other-name": ("label,pixels,Usage", "Add or rename emotion"),
+    "twice": ("emotion,pixels,Usage,pixels", "each once"),
+    "none": ("0,1 2 3,Training", "line 1: Expected the columns"),
+    "empty": ("", "an empty file or line"),
+    "only-header": ("emotion,pixels,Usage", "Expected rows below the header"),
+}
+
+
+@pytest.mark.parametrize(("header", "message"), HEADERS.values(), ids=HEADERS)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_wrong_header_is_refused_either_way(tmp_path, header, message, on_error):
+    file = tmp_path / "fer2013.csv"
+    file.write_text(header)
+    with pytest.raises(DataError, match=rf"fer2013\.csv.*{message}"):
+        load_fer7(file, on_error=on_error)
+    assert nothing_cached(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"emotion,pixels,Usage\n"), "emotion,pixels,Usage\n".encode("utf-16"), "émotion,".encode("latin-1")],
+    ids=["gzip", "utf-16", "latin-1"],
+)
+def test_what_is_not_utf_8_text_is_refused(tmp_path, content):
+    file = tmp_path / "fer2013.csv"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"fer2013\.csv: Expected UTF-8 text .* compressed or binary"):
+        load_fer7(file, on_error="skip")
+
+
+def test_when_no_row_is_left_skipping_is_an_error_too(tmp_path):
+    with pytest.raises(DataError, match="none that can be read"):
+        load_fer7(write_csv(tmp_path, ["emotion,pixels,Usage", "1,2 3,Training"]), on_error="skip")
+
+
+# icml_face_data.csv and the challenge's train.csv
+
+
+def test_icml_face_data_is_read_as_a_file_and_in_a_folder(tmp_path, table):
+    file = write_csv(tmp_path / "data", icml_lines(table), "icml_face_data.csv")
+    expect(load_fer7(file), table)
+    expect(load_fer7(tmp_path / "data"), table)
+
+
+def test_train_csv_gets_a_split_of_our_own_which_is_said(tmp_path, capsys):
+    table = fer_table(140)
+    table["images"][70:] = table["images"][:70]  # a copy of each face, under the same label
+    file = write_csv(tmp_path / "data", challenge_lines(table), "train.csv")
+    faces = load_fer7(file)
+    said = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
+    assert said in faces.source
+    assert capsys.readouterr().err == f"fer_keras: {file}: {faces.source}\n"
+    assert (faces.protocol, faces.fer2013_rows) == ("own", False)
+    assert faces.counts()["total"].tolist() == [112, 14, 14]
+    assert (faces.counts().loc["test", list(faces.classes)] == 2).all()
+    np.testing.assert_array_equal(faces.split[:70], faces.split[70:])
+    np.testing.assert_array_equal(faces.images[..., 0], table["images"])
+    np.testing.assert_array_equal(faces.labels, table["emotion"])
+    again = load_fer7(tmp_path / "data", protocol="own")
+    assert again.fingerprint == faces.fingerprint
+    assert said in capsys.readouterr().err  # from the cache, too
+
+
+def test_in_the_challenges_folder_the_official_split_is_preferred(tmp_path, table, capsys):
+    write_csv(tmp_path / "data", challenge_lines(table), "train.csv")
+    write_csv(tmp_path / "data", challenge_lines(table, labels=False), "test.csv")
+    assert load_fer7(tmp_path / "data").protocol == "own"
+    with pytest.raises(DataError, match=r"Expected the official split\. Received: the challenge's train\.csv"):
+        load_fer7(tmp_path / "data", protocol="official")
+    capsys.readouterr()
+    write_csv(tmp_path / "data", icml_lines(table), "icml_face_data.csv")
+    expect(load_fer7(tmp_path / "data"), table)
+    assert capsys.readouterr().err == ""
+    assert load_fer7(tmp_path / "data", protocol="own").protocol == "own"
+
+
+def test_a_lone_test_csv_is_refused(tmp_path, table):
+    file = write_csv(tmp_path / "data", challenge_lines(table, labels=False), "test.csv")
+    for path in (file, file.parent):
+        with pytest.raises(DataError, match=r"test\.csv, line 1: .* no emotion, .* Pass its train\.csv"):
+            load_fer7(path)
+    assert nothing_cached(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [line.replace('"', "") for line in lines],
+        lambda lines: [line + "\r" for line in lines],
+        lambda lines: ["\ufeff" + lines[0], *lines[1:]],
+        lambda lines: [lines[0].title().lower().replace(",", ", "), *lines[1:], ""],
+    ],
+    ids=["no-quotes", "crlf", "bom", "blanks"],
+)
+def test_train_csv_written_in_other_ways_means_the_same(tmp_path, table, change):
+    plain = load_fer7(write_csv(tmp_path / "a", challenge_lines(table), "train.csv"))
+    other = load_fer7(write_csv(tmp_path / "b", change(challenge_lines(table)), "train.csv"))
+    assert other.fingerprint == plain.fingerprint
+
+
+OTHER_FORMS = {"icml_face_data.csv": icml_lines, "train.csv": challenge_lines}
+BAD_FIELDS = {
+    "2303": (lambda row: row.replace(" ", "x", 1).replace("x", "", 1), "Expected 2304 pixels. Received: 2303"),
+    "256": (lambda row: row.replace(" ", " 256", 1), r"pixels in 0\.\.255. Received: '256"),
+    "label": (lambda row: "7" + row[1:], r"emotion in 0\.\.6. Received: '7'"),
+    "a-field-more": (lambda row: row + ",1", r"Expected [23] fields. Received: [34]"),
+    "not-utf-8": (lambda row: row + "\udcff", "Expected UTF-8 text. Received: byte 0xff"),
+    "cut": (lambda row: row[:4000], "Expected 2304 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+@pytest.mark.parametrize(("spoil", "message"), BAD_FIELDS.values(), ids=BAD_FIELDS)
+def test_a_bad_row_of_the_other_forms_is_named_and_can_be_skipped(tmp_path, table, name, spoil, message):
+    lines = OTHER_FORMS[name](table)
+    lines[30] = spoil(lines[30])
+    file = tmp_path / name
+    file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=rf"{name}, line 31: .*{message}.*{SKIP_REASON}"):
+        load_fer7(file)
+    assert nothing_cached(tmp_path)
+    faces = load_fer7(file, on_error="skip")
+    assert faces.rows.tolist() == [row for row in range(42) if row != 29]
+    np.testing.assert_array_equal(faces.images[..., 0], np.delete(table["images"], 29, axis=0))
+    assert len(faces.skipped) == 1
+    assert "1 skipped" in repr(faces)
+    assert nothing_cached(tmp_path)
+
+
+OTHER_HEADERS = {
+    "misspelt-usage": ("emotion, Use, pixels", "Received: emotion,Use,pixels. Add or rename Usage"),
+    "other-label": ("label,pixels", "Add or rename emotion, Usage"),
+    "twice": ("emotion,pixels,pixels", "Expected the columns emotion,pixels, each once"),
+    "only-header": ("emotion,pixels", "Expected rows below the header"),
+    "cut-in-the-header": ("emotion,pix", "Expected the columns emotion,pixels,Usage"),
+}
+
+
+@pytest.mark.parametrize(("header", "message"), OTHER_HEADERS.values(), ids=OTHER_HEADERS)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_wrong_header_of_the_other_forms_is_refused_either_way(tmp_path, header, message, on_error):
+    file = tmp_path / "train.csv"
+    file.write_text(header)
+    with pytest.raises(DataError, match=rf"train\.csv.*{message}"):
+        load_fer7(file, on_error=on_error)
+    assert nothing_cached(tmp_path)

@@ -1,0 +1,287 @@
+"""The votes of FER+: joined to the faces, and what its own rules make of them."""
+
+import numpy as np
+import pytest
+from data_files import (
+    REAL_DATA,
+    challenge_lines,
+    csv_lines,
+    expect,
+    fer_table,
+    ferplus_lines,
+    icml_lines,
+    needs_real_data,
+    nothing_cached,
+    parquet_frame,
+    set_up,
+    write_csv,
+    write_parquet,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_keras.data import DataError, ferplus_targets, join_ferplus, load_fer7, load_ferplus
+from fer_keras.data.votes import EMOTIONS, ferplus_winners
+from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
+
+VOTES = "fer2013new.csv"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    set_up(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def table():
+    table = fer_table(42)
+    table["votes"][5] = 0
+    table["votes"][5, -1] = 10  # an image that FER+'s authors removed
+    return table
+
+
+# Joining
+
+
+@pytest.mark.parametrize(("name", "lines"), [("fer2013.csv", csv_lines), ("icml_face_data.csv", icml_lines)])
+def test_votes_beside_the_faces_are_joined_and_said(tmp_path, table, name, lines):
+    file = write_csv(tmp_path / "data", lines(table), name)
+    assert load_fer7(file).votes is None
+    write_csv(tmp_path / "data", ferplus_lines(table), VOTES)
+    for path in (file, tmp_path / "data", file):  # the last from the cache
+        faces = load_fer7(path)
+        expect(faces, table)
+        np.testing.assert_array_equal(faces.votes, table["votes"])
+        assert faces.votes.dtype == np.float32
+        assert "FER+" in faces.source
+
+
+def test_votes_are_joined_by_row_to_any_selection(tmp_path, table):
+    faces = load_fer7(write_csv(tmp_path / "data", csv_lines(table)))
+    file = write_csv(tmp_path / "votes", ferplus_lines(table), VOTES)
+    order = np.random.default_rng(0).permutation(42)
+    for path in (file, file.parent):
+        np.testing.assert_array_equal(join_ferplus(faces.take(order), path).votes, table["votes"][order])
+
+
+def test_other_votes_are_another_entry_of_the_cache(tmp_path, table):
+    write_csv(tmp_path / "data", csv_lines(table))
+    write_csv(tmp_path / "data", ferplus_lines(table), VOTES)
+    load_fer7(tmp_path / "data")
+    table["votes"][7] = [1, 0, 0, 0, 0, 0, 0, 0, 9, 0]
+    write_csv(tmp_path / "data", ferplus_lines(table), VOTES)
+    np.testing.assert_array_equal(load_fer7(tmp_path / "data").votes, table["votes"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [line + "\r" for line in lines],
+        lambda lines: ["\ufeff" + lines[0], *lines[1:], ""],
+        lambda lines: [",".join(f'"{field}"' for field in line.split(",")) for line in lines],
+        lambda lines: [",".join(line.split(",")[::-1]) for line in lines],
+    ],
+    ids=["crlf", "bom", "quotes", "other-order"],
+)
+def test_votes_written_in_other_ways_mean_the_same(tmp_path, table, change):
+    write_csv(tmp_path / "data", csv_lines(table))
+    write_csv(tmp_path / "data", change(ferplus_lines(table)), VOTES)
+    np.testing.assert_array_equal(load_fer7(tmp_path / "data").votes, table["votes"])
+
+
+def put(column, value):
+    def spoil(line):
+        fields = line.split(",")
+        fields[(["Usage", "Image name", *FERPLUS_VOTES]).index(column)] = value
+        return ",".join(fields)
+
+    return spoil
+
+
+BAD_VOTES = {
+    "eleven": (put("happiness", "11"), r"Expected votes in 0\.\.10. Received: '11'"),
+    "negative": (put("anger", "-1"), r"Expected votes in 0\.\.10. Received: '-1'"),
+    "fraction": (put("anger", "1.0"), r"Expected votes in 0\.\.10. Received: '1\.0'"),
+    "empty": (put("NF", ""), r"Expected votes in 0\.\.10. Received: ''"),
+    "usage": (put("Usage", "Test"), "Expected a Usage of Training, .* Received: 'Test'"),
+    "none": (lambda line: "Training,x.png" + 10 * ",0", "Expected 1 to 10 votes in a row. Received: 0"),
+    "too-many": (lambda line: "Training,x.png" + 10 * ",2", "Expected 1 to 10 votes in a row. Received: 20"),
+    "a-field-less": (lambda line: line.rsplit(",", 1)[0], "Expected 12 fields. Received: 11"),
+    "not-utf-8": (lambda line: line + "\udcff", "Expected UTF-8 text. Received: byte 0xff"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_VOTES.values(), ids=BAD_VOTES)
+def test_a_bad_row_of_votes_is_named_and_can_be_skipped(tmp_path, table, spoil, message):
+    lines = ferplus_lines(table)
+    lines[30] = spoil(lines[30])
+    folder = write_csv(tmp_path / "data", csv_lines(table)).parent
+    (folder / VOTES).write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=rf"{VOTES}, line 31: .*{message}"):
+        load_fer7(folder)
+    assert nothing_cached(tmp_path)
+    faces = load_fer7(folder, on_error="skip")
+    table["votes"][29] = 0
+    np.testing.assert_array_equal(faces.votes, table["votes"])
+    assert len(faces.skipped) == 1
+    assert "1 skipped" in repr(faces)
+    assert nothing_cached(tmp_path)
+
+
+def test_a_face_that_is_skipped_does_not_move_the_votes_of_others(tmp_path, table):
+    lines = csv_lines(table)
+    lines[11] = lines[11].replace(" ", " x", 1)
+    folder = write_csv(tmp_path / "data", lines).parent
+    write_csv(folder, ferplus_lines(table), VOTES)
+    faces = load_fer7(folder, on_error="skip")
+    np.testing.assert_array_equal(faces.votes, np.delete(table["votes"], 10, axis=0))
+    assert len(faces.skipped) == 1
+
+
+def drop_row(lines):
+    return lines[:20] + lines[21:]
+
+
+def swap_splits(lines):
+    return [*lines[:5], lines[10], *lines[6:10], lines[5], *lines[11:]]
+
+
+BAD_FILES = {
+    "a-row-less": (drop_row, r"Expected 42 or 35,887 rows, .* Received: 41"),
+    "a-row-more": (lambda lines: [*lines, lines[-1]], "Received: 43"),
+    "other-order": (swap_splits, r"line 6: Expected the Usage .* gives train. Received: validation \(2 such rows\)"),
+    "columns": (lambda lines: [lines[0].replace("NF", "nf"), *lines[1:]], "line 1: .* Add or rename NF"),
+    "twice": (lambda lines: [lines[0].replace("NF", "fear"), *lines[1:]], "each once"),
+    "only-header": (lambda lines: lines[:1], "Received: 0"),
+    "empty": (lambda lines: [], "an empty file or line"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_FILES.values(), ids=BAD_FILES)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_votes_of_other_faces_are_refused_either_way(tmp_path, table, spoil, message, on_error):
+    folder = write_csv(tmp_path / "data", csv_lines(table)).parent
+    write_csv(folder, spoil(ferplus_lines(table)), VOTES)
+    with pytest.raises(DataError, match=rf"{VOTES}.*{message}"):
+        load_fer7(folder, on_error=on_error)
+    assert nothing_cached(tmp_path)
+
+
+def test_faces_that_do_not_know_their_rows_get_no_votes(tmp_path, table):
+    faces = load_fer7(write_csv(tmp_path / "data", challenge_lines(table), "train.csv"))
+    file = write_csv(tmp_path / "votes", ferplus_lines(table), VOTES)
+    with pytest.raises(DataError, match=r"Expected faces that know their rows .* Join the votes to fer2013\.csv"):
+        join_ferplus(faces, file)
+    with pytest.raises(DataError, match="no such file"):
+        join_ferplus(faces, tmp_path)
+
+
+# The rules
+
+
+#                 neutral happiness surprise sadness anger disgust fear contempt unknown NF
+CASES = {
+    "clear": ([0, 8, 0, 0, 0, 0, 0, 0, 2, 0], {"happy": 1}, {"happy": 1}),
+    "single-votes-are-outliers": ([1, 3, 1, 1, 1, 1, 1, 1, 0, 0], {"happy": 1}, {"happy": 1}),
+    "nothing-but-outliers": ([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], {}, {}),
+    "half-is-no-majority": ([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], {}, {"neutral": 0.5, "sad": 0.5}),
+    "half-of-what-is-left": (
+        [5, 0, 0, 4, 1, 0, 0, 0, 0, 0],
+        {"neutral": 1},
+        {"neutral": 5 / 9, "sad": 4 / 9},
+    ),
+    "three-quarters-end-it": ([6, 0, 0, 2, 0, 0, 0, 0, 0, 0], {"neutral": 1}, {"neutral": 1}),
+    "three-emotions": ([4, 0, 0, 3, 3, 0, 0, 0, 0, 0], {}, {"neutral": 0.4, "sad": 0.3, "angry": 0.3}),
+    "four-equal-emotions": ([0, 2, 2, 2, 2, 0, 0, 0, 0, 0], {}, {}),
+    "five-emotions": ([2, 2, 2, 2, 2, 0, 0, 0, 0, 0], {}, {}),
+    "unknown-wins": ([3, 0, 0, 0, 0, 0, 0, 0, 7, 0], {}, {}),
+    "no-face": ([0, 0, 0, 0, 0, 0, 0, 0, 0, 10], {}, {}),
+    "unknown-second-ends-it": ([6, 0, 0, 0, 0, 0, 0, 0, 4, 0], {"neutral": 1}, {"neutral": 1}),
+    "unknown-second-and-too-little": ([4, 0, 0, 2, 0, 0, 0, 0, 4, 0], {}, {}),
+    "contempt": ([0, 0, 0, 0, 0, 0, 0, 7, 3, 0], {"contempt": 1}, {"contempt": 1}),
+}
+
+
+@pytest.mark.parametrize(("votes", "majority", "probability"), CASES.values(), ids=CASES)
+def test_the_rules_of_ferplus(votes, majority, probability):
+    for mode, expected in (("majority", majority), ("probability", probability)):
+        (targets,) = ferplus_targets(np.array([votes]), mode=mode)
+        np.testing.assert_allclose(targets, [expected.get(name, 0) for name in FERPLUS8], rtol=1e-6)
+        (winner,) = ferplus_winners(np.array([votes]), mode=mode)
+        assert winner == next(iter(expected), "")
+
+
+def slowly(votes):
+    """Return what mode "probability" takes of one row, level by level of equal votes."""
+    left = [count if count > 1 else 0 for count in votes]
+    taken, seen = {}, 0
+    for level in sorted({count for count in left if count}, reverse=True):
+        if seen >= 0.75 * sum(left) or len(taken) >= 3:
+            break
+        equal = [place for place, count in enumerate(left) if count == level]
+        taken |= {EMOTIONS[place]: level for place in equal if place < 8}
+        seen += level * len(equal)
+        if equal[-1] >= 8:
+            break
+    good = sum(taken.values()) > sum(left) / 2 and len(taken) <= 3
+    return {name: count / sum(taken.values()) for name, count in taken.items()} if good else {}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 9), min_size=10, max_size=10), min_size=1, max_size=8))
+def test_all_rows_at_once_are_what_each_is_alone(rows):
+    expected = [[slowly(row).get(name, 0) for name in FERPLUS8] for row in rows]
+    np.testing.assert_allclose(ferplus_targets(np.array(rows), mode="probability"), expected, rtol=1e-6)
+
+
+def test_a_selection_of_classes_leaves_out_rows_that_another_wins():
+    votes = np.array([[4, 3, 3, 0, 0, 0, 0, 0, 0, 0], [3, 4, 3, 0, 0, 0, 0, 0, 0, 0]])
+    targets = ferplus_targets(votes, ("surprise", "happy"), mode="probability")
+    np.testing.assert_allclose(targets, [[0, 0], [3 / 7, 4 / 7]], rtol=1e-6)
+
+
+def test_what_ferplus_does_not_have_is_refused(tmp_path, table):
+    with pytest.raises(ValueError, match=r"Unknown mode 'plurality'\. Expected one of: majority, probability"):
+        ferplus_targets(np.ones((1, 10)), mode="plurality")
+    with pytest.raises(ValueError, match="Unknown class 'bored'"):
+        ferplus_targets(np.ones((1, 10)), ("bored",))
+    with pytest.raises(ValueError, match="`votes` must have the shape"):
+        ferplus_targets(np.ones((1, 8)))
+    with pytest.raises(ValueError, match="Unknown class 'bored'"):
+        load_ferplus(tmp_path, classes=("bored",))
+
+
+# load_ferplus
+
+
+@pytest.mark.parametrize("mode", ["majority", "probability"])
+def test_load_ferplus_keeps_rows_with_a_winner_under_its_label(tmp_path, table, mode):
+    place = write_parquet(tmp_path / "data", parquet_frame(table))
+    faces = load_ferplus(place, mode=mode)
+    winners = ferplus_winners(table["votes"], mode=mode)
+    assert (faces.protocol, faces.classes) == ("official", FERPLUS8)
+    assert sorted(faces.rows) == np.flatnonzero(winners != "").tolist()
+    assert 0 < len(faces) < 42
+    assert np.array(FERPLUS8)[faces.labels].tolist() == winners[faces.rows].tolist()
+    np.testing.assert_array_equal(faces.images[..., 0], table["images"][faces.rows])
+    np.testing.assert_array_equal(faces.votes, table["votes"][faces.rows])
+    assert mode in faces.source
+    six = load_ferplus(place, mode=mode, classes=FER6)
+    assert six.classes == FER6
+    assert sorted(six.rows) == np.flatnonzero(np.isin(winners, FER6)).tolist()
+    assert (np.array(FER6)[six.labels] == winners[six.rows]).all()
+
+
+def test_load_ferplus_without_votes_or_official_split_says_what_to_do(tmp_path, table):
+    with pytest.raises(DataError, match=r"with the votes of FER\+\. .* Put fer2013new\.csv"):
+        load_ferplus(write_csv(tmp_path / "a", csv_lines(table)))
+    with pytest.raises(DataError, match="Expected the official split"):
+        load_ferplus(write_csv(tmp_path / "b", challenge_lines(table), "train.csv"))
+
+
+@needs_real_data
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("majority", [25060, 3199, 3153]), ("probability", [27956, 3505, 3505])]
+)
+def test_the_real_votes_leave_the_published_numbers_of_rows(mode, expected):
+    assert load_ferplus(REAL_DATA, mode=mode).counts()["total"].tolist() == expected
