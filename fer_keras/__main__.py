@@ -111,7 +111,7 @@ def recipes(options):
         published = (
             f"published {recipe.published} ({recipe.published_split})" if recipe.published else "no figure published"
         )
-        print(f"{recipe.name:26}{recipe.model:22}{recipe.data:6}{recipe.protocol:10}{published}")
+        print(f"{recipe.name:26}{recipe.model:22}{recipe.data:10}{recipe.protocol:10}{published}")
 
 
 def models(options):

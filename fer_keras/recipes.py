@@ -5,7 +5,9 @@ import hashlib
 import json
 
 from fer_keras.data.transforms import Augmentation
-from fer_keras.labels import FER4, FER7
+from fer_keras.labels import FER4, FER6, FER7, FERPLUS8
+
+CLASSES = {"fer7": FER7, "fer4": FER4, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Recipe:
             E SEP-CVDL, F ours).
         title: a name for tables.
         model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
-        data: `"fer7"`, `"fer4"`, or `"own"` for one's own pictures, whose classes are `class_names`.
+        data: `"fer7"`, `"fer4"`; `"ferplus8"` or `"ferplus6"` for the labels of FER+ by majority; or `"own"` for one's
+            own pictures, whose classes are `class_names`.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
             variants may have another of `data.faces.PROTOCOLS`.
         batch_size, epochs: ints; `epochs` is the most it may train.
@@ -92,7 +95,7 @@ class Recipe:
     @property
     def classes(self):
         """The tuple of class names, in FER-2013's order."""
-        return {"fer7": FER7, "fer4": FER4, "own": self.class_names}[self.data]
+        return CLASSES.get(self.data, self.class_names)
 
     @property
     def augmentation(self):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from data_files import challenge_lines, fer_table, write_csv
 from PIL import Image
 
 from fer_keras.__main__ import main
@@ -54,6 +55,18 @@ def test_training_on_ones_own_folders(own_folders, capsys):
     written = (own_folders / "results" / "runs" / f"{run.run}.json").stat().st_mtime_ns
     assert main(command) == 0  # Asked again, the record is read.
     assert (own_folders / "results" / "runs" / f"{run.run}.json").stat().st_mtime_ns == written
+
+
+def test_another_split_than_the_recipes_makes_a_variant_which_is_said(own_folders, capsys):
+    table = fer_table(140)
+    file = write_csv(own_folders / "data", challenge_lines(table), "train.csv")
+    assert main(["train", "capstone-model-1", "--data", str(file), "--epochs", "1"]) == 0
+    (run,) = read_runs(own_folders / "results")
+    assert (run.recipe_name, run.protocol) == ("capstone-model-1@epochs-1@own", "own")
+    assert "test" not in run.metrics
+    said = capsys.readouterr()
+    assert "is for the official split; this is capstone-model-1@epochs-1@own, on FER-2013, CSV, no Usage" in said.out
+    assert "split 80/10/10 by class" in said.err
 
 
 @pytest.mark.parametrize(

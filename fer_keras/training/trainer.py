@@ -87,6 +87,8 @@ def load(recipe, path=None, *, any_split=False):
     """
     if recipe.data == "own":
         return data.load_folder(path, classes=recipe.classes)
+    if recipe.data.startswith("ferplus"):
+        return data.load_ferplus(path, classes=recipe.classes)
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
     return read(path, protocol=protocol)
