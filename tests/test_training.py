@@ -17,6 +17,7 @@ from data_files import challenge_lines, fer_table, parquet_frame, set_up, write_
 from fer_keras import paths, recipes
 from fer_keras.data import load_ferplus
 from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER4, FER6, FERPLUS8
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
@@ -388,6 +389,12 @@ def test_recipes_are_plain_and_findable():
         assert (recipe.published is None) or recipe.published_source
     with pytest.raises(ValueError, match="no recipe 'lenet'"):
         recipes.find_recipe("lenet")
+
+
+def test_a_recipe_has_every_field_of_an_augmentation_with_its_default():
+    defaults = {field.name: field.default for field in dataclasses.fields(recipes.Recipe)}
+    for field in dataclasses.fields(Augmentation):
+        assert defaults[field.name] == field.default, field.name
 
 
 def test_a_digest_follows_what_decides_the_network_and_nothing_else():

@@ -1,0 +1,45 @@
+"""EmoVision's networks (A): seven classes at 48x48."""
+
+from fer_keras.recipes.recipe import Recipe
+
+SOURCE = "Chon, Han and Yoo, EmoVision"
+# The text gives no optimiser: these are ours.
+SEVEN = {
+    "system": "A",
+    "data": "fer7",
+    "batch_size": 64,
+    "epochs": 50,
+    "reduce_factor": 0.5,
+    "reduce_patience_epochs": 3,
+    "stop_patience_epochs": 8,
+    "final": True,
+    "published_split": "test",
+    "published_source": SOURCE,
+}
+
+RECIPES = (
+    Recipe(name="emovision-baseline", title="EmoVision baseline", model="emovision-baseline", published=24.71, **SEVEN),
+    Recipe(
+        name="emovision-eyes",
+        title="EmoVision, eyes and brows",
+        model="emovision-baseline",
+        model_options=(("crop", (8, 24, 4, 4)),),
+        published=27.47,
+        **SEVEN,
+    ),
+    Recipe(
+        name="emovision-vgg-draft", title="EmoVision VGG, draft", model="emovision-vgg-draft", published=41.54, **SEVEN
+    ),
+    Recipe(name="emovision-vgg", title="EmoVision VGG", model="emovision-vgg", published=52.08, **SEVEN),
+    Recipe(name="emovision-vgg@frozen", title="VGG16, frozen", model="vgg16", weights="imagenet", **SEVEN),
+    Recipe(
+        name="emovision-vgg@finetuned",
+        title="VGG16, last block fine-tuned",
+        model="vgg16",
+        start_recipe="emovision-vgg@frozen",
+        trainable_from="block5_conv1",
+        learning_rate=1e-5,
+        note="Named in the text, without a figure.",
+        **SEVEN,
+    ),
+)
