@@ -2,8 +2,10 @@
 
 import pandas as pd
 
+from fer_keras.data.forms import FORMS
+from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import compare
-from fer_keras.labels import SPLITS
+from fer_keras.labels import SPLITS, USAGE_TO_SPLIT
 from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.leaderboard import leaderboard
@@ -175,12 +177,34 @@ def origin():
     if "course" not in table_names():
         return MISSING
     found = read_table("course")["official_split"]
-    usages = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
     lines = [
         [f"course {split}", *[f"{found[split][other]:,}" for other in SPLITS], f"{sum(found[split].values()):,}"]
         for split in SPLITS
     ]
-    return table(("", *[f"official {usages[split]}" for split in SPLITS], "images"), lines)
+    return table(("", *[f"official {usage}" for usage in USAGE_TO_SPLIT], "images"), lines)
+
+
+def forms():
+    """Return what the splits of each published form of FER-2013 really hold, as a table."""
+    if "forms" not in table_names():
+        return MISSING
+    found, lines = read_table("forms"), []
+    for form in FORMS:
+        if form.name in found:
+            holds = [usages(found[form.name][split]) for split in SPLITS]
+        elif form.protocol in COUNTS and form.protocol != "official":
+            totals = [sum(row) for row in COUNTS[form.protocol]]
+            holds = [f"{total:,} of any Usage" if total else "-" for total in totals]
+        else:
+            continue
+        lines.append([form.layout.replace("|", r"\|"), f"`{form.protocol}`", *holds])
+    return table(("what lies at the path", "protocol", *(f"its {split}" for split in SPLITS)), lines)
+
+
+def usages(counts):
+    """Return in words how many images of each official split there are."""
+    words = [f"{counts[split]:,} {usage}" for usage, split in USAGE_TO_SPLIT.items() if counts[split]]
+    return ", ".join(words) or "-"
 
 
 def images(split="all"):
@@ -221,6 +245,7 @@ BLOCKS = {
     "best": best,
     "settings": settings,
     "origin": origin,
+    "forms": forms,
     "images": images,
     "agreed": agreed,
     "missing": missing,

@@ -1,5 +1,7 @@
 """What is recorded from FER-2013 itself, so that every figure can be redrawn where there is no data."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
@@ -22,18 +24,39 @@ def record_data(path=None, *, folder=None):
     write_table("audit", audit(faces).as_dict(), folder=folder)
     means = mean_faces(faces).round().astype(np.uint8)
     write_table("mean_faces", dict(zip(faces.classes, means, strict=True)), folder=folder)
+    made = forms(faces)
     try:
         course = load_fer4(path, protocol="course")
     except DataError:
-        return faces.fingerprint
-    write_table("course", {"audit": audit(course).as_dict(), "official_split": origin(course, faces)}, folder=folder)
+        course = None
+    if course is not None:
+        made["course-folders"] = origin(course, faces)
+        about = {"audit": audit(course).as_dict(), "official_split": made["course-folders"]}
+        write_table("course", about, folder=folder)
+    write_table("forms", made, folder=folder)
     return faces.fingerprint
 
 
-def origin(course, faces):
-    """Return `{course split: {official split: images}}`: the course set numbers its files by FER-2013's rows."""
-    official = pd.Series(faces.split, index=faces.rows).loc[course.rows].to_numpy()
+def forms(faces):
+    """Return, by the name of the form, what the splits of FER-2013's published forms hold, as `origin` gives it.
+
+    Each form is made from FER-2013's rows as its reader would split it; what was published as a selection of another
+    kind (Kaggle's folders train and validation) cannot be made from them.
+    """
+    train = faces.select(splits=("train",))
+    folders = dataclasses.replace(faces, split=np.where(faces.split == "train", "train", "test"))
+    made = {
+        "fer2013-csv": faces,
+        "challenge-csv": train.resplit(0),
+        "fer2013-folders": faces,
+        "fer2013-unnamed-folders": folders.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)),
+    }
+    return {name: origin(form, faces) for name, form in made.items()}
+
+
+def origin(form, faces):
+    """Return `{split of the form: {official split: images}}`; both must number their images by FER-2013's rows."""
+    official = pd.Series(faces.split, index=faces.rows).loc[form.rows].to_numpy()
     return {
-        split: {other: int(((course.split == split) & (official == other)).sum()) for other in SPLITS}
-        for split in SPLITS
+        split: {other: int(((form.split == split) & (official == other)).sum()) for other in SPLITS} for split in SPLITS
     }
