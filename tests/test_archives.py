@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import stat
 import struct
 import zipfile
@@ -16,14 +17,21 @@ from data_files import (
     fer_table,
     ferplus_lines,
     icml_lines,
+    named_folders,
     nothing_cached,
     parquet_frame,
     set_up,
+    validated_folders,
     write_course,
     write_parquet,
+    write_tree,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fer_keras.data import DataError, archives, load_fer4, load_fer7
+from fer_keras.data.forms import read_zip
+from fer_keras.data.problems import Problems
 from fer_keras.labels import FER4
 
 
@@ -110,6 +118,11 @@ def test_votes_in_the_archive_are_joined(tmp_path, table):
 def test_zips_of_folders_are_read_like_the_folders(tmp_path, table):
     parquet = write_parquet(tmp_path / "p", parquet_frame(table))
     assert load_fer7(zip_folder(tmp_path / "p.zip", parquet)).fingerprint == load_fer7(parquet).fingerprint
+    for tree in (named_folders(table), validated_folders(table)):
+        folder = write_tree(tmp_path / "archive", tree)
+        faces, zipped = load_fer7(folder), load_fer7(zip_folder(tmp_path / "f.zip", folder))
+        assert (zipped.protocol, zipped.fingerprint) == (faces.protocol, faces.fingerprint)
+        shutil.rmtree(folder)
     listing = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
     course = write_course(tmp_path / "c", table["images"], listing)
     file = zip_folder(tmp_path / "c.zip", course)
@@ -129,6 +142,16 @@ def test_a_bad_row_in_a_zip_is_named_by_the_zip_and_can_be_skipped(tmp_path, tab
     faces = load_fer7(file, on_error="skip")
     assert len(faces) == 41
     assert faces.skipped[0].startswith(f"{file}{os.sep}fer2013.csv, line 31")
+    assert nothing_cached(tmp_path)
+
+
+def test_bad_votes_in_a_zip_are_named_by_the_zip_and_not_kept(tmp_path, table):
+    votes = ferplus_lines(table)
+    votes[30] = votes[30].replace("Training", "Dev").replace("PublicTest", "Dev")
+    entries = {"fer2013.csv": text(csv_lines(table)), "fer2013new.csv": text(votes)}
+    file = write_zip(tmp_path / "archive.zip", entries)
+    (skipped,) = load_fer7(file, on_error="skip").skipped
+    assert skipped.startswith(f"{file}{os.sep}fer2013new.csv, line 31: Expected a Usage")
     assert nothing_cached(tmp_path)
 
 
@@ -257,6 +280,23 @@ def test_a_bad_archive_is_refused_either_way(tmp_path, table, change, on_error):
     with pytest.raises(DataError, match=rf"archive\.zip: .*{message}"):
         load_fer7(file, on_error=on_error)
     assert nothing_cached(tmp_path)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_an_archive_damaged_anywhere_never_gives_other_faces(tmp_path, data):
+    content = text(csv_lines(fer_table(2)))
+    file = write_zip(tmp_path / "archive.zip", {"d/fer2013.csv": content, "d/notes.txt": b"nothing"})
+    end = file.stat().st_size
+    for _ in range(data.draw(st.integers(1, 3))):
+        headers = st.one_of(st.integers(0, 60), st.integers(end - 260, end - 1), st.integers(0, end - 1))
+        spoil(file, data.draw(headers), bytes([data.draw(st.integers(0, 255))]))
+    try:
+        faces = read_zip((file,), Problems())
+    except DataError:
+        return
+    np.testing.assert_array_equal(faces.images[..., 0], fer_table(2)["images"])
+    assert faces.labels.tolist() == [0, 1]
 
 
 def test_an_absurd_ratio_is_refused_before_anything_is_written(tmp_path, monkeypatch):

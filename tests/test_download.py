@@ -5,10 +5,19 @@ import time
 
 import numpy as np
 import pytest
-from data_files import csv_lines, fer_table, nothing_cached, set_up, write_csv
+from data_files import (
+    csv_lines,
+    fer_table,
+    named_folders,
+    nothing_cached,
+    set_up,
+    validated_folders,
+    write_csv,
+    write_tree,
+)
 
 from fer_keras.data import DataError, FaceDataset, audit, cache, load_fer4, load_fer7
-from fer_keras.data.download import HANDLE, download
+from fer_keras.data.download import HANDLE, PROTOCOLS, download
 from fer_keras.data.published import COUNTS
 from fer_keras.labels import FER7, SPLITS
 
@@ -76,6 +85,31 @@ def test_a_download_with_other_counts_is_refused_and_not_kept(tmp_path, monkeypa
     with pytest.raises(DataError, match=r"images\. test: expected 2 angry, .* 2 neutral; received 1 angry, [^;]*$"):
         load_fer4()
     assert nothing_cached(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("handle", "tree"),
+    [
+        ("msambare/fer2013", named_folders),
+        ("jonathanoheix/face-expression-recognition-dataset", validated_folders),
+    ],
+)
+def test_the_folders_on_kaggle_are_counted_too(tmp_path, monkeypatch, handle, tree):
+    folder = tmp_path / "kagglehub" / "datasets" / handle
+    place = write_tree(folder / "versions" / "1", tree(fer_table(70)))
+    (folder / "1.complete").touch()
+    protocol = PROTOCOLS[handle]
+    with pytest.raises(DataError, match=f"Expected {handle}/versions/1 as it was published"):
+        download(f"{handle}/versions/1")
+    labels, counts = np.arange(70) % 7, load_fer7(place).counts().drop(columns="total").to_numpy()
+    assert counts.sum(axis=0).tolist() == np.bincount(labels).tolist()
+    monkeypatch.setitem(COUNTS, protocol, tuple(map(tuple, counts.tolist())))
+    assert load_fer7(download(f"{handle}/versions/1")).protocol == protocol
+    next(place.rglob("train/sad/*.jpg")).unlink()
+    with pytest.raises(
+        DataError, match=rf"other images\. train: .* {counts[0, 4]} sad.*received .* {counts[0, 4] - 1} sad"
+    ):
+        download(f"{handle}/versions/1")
 
 
 @pytest.mark.parametrize(("protocol", "total"), [("official", [28709, 3589, 3589]), ("folders", [28821, 7066, 0])])

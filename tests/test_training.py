@@ -272,6 +272,15 @@ def test_faces_of_another_split_are_refused(faces, own_folders):
         fit(LIVELY, faces=faces.select(splits=("train",)), verbose=0)
 
 
+def test_a_variant_starts_from_the_same_variant_of_its_start(faces, own_folders, monkeypatch):
+    short = dataclasses.replace(LIVELY, epochs=1)
+    monkeypatch.setitem(RECIPES, "lively", short)
+    second = dataclasses.replace(short, name="second", start_recipe="lively")
+    own = dataclasses.replace(faces, protocol="own")
+    run = fit(recipes.for_split(second, "own"), faces=own, verbose=0)
+    assert sorted(found.recipe_name for found in read_runs(run.folder)) == ["lively@own", "second@own"]
+
+
 def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(tmp_path, monkeypatch):
     set_up(monkeypatch, tmp_path)
     place = write_parquet(tmp_path / "data", parquet_frame(fer_table(70)))

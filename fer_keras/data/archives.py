@@ -3,11 +3,13 @@
 import contextlib
 import lzma
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from fer_keras.data.csv_text import peek
 from fer_keras.data.problems import DataError
 
 MOST_BYTES = 4 * 2**30  # unpacked; the largest published form has 0.6 GB
@@ -15,7 +17,16 @@ MOST_RATIO = 100  # unpacked bytes a byte of the archive; faces have 1 as pictur
 FREE_BYTES = 2**20  # an archive that unpacks to less is small, whatever its ratio
 MOST_ENTRIES = 250_000
 CHUNK = 2**20
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, NotImplementedError)
+BROKEN = (  # what `zipfile` and its decompressors raise on damaged archives
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    UnicodeError,
+    EOFError,
+    OSError,
+    RuntimeError,  # also NotImplementedError: a method that Python does not have
+)
 
 
 @contextlib.contextmanager
@@ -100,3 +111,24 @@ def refuse_bytes(count, room, file):
             f"{file}: Expected at most {room:,} bytes unpacked ({MOST_RATIO} times the archive, or {MOST_BYTES:,}). "
             f"Received: {count:,} or more. Unpack it yourself if you trust it, and pass the folder."
         )
+
+
+def root(folder):
+    """Return the folder that holds what an archive is about: the first that has more in it than another folder."""
+    while len(inside := visible(folder)) == 1 and inside[0].is_dir():
+        (folder,) = inside
+    return folder
+
+
+def visible(folder):
+    """Return what lies in a folder, without hidden files and what archives leave (`__MACOSX`)."""
+    return [item for item in folder.iterdir() if not item.name.startswith((".", "__"))]
+
+
+def tables(folder):
+    """Return the CSV files of faces below a folder: those with pixels and labels, else with pixels, else the only."""
+    files = [file for file in sorted(folder.rglob("*.csv")) if not file.name.startswith(".")]
+    headers = {file: peek(file) for file in files if "__MACOSX" not in file.parts}
+    faces = [file for file, names in headers.items() if "pixels" in names]
+    labelled = [file for file in faces if "emotion" in headers[file]]
+    return labelled or faces or (list(headers) if len(headers) == 1 else [])

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_keras.data import archives, course_folders, csv_text, fer2013_csv, fer2013_folders, fer2013_parquet
+from fer_keras.data import archives, course_folders, fer2013_csv, fer2013_folders, fer2013_parquet
 from fer_keras.data.problems import DataError
 from fer_keras.labels import FER4, FER7
 
@@ -46,8 +46,7 @@ def read_zip(files, problems):
             faces = form.read(found, problems)
         except DataError as error:
             raise DataError(str(error).replace(str(folder), str(file))) from error
-    problems.messages = [message.replace(str(folder), str(file)) for message in problems.messages]
-    return dataclasses.replace(faces, skipped=tuple(problems.messages))
+    return dataclasses.replace(faces, skipped=tuple(text.replace(str(folder), str(file)) for text in faces.skipped))
 
 
 # Tried from the first to the last.
@@ -146,11 +145,8 @@ def only_form(folder):
     Raises:
         DataError: if there is none, or more than one: an archive's author gave no sign which is meant.
     """
-    root = folder
-    while len(inside := visible(root)) == 1 and inside[0].is_dir():
-        (root,) = inside
-    candidates = {}
-    for place in (root, *tables(root)):
+    root, candidates = archives.root(folder), {}
+    for place in (root, *archives.tables(root)):
         for form in FORMS:
             if found := form.find(place):
                 candidates.setdefault(found, form)
@@ -160,20 +156,6 @@ def only_form(folder):
         names = ", ".join(str(found[0].relative_to(folder)) for found in candidates)
         raise DataError(f"{folder}: Expected one data set in the archive. Received: {names}. Unpack it and pass one.")
     return next(((form, found) for found, form in candidates.items()), None) or identify(root)
-
-
-def tables(folder):
-    """Return the CSV files of faces below a folder: those with pixels and labels, else with pixels, else the only."""
-    files = [file for file in sorted(folder.rglob("*.csv")) if not file.name.startswith(".")]
-    headers = {file: csv_text.peek(file) for file in files if "__MACOSX" not in file.parts}
-    faces = [file for file, names in headers.items() if "pixels" in names]
-    labelled = [file for file in faces if "emotion" in headers[file]]
-    return labelled or faces or (list(headers) if len(headers) == 1 else [])
-
-
-def visible(folder):
-    """Return what lies in a folder, without hidden files and what archives leave (`__MACOSX`)."""
-    return [item for item in folder.iterdir() if not item.name.startswith((".", "__"))]
 
 
 def describe(path):

@@ -95,7 +95,7 @@ class Recipe:
     @property
     def classes(self):
         """The tuple of class names, in FER-2013's order."""
-        return CLASSES.get(self.data, self.class_names)
+        return self.class_names if self.data == "own" else CLASSES[self.data]
 
     @property
     def augmentation(self):
