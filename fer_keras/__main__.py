@@ -35,6 +35,9 @@ def parser():
     train_parser.add_argument(
         "--epochs", type=int, help="fewer or more epochs than the recipe says (recorded as a variant)"
     )
+    train_parser.add_argument(
+        "--minutes", type=float, metavar="N", help="cut the training short after N minutes; the same command goes on"
+    )
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
@@ -90,6 +93,7 @@ def train(options):
         force=options.force,
         verbose=verbose,
         tensorboard=options.tensorboard,
+        minutes=options.minutes,
     )
     print(describe(run))
 

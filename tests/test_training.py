@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -22,7 +23,7 @@ from fer_keras.labels import FER4, FER6, FERPLUS8
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import find_run, read_runs
-from fer_keras.training import fit, load_network
+from fer_keras.training import fit, load_network, session
 from fer_keras.training.callbacks import averaged
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session, class_weights
@@ -212,6 +213,25 @@ def test_a_run_is_recorded_once_and_read_afterwards(faces, own_folders, capsys):
     x, y = faces["validation"]
     accuracy = (keras.ops.convert_to_numpy(network(x.astype("float32"))).argmax(axis=1) == y).mean()
     assert accuracy == pytest.approx(run.metrics["validation"]["accuracy"], abs=1e-6)
+
+
+def test_a_run_that_was_cut_short_says_so_and_goes_on(faces, own_folders, monkeypatch):
+    recipe = dataclasses.replace(LIVELY, stop_patience_epochs=0)
+    whole = fit(recipe, faces=faces, results=own_folders / "whole", verbose=0)
+    ticks = iter(range(0, 10_000, 60))  # each epoch takes a minute
+    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    short = fit(recipe, faces=faces, verbose=0, minutes=2)
+    assert (short.stopped, short.cut_short, short.epochs_run) == ("cut short", True, 2)
+    assert fit(recipe, faces=faces, verbose=0, minutes=2) == short, "its time is up"
+    longer = fit(recipe, faces=faces, verbose=0, minutes=4)
+    assert (longer.stopped, longer.epochs_run, longer.resumed) == ("cut short", 4, 1)
+    again = fit(recipe, faces=faces, verbose=0, minutes=3, force=True)
+    assert (again.epochs_run, again.resumed) == (3, 0), "--force starts anew"
+    end = fit(recipe, faces=faces, verbose=0)
+    assert (end.stopped, end.epochs_run) == ("epochs", recipe.epochs)
+    assert end.metrics == whole.metrics
+    assert len(read_runs(own_folders / "build" / "results")) == 1
+    assert not list((own_folders / "build").rglob("state.npz"))
 
 
 def test_only_a_final_recipe_is_scored_on_test(faces, own_folders, monkeypatch):

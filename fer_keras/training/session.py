@@ -45,15 +45,17 @@ class Session:
         )
         self.history, self.best, self.best_values, self.resumed = [], None, [], 0
 
-    def train(self, *, verbose="auto", callbacks=()):
+    def train(self, *, verbose="auto", callbacks=(), minutes=None):
         """Train to the end of the recipe or its early stop, then put the best epoch's values into the network.
 
         Args:
             verbose: as in `keras.Model.fit`.
             callbacks: more `keras.callbacks.Callback`s, told of the epochs; what they remember is not saved.
+            minutes: no epoch begins after so many minutes of training, those of earlier sessions included; None is no
+                limit.
 
         Returns:
-            str, why it ended: `"early stop"` or `"epochs"`.
+            str, why it ended: `"early stop"`, `"epochs"` or `"cut short"`.
         """
         own = make_callbacks(self.recipe)
         everyone = keras.callbacks.CallbackList([*own, *callbacks], model=self.trainee, epochs=self.recipe.epochs)
@@ -61,6 +63,8 @@ class Session:
         self.build()
         stopped = self.resume(own)
         for epoch in range(len(self.history), 0 if stopped else self.recipe.epochs):
+            if minutes and epoch and sum(row["seconds"] for row in self.history) >= 60 * minutes:
+                break
             started = time.perf_counter()
             everyone.on_epoch_begin(epoch)
             logs = self.train_epoch(epoch, verbose)
@@ -79,7 +83,8 @@ class Session:
                 break
         everyone.on_train_end()
         self.network.set_weights(self.best_values)
-        return "early stop" if stopped else "epochs"
+        whole = len(self.history) == self.recipe.epochs
+        return "early stop" if stopped else "epochs" if whole else "cut short"
 
     def build(self):
         """Create every variable of network and optimiser, so that a saved state has somewhere to go."""
@@ -157,6 +162,11 @@ class Session:
         values = [keras.ops.convert_to_numpy(variable) for variable in self.trainee.optimizer.variables]
         save_state(self.path, memory, network=self.network.get_weights(), best=self.best_values, optimizer=values)
         pd.DataFrame(self.history).to_csv(self.path.with_name("history.csv"), index=False)
+
+    def epochs_saved(self):
+        """Return how many epochs the saved state has behind it, 0 if there is none."""
+        state = load_state(self.path)
+        return len(state[0]["history"]) if state else 0
 
     def resume(self, callbacks):
         """Take up the saved state, if there is one; return whether training had stopped early already."""

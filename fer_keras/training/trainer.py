@@ -17,10 +17,22 @@ from fer_keras.training.record import circumstances, identity, score
 from fer_keras.training.session import Session
 
 
-def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, verbose="auto", tensorboard=None):
+def fit(
+    recipe,
+    seed=0,
+    *,
+    faces=None,
+    path=None,
+    force=False,
+    results=None,
+    verbose="auto",
+    tensorboard=None,
+    minutes=None,
+):
     """Train a recipe to its end and record it; asked again, read the record.
 
-    Killed at any moment and called again, it goes on from the last whole epoch and ends with the same record.
+    Killed at any moment and called again, it goes on from the last whole epoch and ends with the same record. A run
+    that was cut short goes on where it was, if its state is on this machine, and its record is replaced.
 
     Args:
         recipe: a `Recipe`, or the name of one.
@@ -31,6 +43,8 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
         results: folder of results; None is `paths.results()`, or for drawn faces a folder below `paths.build()`.
         verbose: as in `keras.Model.fit`.
         tensorboard: folder for TensorBoard's logs, or None.
+        minutes: cut the training short after so many minutes, earlier sessions' included, and record that; None trains
+            to the end.
 
     Returns:
         A `reporting.runs.Run`.
@@ -46,7 +60,7 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     if recorded and not force and not at_hand:
         return recorded
     faces = load(recipe, path) if faces is None else faces
-    if recorded and not force:
+    if recorded and not force and not goes_on(recorded, minutes):
         return same_data(recorded, faces)
     check_faces(recipe, faces)
     where = circumstances()
@@ -55,7 +69,9 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
     trained, images = what_to_train(recipe, network, faces, verbose)
     targets = make_targets(recipe, faces)
     session = Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images)
-    stopped = session.train(verbose=verbose, callbacks=board(tensorboard))
+    if force and recorded and session.epochs_saved() == recorded.epochs_run:
+        session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
+    stopped = session.train(verbose=verbose, callbacks=board(tensorboard), minutes=minutes)
     network.save(folder / "model.keras")
     history = pd.DataFrame(session.history)
     metrics, predictions = score(recipe, session)
@@ -72,9 +88,16 @@ def fit(recipe, seed=0, *, faces=None, path=None, force=False, results=None, ver
         resumed=session.resumed,
         metrics=metrics,
     )
-    run = runs.write_run(run, history, predictions, folder=results, force=force)
-    session.path.unlink()
+    replaces = force or recorded is not None
+    run = runs.write_run(run, history, predictions, folder=results, force=replaces)
+    if not run.cut_short:
+        session.path.unlink()
     return run
+
+
+def goes_on(run, minutes):
+    """Tell whether a recorded run was cut short and may train on."""
+    return run.cut_short and (minutes is None or run.seconds < 60 * minutes)
 
 
 def load(recipe, path=None, *, any_split=False):
