@@ -264,7 +264,7 @@ def test_train_csv_gets_a_split_of_our_own_which_is_said(tmp_path, capsys):
     said = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
     assert said in faces.source
     assert capsys.readouterr().err == f"fer_keras: {file}: {faces.source}\n"
-    assert (faces.protocol, faces.fer2013_rows) == ("own", False)
+    assert (faces.protocol, faces.fer2013_rows) == ("own", 0)
     assert faces.counts()["total"].tolist() == [112, 14, 14]
     assert (faces.counts().loc["test", list(faces.classes)] == 2).all()
     np.testing.assert_array_equal(faces.split[:70], faces.split[70:])

@@ -20,7 +20,7 @@ from data_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_keras.data import DataError, ferplus_targets, join_ferplus, load_fer7, load_ferplus
+from fer_keras.data import DataError, ferplus_targets, join_ferplus, load_fer4, load_fer7, load_ferplus
 from fer_keras.data.votes import EMOTIONS, ferplus_winners
 from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
 
@@ -147,7 +147,7 @@ def swap_splits(lines):
 
 
 BAD_FILES = {
-    "a-row-less": (drop_row, r"Expected 42 or 35,887 rows, .* Received: 41"),
+    "a-row-less": (drop_row, r"Expected 42 rows, as many as the fer2013\.csv of these faces has\. Received: 41"),
     "a-row-more": (lambda lines: [*lines, lines[-1]], "Received: 43"),
     "other-order": (swap_splits, r"line 6: Expected the Usage .* gives train. Received: validation \(2 such rows\)"),
     "columns": (lambda lines: [lines[0].replace("NF", "nf"), *lines[1:]], "line 1: .* Add or rename NF"),
@@ -174,6 +174,26 @@ def test_faces_that_do_not_know_their_rows_get_no_votes(tmp_path, table):
         join_ferplus(faces, file)
     with pytest.raises(DataError, match="no such file"):
         join_ferplus(faces, tmp_path)
+
+
+def test_a_part_of_the_faces_is_not_joined_to_votes_of_all(tmp_path, table):
+    """The rows of a part are numbered anew: those of all are others."""
+    votes = write_csv(tmp_path / "votes", ferplus_lines(table), VOTES)
+    whole = load_fer7(write_csv(tmp_path / "whole", csv_lines(table)))
+    np.testing.assert_array_equal(join_ferplus(whole.take(np.arange(3, 7)), votes).votes, table["votes"][3:7])
+    part = load_fer7(write_csv(tmp_path / "part", [csv_lines(table)[0], *csv_lines(table)[4:8]]))
+    with pytest.raises(DataError, match=r"Expected 4 rows, .* Received: 42"):
+        join_ferplus(part, votes)
+
+
+def test_the_course_set_knows_its_rows(tmp_path, table):
+    place = write_parquet(tmp_path / "fer", parquet_frame(table))
+    (place / "adsp_rows.csv").write_text("split,class,row\ntrain,happy,3\ntest,sad,11\n")
+    course = load_fer4(place, protocol="course")
+    votes = fer_table(35_887 // 100)["votes"].repeat(100, axis=0)
+    votes = {"votes": np.pad(votes, ((0, 87), (0, 0)), "edge"), "Usage": np.repeat("Training", 35_887)}
+    joined = join_ferplus(course, write_csv(tmp_path / "votes", ferplus_lines(votes), VOTES))
+    np.testing.assert_array_equal(joined.votes, votes["votes"][[3, 11]])
 
 
 # The rules

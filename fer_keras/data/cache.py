@@ -22,7 +22,7 @@ from fer_keras import paths
 from fer_keras.data.faces import FaceDataset
 from fer_keras.labels import SPLITS
 
-VERSION = 2  # to be raised when what an entry holds, or how a form is read, changes
+VERSION = 3  # to be raised when what an entry holds, or how a form is read, changes
 ARRAYS = ("images", "labels", "split", "rows", "votes")
 UNFINISHED = ".unfinished-"
 STALE_SECONDS = 24 * 3600

@@ -1,6 +1,7 @@
 """The four-class course folders: `train|validation|test/{happy,neutral,sad,surprise}/N.jpg`, N a row of FER-2013."""
 
 from fer_keras.data.picture_folders import list_classes, numbered, places, read_listed, subfolders
+from fer_keras.data.published import NUM_IMAGES
 from fer_keras.labels import FER4, SPLITS
 
 
@@ -21,5 +22,5 @@ def read(folders, problems):
     """Return the `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
     (root,) = folders
     listed = [item for split in SPLITS for item in list_classes(root / split, split, FER4, problems, place=numbered)]
-    about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": True}
+    about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": NUM_IMAGES}
     return read_listed(listed, problems, root=root, classes=FER4, **about)

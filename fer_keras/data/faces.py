@@ -31,7 +31,8 @@ class FaceDataset:
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
-        fer2013_rows: whether `rows` are those of fer2013.csv, which the votes of FER+ follow.
+        fer2013_rows: how many rows the fer2013.csv has that `rows` are those of, which the votes of FER+ follow; 0 if
+            `rows` number something else.
 
     Raises:
         ValueError: if the arrays do not fit each other.
@@ -46,7 +47,7 @@ class FaceDataset:
     rows: np.ndarray | None = None
     votes: np.ndarray | None = None
     skipped: tuple = ()
-    fer2013_rows: bool = False
+    fer2013_rows: int = 0
 
     def __post_init__(self):
         if self.rows is None:

@@ -52,7 +52,8 @@ def lacks_usage(file):
 def read(files, problems):
     """Return a `FaceDataset` of one file: official split, `rows` counted from 0 below the header, votes if given."""
     file, *votes = files
-    faces = FaceDataset(**parse(file, COLUMNS, problems), protocol="official", fer2013_rows=True)
+    faces = FaceDataset(**parse(file, COLUMNS, problems), protocol="official")
+    faces = dataclasses.replace(faces, fer2013_rows=len(faces) + len(faces.skipped))
     return ferplus.join_ferplus(faces, votes[0], on_error=problems.on_error) if votes else faces
 
 

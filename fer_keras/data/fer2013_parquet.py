@@ -6,6 +6,7 @@ import pandas as pd
 from fer_keras.data.faces import FaceDataset
 from fer_keras.data.pictures import decode
 from fer_keras.data.problems import DataError
+from fer_keras.data.published import NUM_IMAGES
 from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 FILES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_SPLIT)
@@ -35,7 +36,7 @@ def read(files, problems):
         rows=np.concatenate(rows),
         votes=np.concatenate(votes) if has_votes else None,
         skipped=tuple(problems.messages),
-        fer2013_rows=True,
+        fer2013_rows=NUM_IMAGES,
     )
 
 

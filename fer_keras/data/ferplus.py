@@ -7,7 +7,6 @@ import numpy as np
 
 from fer_keras.data.csv_text import read_header, split_line, strip
 from fer_keras.data.problems import DataError, Problems
-from fer_keras.data.published import NUM_IMAGES
 from fer_keras.labels import FERPLUS_VOTES, SPLITS, USAGE_TO_SPLIT
 
 FILE = "fer2013new.csv"
@@ -93,11 +92,10 @@ def read_row(line, places):
 
 def refuse_other_rows(file, faces, splits):
     """Raise a `DataError` where the rows of the votes are not those of the faces."""
-    expected = {NUM_IMAGES, len(faces) + len(faces.skipped)}
-    if len(splits) not in expected or faces.rows.max(initial=-1) >= len(splits):
+    if len(splits) != faces.fer2013_rows or faces.rows.max(initial=-1) >= len(splits):
         raise DataError(
-            f"{file}: Expected {' or '.join(f'{number:,}' for number in sorted(expected))} rows, those of fer2013.csv. "
-            f"Received: {len(splits):,}. Take the file that FER+ published, or move it away to go without votes."
+            f"{file}: Expected {faces.fer2013_rows:,} rows, as many as the fer2013.csv of these faces has. Received: "
+            f"{len(splits):,}. Take both files whole, as published, or move the votes away to go without."
         )
     if faces.protocol != "official":  # a split of its own says nothing of the row
         return

@@ -79,9 +79,8 @@ def names_emotion(votes):
 def ferplus_targets(votes, classes=FERPLUS8, *, mode="majority"):
     """Return the target that FER+'s own rules make of the votes, to train and to be scored on.
 
-    The rules are those of the authors' code, whose counts are quoted everywhere: of all 35,887 rows, `"majority"`
-    leaves 25,060 / 3,199 / 3,153 and `"probability"` 27,956 / 3,505 / 3,505. In both, an emotion with a single vote is
-    an outlier and loses it.
+    The rules are those of the authors' code. Of FER-2013's rows, `"majority"` leaves 25,060 / 3,199 / 3,153 and
+    `"probability"` 27,956 / 3,505 / 3,505. In both, an emotion with a single vote is an outlier and loses it.
 
     - `"majority"`: all on the one emotion that has more than half of the votes that are left.
     - `"probability"`: the votes of the leading emotions, divided by their sum. Emotions are taken from the top, all of
@@ -92,7 +91,7 @@ def ferplus_targets(votes, classes=FERPLUS8, *, mode="majority"):
     A row where "unknown" or "not a face" comes first, or that breaks its rule, gets zeros, as one does whose winner is
     not among `classes`; FER+ leaves these rows out.
 
-    Reference: Barsoum et al. 2016, section 3; https://github.com/microsoft/FERPlus, `_process_data` and `load_folders`
+    Reference: Barsoum et al. 2016; https://github.com/microsoft/FERPlus, `_process_data` and `load_folders`
     in src/ferplus.py.
 
     Args:
