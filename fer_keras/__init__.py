@@ -15,6 +15,7 @@ _PUBLIC = {
     "load_ckplus": "fer_keras.data",
     "load_fer4": "fer_keras.data",
     "load_fer7": "fer_keras.data",
+    "load_ferplus": "fer_keras.data",
     "load_folder": "fer_keras.data",
     "load_rafdb": "fer_keras.data",
     "RECIPES": "fer_keras.recipes",
