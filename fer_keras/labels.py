@@ -8,6 +8,7 @@ FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER6 = FER7[:6]
 FER4 = ("happy", "sad", "surprise", "neutral")
 FERPLUS8 = (*FER7, "contempt")
+REST = "rest"  # all classes but one, for a network that tells one from them
 CKPLUS7 = (*FER6, "contempt")  # CK+48 has no neutral faces
 
 # RAF-DB numbers its classes from 1, in this order (Li, Deng and Du, CVPR 2017).

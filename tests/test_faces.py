@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import FaceDataset
+from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8, SPLITS
 
 
@@ -241,3 +242,12 @@ def test_contempt_has_no_counterpart_in_seven_classes(faces):
 def test_label_sets_without_a_common_class_are_refused(faces):
     with pytest.raises(ValueError, match="counterpart of its class among cats, dogs"):
         faces.to_classes(("cats", "dogs"), drop=True)
+
+
+def test_one_class_against_the_rest():
+    faces = drawn_faces(3)
+    against = faces.against_rest("fear")
+    assert against.classes == ("rest", "fear")
+    np.testing.assert_array_equal(against.labels, faces.labels == FER7.index("fear"))
+    with pytest.raises(ValueError, match="Unknown class 'bored'"):
+        faces.against_rest("bored")

@@ -333,6 +333,15 @@ def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_o
         recipes.for_split(course, "official")
 
 
+def test_a_recipe_may_tell_one_class_from_the_rest(faces, own_folders):
+    recipe = dataclasses.replace(RECIPES["one-vs-rest-sad"], epochs=1, batch_size=16)
+    run = fit(recipe, faces=faces, verbose=0)
+    assert run.classes == ("rest", "sad")
+    labels = faces["validation"][1]
+    assert run.metrics["validation"]["per_class"]["sad"]["support"] == (labels == FER4.index("sad")).sum()
+    assert load_network(run).output_shape == (None, 2)
+
+
 def test_targets_from_votes_are_used_on_training_images_only(faces):
     votes = np.zeros((len(faces), 10), np.float32)
     votes[:, 1] = 5  # happiness

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.data import splitting
-from fer_keras.labels import SPLITS
+from fer_keras.labels import REST, SPLITS
 
 PROTOCOLS = ("official", "course", "folders", "raf-db", "own", "drawn")
 
@@ -155,6 +155,16 @@ class FaceDataset:
         kept = self.select(classes=shared)
         place = np.array([classes.index(name) for name in shared])
         return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
+
+    def against_rest(self, name):
+        """Return the same faces in two classes: the rest (0) and one class (1).
+
+        Raises:
+            ValueError: if there is no such class.
+        """
+        refuse_unknown("class", [name], self.classes)
+        labels = (self.labels == self.classes.index(name)).astype(np.int64)
+        return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
     def crop(self, top, left, height, width):
         """Return the same faces cropped to a rectangle, in pixels; the images are a view, not a copy.

@@ -5,7 +5,7 @@ import hashlib
 import json
 
 from fer_keras.data.transforms import Augmentation
-from fer_keras.labels import FER4, FER6, FER7, FERPLUS8
+from fer_keras.labels import FER4, FER6, FER7, FERPLUS8, REST
 
 CLASSES = {"fer7": FER7, "fer4": FER4, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
@@ -22,6 +22,7 @@ class Recipe:
         model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
         data: `"fer7"`, `"fer4"`; `"ferplus8"` or `"ferplus6"` for the labels of FER+ by majority; or `"own"` for one's
             own pictures, whose classes are `class_names`.
+        positive: the one class that is told from the rest of them, or None.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
             variants may have another of `data.faces.PROTOCOLS`.
         batch_size, epochs: ints; `epochs` is the most it may train.
@@ -53,6 +54,7 @@ class Recipe:
     data: str
     model_options: tuple = ()
     class_names: tuple = ()
+    positive: str | None = None
     protocol: str = "official"
     batch_size: int = 32
     epochs: int = 50
@@ -94,7 +96,9 @@ class Recipe:
 
     @property
     def classes(self):
-        """The tuple of class names, in FER-2013's order."""
+        """The tuple of class names, in FER-2013's order; the rest and the positive one if there is one."""
+        if self.positive:
+            return (REST, self.positive)
         return self.class_names if self.data == "own" else CLASSES[self.data]
 
     @property

@@ -59,7 +59,7 @@ def fit(
     at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
     if recorded and not force and not at_hand:
         return recorded
-    faces = load(recipe, path) if faces is None else faces
+    faces = in_its_classes(recipe, load(recipe, path) if faces is None else faces)
     if recorded and not force and not goes_on(recorded, minutes):
         return same_data(recorded, faces)
     check_faces(recipe, faces)
@@ -115,6 +115,12 @@ def load(recipe, path=None, *, any_split=False):
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
     return read(path, protocol=protocol)
+
+
+def in_its_classes(recipe, faces):
+    """Return the faces, in two classes if the recipe tells one from the rest."""
+    whole = recipe.positive and faces.classes != recipe.classes
+    return faces.against_rest(recipe.positive) if whole else faces
 
 
 def load_network(run):
