@@ -37,6 +37,40 @@ def test_class_folders_get_a_split_that_source_mentions(root):
         np.testing.assert_array_equal(faces.images[faces.labels == label, ..., 0], noise(10, seed=seed))
 
 
+def test_a_drawn_split_is_said(root, capsys):
+    faces = load_folder(root)
+    assert capsys.readouterr().err == f"fer_keras: {root}: {faces.source}\n"
+
+
+def test_emotions_get_their_names_and_order_of_fer_2013_and_others_keep_theirs(tmp_path):
+    names = ("Sadness", "Bored", "contempt", "anger", "HAPPY", "fearful")
+    for number, name in enumerate(names):
+        write(tmp_path / "faces" / name, noise(2, seed=number))
+    faces = load_folder(tmp_path / "faces")
+    assert faces.classes == ("angry", "fear", "happy", "sad", "contempt", "Bored")
+    for label, seed in enumerate((3, 5, 4, 0, 2, 1)):
+        np.testing.assert_array_equal(faces.images[faces.labels == label, ..., 0], noise(2, seed=seed))
+    assert load_folder(tmp_path / "faces", classes=("Sadness", "happy")).classes == ("Sadness", "happy")
+
+
+def test_the_only_folder_is_looked_into(tmp_path):
+    for split, count in (("train", 4), ("test", 2)):
+        for name in ("happy", "sad"):
+            write(tmp_path / "faces" / "archive" / split / name, noise(count))
+    faces = load_folder(tmp_path / "faces")
+    assert faces.counts()["total"].tolist() == [8, 0, 4]
+    assert faces.source == "class folders faces"
+
+
+def test_files_are_read_in_the_order_of_their_numbers(tmp_path):
+    for name in ("happy", "sad"):
+        for number, image in zip((2, 10, 1), noise(3), strict=True):
+            write(tmp_path / name, [])
+            (tmp_path / name / f"{number}.png").write_bytes(png(image))
+    faces = load_folder(tmp_path)
+    np.testing.assert_array_equal(faces.images[faces.labels == 0, ..., 0], noise(3)[[2, 0, 1]])
+
+
 def test_folders_of_splits_are_kept_as_they_are(tmp_path):
     for number, (split, count) in enumerate([("Train", 4), ("val", 2), ("test", 1)]):
         for label, name in enumerate(("happy", "sad")):

@@ -67,7 +67,9 @@ def test_folders_in_one_more_folder_are_found(tmp_path, table):
 
 def test_what_archives_leave_does_not_count(tmp_path, table):
     folder = write_tree(tmp_path / "fer", named_folders(table))
-    write_tree(folder, {"__MACOSX/train/sad/1.jpg": table["images"][0], ".ipynb_checkpoints/1.jpg": table["images"][0]})
+    write_tree(
+        folder, {"__MACOSX/train/sad/1.jpg": table["images"][0], "train/.ipynb_checkpoints/1.jpg": table["images"][0]}
+    )
     (folder / "train" / "sad" / "._Training_1.jpg").write_bytes(b"left by another system")
     (folder / "train" / "sad" / "Thumbs.db").write_bytes(b"left by another system")
     assert len(load_fer7(folder)) == NUM_ROWS

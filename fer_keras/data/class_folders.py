@@ -30,10 +30,10 @@ def load_folder(path, *, classes=None, image_size=(48, 48), on_error="raise"):
     Raises:
         DataError: a `ValueError`, if there are no class folders, or a picture is bad.
     """
-    root, problems = Path(path).expanduser(), Problems(on_error)
-    if not root.is_dir():
-        raise DataError(f"{root}: Expected a folder of class folders. Received: no such folder. Check the path.")
-    root = next((place for place in places(root, "images") if len(subfolders(place)) > 1 or has_splits(place)), root)
+    given, problems = Path(path).expanduser(), Problems(on_error)
+    if not given.is_dir():
+        raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
+    root = next((place for place in places(given, "images") if len(subfolders(place)) > 1 or has_splits(place)), given)
     trees = find_trees(root)
     drawn = None in trees
     classes = tuple(classes) if classes else find_classes(root, trees)
@@ -43,7 +43,7 @@ def load_folder(path, *, classes=None, image_size=(48, 48), on_error="raise"):
         root=root,
         image_size=image_size,
         classes=classes,
-        source=f"class folders {root.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}",
+        source=f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}",
         protocol="own",
     )
     if not drawn:

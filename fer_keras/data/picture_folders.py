@@ -85,7 +85,7 @@ def list_classes(tree, split, classes, problems, *, place=None):
         files = [file for folder in own for file in folder.iterdir() if is_picture(file)]
         if not files:
             problems.add(tree / name, None, f"Expected pictures. Received: {'none' if own else 'no such folder'}.")
-        for file in sorted(files, key=lambda file: (len(file.stem), file)):
+        for file in sorted(files, key=lambda file: (len(file.name), file.name)):
             try:
                 placed = place(file, split) if place else (split, None)
             except DataError as error:
@@ -135,5 +135,6 @@ def read_listed(listed, problems, *, root, image_size=None, **about):
 def square(pixels):
     """Return the pixels, refused unless they are 48x48."""
     if pixels.shape != (SIDE, SIDE):
-        raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {pixels.shape[0]}x{pixels.shape[1]}.")
+        received = f"{pixels.shape[0]}x{pixels.shape[1]}"
+        raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {received} (load_folder takes any size).")
     return pixels
