@@ -77,7 +77,7 @@ def read_validated(trees, problems):
     """Return the `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
     listed = list_trees(trees, ("train", "validation"), problems, numbered)
     source = "FER-2013, folders train and validation as given, which ignore the official split; no test split"
-    return read_all(listed, trees, problems, source=source, protocol="folders")
+    return read_all(listed, trees, problems, source=source, protocol="folders", fer2013_rows=True)
 
 
 def list_trees(trees, splits, problems, place):

@@ -109,7 +109,7 @@ def read_listed(listed, problems, *, root, image_size=None, **about):
         problems: `Problems`.
         root: the folder to name if nothing can be read.
         image_size: `(height, width)` in pixels to resize to; None takes pictures of 48x48 only, as they are.
-        about: `classes`, `source` and `protocol` of the data set.
+        about: `classes`, `source`, `protocol` and what else the data set shall have.
     """
     images, kept = np.empty((len(listed), *(image_size or (SIDE, SIDE))), np.uint8), []
     for item in listed:
