@@ -19,6 +19,7 @@ from fer_keras.data.picture_folders import (
 )
 from fer_keras.data.pictures import is_picture
 from fer_keras.data.problems import DataError
+from fer_keras.data.published import NUM_IMAGES
 from fer_keras.labels import FER7, SPLITS, USAGE_TO_SPLIT
 
 NAME = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_([0-9]+)")
@@ -77,7 +78,7 @@ def read_validated(trees, problems):
     """Return the `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
     listed = list_trees(trees, ("train", "validation"), problems, numbered)
     source = "FER-2013, folders train and validation as given, which ignore the official split; no test split"
-    return read_all(listed, trees, problems, source=source, protocol="folders", fer2013_rows=True)
+    return read_all(listed, trees, problems, source=source, protocol="folders", fer2013_rows=NUM_IMAGES)
 
 
 def list_trees(trees, splits, problems, place):
