@@ -28,7 +28,7 @@ ONE_VS_REST = {
     "neutral": 82.79,
 }
 
-RECIPES = (
+NETWORKS = (
     Recipe(
         name="scratch-four-conv",
         title="Four convolutions",
@@ -49,5 +49,43 @@ RECIPES = (
             **SEVEN,
         )
         for name in FER7
+    ),
+)
+SINGLE = tuple((recipe.name, recipe.digest) for recipe in NETWORKS if recipe.positive)
+GENERAL = tuple((recipe.name, recipe.digest) for recipe in NETWORKS if recipe.name == "general")
+COMBINED = {
+    "system": "B",
+    "model": "ensemble",
+    "data": "fer7",
+    "final": True,
+    "published_split": KAGGLE,
+    "published_source": SOURCE,
+}
+
+RECIPES = (
+    *NETWORKS,
+    Recipe(
+        name="ensemble-single",
+        title="Ensemble of the single-emotion networks",
+        members=SINGLE,
+        rule="mean",
+        published=40.16,
+        **COMBINED,
+    ),
+    Recipe(
+        name="ensemble-single-and-general",
+        title="Ensemble of single-emotion and general network",
+        members=SINGLE + GENERAL,
+        rule="mean",
+        published=45.08,
+        **COMBINED,
+    ),
+    Recipe(
+        name="stacking",
+        title="Stacking of single-emotion and general network",
+        members=SINGLE + GENERAL,
+        rule="stacking",
+        published=40.83,
+        **COMBINED,
     ),
 )

@@ -40,6 +40,8 @@ class Recipe:
         flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
         weights: where the network starts: None (random values), `"imagenet"`.
         start_recipe: recipe whose best epoch's values the network starts from, or None.
+        members: for an ensemble, name and digest of each recipe whose run it combines by `rule`, `"mean"` or
+            `"stacking"` (see `training.ensembles`); `model` is then `"ensemble"`.
         trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
         seeds: the seeds that are recorded.
         final: whether its test predictions are recorded, once, after everything was chosen.
@@ -86,6 +88,8 @@ class Recipe:
     mixup_alpha: float = 0.0
     weights: str | None = None
     start_recipe: str | None = None
+    members: tuple = ()
+    rule: str = ""
     trainable_from: str | None = None
     seeds: tuple = (0,)
     final: bool = False

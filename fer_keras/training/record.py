@@ -14,6 +14,7 @@ from fer_keras.evaluation import summarise
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import runs
+from fer_keras.training.ensembles import combine
 
 
 def score(recipe, session):
@@ -32,6 +33,18 @@ def score(recipe, session):
         metrics[split] = summarise(faces.labels[mask], probabilities, faces.classes, split=split, copies=copies)
         if split != "train":
             predictions[split] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+    return metrics, predictions
+
+
+def score_ensemble(recipe, members, seed):
+    """Return metrics and predictions of an ensemble on validation, and on test for a final recipe, as published."""
+    metrics, predictions = {}, {}
+    for split, (asked, probabilities) in combine(recipe, members, seed=seed).items():
+        if split == "validation" or is_final(recipe):
+            probabilities = probabilities.astype(np.float16).astype(np.float32)
+            found = asked._replace(probabilities=probabilities)
+            metrics[split] = summarise(found.labels, probabilities, recipe.classes, split=split, copies=found.copies)
+            predictions[split] = found
     return metrics, predictions
 
 

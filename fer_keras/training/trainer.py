@@ -13,7 +13,7 @@ from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
-from fer_keras.training.record import circumstances, identity, score
+from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import Session
 
 
@@ -63,6 +63,8 @@ def fit(
     if recorded and not force and not goes_on(recorded, minutes):
         return same_data(recorded, faces)
     check_faces(recipe, faces)
+    if recipe.members:
+        return fit_ensemble(recipe, seed, faces, results=results, force=force, verbose=verbose)
     where = circumstances()
     folder = run_folder(recipe, seed, faces)
     network = make_network(recipe, seed, faces, results, verbose)
@@ -93,6 +95,27 @@ def fit(
     if not run.cut_short:
         session.path.unlink()
     return run
+
+
+def fit_ensemble(recipe, seed, faces, *, results, force, verbose):
+    """Train the members of an ensemble, or read their records; combine what they say; record that."""
+    members = [fit(name, seed, faces=faces, results=results, verbose=verbose) for name, _ in recipe.members]
+    metrics, predictions = score_ensemble(recipe, members, seed)
+    run = runs.Run(
+        **identity(recipe, seed, faces),
+        **circumstances(),
+        seconds=round(sum(run.seconds for run in members), 1),
+        seconds_per_epoch=0.0,
+        num_parameters=sum(run.num_parameters for run in members),
+        multiply_adds=sum(run.multiply_adds for run in members),
+        epochs_run=0,
+        best_epoch=0,
+        stopped="combined",
+        resumed=0,
+        metrics=metrics,
+    )
+    history = pd.DataFrame(columns=runs.HISTORY_COLUMNS)
+    return runs.write_run(run, history, predictions, folder=results, force=force)
 
 
 def goes_on(run, minutes):
