@@ -13,6 +13,7 @@ _PUBLIC = {
     "audit": "fer_keras.data",
     "drawn_faces": "fer_keras.data.synthetic",
     "load_ckplus": "fer_keras.data",
+    "load_faces": "fer_keras.data",
     "load_fer4": "fer_keras.data",
     "load_fer7": "fer_keras.data",
     "load_ferplus": "fer_keras.data",

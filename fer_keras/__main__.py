@@ -44,6 +44,7 @@ def parser():
 
     data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
     data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
+    data_parser.add_argument("--skip", action="store_true", help="list every bad row or picture, instead of the first")
     data_parser.set_defaults(run=data)
     models_parser = commands.add_parser("models", help="list the networks, or one's stages", description=models.__doc__)
     models_parser.add_argument("name", metavar="NAME", nargs="?", help="one network, stage by stage")
@@ -148,11 +149,12 @@ def list_stages(network):
 
 
 def data(options):
-    """Say what lies at a path: counts, copies, constant images, and what FER+ says of it."""
-    from fer_keras.data import audit, load_fer7
+    """Say what lies at a path, of whatever form: counts, copies, faults, and what FER+ says of it."""
+    from fer_keras.data import audit, load_faces
 
-    faces = load_fer7(options.path)
+    faces = load_faces(options.path, on_error="skip" if options.skip else "raise")
     print(f"{faces}\n\n{audit(faces)}")
+    print("\n".join(faces.skipped))
 
 
 def report(options):

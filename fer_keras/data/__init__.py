@@ -7,7 +7,7 @@ from fer_keras.data.faces import FaceDataset
 from fer_keras.data.ferplus import join_ferplus
 from fer_keras.data.problems import DataError
 from fer_keras.data.raf_db import load_rafdb
-from fer_keras.data.readers import load_fer4, load_fer7, load_ferplus
+from fer_keras.data.readers import load_faces, load_fer4, load_fer7, load_ferplus
 from fer_keras.data.votes import ferplus_targets, soft_targets
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ferplus_targets",
     "join_ferplus",
     "load_ckplus",
+    "load_faces",
     "load_fer4",
     "load_fer7",
     "load_ferplus",

@@ -33,7 +33,7 @@ def load_ckplus(path, *, on_error="raise"):
         DataError: a `ValueError`, if this is not CK+48, or a picture is bad.
     """
     given, problems = Path(path).expanduser(), Problems(on_error)
-    root = next((place for place in places(given, "CK+48") if holds_classes(place)), None)
+    root = locate(given)
     if root is None:
         raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
     refuse_others(root, CKPLUS7, problems)
@@ -47,6 +47,18 @@ def load_ckplus(path, *, on_error="raise"):
     )
     say(f"{path}: {faces.source}")
     return faces.resplit(0, groups=faces.rows // PER_PERSON)
+
+
+def locate(given):
+    """Return the folder of the class folders at or below a path, None if there is none."""
+    return next((place for place in places(given, "CK+48") if holds_classes(place)), None)
+
+
+def is_ckplus(given):
+    """Tell whether class folders lie at a path, and in the first of them a frame named as CK+ names them."""
+    root = locate(given)
+    files = (file for folder in subfolders(root) for file in folder.iterdir()) if root else ()
+    return any(NAME.fullmatch(file.stem) for file in files)
 
 
 def holds_classes(folder):

@@ -127,16 +127,24 @@ def identify(path, *, protocol=None):
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
-    for form in sorted(FORMS, key=lambda form: form.protocol != protocol):
-        found = form.find(path)
-        if found:
-            return form, found
+    found = recognise(path, protocol=protocol)
+    if found:
+        return found
     known = "".join(f"\n  - {form.layout}" for form in FORMS)
     raise DataError(
         f"{path}: Expected one of the following. Received: {describe(path)}.{known}\n"
         "For folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB "
         "load_rafdb."
     )
+
+
+def recognise(path, *, protocol=None):
+    """Return the `Form` of what lies at `path`, and the paths to read, or None if it is of no form."""
+    for form in sorted(FORMS, key=lambda form: form.protocol != protocol):
+        found = form.find(path)
+        if found:
+            return form, found
+    return None
 
 
 def only_form(folder):

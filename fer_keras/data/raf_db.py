@@ -54,16 +54,22 @@ def load_rafdb(path, *, image_size=(48, 48), on_error="raise"):
 
 def find(given, problems):
     """Return the folder that RAF-DB lies in, and its pictures as a list of `Listed`."""
-    for place in places(given, "basic"):
-        if (place / LIST).is_file():
-            return place, list_published(place, problems)
-    for place in places(given, "DATASET"):
-        if all((place / split).is_dir() for split in SPLITS) and is_numbered(place / "train"):
-            return place, list_folders(place, problems, tables=place if place == given else place.parent)
+    listing, folders = locate(given)
+    if listing:
+        return listing, list_published(listing, problems)
+    if folders:
+        return folders, list_folders(folders, problems, tables=folders if folders == given else folders.parent)
     raise DataError(
         f"{given}: Expected RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or "
         "DATASET/train|test/1..7. Received: neither. Check the path."
     )
+
+
+def locate(given):
+    """Return the folder with the list of labels and the one with numbered folders, each None if there is none."""
+    listing = next((place for place in places(given, "basic") if (place / LIST).is_file()), None)
+    numbered = (place for place in places(given, "DATASET") if all((place / split).is_dir() for split in SPLITS))
+    return listing, next((place for place in numbered if is_numbered(place / "train")), None)
 
 
 def is_numbered(folder):

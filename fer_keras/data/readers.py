@@ -1,13 +1,13 @@
-"""`load_fer7`, `load_fer4` and `load_ferplus`: one `FaceDataset` from whatever form of FER-2013 is at hand."""
+"""`load_fer7`, `load_fer4`, `load_ferplus`, `load_faces`: one `FaceDataset` from whatever is at hand."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data import cache, course, download, published
+from fer_keras.data import cache, ck_plus, class_folders, course, download, published, raf_db
 from fer_keras.data.faces import PROTOCOLS, refuse_unknown
-from fer_keras.data.forms import FORMS, identify
+from fer_keras.data.forms import FORMS, identify, recognise
 from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.data.votes import ferplus_winners
 from fer_keras.labels import FER4, FER7, FERPLUS8
@@ -100,6 +100,34 @@ def load_ferplus(path=None, *, mode="majority", classes=FERPLUS8, on_error="rais
         classes=tuple(classes),
         source=f"{faces.source}, labels by FER+ {mode}",
     )
+
+
+def load_faces(path=None, *, on_error="raise"):
+    """Return whatever faces lie at a path, with the classes and the split that they have.
+
+    FER-2013 or its course set in any form, RAF-DB, CK+48, or class folders of anyone's own: as `load_fer7`,
+    `load_fer4`, `load_rafdb`, `load_ckplus` and `load_folder` read them.
+
+    Args:
+        path: a file or folder; without it as for `load_fer7`.
+        on_error: as for `load_fer7`.
+
+    Returns:
+        A `FaceDataset`.
+
+    Raises:
+        DataError: a `ValueError`, if nothing of these lies there, or it is not what it should be.
+    """
+    place = given(path)
+    found = recognise(place) if place is not None and place.exists() else None
+    if found and found[0].classes == FER4:
+        return load_fer4(place, on_error=on_error)
+    if found or place is None or not place.is_dir():
+        return load_fer7(place, on_error=on_error)
+    if any(raf_db.locate(place)):
+        return raf_db.load_rafdb(place, on_error=on_error)
+    load = ck_plus.load_ckplus if ck_plus.is_ckplus(place) else class_folders.load_folder
+    return load(place, on_error=on_error)
 
 
 def course_rows(faces, place):
