@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import os
 import sys
 
@@ -12,7 +13,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return options.run(options) or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -41,6 +42,13 @@ def parser():
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
+
+    search_parser = commands.add_parser("search", help="walk a grid of settings", description=search.__doc__)
+    search_parser.add_argument("space", metavar="SPACE", nargs="?", help="name of a search space; none lists them")
+    search_parser.add_argument("--data", metavar="PATH", help="as for `train`")
+    search_parser.add_argument("--seed", type=int, default=0)
+    search_parser.add_argument("--minutes", type=float, metavar="N", help="begin no training after N minutes")
+    search_parser.set_defaults(run=search)
 
     data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
     data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
@@ -106,6 +114,23 @@ def describe(run):
         for split, scores in run.metrics.items()
     ]
     return f"{run.run}: {', '.join(parts)}; best epoch {run.best_epoch} of {run.epochs_run}, ended by {run.stopped}"
+
+
+def search(options):
+    """Train every cell of a grid, or as many as time allows; the same command goes on where it was stopped."""
+    from fer_keras.recipes.spaces import SPACES, find_space
+
+    if not options.space:
+        for space in SPACES.values():
+            cells = math.prod(len(values) for values in space.grid.values())
+            print(f"{space.name:16}{cells:>4} trainings of {space.recipe}: {space.source}")
+        return
+    space = find_space(options.space)
+    from fer_keras.training.search import search as walk
+
+    verbose = "auto" if sys.stdout.isatty() else 2
+    table = walk(space, options.seed, path=options.data, minutes=options.minutes, verbose=verbose)
+    print(table.to_string(float_format="{:.4f}".format))
 
 
 def recipes(options):

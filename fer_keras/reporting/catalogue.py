@@ -212,6 +212,11 @@ def architectures():
     }
 
 
+def searched(space):
+    """Return a function that reads the recorded table of a search, or None if there is none."""
+    return lambda: read_table(f"search-{space}") if f"search-{space}" in table_names() else None
+
+
 FIGURES = {
     "class-counts": Entry(
         1,
@@ -258,6 +263,12 @@ FIGURES = {
     ),
     **of_each(3, SEVEN),
     **architectures(),
+    "search-sep-reduced": Entry(
+        6,
+        "Learning rate, batch size and validation accuracy of each training of the reduced grid.",
+        searched("sep-reduced"),
+        lambda table: plotting.parallel_coordinates(table, ["learning_rate", "batch_size"], title="sep-baseline"),
+    ),
     "leaderboard": Entry(
         11,
         "Accuracy of every recorded run with its interval, beside chance, the published number and people.",

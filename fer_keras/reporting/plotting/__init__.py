@@ -6,6 +6,7 @@ In a notebook the figure is a cell's last expression; `figures.save` writes one 
 from fer_keras.reporting.plotting.architecture import architecture
 from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
+from fer_keras.reporting.plotting.grids import parallel_coordinates
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
 from fer_keras.reporting.plotting.style import Figure, model_style
 
@@ -22,5 +23,6 @@ __all__ = [
     "history",
     "mean_faces",
     "model_style",
+    "parallel_coordinates",
     "recalls",
 ]

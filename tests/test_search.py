@@ -1,0 +1,93 @@
+"""A grid is walked cell by cell, stopped and taken up, and its table holds every cell once."""
+
+import pytest
+
+from fer_keras import recipes
+from fer_keras.__main__ import main
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.recipes import RECIPES
+from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.reporting import plotting, read_runs
+from fer_keras.reporting.tables import read_table
+from fer_keras.training import search as search_module
+
+pytest.importorskip("optuna")
+GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
+SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return drawn_faces(12, classes=FER4, seed=1)
+
+
+def cells(table):
+    return sorted(zip(table["learning_rate"], table["batch_size"], strict=True))
+
+
+def test_every_cell_is_trained_once_and_the_best_stands_first(faces, own_folders, monkeypatch):
+    table = search_module.search(SMALL, faces=faces, verbose=0)
+    assert cells(table) == [(0.0001, 16), (0.0001, 32), (0.01, 16), (0.01, 32)]
+    assert table["accuracy"].is_monotonic_decreasing
+    assert (table["epochs_run"] == 1).all()
+    recorded = read_table("search-small", folder=own_folders / "build" / "results")
+    assert cells(recorded) == cells(table)
+    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
+    assert {run.recipe["batch_size"] for run in runs} == {16, 32}
+    assert not any("test" in run.metrics for run in runs), "the test split is never looked at"
+    monkeypatch.setattr(search_module, "fit", None)  # would fail if it was called
+    assert cells(search_module.search(SMALL, faces=faces, verbose=0)) == cells(table)
+
+
+def test_a_search_that_was_stopped_goes_on(faces, own_folders, monkeypatch):
+    fit, calls = search_module.fit, []
+
+    def stopping(recipe, *arguments, **options):
+        calls.append(recipe.name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fit(recipe, *arguments, **options)
+
+    monkeypatch.setattr(search_module, "fit", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        search_module.search(SMALL, faces=faces, verbose=0)
+    table = search_module.search(SMALL, faces=faces, verbose=0)
+    assert len(cells(table)) == len(set(cells(table))) == 4
+    assert sorted(calls) == sorted([*set(calls), calls[2]]), "only the cell that was stopped is begun again"
+
+
+def test_time_is_kept(faces, own_folders):
+    assert len(search_module.search(SMALL, faces=faces, minutes=1e-6, verbose=0)) == 1
+    assert len(search_module.search(SMALL, faces=faces, verbose=0)) == 4
+
+
+def test_a_grid_of_what_is_no_field_is_refused(faces, own_folders):
+    with pytest.raises(ValueError, match=r"fields of a recipe\. Received: depth"):
+        search_module.search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces, verbose=0)
+
+
+def test_published_spaces_vary_fields_of_their_recipes(capsys):
+    for space in SPACES.values():
+        for name, values in space.grid.items():
+            assert type(getattr(RECIPES[space.recipe], name)) is type(values[0]), (space.name, name)
+    assert main(["search"]) == 0
+    assert "sep-table-2       96 trainings of sep-baseline" in capsys.readouterr().out
+    assert main(["search", "everything"]) == 2
+    assert "Expected one of: sep-table-2" in capsys.readouterr().err
+    assert recipes.find_recipe("sep-baseline").epochs in SPACES["sep-table-2"].grid["epochs"]
+
+
+def test_each_cell_is_a_line_through_its_settings_to_its_score(faces, own_folders):
+    table = search_module.search(SMALL, faces=faces, verbose=0)
+    figure = plotting.parallel_coordinates(table, list(GRID))
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 4
+    assert [text.get_text() for text in axes.get_xticklabels()] == [
+        "learning rate",
+        "batch size",
+        "validation accuracy",
+    ]
+    ends = sorted(line.get_ydata()[-1] for line in lines)
+    assert (ends[0], ends[-1]) == (0, 1) or table["accuracy"].nunique() == 1
