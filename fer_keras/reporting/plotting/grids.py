@@ -6,6 +6,7 @@ import pandas as pd
 
 from fer_keras.reporting.plotting.style import DARK, GREY, SMALL, TEXT_SIZE, canvas, label
 
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0}  # under words among lines
 SHIFT = 0.035  # of a line at a setting, so that lines through the same values can be told apart
 
 
@@ -36,7 +37,8 @@ def parallel_coordinates(table, settings, *, score="accuracy", title=None):
         axes.axvline(axis, color=GREY, linewidth=0.8)
         values = sorted(table[name].unique())
         for value, height in zip(values, heights(pd.Series(values)), strict=True):
-            axes.text(axis - 0.04, height, f"{value:g}", ha="right", va="center", fontsize=SMALL, color=DARK)
+            words = {"fontsize": SMALL, "color": DARK, "bbox": PAPER}
+            axes.text(axis - 0.04, height, f"{value:g}", ha="right", va="center", **words)
     axes.axvline(last, color=GREY, linewidth=0.8)
     for share, height in ((low, 0), (high, 1)):
         axes.text(last + 0.04, height, f"{100 * share:.1f} %", ha="left", va="center", fontsize=SMALL, color=DARK)
