@@ -252,3 +252,16 @@ def test_one_class_against_the_rest():
     np.testing.assert_array_equal(against.labels, faces.labels == FER7.index("fear"))
     with pytest.raises(ValueError, match="Unknown class 'bored'"):
         faces.against_rest("bored")
+
+
+def test_a_share_of_the_training_images_is_nested_and_stratified():
+    faces = drawn_faces(40, seed=2)
+    half, quarter = faces.keep_of_train(0.5), faces.keep_of_train(0.25)
+    counts = faces.counts().loc["train"]
+    np.testing.assert_array_equal(half.counts().loc["train"][list(FER7)], (counts[list(FER7)] / 2).round())
+    assert set(quarter.rows) < set(half.rows) < set(faces.rows)
+    for split in ("validation", "test"):
+        np.testing.assert_array_equal(half[split][0], faces[split][0])
+    assert faces.keep_of_train(1e-9).counts().loc["train", "total"] == len(FER7)
+    with pytest.raises(ValueError, match=r"\(0, 1\]"):
+        faces.keep_of_train(0)

@@ -166,6 +166,22 @@ class FaceDataset:
         labels = (self.labels == self.classes.index(name)).astype(np.int64)
         return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
+    def keep_of_train(self, fraction, *, seed=0):
+        """Return the same faces with fewer training images: a share in (0, 1] of each class, one image at least.
+
+        What a smaller share keeps a larger one keeps too. Validation and test stay as they are.
+
+        Raises:
+            ValueError: if the fraction is none.
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"`fraction` must lie in (0, 1]. Received: {fraction}.")
+        generator, keep = np.random.default_rng(seed), self.split != "train"
+        for label in range(len(self.classes)):
+            members = generator.permutation(np.flatnonzero((self.split == "train") & (self.labels == label)))
+            keep[members[: max(1, round(fraction * len(members)))]] = True
+        return self.take(keep, source=f"{self.source}, {fraction:g} of its training images")
+
     def crop(self, top, left, height, width):
         """Return the same faces cropped to a rectangle, in pixels; the images are a view, not a copy.
 

@@ -23,6 +23,7 @@ class Recipe:
         data: `"fer7"`, `"fer4"`; `"ferplus8"` or `"ferplus6"` for the labels of FER+ by majority; or `"own"` for one's
             own pictures, whose classes are `class_names`.
         positive: the one class that is told from the rest of them, or None.
+        train_fraction: share in (0, 1] of each class's training images, as `FaceDataset.keep_of_train` picks them.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
             variants may have another of `data.faces.PROTOCOLS`.
         batch_size, epochs: ints; `epochs` is the most it may train.
@@ -39,7 +40,8 @@ class Recipe:
         ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
         flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
         weights: where the network starts: None (random values), `"imagenet"`.
-        start_recipe: recipe whose best epoch's values the network starts from, or None.
+        start_recipe: recipe whose best epoch's values the network starts from, or None; of one with other classes only
+            the body is taken, all but its head.
         members: for an ensemble, name and digest of each recipe whose run it combines by `rule`, `"mean"` or
             `"stacking"` (see `training.ensembles`); `model` is then `"ensemble"`.
         trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
@@ -57,6 +59,7 @@ class Recipe:
     model_options: tuple = ()
     class_names: tuple = ()
     positive: str | None = None
+    train_fraction: float = 1.0
     protocol: str = "official"
     batch_size: int = 32
     epochs: int = 50

@@ -15,6 +15,7 @@ from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import Session
+from fer_keras.training.transplant import give_body
 
 
 def fit(
@@ -59,15 +60,16 @@ def fit(
     at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
     if recorded and not force and not at_hand:
         return recorded
-    faces = in_its_classes(recipe, load(recipe, path) if faces is None else faces)
+    given = load(recipe, path) if faces is None else faces
+    faces = as_it_sees_them(recipe, given)
     if recorded and not force and not goes_on(recorded, minutes):
         return same_data(recorded, faces)
     check_faces(recipe, faces)
     if recipe.members:
-        return fit_ensemble(recipe, seed, faces, results=results, force=force, verbose=verbose)
+        return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose)
     where = circumstances()
     folder = run_folder(recipe, seed, faces)
-    network = make_network(recipe, seed, faces, results, verbose)
+    network = make_network(recipe, seed, given, path, results, verbose)
     trained, images = what_to_train(recipe, network, faces, verbose)
     targets = make_targets(recipe, faces)
     session = Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images)
@@ -140,10 +142,11 @@ def load(recipe, path=None, *, any_split=False):
     return read(path, protocol=protocol)
 
 
-def in_its_classes(recipe, faces):
-    """Return the faces, in two classes if the recipe tells one from the rest."""
-    whole = recipe.positive and faces.classes != recipe.classes
-    return faces.against_rest(recipe.positive) if whole else faces
+def as_it_sees_them(recipe, faces):
+    """Return the faces in two classes if the recipe tells one from the rest, and as many to train on as it takes."""
+    if recipe.positive and faces.classes != recipe.classes:
+        faces = faces.against_rest(recipe.positive)
+    return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
 
 
 def load_network(run):
@@ -209,17 +212,26 @@ def folder_name(run_name, fingerprint):
     return f"{run_name}-{fingerprint[:8]}"
 
 
-def make_network(recipe, seed, faces, results, verbose):
-    """Build the recipe's network, starting from another recipe's best epoch if it says so."""
+def make_network(recipe, seed, faces, path, results, verbose):
+    """Build the recipe's network, starting from another recipe's best epoch if it says so.
+
+    That of other classes is trained on its own faces, and only its body is taken.
+    """
+    weights, body = recipe.weights, None
     if recipe.start_recipe:
         start = for_split(find_recipe(recipe.start_recipe), faces.protocol)
-        started = fit(start, seed, faces=faces, results=results, verbose=verbose)
+        same = start.classes == recipe.classes
+        started = fit(start, seed, faces=faces if same else None, path=path, results=results, verbose=verbose)
+        weights, body = (network_path(started), None) if same else (None, load_network(started))
     keras.utils.set_random_seed(seed)
     options = dict(recipe.model_options)
     if recipe.trainable_from:
         options["trainable_from"] = recipe.trainable_from
-    weights = network_path(started) if recipe.start_recipe else recipe.weights
-    return build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=weights, **options)
+    size = faces.images.shape[1:]
+    network = build(recipe.model, len(recipe.classes), input_shape=size, weights=weights, **options)
+    if body is not None:
+        give_body(network, body)
+    return network
 
 
 def what_to_train(recipe, network, faces, verbose):
