@@ -29,7 +29,7 @@ def sep_baseline(num_classes, *, input_shape=(48, 48, 1), weights=None, side=64)
         ValueError: on an input it cannot be built for, or weights that do not fit.
     """
     stages.check_input(num_classes, input_shape, side=side, least=16)
-    model = keras.Sequential([layers.Input(input_shape), *entrance(side)], name="sep_baseline")
+    model = keras.Sequential([layers.Input(input_shape), *entrance(input_shape, side)], name="sep_baseline")
     for filters in (64, 128, 256, 512):
         for layer in (*convolution(filters), *reduction()):
             model.add(layer)
@@ -48,7 +48,7 @@ def sep_se(num_classes, *, input_shape=(48, 48, 1), weights=None, side=64):
     """
     stages.check_input(num_classes, input_shape, side=side, least=16)
     inputs = keras.Input(input_shape)
-    x = through(entrance(side), inputs)
+    x = through(entrance(input_shape, side), inputs)
     for filters in (64, 128, 256, 512):
         x = squeeze_and_excite(through(convolution(filters), x))
         x = through(reduction(), x)
@@ -66,7 +66,7 @@ def sep_se_residual(num_classes, *, input_shape=(48, 48, 1), weights=None, side=
     """
     stages.check_input(num_classes, input_shape, side=side, least=16)
     inputs = keras.Input(input_shape)
-    x = squeeze_and_excite(through((*entrance(side), *convolution(64)), inputs))
+    x = squeeze_and_excite(through((*entrance(input_shape, side), *convolution(64)), inputs))
     x = through(reduction(), x)
     for filters in (128, 256, 512):
         x = residual_block(x, filters, strides=2, attention=squeeze_and_excite)
@@ -92,9 +92,9 @@ def squeeze_and_excite(x, *, reduction=16):
     return layers.Multiply()([x, gate])
 
 
-def entrance(side):
+def entrance(input_shape, side):
     """Return the layers that make of grey pixels three equal channels in [0, 1] of the size the network works at."""
-    return stages.resize(side, side), stages.three_channels((side, side, 1)), stages.to_unit()
+    return stages.resize(input_shape, side, side), stages.three_channels((side, side, 1)), stages.to_unit()
 
 
 def convolution(filters):

@@ -18,6 +18,10 @@ MODELS = {
     "sep-se-residual": attention.sep_se_residual,
     "resnet18": resnet.resnet18,
     "vgg16": transfer.vgg16,
+    "resnet101": transfer.resnet101,
+    "efficientnet-b5": transfer.efficientnet_b5,
+    "inception-resnet-v2": transfer.inception_resnet_v2,
+    "efficientnet": transfer.efficientnet,
     "fer-small": compact.fer_small,
 }
 

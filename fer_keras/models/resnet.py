@@ -28,7 +28,7 @@ def resnet18(num_classes, *, input_shape=(48, 48, 1), weights=None, side=64):
     """
     stages.check_input(num_classes, input_shape, side=side, least=32)
     inputs = keras.Input(input_shape)
-    x = stages.resize(side, side)(inputs)
+    x = stages.resize(input_shape, side, side)(inputs)
     x = stages.to_unit()(stages.three_channels((side, side, 1))(x))
     x = layers.Conv2D(64, 7, strides=2, padding="same", use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))

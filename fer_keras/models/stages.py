@@ -48,9 +48,14 @@ def three_channels(input_shape):
     )
 
 
-def resize(height, width):
-    """Return the resizing (bilinear) of pictures of any size to `height` x `width`."""
-    return layers.Resizing(height, width, name="resize")
+def resize(input_shape, height, width):
+    """Return a stage that resizes pictures to `height` x `width`, bilinearly: a built-in layer, no parameters.
+
+    `Resizing` calls itself a training step where nobody says what it is, and Keras hands that on to the layers after
+    it: `model(x)` would drop out and move the statistics of batch normalisation. Hence the word here.
+    """
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Resizing(height, width)(inputs, training=False), name="resize")
 
 
 def every_other(x):

@@ -29,7 +29,7 @@ def mini_xception(num_classes, *, input_shape=(48, 48, 1), weights=None, l2=0.01
     """
     stages.check_input(num_classes, input_shape, side=side, least=24)
     inputs = keras.Input(input_shape)
-    x = inputs if side is None else stages.resize(side, side)(inputs)
+    x = inputs if side is None else stages.resize(input_shape, side, side)(inputs)
     x = stages.to_signed()(x)
     for _ in range(2):
         x = layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=regularizers.L2(l2))(x)

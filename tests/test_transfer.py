@@ -1,0 +1,300 @@
+"""Published backbones: as Keras builds them, from a name or a file; what is trained; what is said where none is."""
+
+import http.server
+import socket
+import threading
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.backend import config
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+from keras.src.utils import file_utils
+from lively import lively, pictures
+
+from fer_keras.models import backbones, build, fine_tune, multiply_adds, stages, transfer
+from fer_keras.models.backbones import load_backbone
+
+SIDES = dict.fromkeys(backbones.FILES, 48) | {"InceptionResNetV2": 75}
+MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def application(name):
+    return getattr(keras.applications, name)
+
+
+def arguments(name):
+    return {"include_top": False, "input_shape": (SIDES[name], SIDES[name], 3)}
+
+
+def pixels(side, count=3):
+    return pictures(count, (side, side, 3))
+
+
+def answers(model, x):
+    return keras.ops.convert_to_numpy(model(x))
+
+
+def published(name):
+    """Return Keras' own backbone with random values that stand for the published ones."""
+    keras.utils.set_random_seed(3)
+    model = application(name)(weights=None, **arguments(name))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            stages.set_values(layer, [np.array(MEANS), np.array(DEVIATIONS) ** 2, np.array(0)])
+    return lively(model)
+
+
+def save_as_published(model, path):
+    """Write weights in the form of the files that Keras downloads: the older HDF5, layer by layer."""
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+
+
+@pytest.fixture
+def keras_home(tmp_path, monkeypatch):
+    """Keras' own folder, empty, as `KERAS_HOME` sets it when a process starts."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module", params=backbones.FILES)
+def pair(request, tmp_path_factory):
+    """Return a backbone's name, Keras' own with "imagenet", ours from the same file, and what Keras asked for."""
+    name = request.param
+    path = tmp_path_factory.mktemp(name) / "published.h5"
+    save_as_published(published(name), path)
+    asked = []
+
+    def get_file(*args, **kwargs):
+        asked.append((*args, kwargs["cache_subdir"]))
+        return str(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_utils, "get_file", get_file)
+        keras_own = application(name)(weights="imagenet", **arguments(name))
+    return name, keras_own, load_backbone(application(name), str(path), arguments(name)["input_shape"]), asked
+
+
+def test_a_backbone_from_a_file_answers_as_keras_own_with_imagenet_weights(pair):
+    name, keras_own, ours, _ = pair
+    expected = answers(keras_own, pixels(SIDES[name]))
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(answers(ours, pixels(SIDES[name])), expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
+def test_a_backbone_has_the_weights_of_keras_own_under_their_names_in_their_order(pair):
+    name, keras_own, ours, _ = pair
+    for mine, theirs in zip(ours.get_weights(), keras_own.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    if name != "InceptionResNetV2":  # Keras numbers its layers as they come.
+        named = [[w.path for w in model.weights if "normalization" not in w.path] for model in (ours, keras_own)]
+        assert named[0] == named[1]
+
+
+def test_a_backbone_is_of_built_in_layers_that_train_everywhere_and_say_the_same_in_training(pair):
+    """A strided 1x1 convolution does not train everywhere; stochastic depth says something else each time."""
+    for layer in pair[2].layers:
+        assert getattr(keras.layers, type(layer).__name__) is type(layer)
+        assert not isinstance(layer, keras.layers.Dropout)
+        assert not backbones.is_strided_pointwise(layer), layer.name
+
+
+def test_the_file_that_is_asked_for_is_the_one_that_keras_downloads(pair):
+    ((file_name, origin, folder),) = pair[3]
+    assert backbones.FILES[pair[0]] == file_name
+    assert origin.startswith(backbones.HOST + "/")
+    assert origin.endswith("/" + file_name)
+    assert backbones.cache_folder().name == folder
+
+
+def test_the_first_efficientnet_is_the_same_from_keras_cache_a_file_and_random_values(keras_home, monkeypatch):
+    """Keras divides by the roots of the deviations for "imagenet" alone; a file's values are wrong without it."""
+    path = keras_home / "models" / "efficientnetb0_notop.h5"
+    path.parent.mkdir()
+    save_as_published(published("EfficientNetB0"), path)
+    monkeypatch.setattr(file_utils, "validate_file", lambda *args, **kwargs: True)  # our values have another sum
+    x = pixels(48)
+    networks = []
+    for weights in ("imagenet", path, None):
+        keras.utils.set_random_seed(0)
+        networks.append(build("efficientnet", 7, weights=weights))
+    by_name, by_path, random = networks
+    expected = answers(by_name.get_layer("efficientnetb0"), x)
+    np.testing.assert_array_equal(answers(by_path.get_layer("efficientnetb0"), x), expected)
+    stages.set_values(random.get_layer("efficientnetb0"), by_name.get_layer("efficientnetb0").get_weights())
+    np.testing.assert_array_equal(answers(random.get_layer("efficientnetb0"), x), expected)
+    plain = application("EfficientNetB0")(weights=None, **arguments("EfficientNetB0"))
+    plain.load_weights(path)
+    assert np.abs(answers(plain, x) - expected).max() > 0.1, "the trap is real"
+
+
+@pytest.mark.parametrize("kind", ["backbone.weights.h5", "backbone.keras", "network.keras"])
+def test_weights_are_those_of_the_backbone_or_of_the_whole_network(kind, tmp_path):
+    network = build("vgg16", 4, weights=None)
+    saved = network if kind == "network.keras" else network.get_layer("vgg16")
+    (saved.save_weights if kind.endswith(".h5") else saved.save)(tmp_path / kind)
+    started = build("vgg16", 4, weights=tmp_path / kind)
+    parts = [started, network] if kind == "network.keras" else [m.get_layer("vgg16") for m in (started, network)]
+    for mine, theirs in zip(*(part.get_weights() for part in parts), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_values_of_another_network_are_refused(tmp_path):
+    network = build("vgg16", 4, weights=None)
+    network.save_weights(tmp_path / "whole.weights.h5")
+    with pytest.raises(ValueError, match="does not hold the weights of vgg16 without its top"):
+        build("vgg16", 4, weights=tmp_path / "whole.weights.h5")
+    build("mini-xception", 4).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="nor those of vgg16"):
+        build("vgg16", 4, weights=tmp_path / "other.keras")
+    for missing in ("missing.h5", "missing.keras", "imagenet21k"):
+        with pytest.raises(ValueError, match="'imagenet', None or the path of an existing"):
+            build("vgg16", 4, weights=missing)
+
+
+def test_pixels_are_prepared_as_keras_prepares_them(monkeypatch):
+    def stand_in(application, weights, input_shape):
+        return keras.Sequential([keras.Input(input_shape), keras.layers.Conv2D(2, 1)])
+
+    monkeypatch.setattr(transfer, "load_backbone", stand_in)
+    faces = pixels(48)[..., :1]
+    colour = faces.repeat(3, axis=-1)
+    for name, stage, theirs in (
+        ("vgg16", "minus_means", keras.applications.vgg16),
+        ("resnet101", "minus_means", keras.applications.resnet),
+        ("inception-resnet-v2", "to_signed", keras.applications.inception_resnet_v2),
+    ):
+        model = build(name, 4, weights=None)
+        until = keras.Model(model.input, model.get_layer(stage).output)
+        expected = colour if name != "inception-resnet-v2" else keras.ops.image.resize(colour, (75, 75))
+        expected = theirs.preprocess_input(np.array(expected))
+        np.testing.assert_allclose(answers(until, faces), expected, atol=1e-3)
+
+
+def test_the_capstone_cut_of_efficientnet_v2_has_the_published_size():
+    model = build("efficientnet", 4, weights=None, variant="v2b2")
+    assert model.count_params() == 6_021_482
+    assert model.get_layer("efficientnetv2-b2").layers[-1].name == "block6e_expand_activation"
+    with pytest.raises(ValueError, match="`variant` must be one of: b0, v2b2"):
+        build("efficientnet", 4, weights=None, variant="b9")
+
+
+def test_multiply_adds_are_those_published():
+    """0.39 G for EfficientNet-B0 (arXiv:1905.11946) and 7.6 G for ResNet-101 (arXiv:1512.03385), at 224 pixels."""
+    assert round(multiply_adds(keras.applications.EfficientNetB0(weights=None)) / 1e9, 2) == 0.39
+    resnet = load_backbone(keras.applications.ResNet101, None, (224, 224, 3))
+    assert round(multiply_adds(resnet) / 1e9, 1) == 7.6
+
+
+def changed_layers(model, backbone, faces):
+    """Train on one batch; return the names of the backbone's layers whose values changed, statistics included."""
+    before = {layer.name: layer.get_weights() for layer in backbone.layers if layer.weights}
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="categorical_crossentropy", run_eagerly=True)
+    model.train_on_batch(faces, np.eye(4, dtype="float32")[: len(faces)])
+    return {
+        name
+        for name, values in before.items()
+        if not all(map(np.array_equal, values, backbone.get_layer(name).get_weights()))
+    }
+
+
+def test_a_frozen_backbone_keeps_its_values_and_a_fine_tuned_one_changes_from_the_named_layer():
+    faces = pixels(48)[..., :1]
+    keras.utils.set_random_seed(0)
+    model = build("vgg16", 4, weights=None)
+    backbone = model.get_layer("vgg16")
+    assert changed_layers(model, backbone, faces) == set()
+    assert len(model.trainable_weights) == 10
+    fine_tune(model, "block5_conv2")
+    assert changed_layers(model, backbone, faces) == {"block5_conv2", "block5_conv3"}
+    fine_tune(model, None)
+    assert changed_layers(model, backbone, faces) == set()
+
+
+def test_batch_normalisation_of_a_backbone_is_trained_only_with_everything():
+    """Its statistics move without any gradient, so that freezing weights alone would not keep them."""
+    faces = pixels(48)[..., :1]
+    keras.utils.set_random_seed(0)
+    model = lively(build("efficientnet", 4, weights=None))
+    backbone = model.get_layer("efficientnetb0")
+    normalisations = {each.name for each in backbone.layers if isinstance(each, keras.layers.BatchNormalization)}
+    still = answers(backbone, pixels(48))
+    assert changed_layers(model, backbone, faces) == set()
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(backbone(pixels(48), training=True)), still)
+    fine_tune(model, "block7a_expand_conv")
+    tuned = changed_layers(model, backbone, faces)
+    assert {"block7a_expand_conv", "top_conv"} <= tuned
+    assert not tuned & (normalisations | {"block6d_expand_conv"})
+    fine_tune(model, "everything")
+    assert normalisations | {"stem_conv"} <= changed_layers(model, backbone, faces)
+
+
+def test_fine_tuning_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="no layer 'block9'"):
+        fine_tune(build("vgg16", 4, weights=None), "block9")
+    with pytest.raises(ValueError, match="one nested backbone"):
+        fine_tune(build("mini-xception", 7), "conv2d")
+
+
+def test_imagenet_weights_that_cannot_be_had_say_what_to_do(keras_home, monkeypatch):
+    def fail(*args, **kwargs):
+        raise Exception("URL fetch failure on https://example.org: None -- unreachable")
+
+    monkeypatch.setattr(file_utils, "get_file", fail)
+    monkeypatch.setattr(backbones, "reach", lambda url, seconds: None)
+    with pytest.raises(ConnectionError, match=r"unreachable.*pass its path as `weights`, or .*weights=None") as error:
+        build("vgg16", 4)
+    assert f"Put vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 into {keras_home / 'models'}/" in str(error.value)
+
+
+def test_a_host_out_of_reach_is_said_before_a_download_is_tried(keras_home, monkeypatch):
+    def drop(url, seconds):
+        raise TimeoutError(f"{url} did not answer within {seconds} seconds")
+
+    def download(*args, **kwargs):
+        pytest.fail("a download without limit was tried")
+
+    monkeypatch.setattr(backbones, "reach", drop)
+    monkeypatch.setattr(file_utils, "urlretrieve", download)
+    with pytest.raises(ConnectionError, match=r"did not answer within 10 seconds.*vgg16_weights_tf"):
+        build("vgg16", 4)
+
+
+def test_the_folder_is_where_keras_looks(keras_home, monkeypatch):
+    backbones.cache_folder().mkdir()
+    (backbones.cache_folder() / "weights.h5").write_bytes(b"found")
+    assert keras.utils.get_file("weights.h5", "http://127.0.0.1:9/nothing", cache_subdir="models") == str(
+        keras_home / "models" / "weights.h5"
+    )
+
+
+def test_a_server_that_never_answers_is_given_up_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with pytest.raises(OSError, match=r"timed out|did not answer within"):
+            backbones.reach(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.5)
+        assert time.monotonic() - start < 5
+
+
+def test_a_resolver_that_never_answers_is_given_up_in_time(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: release.wait(30) and [])
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"did not answer within 0.5 seconds"):
+        backbones.reach("http://storage.invalid", 0.5)
+    release.set()
+    assert time.monotonic() - start < 5
+
+
+def test_a_server_that_answers_is_reached_whatever_it_says():
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # knows no HEAD: 501
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    try:
+        backbones.reach(f"http://127.0.0.1:{server.server_port}", 20)
+    finally:
+        server.server_close()
