@@ -22,7 +22,7 @@ from fer_keras.data.transforms import Augmentation
 from fer_keras.recipes import find_recipe
 from fer_keras.training import features
 
-NETWORKS = ("vgg16",)
+NETWORKS = ("vgg16", "efficientnet")
 EPOCHS = 20  # of the recipes
 STEPS = 12
 THROUGH, ON, COMPUTING = "through the backbone", "on features", "computing"

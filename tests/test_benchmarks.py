@@ -31,8 +31,9 @@ ROWS = {
         "CSV: second load / 0.5 s",
     ],
     "features": [
-        "vgg16: 20 head epochs, features and all / through the backbone",
-        "vgg16: head epoch on features / through the backbone",
+        f"{network}: {what} / through the backbone"
+        for network in ("vgg16", "efficientnet")
+        for what in ("20 head epochs, features and all", "head epoch on features")
     ],
 }
 GOALS = {"training": 4, "loading": 3, "features": 0}

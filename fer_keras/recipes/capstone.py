@@ -65,4 +65,22 @@ RECIPES = (
         trainable_from="block5_conv1",
         **FINE_TUNED,
     ),
+    Recipe(name="inception-resnet-v2", title="InceptionResNetV2, frozen", model="inception-resnet-v2", **FROZEN),
+    Recipe(
+        name="inception-resnet-v2@finetuned",
+        title="InceptionResNetV2, last block fine-tuned",
+        model="inception-resnet-v2",
+        start_recipe="inception-resnet-v2",
+        trainable_from="conv_7b",
+        **FINE_TUNED,
+    ),
+    Recipe(name="efficientnet", title="EfficientNet-B0, frozen", model="efficientnet", **FROZEN),
+    Recipe(
+        name="efficientnet@finetuned",
+        title="EfficientNet-B0, last block fine-tuned",
+        model="efficientnet",
+        start_recipe="efficientnet",
+        trainable_from="block7a_expand_conv",
+        **FINE_TUNED,
+    ),
 )

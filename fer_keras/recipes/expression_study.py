@@ -17,6 +17,17 @@ SEVEN = {
     "published_split": KAGGLE,
     "published_source": SOURCE,
 }
+# What the slides say of both pretrained networks; their augmentation is not said, and ours is a guess.
+PRETRAINED = {
+    **SEVEN,
+    "weights": "imagenet",
+    "trainable_from": "everything",
+    "batch_size": 64,
+    "reduce_patience_epochs": 0,
+    "stop_patience_epochs": 0,
+    "flip": True,
+    "rotation_degrees": 20.0,
+}
 # Published accuracy of each network that tells one emotion from the rest.
 ONE_VS_REST = {
     "angry": 86.41,
@@ -38,6 +49,8 @@ NETWORKS = (
         **SEVEN,
     ),
     Recipe(name="general", title="Ensemble study, general", model="general", published=42.15, **SEVEN),
+    Recipe(name="resnet101", title="ResNet-101", model="resnet101", published=64.43, **PRETRAINED),
+    Recipe(name="efficientnet-b5", title="EfficientNet-B5", model="efficientnet-b5", published=51.34, **PRETRAINED),
     *(
         Recipe(
             name=f"one-vs-rest-{name}",
