@@ -66,8 +66,10 @@ def stage(kind, label, shape):
 
 def kind_and_label(layer):
     """Return what a layer on the main path begins, or None if it belongs to the stage before it."""
+    if isinstance(layer, keras.Model) and layer.weights:
+        return "backbone", layer.name
     if isinstance(layer, keras.Model):
-        return ("backbone", layer.name) if layer.weights else None
+        return next(filter(None, map(kind_and_label, layer.layers)), None)
     word = next((word for kind, word in WORDS.items() if isinstance(layer, kind)), None)
     if word is None:
         return None
