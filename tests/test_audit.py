@@ -78,6 +78,7 @@ def test_votes_give_non_faces_and_agreement():
     }
     assert found.agreement_table().loc["all", "train"] == 0.6
     assert "not a face" in str(found)
+    assert "NA" not in str(found)
     assert "0.600" in str(found)
 
 

@@ -100,3 +100,11 @@ def test_without_any_data_one_error_says_the_three_ways(own_folders):
 def test_the_real_thing_is_described(fer2013_path, capsys):
     assert main(["data", str(fer2013_path)]) == 0
     assert "34032" in capsys.readouterr().out
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly():
+    command = [sys.executable, "-m", "fer_keras", "recipes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -78,8 +78,9 @@ class Audit:
 
     def __str__(self):
         lines = [f"{self.source} ({self.protocol} split, fingerprint {self.fingerprint}, {self.skipped:,} skipped)"]
+        table = self.table().astype(object)
         lines += [
-            self.table().to_string(na_rep=""),
+            table.where(table.notna(), "").to_string(),
             f"{self.conflicting_groups:,} groups of copies disagree on the label",
         ]
         if self.incomplete():
