@@ -92,7 +92,7 @@ def train(options):
         own = {"data": "own", "protocol": "own", "class_names": faces.classes}
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
     from fer_keras.training import fit
-    from fer_keras.training.trainer import load
+    from fer_keras.training.material import load
 
     if faces is None and (options.data or os.environ.get("FER_KERAS_DATA")):
         faces = load(recipe, options.data, any_split=True)

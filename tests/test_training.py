@@ -25,9 +25,9 @@ from fer_keras.recipes import RECIPES
 from fer_keras.reporting import find_run, read_runs
 from fer_keras.training import fit, load_network, session
 from fer_keras.training.callbacks import averaged
+from fer_keras.training.material import load, make_targets
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session, class_weights
-from fer_keras.training.trainer import load, make_targets
 
 # Everything that has a memory or a random state: dropout, augmentation, Adam, both callbacks.
 LIVELY = dataclasses.replace(

@@ -8,7 +8,8 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.recipes import find_recipe
 from fer_keras.reporting.tables import write_table
-from fer_keras.training.trainer import fit, load
+from fer_keras.training.material import load
+from fer_keras.training.trainer import fit
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
 

@@ -4,15 +4,14 @@ import os
 import sys
 
 import keras
-import numpy as np
 import pandas as pd
 
-from fer_keras import data, paths
-from fer_keras.data.votes import soft_targets
+from fer_keras import paths
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
+from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import Session
 from fer_keras.training.transplant import give_body
@@ -125,30 +124,6 @@ def goes_on(run, minutes):
     return run.cut_short and (minutes is None or run.seconds < 60 * minutes)
 
 
-def load(recipe, path=None, *, any_split=False):
-    """Return the faces that a recipe names.
-
-    Args:
-        recipe: a `Recipe`.
-        path: where the data lies, as for `data.load_fer7`.
-        any_split: take the split that lies there where it is not the official one, for `recipes.for_split`.
-    """
-    if recipe.data == "own":
-        return data.load_folder(path, classes=recipe.classes)
-    if recipe.data.startswith("ferplus"):
-        return data.load_ferplus(path, classes=recipe.classes)
-    protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
-    read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
-    return read(path, protocol=protocol)
-
-
-def as_it_sees_them(recipe, faces):
-    """Return the faces in two classes if the recipe tells one from the rest, and as many to train on as it takes."""
-    if recipe.positive and faces.classes != recipe.classes:
-        faces = faces.against_rest(recipe.positive)
-    return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
-
-
 def load_network(run):
     """Return the trained `keras.Model` of a run.
 
@@ -181,24 +156,6 @@ def same_data(run, faces):
             file=sys.stderr,
         )
     return run
-
-
-def check_faces(recipe, faces):
-    """Raise a `ValueError` where faces do not fit the recipe."""
-    if faces.classes != recipe.classes:
-        raise ValueError(
-            f"Recipe {recipe.name} expects the classes {recipe.classes}. Received: {faces.classes} from {faces.source}."
-        )
-    if for_split(recipe, faces.protocol) != recipe:
-        raise ValueError(
-            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {faces.protocol} split. "
-            f"Train its variant: recipes.for_split(recipe, {faces.protocol!r}), or --data PATH on the command line."
-        )
-    empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
-    if empty:
-        raise ValueError(
-            f"Training needs train and validation images. Received: no {empty[0]} images in {faces.source}."
-        )
 
 
 def run_folder(recipe, seed, faces):
@@ -241,22 +198,6 @@ def what_to_train(recipe, network, faces, verbose):
         return network, faces.images
     trunk, head = parts
     return head, frozen_features(trunk, faces, verbose=verbose)
-
-
-def make_targets(recipe, faces):
-    """Return the target distribution of every image, float32 `(n, classes)`.
-
-    Raises:
-        ValueError: if the recipe learns from votes and the faces have none.
-    """
-    labels = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
-    if recipe.targets == "labels":
-        return labels
-    if faces.votes is None:
-        raise ValueError(f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none.")
-    votes = soft_targets(faces.votes, faces.classes)
-    use = (votes.sum(axis=1) > 0) & (faces.split == "train")
-    return np.where(use[:, None], votes, labels)
 
 
 def board(folder):
