@@ -207,8 +207,9 @@ def notebooks(options):
 def check(options):
     """Say what is not as `report` would make it; exit with 1 if anything is not."""
     from fer_keras import reporting
+    from fer_keras.reporting import networks
 
-    problems = reporting.check()
+    problems = reporting.check() + networks.problems()
     print("\n".join(problems) or "All generated text, figures and notebooks are fresh.")
     return 1 if problems else 0
 

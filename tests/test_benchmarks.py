@@ -60,6 +60,7 @@ def test_a_benchmark_prints_and_records_each_of_its_ratios(name, tmp_path):
     for key, entry in entries.items():
         assert 0 < entry["ratio_low"] <= entry["ratio_high"], key
         assert entry["ratio"] > 0, key
+        assert entry["ratio_by_processor"] is None or entry["ratio_by_processor"] > 0, key
         what, _, against = key.partition(" / ")
         assert any(line.startswith(what) and f"  {against}  " in line for line in done.stdout.splitlines()), key
     verdicts = [line for line in done.stdout.splitlines() if line.startswith(("met: ", "NOT MET: "))]
@@ -99,6 +100,10 @@ def test_rounds_take_turns_and_ratios_are_of_the_same_round(loading):
     ratio = ratios.Ratio("this", "that", [1, 6], [2, 3], 10)
     assert ratio.rounds == [5, 20]
     assert ratio.value == 10 * 1 / 2, "the fastest against the fastest"
+    assert ratio.by_processor is None
+    above, below = ratios.Seconds([1, 6]), ratios.Seconds([2, 3])
+    above.processor, below.processor = 6, 4
+    assert ratios.Ratio("this", "that", above, below, 10).by_processor == 15
 
 
 @pytest.mark.parametrize(

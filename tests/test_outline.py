@@ -2,6 +2,7 @@
 
 import pytest
 
+from fer_keras import paths
 from fer_keras.__main__ import main
 from fer_keras.models import MODELS, build, multiply_adds
 from fer_keras.models import catalogue as network_catalogue
@@ -63,6 +64,10 @@ def test_networks_are_recorded_once_and_their_diagrams_drawn_from_the_record(own
     network_catalogue.record_networks()
     monkeypatch.setattr(networks, "sources_digest", lambda: "of other code")
     assert networks.problems() == ["the recorded networks are not those of today's code: run `make report`"]
+
+
+def test_the_committed_networks_are_those_of_todays_code():
+    assert networks.problems(folder=paths.PACKAGE.parent / "reports" / "results") == []
 
 
 def test_every_network_says_where_it_comes_from_and_has_its_diagram():

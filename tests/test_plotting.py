@@ -31,6 +31,7 @@ STAGES = [
         ("dense", "dense", [7]),
     )
 ]
+CELLS = pd.DataFrame({"learning_rate": [0.1, 0.01, 0.1], "batch_size": [8, 8, 64], "accuracy": [0.3, 0.5, 0.4]})
 
 FIGURES = {
     "history": lambda: plotting.history(HISTORY, model="mini-xception", best_epoch=9, num_classes=7),
@@ -45,6 +46,7 @@ FIGURES = {
     "class_counts": lambda: plotting.class_counts(COUNTS, title="Images"),
     "mean_faces": lambda: plotting.mean_faces(FACES, counts=dict.fromkeys(FER7, 4000), title="Means"),
     "architecture": lambda: plotting.architecture(STAGES, title="small"),
+    "parallel_coordinates": lambda: plotting.parallel_coordinates(CELLS, ["learning_rate", "batch_size"]),
     "gallery": lambda: plotting.gallery(np.zeros((5, 48, 48, 1), np.uint8), list("abcde"), columns=3),
 }
 
@@ -63,7 +65,9 @@ def test_a_figure_is_the_same_bytes_every_time(name):
     assert np.ptp(np.asarray(Image.open(io.BytesIO(first)).convert("L"))) > 100
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("mean_faces", "gallery", "architecture")])
+@pytest.mark.parametrize(
+    "name", [name for name in FIGURES if name not in ("mean_faces", "gallery", "architecture", "parallel_coordinates")]
+)
 def test_axes_are_named(name):
     figure = FIGURES[name]()
     assert figure.axes[-1].get_xlabel() or figure.axes[0].get_xlabel()

@@ -190,11 +190,20 @@ def of_each(notebook, recipes):
 NETWORKS = {  # by notebook
     2: ("capstone-model-1", "capstone-model-2"),
     3: ("emovision-baseline", "emovision-vgg-draft", "emovision-vgg", "scratch-four-conv", "mini-xception"),
-    4: ("vgg16", "inception-resnet-v2", "efficientnet", "resnet101", "efficientnet-b5"),
-    5: ("capstone-final",),
-    6: ("sep-baseline", "sep-se", "sep-se-residual", "resnet18"),
-    7: ("general",),
-    8: ("fer-small",),
+    11: (
+        "vgg16",
+        "inception-resnet-v2",
+        "efficientnet",
+        "resnet101",
+        "efficientnet-b5",
+        "capstone-final",
+        "sep-baseline",
+        "sep-se",
+        "sep-se-residual",
+        "resnet18",
+        "general",
+        "fer-small",
+    ),
 }
 
 
@@ -264,7 +273,7 @@ FIGURES = {
     **of_each(3, SEVEN),
     **architectures(),
     "search-sep-reduced": Entry(
-        6,
+        11,
         "Learning rate, batch size and validation accuracy of each training of the reduced grid.",
         searched("sep-reduced"),
         lambda table: plotting.parallel_coordinates(table, ["learning_rate", "batch_size"], title="sep-baseline"),

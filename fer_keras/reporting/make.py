@@ -4,7 +4,7 @@ import re
 
 from fer_keras import paths
 from fer_keras.profile import profile
-from fer_keras.reporting import figures, networks, notebook_files, render
+from fer_keras.reporting import figures, notebook_files, render
 from fer_keras.reporting.leaderboard import as_csv, write_leaderboard
 from fer_keras.reporting.runs import read_runs
 
@@ -64,7 +64,7 @@ def check():
         problems.append(f"there are no notebooks in {paths.project() / 'notebooks'}")
     for path in notebooks:
         problems += notebook_files.problems(path) + borrowed_figures(path)
-    return problems + networks.problems() + figures.stale() + render.stale()
+    return problems + figures.stale() + render.stale()
 
 
 def borrowed_figures(path):
