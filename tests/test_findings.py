@@ -4,10 +4,11 @@ import made_up
 import pytest
 
 from fer_keras import paths
+from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import compare
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import findings, text
+from fer_keras.reporting import findings, from_data, text
 from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING
 from fer_keras.reporting.tables import write_table
@@ -131,3 +132,32 @@ def test_a_variant_does_not_hide_the_recipe_of_the_same_name():
     current = RECIPES["mini-xception"].digest
     made_up.write_run(*made_up.run("mini-xception", skill=0.3, digest=current))
     assert find_run("mini-xception").recipe_digest == current
+
+
+def test_forms_are_told_by_the_official_splits_in_them():
+    assert text("forms") == MISSING
+    faces = drawn_faces(40, seed=1)
+    write_table("forms", from_data.forms(faces))
+    counts = faces.counts()["total"]
+    rows = text("forms").splitlines()
+    official = next(line for line in rows if line.startswith("| fer2013.csv"))
+    assert (
+        f"| {counts['train']} Training | {counts['validation']} PublicTest | {counts['test']} PrivateTest |" in official
+    )
+    challenge = next(line for line in rows if line.startswith("| the challenge"))
+    assert "Test" not in challenge, "train.csv holds Training rows alone"
+    unnamed = next(line for line in rows if "other names" in line)
+    assert f"| {counts['validation']} PublicTest, {counts['test']} PrivateTest |" in unnamed
+    assert "&lt;emotion&gt;" in unnamed, "a browser would take it for a tag"
+    validated = next(line for line in rows if "of any Usage" in line)
+    assert "| 28,821 of any Usage | 7,066 of any Usage | - |" in validated
+
+
+def test_speed_is_told_with_its_goals():
+    assert text("speed") == MISSING
+    entry = {"against": "bytes", "goal": 15, "goal_is": "at most", "met": True, "measured": "1 against 0.2 s"}
+    entry |= {"ratio": 5.0, "ratio_low": 4.0, "ratio_high": 6.0, "ratio_by_processor": None}
+    write_table("speed", {"CSV: strict parse / bytes": entry, "CSV: first load / bytes": {**entry, "met": False}})
+    lines = text("speed").splitlines()
+    assert lines[2] == "| CSV: first load | bytes | 5 (4 to 6) | - | at most 15, not met | 1 against 0.2 s |"
+    assert lines[3].startswith("| CSV: strict parse | bytes | 5 (4 to 6) | - | at most 15, met |")

@@ -1,5 +1,7 @@
 """What follows from records and tables: comparisons, levels that were reached or not, and what is set where."""
 
+import html
+
 import pandas as pd
 
 from fer_keras.data.forms import FORMS
@@ -197,7 +199,8 @@ def forms():
             holds = [f"{total:,} of any Usage" if total else "-" for total in totals]
         else:
             continue
-        lines.append([form.layout.replace("|", r"\|"), f"`{form.protocol}`", *holds])
+        layout = html.escape(form.layout, quote=False).replace("|", r"\|")
+        lines.append([layout, f"`{form.protocol}`", *holds])
     return table(("what lies at the path", "protocol", *(f"its {split}" for split in SPLITS)), lines)
 
 
