@@ -91,8 +91,9 @@ def audit_tables():
 def test_everything_is_redrawn_from_the_records_once(places):
     made_up.results(places / "results")
     audit_tables()
-    stage = {"kind": "dense", "label": "dense", "shape": [7], "parameters": 7, "multiply_adds": 7, "marks": []}
-    networks.write({name: {"stages": [stage]} for names in NETWORKS.values() for name in names})
+    stage = {"kind": "dense", "label": "dense", "parameters": 7, "multiply_adds": 7, "marks": []}
+    stages = [{**stage, "shape": [units]} for units in range(7, 12)]
+    networks.write({name: {"stages": stages} for names in NETWORKS.values() for name in names})
     write_table("search-sep-reduced", pd.DataFrame({"learning_rate": [0.1], "batch_size": [8], "accuracy": [0.5]}))
     not_run = ("capstone-model-2", "capstone-model-2@course", "emovision-eyes")
     missing = {f"{kind}-{name}" for kind in ("confusion", "history") for name in not_run}

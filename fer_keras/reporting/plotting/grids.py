@@ -47,6 +47,7 @@ def parallel_coordinates(table, settings, *, score="accuracy", title=None):
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlim(-0.5, last + 0.5)
+    axes.set_ylim(-0.06, 1.06)
     label(axes, title=title)
     return figure
 
