@@ -104,6 +104,7 @@ def train(options):
         recipe,
         options.seed,
         faces=faces,
+        path=options.data,
         force=options.force,
         verbose=verbose,
         tensorboard=options.tensorboard,

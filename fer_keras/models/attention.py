@@ -75,20 +75,22 @@ def sep_se_residual(num_classes, *, input_shape=(48, 48, 1), weights=None, side=
     return stages.start_from(keras.Model(inputs, outputs, name="sep_se_residual"), weights)
 
 
-def squeeze_and_excite(x, *, reduction=16):
+def squeeze_and_excite(x, *, reduction=16, least=1, use_bias=False):
     """Scale each channel by a gate in [0, 1] that two dense layers read off the means of all channels.
 
     Args:
         x: `(batch, height, width, channels)`.
         reduction: how many times fewer units than channels the first dense layer has.
+        least: the fewest units that it has.
+        use_bias: whether the dense layers have biases.
 
     Returns:
         A tensor of the same shape.
     """
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    gate = layers.Dense(max(1, channels // reduction), activation="relu", use_bias=False)(gate)
-    gate = layers.Dense(channels, activation="sigmoid", use_bias=False)(gate)
+    gate = layers.Dense(max(least, channels // reduction), activation="relu", use_bias=use_bias)(gate)
+    gate = layers.Dense(channels, activation="sigmoid", use_bias=use_bias)(gate)
     return layers.Multiply()([x, gate])
 
 

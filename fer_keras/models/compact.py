@@ -4,8 +4,7 @@ import keras
 from keras import layers
 
 from fer_keras.models import stages
-
-REDUCTION = 8  # squeeze-and-excitation's bottleneck; 16 would leave two units on the narrow stages
+from fer_keras.models.attention import squeeze_and_excite
 
 
 def fer_small(num_classes, *, input_shape=(48, 48, 1), weights=None):
@@ -49,7 +48,8 @@ def residual_block(x, filters, strides):
     if shortcut.shape[-1] != filters:
         shortcut = convolution(shortcut, filters, size=1)
     x = layers.ReLU()(convolution(x, filters, strides=strides))
-    x = squeeze_and_excite(convolution(x, filters))
+    # A reduction of 16 would leave one unit on the narrow stages.
+    x = squeeze_and_excite(convolution(x, filters), reduction=8, least=4, use_bias=True)
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
@@ -57,12 +57,3 @@ def convolution(x, filters, *, size=3, strides=1):
     """A convolution without bias, and batch normalisation."""
     x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     return layers.BatchNormalization(momentum=0.9)(x)
-
-
-def squeeze_and_excite(x):
-    """Weigh the channels by what all of the picture says."""
-    filters = x.shape[-1]
-    weight = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    weight = layers.Conv2D(max(filters // REDUCTION, 4), 1, activation="relu")(weight)
-    weight = layers.Conv2D(filters, 1, activation="sigmoid")(weight)
-    return layers.Multiply()([x, weight])

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from fer_keras.models.counting import of_layer
+from fer_keras.models.counting import multiply_adds, of_layer
 
 # What begins a stage, in one word.
 WORDS = {
@@ -52,7 +52,7 @@ def outline(model):
             stages.append(stage(*found, layer.output.shape[1:]))
         last = stages[-1]
         last["parameters"] += layer.count_params()
-        last["multiply_adds"] += work(layer)
+        last["multiply_adds"] += multiply_adds(layer) if isinstance(layer, keras.Model) else of_layer(layer)
         if isinstance(layer, (layers.Add, layers.Multiply)):
             last["marks"].append("+" if isinstance(layer, layers.Add) else "SE")
     return stages
@@ -76,13 +76,6 @@ def kind_and_label(layer):
     size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", ())
     kind = "convolution" if hasattr(layer, "kernel_size") else KINDS.get(word, "pooling")
     return kind, f"{word} {'x'.join(map(str, size))}".strip()
-
-
-def work(layer):
-    """Return the multiply-adds of a layer, or of all layers of a nested model."""
-    if isinstance(layer, keras.Model):
-        return sum(work(inner) for inner in layer.layers)
-    return of_layer(layer)
 
 
 def main_path(model, sources):

@@ -154,6 +154,11 @@ def normalised_logits_head(x, num_classes):
     return layers.Softmax()(x)
 
 
+def backbones_in(model):
+    """Return the nested models of a network that have weights."""
+    return [layer for layer in model.layers if isinstance(layer, keras.Model) and layer.weights]
+
+
 def fine_tune(model, from_layer):
     """Set which part of a network's nested backbone is trained; the head always is.
 
@@ -171,7 +176,7 @@ def fine_tune(model, from_layer):
     Raises:
         ValueError: if the network has no nested backbone, or the backbone no such layer.
     """
-    nested = [layer for layer in model.layers if isinstance(layer, keras.Model) and layer.weights]
+    nested = backbones_in(model)
     if len(nested) != 1:
         raise ValueError(
             f"Expected a network with one nested backbone. Received: {model.name}, which has {len(nested)}."

@@ -8,6 +8,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.transforms import Augmentation
+from fer_keras.models.transfer import backbones_in
 
 CHUNK = 256  # images computed and written at once
 
@@ -23,10 +24,10 @@ def split_off(recipe, network):
         `(trunk, head)`, or None if there is no nested backbone that is frozen as a whole, or if the recipe changes the
         images, so that the backbone sees each of them anew.
     """
-    nested = [place for place, layer in enumerate(network.layers) if isinstance(layer, keras.Model) and layer.weights]
+    nested = backbones_in(network)
     if len(nested) != 1 or recipe.augmentation != Augmentation():
         return None
-    seam = network.layers[nested[0] + 1].input
+    seam = network.layers[network.layers.index(nested[0]) + 1].input
     trunk = keras.Model(network.input, seam)
     if trunk.trainable_weights:
         return None

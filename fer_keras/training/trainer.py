@@ -38,7 +38,8 @@ def fit(
         recipe: a `Recipe`, or the name of one.
         seed: int; initial values, order, dropout and augmentation follow from it.
         faces: a `FaceDataset`; None loads what the recipe names.
-        path: where the data lies, if `faces` is None; None looks in `FER_KERAS_DATA`, the cache and Kaggle.
+        path: where the data lies, if `faces` is None, and that of a start recipe of other classes; None looks in
+            `FER_KERAS_DATA`, the cache and Kaggle.
         force: train anew although there is a record, and overwrite it.
         results: folder of results; None is `paths.results()`, or for drawn faces a folder below `paths.build()`.
         verbose: as in `keras.Model.fit`.
@@ -66,20 +67,34 @@ def fit(
     check_faces(recipe, faces)
     if recipe.members:
         return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose)
-    where = circumstances()
-    folder = run_folder(recipe, seed, faces)
     network = make_network(recipe, seed, given, path, results, verbose)
-    trained, images = what_to_train(recipe, network, faces, verbose)
-    targets = make_targets(recipe, faces)
-    session = Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images)
+    session, folder = make_session(recipe, seed, network, faces, verbose)
     if force and recorded and session.epochs_saved() == recorded.epochs_run:
         session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
+    where = circumstances()
     stopped = session.train(verbose=verbose, callbacks=board(tensorboard), minutes=minutes)
     network.save(folder / "model.keras")
+    run, history, predictions = outcome(recipe, seed, network, session, stopped, where)
+    run = runs.write_run(run, history, predictions, folder=results, force=force or recorded is not None)
+    if not run.cut_short:
+        session.path.unlink()
+    return run
+
+
+def make_session(recipe, seed, network, faces, verbose):
+    """Return the `Session` of a network, or of its head if the rest is frozen, and the folder of its state."""
+    folder = run_folder(recipe, seed, faces)
+    trained, images = what_to_train(recipe, network, faces, verbose)
+    targets = make_targets(recipe, faces)
+    return Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images), folder
+
+
+def outcome(recipe, seed, network, session, stopped, where):
+    """Return the `Run`, history and predictions of a session that has ended."""
     history = pd.DataFrame(session.history)
     metrics, predictions = score(recipe, session)
     run = runs.Run(
-        **identity(recipe, seed, faces),
+        **identity(recipe, seed, session.faces),
         **where,
         seconds=round(float(history.seconds.sum()), 1),
         seconds_per_epoch=round(float(history.seconds.median()), 2),
@@ -91,11 +106,7 @@ def fit(
         resumed=session.resumed,
         metrics=metrics,
     )
-    replaces = force or recorded is not None
-    run = runs.write_run(run, history, predictions, folder=results, force=replaces)
-    if not run.cut_short:
-        session.path.unlink()
-    return run
+    return run, history, predictions
 
 
 def fit_ensemble(recipe, seed, faces, *, results, force, verbose):

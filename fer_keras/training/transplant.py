@@ -1,6 +1,6 @@
 """Start from what a network learned on other classes: its body without the head that names them."""
 
-import keras
+from fer_keras.models.transfer import backbones_in
 
 
 def give_body(network, source):
@@ -28,6 +28,4 @@ def give_body(network, source):
 
 def body(network):
     """Return the layers of a network's body: its nested backbone, or all with weights but the last."""
-    weighted = [layer for layer in network.layers if layer.weights]
-    nested = [layer for layer in weighted if isinstance(layer, keras.Model)]
-    return nested or weighted[:-1]
+    return backbones_in(network) or [layer for layer in network.layers if layer.weights][:-1]
