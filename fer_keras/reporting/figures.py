@@ -146,7 +146,7 @@ def find_entry(name):
     if name not in FIGURES:
         raise ValueError(
             f"There is no figure {name!r} in the catalogue. Expected one of: {', '.join(FIGURES)}. "
-            "Add an entry to fer_keras/reporting/catalogue.py."
+            "Add an entry to a module of fer_keras/reporting/catalogue/."
         )
     return FIGURES[name]
 
