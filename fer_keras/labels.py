@@ -7,6 +7,7 @@ Every reader of this package remaps to the order given here.
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER6 = FER7[:6]
 FER4 = ("happy", "sad", "surprise", "neutral")
+FER3 = tuple(name for name in FER7 if name not in FER4)
 FERPLUS8 = (*FER7, "contempt")
 REST = "rest"  # all classes but one, for a network that tells one from them
 CKPLUS7 = (*FER6, "contempt")  # CK+48 has no neutral faces

@@ -38,7 +38,7 @@ PARAMETERS = {  # (classes, parameters), the published ones first
     "efficientnet-b5": (7, 28_527_898),
     "emovision-vgg-draft": (7, 5_682_439),
     "emovision-vgg": (7, 9_485_575),
-    "general": (7, 684_199),
+    "general": (7, 684_583),
     "sep-baseline": (6, 2_608_006),
     "sep-se": (6, 2_651_526),
     "sep-se-residual": (6, 5_926_406),

@@ -1,5 +1,7 @@
 """A grid is walked cell by cell, stopped and taken up, and its table holds every cell once."""
 
+import dataclasses
+
 import pytest
 
 from fer_keras import recipes
@@ -91,3 +93,18 @@ def test_each_cell_is_a_line_through_its_settings_to_its_score(faces, own_folder
     ]
     ends = sorted(line.get_ydata()[-1] for line in lines)
     assert (ends[0], ends[-1]) == (0, 1) or table["accuracy"].nunique() == 1
+
+
+def test_a_grid_may_hold_no_start_and_several_shares(faces, own_folders, monkeypatch):
+    short = dataclasses.replace(RECIPES["fer-small@four"], name="fer-small@short", epochs=1)
+    monkeypatch.setitem(recipes.RECIPES, "fer-small@short", short)
+    grid = {"start_recipe": [None, "fer-small@short"], "frozen_body": [False, True], "train_fraction": [1.0, 0.25]}
+    space = Space("starts", "fer-small@four", grid | {"epochs": [1]}, "a test")
+    table = search_module.search(space, faces=faces, verbose=0)
+    assert len(table) == 8
+    recorded = read_table("search-starts", folder=own_folders / "build" / "results")
+    assert recorded["start_recipe"].isna().sum() == 4
+    assert recorded.groupby(["frozen_body", "train_fraction"]).size().tolist() == [2, 2, 2, 2]
+    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
+    seen = {run.recipe["train_fraction"]: run.data["num_images"]["train"] for run in runs}
+    assert seen[0.25] * 4 == seen[1.0]

@@ -59,3 +59,16 @@ def test_a_share_of_the_training_images_is_taken_once(own_folders, monkeypatch):
     num_images = (faces.split == "train").sum()
     assert run.data["num_images"]["train"] == num_images // 2
     assert fit(start, faces=faces, verbose=0).data == run.data
+
+
+@pytest.mark.parametrize("model", ["fer-small", "capstone-model-2"])
+def test_a_frozen_body_keeps_its_values_and_the_head_learns(own_folders, monkeypatch, model):
+    start = dataclasses.replace(RECIPES["fer-small@four"], name="start", model=model, epochs=1)
+    frozen = dataclasses.replace(start, name="frozen", start_recipe="start", frozen_body=True)
+    monkeypatch.setitem(recipes.RECIPES, "start", start)
+    faces = drawn_faces(12, classes=FER4, seed=1)
+    before, after = load_network(fit(start, faces=faces, verbose=0)), load_network(fit(frozen, faces=faces, verbose=0))
+    for layer, other in zip(body(after), body(before), strict=True):
+        for value, given in zip(layer.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, given)
+    assert not np.array_equal(after.layers[-1].get_weights()[0], before.layers[-1].get_weights()[0])

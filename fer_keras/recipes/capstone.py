@@ -28,6 +28,8 @@ FINAL_AS_TAUGHT = AS_TAUGHT | {
 }
 FROZEN = AS_TAUGHT | {"weights": "imagenet"}
 FINE_TUNED = AS_TAUGHT | {"learning_rate": 1e-5}
+# For machines without ImageNet's weights: the same networks, all of them trained.
+FROM_RANDOM = AS_TAUGHT | {"trainable_from": "everything"}
 
 RECIPES = (
     Recipe(name="capstone-model-1", title="Capstone model 1", model="capstone-model-1", **AS_TAUGHT),
@@ -83,4 +85,12 @@ RECIPES = (
         trainable_from="block7a_expand_conv",
         **FINE_TUNED,
     ),
+    Recipe(name="vgg16@random", title="VGG16, random values", model="vgg16", **FROM_RANDOM),
+    Recipe(
+        name="inception-resnet-v2@random",
+        title="InceptionResNetV2, random values",
+        model="inception-resnet-v2",
+        **FROM_RANDOM,
+    ),
+    Recipe(name="efficientnet@random", title="EfficientNet-B0, random values", model="efficientnet", **FROM_RANDOM),
 )

@@ -25,4 +25,26 @@ SMALL = {
     "final": True,
 }
 
-RECIPES = (Recipe(name="fer-small", title="fer-small", **SMALL),)
+# What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
+SHORT = SMALL | {"final": False, "epochs": 10}
+FOUR = {
+    "system": "F",
+    "model": "fer-small",
+    "data": "fer4",
+    "epochs": 20,
+    "reduce_factor": 0.2,
+    "reduce_patience_epochs": 2,
+    "stop_patience_epochs": 4,
+    "flip": True,
+}
+
+RECIPES = (
+    Recipe(name="fer-small", title="fer-small", **SMALL),
+    Recipe(name="fer-small@short", title="fer-small, ten epochs", **SHORT),
+    Recipe(
+        name="fer-small@three",
+        title="fer-small on angry, disgust and fear",
+        **SHORT | {"data": "fer3", "epochs": 20},
+    ),
+    Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
+)

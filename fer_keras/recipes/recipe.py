@@ -5,9 +5,9 @@ import hashlib
 import json
 
 from fer_keras.data.transforms import Augmentation
-from fer_keras.labels import FER4, FER6, FER7, FERPLUS8, REST
+from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 
-CLASSES = {"fer7": FER7, "fer4": FER4, "ferplus8": FERPLUS8, "ferplus6": FER6}
+CLASSES = {"fer7": FER7, "fer4": FER4, "fer3": FER3, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Recipe:
             E SEP-CVDL, F ours).
         title: a name for tables.
         model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
-        data: `"fer7"`, `"fer4"`; `"ferplus8"` or `"ferplus6"` for the labels of FER+ by majority; or `"own"` for one's
-            own pictures, whose classes are `class_names`.
+        data: `"fer7"`; `"fer4"`; `"fer3"`, the three that these four leave out; `"ferplus8"` or `"ferplus6"` for the
+            labels of FER+ by majority; or `"own"` for one's own pictures, whose classes are `class_names`.
         positive: the one class that is told from the rest of them, or None.
         train_fraction: share in (0, 1] of each class's training images, as `FaceDataset.keep_of_train` picks them.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
@@ -44,6 +44,7 @@ class Recipe:
             the body is taken, all but its head.
         members: for an ensemble, name and digest of each recipe whose run it combines by `rule`, `"mean"` or
             `"stacking"` (see `training.ensembles`); `model` is then `"ensemble"`.
+        frozen_body: train the head alone; every other layer keeps the values that it starts from.
         trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
         seeds: the seeds that are recorded.
         final: whether its test predictions are recorded, once, after everything was chosen.
@@ -94,6 +95,7 @@ class Recipe:
     members: tuple = ()
     rule: str = ""
     trainable_from: str | None = None
+    frozen_body: bool = False
     seeds: tuple = (0,)
     final: bool = False
     published: float | None = None

@@ -27,14 +27,24 @@ SEP = {
     "epochs": [10, 20, 30],
     "stop_patience_epochs": [0, 5],
 }
+# From random values, from seven classes (which include these four, and their images) and from the three others (which
+# share no image with them); the body frozen or trained; on ever fewer training images.
+TRANSFER = {
+    "start_recipe": [None, "fer-small@short", "fer-small@three"],
+    "frozen_body": [False, True],
+    "train_fraction": [1.0, 1 / 4, 1 / 16, 1 / 64],
+}
 
 _ALL = (
     Space("sep-table-2", "sep-baseline", SEP, "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL, table 2"),
     Space(
         "sep-reduced",
         "sep-baseline",
-        SEP | {"batch_size": [32, 64], "epochs": [10], "stop_patience_epochs": [0]},
-        "the corner of table 2 that two cores can walk",
+        SEP | {"batch_size": [16, 64], "epochs": [1, 3], "stop_patience_epochs": [0], "train_fraction": [0.1]},
+        "the corner of table 2 that two cores can walk, on a tenth of the training images",
+    ),
+    Space(
+        "transfer", "fer-small@four", TRANSFER, "does transfer help, frozen or fine-tuned, and from how many images on"
     ),
 )
 SPACES = {space.name: space for space in _ALL}

@@ -230,9 +230,9 @@ def agreed(split="test"):
 
 
 def missing():
-    """Return the recipes that have no record yet."""
+    """Return the final recipes that have no record yet."""
     recorded = {run.recipe_name for run in read_runs()}
-    return ", ".join(f"`{name}`" for name in RECIPES if name not in recorded) or "none"
+    return ", ".join(f"`{name}`" for name in RECIPES if name not in recorded and RECIPES[name].final) or "none"
 
 
 def total_time():

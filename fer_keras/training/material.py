@@ -5,6 +5,7 @@ import numpy as np
 from fer_keras import data
 from fer_keras.data.votes import soft_targets
 from fer_keras.recipes import for_split
+from fer_keras.recipes.recipe import CLASSES
 
 
 def load(recipe, path=None, *, any_split=False):
@@ -21,7 +22,7 @@ def load(recipe, path=None, *, any_split=False):
         return data.load_ferplus(path, classes=recipe.classes)
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
-    return read(path, protocol=protocol)
+    return read(path, protocol=protocol).select(classes=CLASSES[recipe.data])
 
 
 def as_it_sees_them(recipe, faces):

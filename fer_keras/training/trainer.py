@@ -14,7 +14,7 @@ from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import Session
-from fer_keras.training.transplant import give_body
+from fer_keras.training.transplant import body, give_body
 
 
 def fit(
@@ -185,20 +185,22 @@ def make_network(recipe, seed, faces, path, results, verbose):
 
     That of other classes is trained on its own faces, and only its body is taken.
     """
-    weights, body = recipe.weights, None
+    weights, given = recipe.weights, None
     if recipe.start_recipe:
         start = for_split(find_recipe(recipe.start_recipe), faces.protocol)
         same = start.classes == recipe.classes
         started = fit(start, seed, faces=faces if same else None, path=path, results=results, verbose=verbose)
-        weights, body = (network_path(started), None) if same else (None, load_network(started))
+        weights, given = (network_path(started), None) if same else (None, load_network(started))
     keras.utils.set_random_seed(seed)
     options = dict(recipe.model_options)
     if recipe.trainable_from:
         options["trainable_from"] = recipe.trainable_from
     size = faces.images.shape[1:]
     network = build(recipe.model, len(recipe.classes), input_shape=size, weights=weights, **options)
-    if body is not None:
-        give_body(network, body)
+    if given is not None:
+        give_body(network, given)
+    for layer in body(network) if recipe.frozen_body else ():
+        layer.trainable = False
     return network
 
 
