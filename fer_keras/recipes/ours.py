@@ -31,7 +31,8 @@ FOUR = {
     "system": "F",
     "model": "fer-small",
     "data": "fer4",
-    "epochs": 20,
+    "batch_size": 64,
+    "epochs": 15,
     "reduce_factor": 0.2,
     "reduce_patience_epochs": 2,
     "stop_patience_epochs": 4,
@@ -45,6 +46,11 @@ RECIPES = (
         name="fer-small@three",
         title="fer-small on angry, disgust and fear",
         **SHORT | {"data": "fer3", "epochs": 20},
+    ),
+    Recipe(
+        name="fer-small@votes",
+        title="fer-small on the votes of FER+",
+        **SHORT | {"data": "ferplus8", "targets": "votes"},
     ),
     Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
 )

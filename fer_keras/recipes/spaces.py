@@ -27,10 +27,10 @@ SEP = {
     "epochs": [10, 20, 30],
     "stop_patience_epochs": [0, 5],
 }
-# From random values, from seven classes (which include these four, and their images) and from the three others (which
-# share no image with them); the body frozen or trained; on ever fewer training images.
+# From random values, from seven classes and from the votes of FER+ (which have seen these images), and from the three
+# other classes (which share no image with these four); the body frozen or trained; on ever fewer training images.
 TRANSFER = {
-    "start_recipe": [None, "fer-small@short", "fer-small@three"],
+    "start_recipe": [None, "fer-small@short", "fer-small@votes", "fer-small@three"],
     "frozen_body": [False, True],
     "train_fraction": [1.0, 1 / 4, 1 / 16, 1 / 64],
 }

@@ -12,6 +12,7 @@ from fer_keras.training.material import load
 from fer_keras.training.trainer import fit
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
+EFFORT = ("best_epoch", "epochs_run", "seconds")
 
 
 def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, verbose="auto"):
@@ -31,7 +32,7 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
         verbose: as for `fit`.
 
     Returns:
-        A `pandas.DataFrame`, the best cell first: the settings, validation scores, epochs and seconds.
+        A `pandas.DataFrame`, the best cell first: the settings, validation scores, images, epochs and seconds.
 
     Raises:
         ValueError: if the grid has a field that recipes lack, or the data does not fit.
@@ -76,7 +77,8 @@ def variant(recipe, chosen):
 def outcome(run):
     """Return what the table says of a cell beside its settings."""
     scores = {name: run.metrics["validation"][name] for name in SCORES}
-    return {**scores, "best_epoch": run.best_epoch, "epochs_run": run.epochs_run, "seconds": run.seconds}
+    images = {f"{split}_images": run.data["num_images"][split] for split in ("train", "validation")}
+    return {**scores, **images, **{name: getattr(run, name) for name in EFFORT}}
 
 
 def open_study(optuna, folder):
@@ -113,7 +115,7 @@ def as_table(study, space):
     from optuna.trial import TrialState
 
     rows = [{**trial.params, **trial.user_attrs} for trial in study.get_trials(states=(TrialState.COMPLETE,))]
-    columns = [*space.grid, *SCORES, "best_epoch", "epochs_run", "seconds"]
+    columns = [*space.grid, *SCORES, "train_images", "validation_images", *EFFORT]
     table = pd.DataFrame(rows, columns=columns).sort_values(["accuracy", *space.grid], ascending=False)
     return table.reset_index(drop=True).rename_axis("place")
 

@@ -8,11 +8,6 @@ from fer_keras.reporting.catalogue.entry import Entry, architectures, board, sea
 HUMAN = {7: 0.65}
 # Diagrams without a notebook of their own yet.
 NETWORKS = (
-    "vgg16",
-    "inception-resnet-v2",
-    "efficientnet",
-    "resnet101",
-    "efficientnet-b5",
     "capstone-final",
     "sep-baseline",
     "sep-se",

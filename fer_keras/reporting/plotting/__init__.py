@@ -8,6 +8,7 @@ from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.grids import parallel_coordinates
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
+from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "accuracies",
     "architecture",
     "bars",
+    "by_training_images",
     "class_counts",
     "confusion",
     "cost",
