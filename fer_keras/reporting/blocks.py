@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_keras import paths
-from fer_keras.reporting import findings, notebook_files, sentences, starts
+from fer_keras.reporting import findings, goals, notebook_files, sentences, starts
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
 from fer_keras.reporting.leaderboard import leaderboard, row_name
@@ -184,6 +184,7 @@ BLOCKS = {
     "runs": lambda: str(len(read_runs())),
     **{name.replace("_", "-"): sentences.of_run(getattr(sentences, name)) for name in OF_RUNS},
     **{name: sentences.of_run(say) for name, say in findings.OF_RUNS.items()},
+    "goal": sentences.of_run(goals.goal),
     **findings.BLOCKS,
     **starts.BLOCKS,
 }

@@ -7,7 +7,15 @@ from fer_keras.recipes import RECIPES
 from fer_keras.reporting import plotting
 from fer_keras.reporting.catalogue.entry import Entry, architectures, histories, of_each, recalls, recorded
 
-SEVEN = ("emovision-baseline", "emovision-eyes", "mini-xception")
+SEVEN = (
+    "emovision-baseline",
+    "emovision-eyes",
+    "emovision-vgg-draft",
+    "emovision-vgg",
+    "scratch-four-conv",
+    "mini-xception",
+    "mini-xception@64x64",
+)
 NETWORKS = ("emovision-baseline", "emovision-vgg-draft", "emovision-vgg", "scratch-four-conv", "mini-xception")
 
 
