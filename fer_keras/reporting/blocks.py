@@ -12,7 +12,7 @@ from fer_keras import paths
 from fer_keras.reporting import findings, goals, notebook_files, sentences, starts
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
-from fer_keras.reporting.leaderboard import leaderboard, row_name
+from fer_keras.reporting.leaderboard import comparable, leaderboard, row_name
 from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
 from fer_keras.reporting.tables import read_table, table_names
@@ -53,7 +53,7 @@ def text(block, *arguments, folder=None):
 
 def results(num_classes=None, protocol=None):
     """Return the leaderboard as tables, one for each number of classes and protocol, or one of them."""
-    board = leaderboard()
+    board = comparable(leaderboard())
     parts = []
     for (classes, whose), rows in board.groupby(["num_classes", "protocol"], sort=False):
         if num_classes in (None, str(classes)) and protocol in (None, whose):

@@ -78,6 +78,11 @@ def leaderboard(runs=None):
     return table.loc[order.index].reset_index(drop=True)
 
 
+def comparable(table):
+    """Return the leaderboard without the networks that tell one class from the rest: each answers another question."""
+    return table[table["num_classes"] > 2]
+
+
 def write_leaderboard(*, folder=None):
     """Write `leaderboard.csv` into a folder of results (default `paths.results()`), if it changed; return its path."""
     path = Path(folder or paths.results()) / "leaderboard.csv"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from fer_keras.reporting import networks, plotting
-from fer_keras.reporting.leaderboard import leaderboard
+from fer_keras.reporting.leaderboard import comparable, leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
 from fer_keras.reporting.tables import read_table, table_names
 
@@ -53,7 +53,7 @@ def board(**wanted):
     """Return a function that returns the rows of the leaderboard with these values, without what varies by machine."""
 
     def read():
-        table = leaderboard(read_runs()).drop(columns=["seconds", "device"])
+        table = comparable(leaderboard(read_runs())).drop(columns=["seconds", "device"])
         for column, value in wanted.items():
             table = table[table[column] == value]
         return table if len(table) else None
