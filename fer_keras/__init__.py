@@ -13,6 +13,8 @@ _PUBLIC = {
     "audit": "fer_keras.data",
     "drawn_faces": "fer_keras.data.synthetic",
     "load_ckplus": "fer_keras.data",
+    "Network": "fer_keras.models.weights",
+    "load": "fer_keras.models.weights",
     "load_faces": "fer_keras.data",
     "load_fer4": "fer_keras.data",
     "load_fer7": "fer_keras.data",
