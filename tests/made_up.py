@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.evaluation import summarise
-from fer_keras.labels import FER4, FER7
+from fer_keras.labels import FER4, FER7, REST
 from fer_keras.reporting.runs import HISTORY_COLUMNS, Predictions, Run, run_id, write_run
 
 DEFAULTS = {
@@ -40,6 +40,8 @@ def run(name="mini-xception", *, seed=0, skill=1.2, digest="0123456789ab", stopp
     """Return `(run, history, predictions)` of a training that never was."""
     recipe = {**DEFAULTS, "name": name, **recipe}
     classes = FER7 if recipe["data"] == "fer7" else FER4
+    if positive := recipe.get("positive"):
+        classes = (REST, positive)
     splits = ("validation", "test") if recipe["final"] else ("validation",)
     found = {split: predictions(classes, skill=skill, seed=seed + len(split)) for split in splits}
     metrics = {

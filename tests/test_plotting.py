@@ -43,6 +43,12 @@ FIGURES = {
     "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
     "cost": lambda: plotting.cost(leaderboard([RUN])),
     "bars": lambda: plotting.bars({"happy": 0.93, "fear": 0.14}, axis="share of images", shares=True),
+    "by_emotion": lambda: plotting.by_emotion(
+        {"ours": {"happy": (0.8, 0.7, 0.9), "sad": (0.6, 0.5, 0.7)}, "theirs": {"sad": 0.5}},
+        models={"ours": "general", "theirs": "general"},
+        levels={"guessing": {"happy": 0.25, "sad": 0.2}},
+        axis="accuracy",
+    ),
     "class_counts": lambda: plotting.class_counts(COUNTS, title="Images"),
     "mean_faces": lambda: plotting.mean_faces(FACES, counts=dict.fromkeys(FER7, 4000), title="Means"),
     "architecture": lambda: plotting.architecture(STAGES, title="small"),
@@ -191,3 +197,13 @@ def test_a_model_looks_the_same_everywhere_and_unlike_the_others():
     assert len(set(styles)) == len(MODELS)
     assert len({colour for colour, _ in styles[:10]}) == 10
     assert plotting.model_style("of one's own") == plotting.model_style("of one's own")
+
+
+def test_scores_by_emotion_are_ordered_and_a_second_network_of_a_model_is_hollow():
+    axes = FIGURES["by_emotion"]().axes[0]
+    assert [name.get_text() for name in axes.get_yticklabels()] == ["sad", "happy"]
+    first, second = (container.lines[0] for container in axes.containers)
+    assert list(first.get_xdata()) == [0.8, 0.6]
+    assert first.get_markerfacecolor() != "none"
+    assert second.get_markerfacecolor() == "none"
+    assert list(axes.lines[0].get_xdata()) == [0.2, 0.25], "the level, in the order of the rows"

@@ -9,7 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from fer_keras import paths
-from fer_keras.reporting import findings, goals, notebook_files, sentences, starts
+from fer_keras.reporting import (
+    combinations,
+    findings,
+    goals,
+    notebook_files,
+    one_against_rest,
+    sentences,
+    starts,
+)
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
 from fer_keras.reporting.leaderboard import comparable, leaderboard, row_name
@@ -187,4 +195,6 @@ BLOCKS = {
     "goal": sentences.of_run(goals.goal),
     **findings.BLOCKS,
     **starts.BLOCKS,
+    **one_against_rest.BLOCKS,
+    **combinations.BLOCKS,
 }

@@ -72,7 +72,8 @@ def mean_rule(classes, members, predictions):
         else:
             distributions.append(found.probabilities[:, [run.classes.index(name) for name in classes]])
     if single.any():
-        distributions.append(single / single.sum(axis=1, keepdims=True).clip(SMALLEST))
+        single[~single.any(axis=1)] = 1  # where float16 left nothing of any, they prefer none
+        distributions.append(single / single.sum(axis=1, keepdims=True))
     return np.mean(distributions, axis=0)
 
 

@@ -50,12 +50,15 @@ def recorded(*recipes):
 
 
 def board(**wanted):
-    """Return a function that returns the rows of the leaderboard with these values, without what varies by machine."""
+    """Return a function that returns the rows of the leaderboard with these values, without what varies by machine.
+
+    A value may be a tuple of those that will do.
+    """
 
     def read():
         table = comparable(leaderboard(read_runs())).drop(columns=["seconds", "device"])
         for column, value in wanted.items():
-            table = table[table[column] == value]
+            table = table[table[column].isin(value if isinstance(value, tuple) else (value,))]
         return table if len(table) else None
 
     return read

@@ -13,7 +13,6 @@ NETWORKS = (
     "sep-se",
     "sep-se-residual",
     "resnet18",
-    "general",
     "fer-small",
 )
 FIGURES = {

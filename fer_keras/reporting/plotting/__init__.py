@@ -5,6 +5,7 @@ In a notebook the figure is a cell's last expression; `figures.save` writes one 
 
 from fer_keras.reporting.plotting.architecture import architecture
 from fer_keras.reporting.plotting.curves import histories, history
+from fer_keras.reporting.plotting.emotions import by_emotion
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.grids import parallel_coordinates
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
@@ -16,6 +17,7 @@ __all__ = [
     "accuracies",
     "architecture",
     "bars",
+    "by_emotion",
     "by_training_images",
     "class_counts",
     "confusion",

@@ -46,6 +46,8 @@ MODELS = (
     "resnet18",
     "emovision-vgg-draft",
     "general",
+    "one-vs-rest",
+    "ensemble",
 )
 TEXT_SIZE = 9
 SMALL = 7.5
