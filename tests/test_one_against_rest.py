@@ -150,10 +150,8 @@ def test_an_accuracy_is_held_against_the_commoner_answer_in_three_ways():
     record_single("happy", np.where(LABELS == 3, 0.9, 0.1))
     record_single("disgust", np.full(TOTAL, 0.1))
     record_single("fear", np.full(TOTAL, 0.9), stopped="cut short")
-    assert (
-        text("lifted")
-        == f"above it on happy {100 / 7:+.1f} points; no different on disgust; below it on fear -71.4 points"
-    )
+    expected = f"above it on happy {100 / 7:+.1f} points; no different on disgust; below it on fear -71.4 points; "
+    assert text("lifted") == f"{expected}{MISSING}: angry, sad, surprise, neutral"
     rows = {row[0]: row[4] for row in cells("ranking")}
     assert rows["disgust"] == "no different"
     assert rows["fear, cut short"] == "-71.4 points"
@@ -201,6 +199,7 @@ def test_sources_are_ranked_in_both_directions():
 def test_sources_that_saw_other_images_are_not_compared():
     record_single("happy", np.full(TOTAL, 0.1))
     record("general", np.roll(LABELS, 1), probabilities(1.0, seed=2), FER7)
+    assert text("ranks", "general", "general").endswith("neutral.")
     with pytest.raises(ValueError, match="the same images"):
         text("ranks", "one-vs-rest", "general")
 
@@ -238,3 +237,8 @@ def test_figures_show_what_is_recorded():
     assert sorted(dots.get_xdata()) == sorted(values["average_precision"] for values in told.values())
     rows = figures.draw("ensembles").axes[0].get_yticklabels()
     assert {row.get_text() for row in rows} == {"general", *ENSEMBLES}
+
+
+def test_a_combination_was_not_trained():
+    record("stacking", LABELS, probabilities(2.0, seed=3), FER7, stopped="combined")
+    assert text("stopping", "stacking") == "its members' answers were combined, no network was trained"

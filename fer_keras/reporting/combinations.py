@@ -6,7 +6,7 @@ from fer_keras.evaluation.ranking import compare_precision
 from fer_keras.labels import FER7
 from fer_keras.recipes import find_recipe
 from fer_keras.reporting.findings import comparison, paired
-from fer_keras.reporting.one_against_rest import SEVEN, in_groups, runs_of
+from fer_keras.reporting.one_against_rest import SEVEN, in_groups, runs_of, unrecorded
 from fer_keras.reporting.sentences import MISSING, percent, table
 
 RULES = {
@@ -62,7 +62,8 @@ def ranks(first, second):
     for name, gain in gains.items():
         group = "no different on" if gain.no_difference else "better on" if gain.difference > 0 else "worse on"
         groups[group].append(name if gain.no_difference else f"{name} {gain}")
-    return f"By average precision, {called(second)} against {called(first)}: {in_groups(groups) or MISSING}."
+    found = in_groups(groups | unrecorded(first, second)) if gains else MISSING
+    return f"By average precision, {called(second)} against {called(first)}: {found}."
 
 
 def called(source):

@@ -115,6 +115,8 @@ def gap(run):
 
 def stopping(run):
     """Return how a run's training went: how often the learning rate fell, which epoch was kept, how it ended."""
+    if run.stopped == "combined":
+        return "its members' answers were combined, no network was trained"
     rates = run.history()["learning_rate"].to_numpy()
     falls = [str(epoch) for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
     fell = f"the learning rate fell before epoch {' and '.join(falls)}" if falls else "the learning rate never fell"
