@@ -11,8 +11,8 @@ from fer_keras.reporting.sentences import MISSING, percent, table
 
 RULES = {
     "mean": (
-        "the probabilities of the single networks, over their sum, are one distribution; the mean of it and of those "
-        "of networks that know all classes",
+        "the probability of each single network over the sum of all of them: one distribution; the mean of it and of "
+        "those of networks that know all classes",
         "nothing",
     ),
     "stacking": (
