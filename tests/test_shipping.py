@@ -1,0 +1,50 @@
+"""What ships is the network of a final run, with what its record says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fer_keras import recipes
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.models import weights
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit, load_network
+from fer_keras.training.shipping import ship
+
+
+@pytest.fixture
+def trained(own_folders, monkeypatch):
+    """Train a final recipe for one epoch on drawn faces, recorded as if it were real."""
+    recipe = dataclasses.replace(RECIPES["fer-small@four"], name="tiny", epochs=1, final=True)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
+    return fit(recipe, faces=drawn_faces(12, classes=FER4, seed=1), results=own_folders / "results", verbose=0)
+
+
+def test_a_run_ships_with_its_record(trained, tmp_path):
+    path = ship("tiny", name="fer-tiny", path=tmp_path / "fer-tiny.keras")
+    found = weights.load(path)
+    assert found.classes == FER4
+    assert found.card["name"] == "fer-tiny"
+    assert found.card["metrics"] == trained.metrics
+    assert found.card["data"] == trained.data
+    images = drawn_faces(4, classes=FER4, seed=2).images
+    expected = load_network(trained).predict_on_batch(images)
+    np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "change", [{"stopped": "cut short"}, {"recipe": {"final": False}, "metrics": {"validation": {}}}]
+)
+def test_a_run_that_is_not_final_or_not_whole_does_not_ship(trained, monkeypatch, change, tmp_path):
+    run = dataclasses.replace(trained, **change)
+    monkeypatch.setattr("fer_keras.training.shipping.find_run", lambda recipe, seed: run)
+    with pytest.raises(ValueError, match="a final run that was trained to its end"):
+        ship("tiny", path=tmp_path / "tiny.keras")
+    assert list(tmp_path.glob("tiny*")) == []
+
+
+def test_what_was_never_trained_does_not_ship(own_folders):
+    with pytest.raises(ValueError, match=r"'fer-small', seed 7, which has none\. Train it"):
+        ship("fer-small", 7)
