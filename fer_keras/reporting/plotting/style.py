@@ -45,9 +45,9 @@ MODELS = (
     "sep-se-residual",
     "resnet18",
     "emovision-vgg-draft",
+    "ensemble",
     "general",
     "one-vs-rest",
-    "ensemble",
 )
 TEXT_SIZE = 9
 SMALL = 7.5
