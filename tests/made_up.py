@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.evaluation import summarise
-from fer_keras.labels import FER4, FER7, REST
+from fer_keras.labels import REST
+from fer_keras.recipes.recipe import CLASSES
 from fer_keras.reporting.runs import HISTORY_COLUMNS, Predictions, Run, run_id, write_run
 
 DEFAULTS = {
@@ -39,7 +40,7 @@ def predictions(classes, *, total=240, skill=1.2, seed=0):
 def run(name="mini-xception", *, seed=0, skill=1.2, digest="0123456789ab", stopped="early stop", **recipe):
     """Return `(run, history, predictions)` of a training that never was."""
     recipe = {**DEFAULTS, "name": name, **recipe}
-    classes = FER7 if recipe["data"] == "fer7" else FER4
+    classes = CLASSES[recipe["data"]]
     if positive := recipe.get("positive"):
         classes = (REST, positive)
     splits = ("validation", "test") if recipe["final"] else ("validation",)

@@ -10,6 +10,7 @@ import pytest
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.reporting import figures, networks, plotting
 from fer_keras.reporting.catalogue import FIGURES, Entry
+from fer_keras.reporting.catalogue.attention import SIX
 from fer_keras.reporting.runs import write_run
 from fer_keras.reporting.tables import write_table
 
@@ -122,6 +123,8 @@ def test_a_new_run_makes_its_figures_stale_and_no_others(places, monkeypatch):
     named = {
         "curves-four",
         "recall-four",
+        "curves-final",
+        "recall-final",
         "history-capstone-model-2",
         "confusion-capstone-model-2",
         "leaderboard",
@@ -190,3 +193,17 @@ def test_show_says_which_figure_is_not_recorded_yet(places, capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("Figure(")
     assert "Markdown" in second
+
+
+def test_the_figures_of_six_classes_and_of_the_final_network_follow_their_runs(places):
+    names = [name for name in FIGURES if name.endswith(("-six", "capstone-final", "capstone-final@course", *SIX))]
+    names = [name for name in names if not name.startswith("architecture-")]
+    assert len(names) == 3 + 2 * (2 + len(SIX))
+    assert all(figures.draw(name) is None for name in names)
+    for name in SIX:
+        write_run(*made_up.run(name, data="ferplus6", system="E", model=name))
+    for name, protocol in (("capstone-final", "official"), ("capstone-final@course", "course")):
+        write_run(*made_up.run(name, data="fer4", system="C", model="capstone-final", protocol=protocol))
+    assert all(figures.draw(name) is not None for name in names)
+    (axes,) = figures.draw("cost-six").axes
+    assert {text.get_text() for text in axes.texts} == set(SIX)

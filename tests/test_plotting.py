@@ -17,6 +17,7 @@ from fer_keras.reporting.plotting.style import MODELS
 
 RUN, HISTORY, _ = made_up.run(published=65.0, published_split="validation")
 OTHER = made_up.run("mini-xception@no-flip", final=False)[0]
+TWIN = made_up.run("emovision-baseline", model="emovision-baseline")[0]
 FOUR = made_up.run("capstone-model-1", data="fer4", model="capstone-model-1", stopped="cut short")[0]
 COUNTS = pd.DataFrame([range(1, 8), range(7)], index=["train", "test"], columns=list(FER7)).assign(
     total=lambda t: t.sum(axis=1)
@@ -127,6 +128,11 @@ def test_histories_mark_the_epoch_that_was_kept_and_tell_seeds_apart():
 
 def test_accuracy_against_size_names_its_points():
     assert shown(FIGURES["cost"]().axes[0]) == ["mini-xception"]
+
+
+def test_networks_of_the_same_size_are_named_on_both_sides():
+    sides = [text.get_ha() for text in plotting.cost(leaderboard([RUN, TWIN])).axes[0].texts]
+    assert sides == ["left", "right"]
 
 
 def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_published():

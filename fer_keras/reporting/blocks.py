@@ -10,12 +10,15 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.reporting import (
+    accuracies,
     combinations,
     findings,
     goals,
     notebook_files,
     one_against_rest,
+    searches,
     sentences,
+    shortfalls,
     starts,
 )
 from fer_keras.reporting.catalogue import HUMAN
@@ -176,7 +179,7 @@ def majority(split="test", digits="1"):
     return counts if counts == MISSING else percent(max(counts.values()) / sum(counts.values()), int(digits))
 
 
-OF_RUNS = ("accuracy", "score", "metric", "published", "training", "per_class", "extremes", "confused")
+OF_RUNS = ("accuracy", "score", "metric", "published", "training", "per_class", "extremes", "confused", "mistakes")
 LINKED = ("figure", "notebooks")
 BLOCKS = {
     "results": results,
@@ -191,10 +194,12 @@ BLOCKS = {
     "human": lambda num_classes="7": f"about {percent(HUMAN[int(num_classes)], 0)}",
     "runs": lambda: str(len(read_runs())),
     **{name.replace("_", "-"): sentences.of_run(getattr(sentences, name)) for name in OF_RUNS},
-    **{name: sentences.of_run(say) for name, say in findings.OF_RUNS.items()},
+    **{name: sentences.of_run(say) for name, say in {**findings.OF_RUNS, **shortfalls.OF_RUNS}.items()},
     "goal": sentences.of_run(goals.goal),
     **findings.BLOCKS,
     **starts.BLOCKS,
     **one_against_rest.BLOCKS,
     **combinations.BLOCKS,
+    **accuracies.BLOCKS,
+    **searches.BLOCKS,
 }

@@ -120,7 +120,8 @@ def stopping(run):
     rates = run.history()["learning_rate"].to_numpy()
     falls = [str(epoch) for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
     fell = f"the learning rate fell before epoch {' and '.join(falls)}" if falls else "the learning rate never fell"
-    ended = {"early stop": "stopped early", "epochs": "ran to its last epoch"}.get(run.stopped, run.stopped)
+    ways = {"early stop": "stopped early", "epochs": "ran to its last epoch", "cut short": "was cut short"}
+    ended = ways.get(run.stopped, run.stopped)
     return f"{fell}; it {ended} after {run.epochs_run} epochs, and epoch {run.best_epoch} was kept"
 
 

@@ -1,5 +1,7 @@
 """What can be said of one run, in words and numbers; `blocks` makes it available by name."""
 
+import numpy as np
+
 from fer_keras.reporting.runs import find_run
 
 MISSING = "(not recorded yet)"
@@ -117,3 +119,18 @@ def confused(run, number="1"):
     ]
     found = [f"{pair} ({percent(share, 0)})" for share, pair in sorted(pairs, reverse=True)[: int(number)]]
     return ", ".join(found)
+
+
+def mistakes(run):
+    """Return which class has a part in most mistakes of a run, and which two are most often taken for one another."""
+    confusion, classes, split = np.array(run.scores["confusion"]), run.classes, run.scores["split"]
+    wrong = confusion - np.diag(np.diag(confusion))
+    if not wrong.any():
+        return f"none of {confusion.sum():,} {split} images is mistaken"
+    part, pairs = wrong.sum(axis=0) + wrong.sum(axis=1), np.triu(wrong + wrong.T)
+    most, (first, second) = part.argmax(), np.unravel_index(pairs.argmax(), pairs.shape)
+    return (
+        f"{wrong.sum():,} of {confusion.sum():,} {split} images are mistaken; {classes[most]} has a part in "
+        f"{percent(part[most] / wrong.sum(), 0)} of these, and {classes[first]} and {classes[second]} are taken for "
+        f"one another in {percent(pairs.max() / wrong.sum(), 0)}"
+    )

@@ -1,10 +1,19 @@
 """The catalogue of the report's figures, a module a notebook: what each is drawn from, and how."""
 
-from fer_keras.reporting.catalogue import combined, four_classes, seven_classes, the_data, the_report, transfer
+from fer_keras.reporting.catalogue import (
+    attention,
+    combined,
+    final_network,
+    four_classes,
+    seven_classes,
+    the_data,
+    the_report,
+    transfer,
+)
 from fer_keras.reporting.catalogue.entry import Entry
 from fer_keras.reporting.catalogue.the_report import HUMAN
 
 __all__ = ["FIGURES", "HUMAN", "Entry"]
 
-NOTEBOOKS = (the_data, four_classes, seven_classes, transfer, combined, the_report)
+NOTEBOOKS = (the_data, four_classes, seven_classes, transfer, final_network, attention, combined, the_report)
 FIGURES = {name: entry for notebook in NOTEBOOKS for name, entry in notebook.FIGURES.items()}

@@ -1,27 +1,14 @@
 """Figures of notebook 11: the report."""
 
 from fer_keras.reporting import plotting
-from fer_keras.reporting.catalogue.entry import Entry, architectures, board, searched
+from fer_keras.reporting.catalogue.entry import Entry, architectures, board
 
 # Share of FER-2013's labels that people gave too: 65 ± 5 %, Goodfellow et al. (2013), Challenges in representation
 # learning, section 4.
 HUMAN = {7: 0.65}
 # Diagrams without a notebook of their own yet.
-NETWORKS = (
-    "capstone-final",
-    "sep-baseline",
-    "sep-se",
-    "sep-se-residual",
-    "resnet18",
-    "fer-small",
-)
+NETWORKS = ("fer-small",)
 FIGURES = {
-    "search-sep-reduced": Entry(
-        11,
-        "Learning rate, batch size and validation accuracy of each training of the reduced grid.",
-        searched("sep-reduced"),
-        lambda table: plotting.parallel_coordinates(table, ["learning_rate", "batch_size"], title="sep-baseline"),
-    ),
     "leaderboard": Entry(
         11,
         "Accuracy of every recorded run with its interval, beside chance, the published number and people.",

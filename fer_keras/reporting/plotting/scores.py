@@ -155,14 +155,17 @@ def cost(table, *, title=None):
             f"Received: {groups.to_dict('records')}."
         )
     figure, ((axes,),) = canvas(7, 4)
+    named = []
     for row in table.itertuples():
         colour, marker = model_style(row.model)
         spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
         axes.errorbar(row.num_parameters, row.accuracy, yerr=spread, fmt=marker, color=colour, capsize=3)
-        options = {"fontsize": SMALL, "color": DARK, "va": "center"}
-        axes.annotate(
-            row_name(row._asdict()), (row.num_parameters, row.accuracy), (7, 0), textcoords="offset points", **options
-        )
+        # Of two networks of nearly the same size the second is named on the left, so that their names do not overlap.
+        left = sum(max(row.num_parameters, other) < 1.2 * min(row.num_parameters, other) for other in named) % 2
+        named.append(row.num_parameters)
+        options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "right" if left else "left"}
+        place, point = (-7 if left else 7, 0), (row.num_parameters, row.accuracy)
+        axes.annotate(row_name(row._asdict()), point, place, textcoords="offset points", **options)
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.margins(x=0.25)

@@ -1,0 +1,68 @@
+"""The table of training, validation and test accuracy of many recipes, recorded or not."""
+
+from fer_keras.recipes import RECIPES, find_recipe
+from fer_keras.reporting.runs import find_run
+from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+
+SPLITS = ("validation", "test")
+
+
+def accuracies(*names):
+    """Return training, validation and test accuracy as tables, one for each number of classes and protocol.
+
+    Training accuracy is that of the epoch whose weights were kept, measured while it trained: on changed pictures, with
+    dropout on, and over weights that still moved. So it may lie below validation's.
+
+    Args:
+        names: names of recipes; or the letter of a system, for all of its recipes.
+
+    Raises:
+        ValueError: on a name that is neither.
+    """
+    groups = {}
+    for name in names:
+        for recipe in [recipe for recipe in RECIPES.values() if recipe.system == name] or [find_recipe(name)]:
+            groups.setdefault((len(recipe.classes), recipe.protocol), []).append(recipe)
+    parts = []
+    for (classes, protocol), recipes in groups.items():
+        parts += [f"**{classes} classes, {protocol} split**", accuracy_table(recipes)]
+    return "\n\n".join(parts)
+
+
+def accuracy_table(recipes):
+    """Return recipes of one number of classes and one protocol as a table."""
+    runs = {recipe.name: find_run(recipe.name) for recipe in recipes}
+    headings = (heading(split, runs.values()) for split in SPLITS)
+    lines = []
+    for recipe in recipes:
+        run = runs[recipe.name]
+        if run is None:
+            lines.append([f"`{recipe.name}`", start(vars(recipe)), MISSING, "-", "-", "-"])
+        else:
+            cut = ", cut short" if run.cut_short else ""
+            scores = (with_interval(run.metrics.get(split, {})) for split in SPLITS)
+            lines.append([f"`{recipe.name}`{cut}", start(run.recipe), *while_training(run), *scores])
+    return table(("recipe", "starts from", "epoch kept", "training, while it trained", *headings), lines)
+
+
+def heading(split, runs):
+    """Return a column's heading: the split, and how many images these runs were scored on."""
+    totals = {run.metrics[split]["num_images"] for run in runs if run and split in run.metrics}
+    return f"{split} ({' or '.join(f'{total:,}' for total in sorted(totals))} images)" if totals else split
+
+
+def while_training(run):
+    """Return which epoch of a run was kept, of how many, and the accuracy measured while it trained."""
+    kept = run.history().set_index("epoch")["accuracy"].get(run.best_epoch)
+    return ["-", "-"] if kept is None else [f"{run.best_epoch} of {run.epochs_run}", percent(kept)]
+
+
+def start(recipe):
+    """Return what a network's values were before its training, from the recipe as a dict."""
+    if recipe.get("start_recipe"):
+        return f"`{recipe['start_recipe']}`"
+    weights = recipe.get("weights")
+    return {None: "random values", "imagenet": "ImageNet"}.get(weights, weights)
+
+
+BLOCKS = {"accuracies": accuracies}
