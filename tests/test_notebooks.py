@@ -10,7 +10,15 @@ from fer_keras.reporting.catalogue import FIGURES
 from fer_keras.reporting.make import borrowed_figures
 
 NOTEBOOKS = notebook_files.all_notebooks()
-EXPECTED = ("01_data", "02_four_classes", "03_seven_classes", "07_one_against_the_rest", "11_report")
+EXPECTED = (
+    "01_data",
+    "02_four_classes",
+    "03_seven_classes",
+    "05_final_network",
+    "06_attention_and_grid",
+    "07_one_against_the_rest",
+    "11_report",
+)
 SHOWN = re.compile(r"figures\.(?:show|draw)\(([^)]*)\)")
 
 
