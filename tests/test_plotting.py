@@ -72,6 +72,13 @@ def test_a_figure_is_the_same_bytes_every_time(name):
     assert np.ptp(np.asarray(Image.open(io.BytesIO(first)).convert("L"))) > 100
 
 
+def test_a_long_name_in_a_legend_is_not_cut_off():
+    name = "capstone-model-1@course"
+    options = {"models": {name: "capstone-model-1"}, "best_epochs": {name: 9}, "num_classes": 4}
+    image = Image.open(io.BytesIO(plotting.histories({name: HISTORY}, **options).png(dpi=150))).convert("L")
+    assert np.asarray(image)[:, -2:].min() > 200
+
+
 @pytest.mark.parametrize(
     "name", [name for name in FIGURES if name not in ("mean_faces", "gallery", "architecture", "parallel_coordinates")]
 )

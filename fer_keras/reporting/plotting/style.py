@@ -64,11 +64,12 @@ class Figure(matplotlib.figure.Figure):
     def png(self, *, dpi):
         """Return the figure as the bytes of a PNG, as small as they can be without loss, and with no date in them.
 
-        The layout is settled the first time and then kept: Matplotlib's would move on a little with every drawing.
+        The layout is settled the first time, for that resolution, as words are not as wide at another, and then kept:
+        Matplotlib's would move on a little with every drawing.
         """
+        self.set_dpi(dpi)
         self.draw_without_rendering()
         self.set_layout_engine("none")
-        self.set_dpi(dpi)
         self.canvas.draw()
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         grey = (pixels == pixels[..., :1]).all()
