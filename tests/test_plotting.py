@@ -43,6 +43,9 @@ FIGURES = {
     "accuracies": lambda: plotting.accuracies(leaderboard([RUN, OTHER, FOUR]), human={7: 0.65}, title="All"),
     "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
     "cost": lambda: plotting.cost(leaderboard([RUN])),
+    "by_training_images": lambda: plotting.by_training_images(
+        {("votes", "trained"): {100: (0.5, 0.4, 0.6), 1000: (0.7, 0.6, 0.8)}}, num_classes=4
+    ),
     "bars": lambda: plotting.bars({"happy": 0.93, "fear": 0.14}, axis="share of images", shares=True),
     "by_emotion": lambda: plotting.by_emotion(
         {"ours": {"happy": (0.8, 0.7, 0.9), "sad": (0.6, 0.5, 0.7)}, "theirs": {"sad": 0.5}},
