@@ -2,16 +2,15 @@
 
 from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.reporting.runs import find_run
-from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+from fer_keras.reporting.sentences import MISSING, table, with_interval
 
-SPLITS = ("validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 def accuracies(*names):
     """Return training, validation and test accuracy as tables, one for each number of classes and protocol.
 
-    Training accuracy is that of the epoch whose weights were kept, measured while it trained: on changed pictures, with
-    dropout on, and over weights that still moved. So it may lie below validation's.
+    All three are measured with the weights that were kept, on the images as they are and without dropout.
 
     Args:
         names: names of recipes; or the letter of a system, for all of its recipes.
@@ -37,24 +36,19 @@ def accuracy_table(recipes):
     for recipe in recipes:
         run = runs[recipe.name]
         if run is None:
-            lines.append([f"`{recipe.name}`", start(vars(recipe)), MISSING, "-", "-", "-"])
+            lines.append([f"`{recipe.name}`", start(vars(recipe)), MISSING, *["-"] * len(SPLITS)])
         else:
             cut = ", cut short" if run.cut_short else ""
             scores = (with_interval(run.metrics.get(split, {})) for split in SPLITS)
-            lines.append([f"`{recipe.name}`{cut}", start(run.recipe), *while_training(run), *scores])
-    return table(("recipe", "starts from", "epoch kept", "training, while it trained", *headings), lines)
+            kept = f"{run.best_epoch} of {run.epochs_run}" if run.epochs_run else "-"
+            lines.append([f"`{recipe.name}`{cut}", start(run.recipe), kept, *scores])
+    return table(("recipe", "starts from", "epoch kept", *headings), lines)
 
 
 def heading(split, runs):
     """Return a column's heading: the split, and how many images these runs were scored on."""
     totals = {run.metrics[split]["num_images"] for run in runs if run and split in run.metrics}
     return f"{split} ({' or '.join(f'{total:,}' for total in sorted(totals))} images)" if totals else split
-
-
-def while_training(run):
-    """Return which epoch of a run was kept, of how many, and the accuracy measured while it trained."""
-    kept = run.history().set_index("epoch")["accuracy"].get(run.best_epoch)
-    return ["-", "-"] if kept is None else [f"{run.best_epoch} of {run.epochs_run}", percent(kept)]
 
 
 def start(recipe):

@@ -18,7 +18,6 @@ from fer_keras.reporting import (
     one_against_rest,
     searches,
     sentences,
-    shortfalls,
     starts,
 )
 from fer_keras.reporting.catalogue import HUMAN
@@ -194,8 +193,7 @@ BLOCKS = {
     "human": lambda num_classes="7": f"about {percent(HUMAN[int(num_classes)], 0)}",
     "runs": lambda: str(len(read_runs())),
     **{name.replace("_", "-"): sentences.of_run(getattr(sentences, name)) for name in OF_RUNS},
-    **{name: sentences.of_run(say) for name, say in {**findings.OF_RUNS, **shortfalls.OF_RUNS}.items()},
-    "goal": sentences.of_run(goals.goal),
+    **{name: sentences.of_run(say) for name, say in {**findings.OF_RUNS, **goals.OF_RUNS}.items()},
     **findings.BLOCKS,
     **starts.BLOCKS,
     **one_against_rest.BLOCKS,
