@@ -26,26 +26,26 @@ SMALL = {
 }
 
 # What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
-SHORT = SMALL | {"final": False, "epochs": 10}
+SHORT = SMALL | {"final": False, "epochs": 8}
 FOUR = {
     "system": "F",
     "model": "fer-small",
     "data": "fer4",
     "batch_size": 64,
-    "epochs": 15,
+    "epochs": 12,
     "reduce_factor": 0.2,
     "reduce_patience_epochs": 2,
-    "stop_patience_epochs": 4,
+    "stop_patience_epochs": 3,
     "flip": True,
 }
 
 RECIPES = (
     Recipe(name="fer-small", title="fer-small", **SMALL),
-    Recipe(name="fer-small@short", title="fer-small, ten epochs", **SHORT),
+    Recipe(name="fer-small@short", title="fer-small, eight epochs", **SHORT),
     Recipe(
         name="fer-small@three",
         title="fer-small on angry, disgust and fear",
-        **SHORT | {"data": "fer3", "epochs": 20},
+        **SHORT | {"data": "fer3", "epochs": 15},
     ),
     Recipe(
         name="fer-small@votes",
