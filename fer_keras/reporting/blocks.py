@@ -103,8 +103,8 @@ def costs():
             run.recipe_name + (", cut short" if run.cut_short else ""),
             f"{run.num_parameters:,}",
             f"{run.multiply_adds / 1e6:,.1f} M",
-            run.epochs_run,
-            f"{run.seconds_per_epoch:,.0f}",
+            run.epochs_run or "-",
+            f"{run.seconds_per_epoch:,.0f}" if run.epochs_run else "-",
             duration(run.seconds),
             run.device,
         ]
