@@ -8,7 +8,7 @@ import pytest
 
 from fer_keras import paths
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import accuracies, goals, sentences, text
+from fer_keras.reporting import goals, leaderboard, sentences, text
 from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING
 from fer_keras.reporting.tables import write_table
@@ -69,8 +69,8 @@ def test_a_name_of_neither_recipe_nor_system_is_refused():
 
 
 def test_where_a_network_starts_is_read_from_its_recipe():
-    starts = [{}, {"weights": "imagenet"}, {"weights": None, "start_recipe": "vgg16"}]
-    assert [accuracies.start(recipe) for recipe in starts] == ["random values", "ImageNet", "`vgg16`"]
+    starts = [{}, {"weights": "imagenet"}, {"weights": None, "start_recipe": "vgg16"}, {"members": ["a", "b"]}]
+    assert list(map(leaderboard.starts_from, starts)) == ["random values", "ImageNet", "`vgg16`", "its members"]
 
 
 def test_the_last_learning_rate_is_told_from_the_history():

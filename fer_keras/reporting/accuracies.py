@@ -1,6 +1,7 @@
 """The table of training, validation and test accuracy of many recipes, recorded or not."""
 
 from fer_keras.recipes import RECIPES, find_recipe
+from fer_keras.reporting.leaderboard import starts_from
 from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, table, with_interval
 
@@ -36,12 +37,12 @@ def accuracy_table(recipes):
     for recipe in recipes:
         run = runs[recipe.name]
         if run is None:
-            lines.append([f"`{recipe.name}`", start(vars(recipe)), MISSING, *["-"] * len(SPLITS)])
+            lines.append([f"`{recipe.name}`", starts_from(vars(recipe)), MISSING, *["-"] * len(SPLITS)])
         else:
             cut = ", cut short" if run.cut_short else ""
             scores = (with_interval(run.metrics.get(split, {})) for split in SPLITS)
             kept = f"{run.best_epoch} of {run.epochs_run}" if run.epochs_run else "-"
-            lines.append([f"`{recipe.name}`{cut}", start(run.recipe), kept, *scores])
+            lines.append([f"`{recipe.name}`{cut}", starts_from(run.recipe), kept, *scores])
     return table(("recipe", "starts from", "epoch kept", *headings), lines)
 
 
@@ -49,14 +50,6 @@ def heading(split, runs):
     """Return a column's heading: the split, and how many images these runs were scored on."""
     totals = {run.metrics[split]["num_images"] for run in runs if run and split in run.metrics}
     return f"{split} ({' or '.join(f'{total:,}' for total in sorted(totals))} images)" if totals else split
-
-
-def start(recipe):
-    """Return what a network's values were before its training, from the recipe as a dict."""
-    if recipe.get("start_recipe"):
-        return f"`{recipe['start_recipe']}`"
-    weights = recipe.get("weights")
-    return {None: "random values", "imagenet": "ImageNet"}.get(weights, weights)
 
 
 BLOCKS = {"accuracies": accuracies}

@@ -73,10 +73,11 @@ def results(num_classes=None, protocol=None):
 
 def result_table(rows):
     """Return comparable rows of the leaderboard as a Markdown table."""
-    header = ("recipe", "measured on", *RESULT_COLUMNS.values(), "published", "parameters")
+    header = ("recipe", "starts from", "measured on", *RESULT_COLUMNS.values(), "published", "parameters")
     lines = [
         [
             row_name(row),
+            row["starts_from"],
             f"{row['num_images']:,} {row['split']} images",
             *[with_interval(row, name) for name in RESULT_COLUMNS],
             published_of(row),

@@ -17,6 +17,7 @@ COLUMNS = (
     "title",
     "system",
     "model",
+    "starts_from",
     "seed",
     "num_classes",
     "protocol",
@@ -109,9 +110,19 @@ def row(run):
         **{name: getattr(run, name) for name in ("seed", "protocol", "num_parameters", "multiply_adds", "run")},
         **{name: getattr(run, name) for name in ("epochs_run", "best_epoch", "stopped", "seconds", "device")},
         "recipe": run.recipe_name,
+        "starts_from": starts_from(recipe),
         "num_classes": len(run.classes),
         "published": None if published is None else published / 100,
     }
+
+
+def starts_from(recipe):
+    """Return what a network's values were before its training, from the recipe as a dict."""
+    if recipe.get("members"):
+        return "its members"
+    if recipe.get("start_recipe"):
+        return f"`{recipe['start_recipe']}`"
+    return {None: "random values", "imagenet": "ImageNet"}.get(recipe.get("weights"), recipe.get("weights"))
 
 
 def row_name(row):

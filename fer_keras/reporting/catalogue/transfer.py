@@ -1,10 +1,9 @@
 """Figures of notebook 04: does transfer help?"""
 
 from fer_keras.reporting import plotting, starts
-from fer_keras.reporting.catalogue.entry import Entry, architectures, histories, recorded
+from fer_keras.reporting.catalogue.entry import Entry, architectures
 
 NETWORKS = ("vgg16", "inception-resnet-v2", "efficientnet", "resnet101", "efficientnet-b5")
-FOUR = ("vgg16@random", "inception-resnet-v2@random", "efficientnet@random")
 
 
 def study():
@@ -23,9 +22,6 @@ FIGURES = {
         "Validation accuracy on four classes against the number of training images, by starting point.",
         study,
         lambda lines: plotting.by_training_images(lines, num_classes=4, title="fer-small, four classes"),
-    ),
-    "curves-random": Entry(
-        4, "Validation accuracy by epoch of the large networks from random values.", recorded(*FOUR), histories
     ),
     **architectures(4, NETWORKS),
 }
