@@ -40,7 +40,7 @@ _ALL = (
     Space(
         "sep-reduced",
         "sep-baseline",
-        SEP | {"batch_size": [16, 64], "epochs": [1, 3], "stop_patience_epochs": [0], "train_fraction": [0.1]},
+        SEP | {"batch_size": [16, 64], "epochs": [2], "stop_patience_epochs": [0], "train_fraction": [0.1]},
         "the corner of table 2 that two cores can walk, on a tenth of the training images",
     ),
     Space(
