@@ -71,8 +71,14 @@ def test_a_grid_of_what_is_no_field_is_refused(faces, own_folders):
 
 def test_published_spaces_vary_fields_of_their_recipes(capsys):
     for space in SPACES.values():
-        for name, values in space.grid.items():
-            assert type(getattr(RECIPES[space.recipe], name)) is type(values[0]), (space.name, name)
+        recipe = RECIPES[space.recipe]
+        fields = {name: values for name, values in space.grid.items() if name not in ("variant", "seed")}
+        for name, values in [
+            *fields.items(),
+            *((name, [value]) for each in space.variants.values() for name, value in each.items()),
+        ]:
+            assert type(getattr(recipe, name)) is type(values[0]), (space.name, name)
+        assert list(space.variants) == space.grid.get("variant", [])
     assert main(["search"]) == 0
     assert "sep-table-2       96 trainings of sep-baseline" in capsys.readouterr().out
     assert main(["search", "everything"]) == 2
@@ -108,3 +114,36 @@ def test_a_grid_may_hold_no_start_and_several_shares(faces, own_folders, monkeyp
     runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
     seen = {run.recipe["train_fraction"]: run.data["num_images"]["train"] for run in runs}
     assert seen[0.25] * 4 == seen[1.0]
+
+
+def test_variants_change_several_fields_and_seeds_repeat_them(faces, own_folders):
+    variants = {"as it is": {}, "plain": {"flip": False, "brightness": (1.0, 1.0)}}
+    grid = {"variant": list(variants), "seed": [0, 1], "epochs": [1]}
+    table = search_module.search(Space("named", "capstone-model-1", grid, "a test", variants), faces=faces, verbose=0)
+    assert sorted(zip(table["variant"], table["seed"], strict=True)) == [
+        ("as it is", 0),
+        ("as it is", 1),
+        ("plain", 0),
+        ("plain", 1),
+    ]
+    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
+    assert {(run.recipe["flip"], run.seed) for run in runs} == {
+        (flip, seed) for flip in (True, False) for seed in (0, 1)
+    }
+
+
+def test_an_ingredient_changes_something_and_nothing_else():
+    base = RECIPES["fer-small"]
+    for name, changes in SPACES["ingredients"].variants.items():
+        changed = search_module.variant(SPACES["ingredients"], base, {"variant": name, "seed": 1, "epochs": 15})
+        assert {field for field in changes if getattr(base, field) == getattr(changed, field)} == set(), name
+        assert (
+            dataclasses.replace(
+                changed,
+                name=base.name,
+                final=True,
+                epochs=base.epochs,
+                **{field: getattr(base, field) for field in changes},
+            )
+            == base
+        )

@@ -10,14 +10,17 @@ class Space:
     Args:
         name: the space's name.
         recipe: name of the recipe whose fields are varied.
-        grid: dict from a field of the recipe to the list of its values, as scikit-learn's `ParameterGrid` takes it.
+        grid: dict from a field of the recipe to the list of its values, as scikit-learn's `ParameterGrid` takes it;
+            also `"seed"`, and `"variant"` for names in `variants`.
         source: who published the grid, or why it is as it is.
+        variants: dict from a name to the fields of the recipe that it changes together.
     """
 
     name: str
     recipe: str
     grid: dict
     source: str
+    variants: dict = dataclasses.field(default_factory=dict)
 
 
 # Table 2 of the SEP-CVDL report: 96 trainings. The dropout rate of .5 and the patience of 5 epochs have one value each.
@@ -35,6 +38,19 @@ TRANSFER = {
     "train_fraction": [1.0, 1 / 4, 1 / 16, 1 / 64],
 }
 
+# Our own recipe with one ingredient taken out, or put in, at a time; on a short schedule, on validation only.
+INGREDIENTS = {
+    "as it is": {},
+    "Adam": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no geometry": {"rotation_degrees": 0.0, "zoom": (1.0, 1.0), "shift_fraction": 0.0},
+    "no erasing": {"erase_probability": 0.0},
+    "mixup": {"mixup_alpha": 0.2},
+    "no averaging": {"ema_decay": 0.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "votes": {"targets": "votes"},
+}
+
 _ALL = (
     Space("sep-table-2", "sep-baseline", SEP, "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL, table 2"),
     Space(
@@ -45,6 +61,13 @@ _ALL = (
     ),
     Space(
         "transfer", "fer-small@four", TRANSFER, "does transfer help, frozen or fine-tuned, and from how many images on"
+    ),
+    Space(
+        "ingredients",
+        "fer-small",
+        {"variant": list(INGREDIENTS), "seed": [0, 1, 2], "epochs": [15]},
+        "what each ingredient of our recipe gives",
+        INGREDIENTS,
     ),
 )
 SPACES = {space.name: space for space in _ALL}

@@ -23,7 +23,7 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
 
     Args:
         space: a `recipes.spaces.Space`.
-        seed: int, of every cell.
+        seed: int, of every cell, unless the grid has seeds of its own.
         faces: a `FaceDataset`; None loads what the recipe names.
         path: where the data lies, as for `fit`.
         minutes: begin no cell after so many minutes; None walks the whole grid.
@@ -51,7 +51,9 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
 
     def train_cell(trial):
         chosen = {name: trial.suggest_categorical(name, values) for name, values in space.grid.items()}
-        run = fit(variant(recipe, chosen), seed, faces=faces, results=folder / "results", verbose=verbose)
+        cell = variant(space, recipe, chosen)
+        own_seed = chosen.get("seed", seed)
+        run = fit(cell, own_seed, faces=faces, path=path, results=folder / "results", verbose=verbose)
         for name, value in outcome(run).items():
             trial.set_user_attr(name, value)
         return run.metrics["validation"]["accuracy"]
@@ -65,13 +67,15 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
     return table
 
 
-def variant(recipe, chosen):
+def variant(space, recipe, chosen):
     """Return the recipe of one cell; its name tells what differs."""
-    known = {field.name for field in dataclasses.fields(recipe)}
-    if set(chosen) - known:
-        raise ValueError(f"A grid varies fields of a recipe. Received: {', '.join(sorted(set(chosen) - known))}.")
-    words = ",".join(f"{name}={value}" for name, value in sorted(chosen.items()))
-    return dataclasses.replace(recipe, name=f"{recipe.name}@{words}", final=False, **chosen)
+    named = {name: value for name, value in chosen.items() if name != "seed"}
+    words = ",".join(f"{name}={value}" for name, value in sorted(named.items()))
+    changes = {**space.variants.get(named.pop("variant", None), {}), **named}
+    unknown = set(changes) - {field.name for field in dataclasses.fields(recipe)}
+    if unknown:
+        raise ValueError(f"A grid varies fields of a recipe. Received: {', '.join(sorted(unknown))}.")
+    return dataclasses.replace(recipe, name=f"{recipe.name}@{words.replace(' ', '-')}", final=False, **changes)
 
 
 def outcome(run):
