@@ -40,6 +40,12 @@ def test_a_comparison_says_which_is_better_on_the_same_images():
     assert same.count("no difference") == 1
 
 
+def test_a_comparison_says_which_run_was_cut_short():
+    made_up.write_run(*made_up.run("general", skill=0.9, stopped="cut short"))
+    assert text("comparison", "mini-xception", "general").endswith("). Cut short: `general`.")
+    assert "ut short" not in text("comparison", "mini-xception", "emovision-baseline")
+
+
 def levels(**scores):
     """Return what `against` says of a run with these scores."""
     record = made_up.run("level", published=40.0, published_split="validation", final=True)[0]

@@ -25,8 +25,11 @@ def comparison(first, second):
     where = f"on the same {total:,} {split} images"
     if result.no_difference:
         points = str(result).partition(": ")[2]
-        return f"There is no difference between `{first}` and `{second}` {where}: {points}."
-    return f"`{second}` is {'better' if result.difference > 0 else 'worse'} than `{first}` {where}: {result}."
+        said = f"There is no difference between `{first}` and `{second}` {where}: {points}."
+    else:
+        said = f"`{second}` is {'better' if result.difference > 0 else 'worse'} than `{first}` {where}: {result}."
+    cut = [f"`{name}`" for name in (first, second) if find_run(name).cut_short]
+    return f"{said} Cut short: {' and '.join(cut)}." if cut else said
 
 
 def difference(first, second):
