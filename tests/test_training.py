@@ -245,6 +245,22 @@ def test_only_a_final_recipe_is_scored_on_test(faces, own_folders, monkeypatch):
     assert "test" not in fit(altered, faces=faces, verbose=0).metrics
 
 
+def test_mirror_images_are_looked_at_too_where_the_recipe_says_so(faces, own_folders, monkeypatch):
+    recipe = dataclasses.replace(RECIPES["capstone-model-1"], name="mirrored", epochs=1, flip_view=True)
+    monkeypatch.setitem(recipes.RECIPES, "mirrored", recipe)
+    run = fit(recipe, faces=faces, verbose=0)
+    assert set(run.metrics) == {"train", "validation", "validation_flip", "test", "test_flip"}
+    assert run.scores["views"] == "single"
+    assert (run.metrics["test_flip"]["views"], run.metrics["test_flip"]["split"]) == ("flip", "test")
+    pixels = faces.images[faces.split == "test"].astype(np.float32)
+    network = load_network(run)
+    both = [network.predict_on_batch(images) for images in (pixels, pixels[:, :, ::-1])]
+    said = run.predictions("test_flip")
+    np.testing.assert_allclose(said.probabilities, np.mean(both, axis=0), atol=2e-3)
+    assert (said.probabilities != run.predictions("test").probabilities).any()
+    assert dataclasses.replace(recipe, flip_view=False).digest == recipe.digest
+
+
 def test_copies_of_training_images_are_counted(faces, own_folders):
     train, validation = (np.flatnonzero(faces.split == split) for split in ("train", "validation"))
     images = np.array(faces.images)

@@ -22,6 +22,7 @@ SMALL = {
     "shift_fraction": 0.104,
     "contrast": (0.7, 1.3),
     "erase_probability": 0.35,
+    "flip_view": True,
     "final": True,
 }
 

@@ -46,6 +46,7 @@ class Recipe:
             `"stacking"` (see `training.ensembles`); `model` is then `"ensemble"`.
         frozen_body: train the head alone; every other layer keeps the values that it starts from.
         trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
+        flip_view: record the mean over each image and its mirror image too, as `validation_flip` and `test_flip`.
         seeds: the seeds that are recorded.
         final: whether its test predictions are recorded, once, after everything was chosen.
         published: the authors' figure in percent, on `published_split`, from `published_source`.
@@ -96,6 +97,7 @@ class Recipe:
     rule: str = ""
     trainable_from: str | None = None
     frozen_body: bool = False
+    flip_view: bool = False
     seeds: tuple = (0,)
     final: bool = False
     published: float | None = None
@@ -123,7 +125,17 @@ class Recipe:
         Titles, notes and what others published do not. A field at its default does not count either, so that a field
         added later leaves the records of earlier runs valid; a default is therefore never changed.
         """
-        words = {"title", "note", "system", "seeds", "final", "published", "published_split", "published_source"}
+        words = {
+            "title",
+            "note",
+            "system",
+            "seeds",
+            "final",
+            "published",
+            "published_split",
+            "published_source",
+            "flip_view",
+        }
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

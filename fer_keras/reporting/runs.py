@@ -32,7 +32,8 @@ class Predictions(NamedTuple):
 class Run:
     """One training: its recipe, where and on what it ran, and its metrics; the fields are those of its JSON.
 
-    Fractions lie in [0, 1]; `metrics` has an entry for each split, as `evaluation.summarise` returns it.
+    Fractions lie in [0, 1]; `metrics` has an entry for each split, as `evaluation.summarise` returns it,
+    and `validation_flip` and `test_flip` where mirror images were looked at too.
     """
 
     run: str
@@ -65,7 +66,7 @@ class Run:
                 f"A record must have schema {SCHEMA} and be named after its recipe, digest and seed, {expected!r}. "
                 f"Received: schema {self.schema}, name {self.run!r}."
             )
-        if "test" in self.metrics and not self.final:
+        if {"test", "test_flip"} & set(self.metrics) and not self.final:
             raise ValueError(
                 f"Only recipes marked `final` are scored on the test split. Received: test metrics in {self.run!r}. "
                 "Choose on validation, then mark the recipe final."

@@ -27,13 +27,23 @@ def score(recipe, session):
     metrics, predictions = {}, {}
     for split in splits:
         mask = faces.split == split
-        # As recorded: whoever reads the predictions back finds the very same metrics.
-        probabilities = session.predict(split).astype(np.float16).astype(np.float32)
         copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
-        metrics[split] = summarise(faces.labels[mask], probabilities, faces.classes, split=split, copies=copies)
-        if split != "train":
-            predictions[split] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+        for name, views, probabilities in seen(recipe, session, split):
+            # As recorded: whoever reads the predictions back finds the very same metrics.
+            probabilities = probabilities.astype(np.float16).astype(np.float32)
+            options = {"split": split, "copies": copies, "views": views}
+            metrics[name] = summarise(faces.labels[mask], probabilities, faces.classes, **options)
+            if split != "train":
+                predictions[name] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
     return metrics, predictions
+
+
+def seen(recipe, session, split):
+    """Yield `(name, views, probabilities)` of a split: single views, and with mirror images if the recipe says so."""
+    single = session.predict(split)
+    yield split, "single", single
+    if recipe.flip_view and split != "train":
+        yield f"{split}_flip", "flip", (single + session.predict(split, mirrored=True)) / 2
 
 
 def score_ensemble(recipe, members, seed):

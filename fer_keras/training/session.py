@@ -137,9 +137,12 @@ class Session:
         )
         return {name: float(value) for name, value in logs.items()}
 
-    def predict(self, split):
-        """Return probabilities `(n, classes)` of a split's images, without augmentation."""
+    def predict(self, split, *, mirrored=False):
+        """Return probabilities `(n, classes)` of a split's images, or of their mirror images, without augmentation."""
         index = np.flatnonzero(self.faces.split == split).astype(np.int32)
+        if mirrored:
+            pixels = self.faces.images[index, :, ::-1].astype(np.float32)
+            return self.network.predict(pixels, batch_size=EVALUATION_BATCH, verbose=0)
         return self.trainee.predict({"index": index}, batch_size=EVALUATION_BATCH, verbose=0)
 
     def keep_if_best(self, epoch, logs):
