@@ -1,5 +1,17 @@
 """How good is it: metrics with intervals, and whether two networks differ at all."""
 
+from fer_keras.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
 from fer_keras.evaluation.metrics import Comparison, compare, confusion_matrix, difference, summarise, wilson
 
-__all__ = ["Comparison", "compare", "confusion_matrix", "difference", "summarise", "wilson"]
+__all__ = [
+    "Comparison",
+    "calibration_error",
+    "compare",
+    "confusion_matrix",
+    "difference",
+    "fit_temperature",
+    "reliability",
+    "summarise",
+    "wilson",
+    "with_temperature",
+]

@@ -1,0 +1,112 @@
+"""Does a confidence mean something: temperature scaling, calibration error, reliability."""
+
+import numpy as np
+
+from fer_keras.evaluation.metrics import checked, wilson
+
+BINS = 15
+STEPS = 60  # halvings of the interval in which the temperature is sought
+SMALLEST = 1e-7
+
+
+def fit_temperature(labels, probabilities):
+    """Return the temperature that makes probabilities most likely: above 1 they were too sure, below 1 too modest.
+
+    The mean log loss of softmax(log(p) / T) is convex in 1 / T, so its one minimum is found by halving.
+
+    Reference:
+        Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, arXiv:1706.04599, section 4.2.
+
+    Args:
+        labels: int array `(n,)`, true classes. Take validation's: what is reported on test must not be fitted there.
+        probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
+
+    Returns:
+        A float in [0.05, 20].
+
+    Raises:
+        ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
+    """
+    labels, probabilities = checked(labels, probabilities, range(np.shape(probabilities)[-1]))
+    logits = np.log(probabilities.clip(SMALLEST))
+    chosen = logits[np.arange(len(labels)), labels].mean()
+    low, high = 1 / 20, 20.0  # of 1 / T
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        expected = (softmax(middle * logits) * logits).sum(axis=1).mean()
+        low, high = (low, middle) if expected > chosen else (middle, high)
+    return float(2 / (low + high))
+
+
+def with_temperature(probabilities, temperature):
+    """Return probabilities `(n, classes)` as a temperature changes them: 1 changes nothing, more makes them flatter.
+
+    Raises:
+        ValueError: unless the temperature is above 0.
+
+    Example:
+
+    >>> with_temperature([[0.8, 0.2]], 2.0).round(3)
+    array([[0.667, 0.333]])
+    """
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be above 0. Received: {temperature}.")
+    return softmax(np.log(np.asarray(probabilities, float).clip(SMALLEST)) / temperature)
+
+
+def reliability(labels, probabilities, *, bins=BINS):
+    """Return how often predictions of each confidence are right.
+
+    Args:
+        labels: int array `(n,)`, true classes.
+        probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
+        bins: int, into how many equal parts [0, 1] is cut.
+
+    Returns:
+        A list of dicts, one for each part that holds predictions: `confidence` (their mean), `accuracy` with Wilson's
+        95 % interval `accuracy_low` and `accuracy_high`, and `num_images`.
+
+    Raises:
+        ValueError: as `fit_temperature`.
+    """
+    labels, probabilities = checked(labels, probabilities, range(np.shape(probabilities)[-1]))
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = []
+    for part in np.unique(place):
+        inside = place == part
+        low, high = wilson(int(right[inside].sum()), int(inside.sum()))
+        rows.append(
+            {
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": float(right[inside].mean()),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "num_images": int(inside.sum()),
+            }
+        )
+    return rows
+
+
+def calibration_error(labels, probabilities, *, bins=BINS):
+    """Return the expected calibration error in [0, 1]: how far confidence lies from accuracy, on average.
+
+    Reference:
+        Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning, AAAI.
+
+    Args, Raises: as `reliability`.
+
+    Example:
+
+    >>> calibration_error([0, 0, 0, 1], [[0.75, 0.25]] * 4)
+    0.0
+    """
+    rows = reliability(labels, probabilities, bins=bins)
+    total = sum(row["num_images"] for row in rows)
+    return float(sum(row["num_images"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total)
+
+
+def softmax(logits):
+    """Return the softmax of `(n, classes)` logits."""
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
