@@ -1,5 +1,6 @@
 """How good is it: metrics with intervals, and whether two networks differ at all."""
 
+from fer_keras.evaluation.agreement import sides
 from fer_keras.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
 from fer_keras.evaluation.metrics import Comparison, compare, confusion_matrix, difference, summarise, wilson
 
@@ -11,6 +12,7 @@ __all__ = [
     "difference",
     "fit_temperature",
     "reliability",
+    "sides",
     "summarise",
     "wilson",
     "with_temperature",

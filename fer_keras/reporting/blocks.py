@@ -12,6 +12,7 @@ from fer_keras import paths
 from fer_keras.reporting import (
     accuracies,
     combinations,
+    crowd,
     findings,
     goals,
     notebook_files,
@@ -197,6 +198,7 @@ BLOCKS = {
     **{name: sentences.of_run(say) for name, say in {**findings.OF_RUNS, **goals.OF_RUNS}.items()},
     **findings.BLOCKS,
     **starts.BLOCKS,
+    **crowd.BLOCKS,
     **one_against_rest.BLOCKS,
     **combinations.BLOCKS,
     **accuracies.BLOCKS,

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.data import DataError, audit, load_fer4, load_fer7, mean_faces
-from fer_keras.labels import SPLITS
+from fer_keras.data.votes import names_emotion, plurality
+from fer_keras.evaluation import sides
+from fer_keras.labels import REST, SPLITS
+from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.tables import write_table
 
 
@@ -23,6 +26,8 @@ def record_data(path=None, *, folder=None):
     faces = load_fer7(path)
     write_table("audit", audit(faces).as_dict(), folder=folder)
     means = mean_faces(faces).round().astype(np.uint8)
+    if faces.votes is not None:
+        write_table("crowd", crowd(faces), folder=folder)
     write_table("mean_faces", dict(zip(faces.classes, means, strict=True)), folder=folder)
     made = forms(faces)
     try:
@@ -35,6 +40,19 @@ def record_data(path=None, *, folder=None):
         write_table("course", about, folder=folder)
     write_table("forms", made, folder=folder)
     return faces.fingerprint
+
+
+def crowd(faces):
+    """Return `evaluation.sides` of every run that names FER-2013's labels on its official test rows, by its name."""
+    judged = np.where(names_emotion(faces.votes), plurality(faces.votes), "")
+    by_row, found = pd.Series(judged, index=faces.rows), {}
+    for run in read_runs():
+        named = run.recipe["data"] in ("fer7", "fer4") and run.classes[0] != REST
+        if named and run.protocol == "official" and "test" in run.metrics:
+            said, classes = run.predictions("test"), np.array(run.classes)
+            predicted = classes[said.probabilities.argmax(axis=1)]
+            found[run.run] = sides(classes[said.labels], predicted, by_row.loc[said.rows].to_numpy())
+    return found
 
 
 def forms(faces):
