@@ -55,6 +55,12 @@ def parser():
     search_parser.add_argument("--minutes", type=float, metavar="N", help="begin no training after N minutes")
     search_parser.set_defaults(run=search)
 
+    ship_parser = commands.add_parser("ship", help="write a trained network and its card", description=ship.__doc__)
+    ship_parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that was trained on this machine")
+    ship_parser.add_argument("--seed", type=int, default=0)
+    ship_parser.add_argument("--out", metavar="FILE.keras", help="default: the package's folder of weights")
+    ship_parser.set_defaults(run=ship)
+
     data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
     data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
     data_parser.add_argument("--skip", action="store_true", help="list every bad row or picture, instead of the first")
@@ -137,6 +143,14 @@ def search(options):
     verbose = "auto" if sys.stdout.isatty() else 2
     table = walk(space, options.seed, path=options.data, minutes=options.minutes, verbose=verbose)
     print(table.to_string(float_format="{:.4f}".format))
+
+
+def ship(options):
+    """Write the network of a recorded run, and its card beside it: classes, preprocessing, scores, terms, limits."""
+    from fer_keras.training.shipping import ship as write
+
+    path = write(options.recipe, options.seed, path=options.out)
+    print(f"{path}\n{path.with_suffix('.json')}")
 
 
 def recipes(options):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fer_keras import recipes
+from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.models import weights
@@ -22,8 +23,10 @@ def trained(own_folders, monkeypatch):
     return fit(recipe, faces=drawn_faces(12, classes=FER4, seed=1), results=own_folders / "results", verbose=0)
 
 
-def test_a_run_ships_with_its_record(trained, tmp_path):
-    path = ship("tiny", name="fer-tiny", path=tmp_path / "fer-tiny.keras")
+def test_a_run_ships_with_its_record(trained, tmp_path, capsys):
+    path = tmp_path / "out" / "fer-tiny.keras"
+    assert main(["ship", "tiny", "--out", str(path)]) == 0
+    assert capsys.readouterr().out.split() == [str(path), str(path.with_suffix(".json"))]
     found = weights.load(path)
     assert found.classes == FER4
     assert found.card["name"] == "fer-tiny"
@@ -43,6 +46,11 @@ def test_a_run_that_is_not_final_or_not_whole_does_not_ship(trained, monkeypatch
     with pytest.raises(ValueError, match="a final run that was trained to its end"):
         ship("tiny", path=tmp_path / "tiny.keras")
     assert list(tmp_path.glob("tiny*")) == []
+
+
+def test_only_a_keras_file_is_written(trained, tmp_path):
+    with pytest.raises(ValueError, match=r"to a \.keras file\. Received: .*tiny\.h5"):
+        ship("tiny", path=tmp_path / "tiny.h5")
 
 
 def test_what_was_never_trained_does_not_ship(own_folders):

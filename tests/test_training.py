@@ -23,7 +23,7 @@ from fer_keras.labels import FER4, FER6, FERPLUS8
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import find_run, read_runs
-from fer_keras.training import fit, load_network, session
+from fer_keras.training import fit, load_network, session, trainer
 from fer_keras.training.callbacks import averaged
 from fer_keras.training.material import load, make_targets
 from fer_keras.training.optimizers import make_optimizer
@@ -356,6 +356,28 @@ def test_a_recipe_may_tell_one_class_from_the_rest(faces, own_folders):
     labels = faces["validation"][1]
     assert run.metrics["validation"]["per_class"]["sad"]["support"] == (labels == FER4.index("sad")).sum()
     assert load_network(run).output_shape == (None, 2)
+
+
+def test_a_network_learns_what_its_teachers_say_of_training_images(faces, own_folders, monkeypatch):
+    teacher = dataclasses.replace(RECIPES["capstone-model-1"], name="teacher", epochs=1, final=False)
+    monkeypatch.setitem(recipes.RECIPES, "teacher", teacher)
+    teachers = tuple(("teacher", teacher.digest, seed) for seed in (0, 1))
+    pupil = dataclasses.replace(teacher, name="pupil", teachers=teachers, teacher_share=0.25, teacher_temperature=2.0)
+    run = fit(pupil, faces=faces, verbose=0)
+    assert {run.recipe_name for run in read_runs(own_folders / "build" / "results")} == {"teacher", "pupil"}
+    taught = trainer.ask_teachers(pupil, faces, None, None, 0)
+    networks = [load_network(fit(teacher, seed, faces=faces, verbose=0)) for seed in (0, 1)]
+    pixels = faces.images.astype(np.float32)
+    said = np.mean(
+        [network.predict(view, verbose=0) for network in networks for view in (pixels, pixels[:, :, ::-1])], axis=0
+    )
+    softened = np.sqrt(said) / np.sqrt(said).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(taught, softened, atol=1e-4)
+    targets, labels = make_targets(pupil, faces, taught), np.eye(len(faces.classes))[faces.labels]
+    train = faces.split == "train"
+    np.testing.assert_array_equal(targets[~train], labels[~train])
+    np.testing.assert_allclose(targets[train], (0.75 * labels + 0.25 * taught)[train], atol=1e-6)
+    assert run.recipe_digest != dataclasses.replace(pupil, teachers=teachers[:1]).digest
 
 
 def test_targets_from_votes_are_used_on_training_images_only(faces):

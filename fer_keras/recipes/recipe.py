@@ -37,6 +37,8 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         class_weights: weigh classes by the inverse of their frequency.
         targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
+        teachers: name, digest and seed of each run whose probabilities are learned too (distillation); their mean has
+            `teacher_share` of the target of a training image, after softening by `teacher_temperature`.
         ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
         flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
         weights: where the network starts: None (random values), `"imagenet"`.
@@ -79,6 +81,9 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: bool = False
     targets: str = "labels"
+    teachers: tuple = ()
+    teacher_share: float = 0.5
+    teacher_temperature: float = 1.0
     ema_decay: float = 0.0
     flip: bool = False
     rotation_degrees: float = 0.0

@@ -50,17 +50,25 @@ def check_faces(recipe, faces):
         )
 
 
-def make_targets(recipe, faces):
+def make_targets(recipe, faces, taught=None):
     """Return the target distribution of every image, float32 `(n, classes)`.
+
+    Args:
+        recipe: a `Recipe`.
+        faces: a `FaceDataset`.
+        taught: float `(n, classes)`, what the recipe's teachers say, or None. Only training images learn from it.
 
     Raises:
         ValueError: if the recipe learns from votes and the faces have none.
     """
-    labels = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
-    if recipe.targets == "labels":
-        return labels
-    if faces.votes is None:
-        raise ValueError(f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none.")
-    votes = soft_targets(faces.votes, faces.classes)
-    use = (votes.sum(axis=1) > 0) & (faces.split == "train")
-    return np.where(use[:, None], votes, labels)
+    train = (faces.split == "train")[:, None]
+    targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
+    if recipe.targets == "votes":
+        if faces.votes is None:
+            raise ValueError(f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none.")
+        votes = soft_targets(faces.votes, faces.classes)
+        targets = np.where(train & (votes.sum(axis=1, keepdims=True) > 0), votes, targets)
+    if taught is not None:
+        mixed = (1 - recipe.teacher_share) * targets + recipe.teacher_share * taught
+        targets = np.where(train, mixed, targets).astype(np.float32)
+    return targets

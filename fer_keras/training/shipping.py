@@ -1,5 +1,7 @@
 """From a recorded run to a network that ships: its file, and the card that says what it is."""
 
+from pathlib import Path
+
 from fer_keras.models import weights
 from fer_keras.reporting.runs import find_run
 from fer_keras.training.trainer import load_network
@@ -20,14 +22,13 @@ LIMITS = (
 )
 
 
-def ship(recipe, seed=0, *, name=None, path=None):
+def ship(recipe, seed=0, *, path=None):
     """Write the network of a recorded run to the folder that ships, with its card.
 
     Args:
         recipe: name of a recipe that was trained on this machine.
         seed: int, of the run.
-        name: what the network is called; default the recipe's name.
-        path: of the `.keras` file; default in `models.weights.folder()`.
+        path: of the `.keras` file, whose name the network takes; default below `models.weights.folder()`.
 
     Returns:
         The path of the `.keras` file.
@@ -35,13 +36,15 @@ def ship(recipe, seed=0, *, name=None, path=None):
     Raises:
         ValueError: if there is no such run, it is not final or was cut short, or its network is not on this machine.
     """
-    run, name = find_run(recipe, seed), name or recipe
+    run = find_run(recipe, seed)
     if run is None:
         raise ValueError(f"Expected a recorded run. Received: {recipe!r}, seed {seed}, which has none. Train it first.")
     if not run.final or run.cut_short:
         raise ValueError(f"Expected a final run that was trained to its end. Received: {run.run!r}.")
-    path = path or weights.folder() / f"{name}.keras"
-    weights.save(load_network(run), path, card(run, name))
+    path = Path(path or weights.folder() / f"{recipe}.keras")
+    if path.suffix != ".keras":
+        raise ValueError(f"A network is written to a .keras file. Received: {path}.")
+    weights.save(load_network(run), path, card(run, path.stem))
     return path
 
 

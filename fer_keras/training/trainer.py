@@ -4,16 +4,18 @@ import os
 import sys
 
 import keras
+import numpy as np
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
-from fer_keras.training.session import Session
+from fer_keras.training.session import EVALUATION_BATCH, Session
 from fer_keras.training.transplant import body, give_body
 
 
@@ -68,7 +70,8 @@ def fit(
     if recipe.members:
         return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose)
     network = make_network(recipe, seed, given, path, results, verbose)
-    session, folder = make_session(recipe, seed, network, faces, verbose)
+    taught = ask_teachers(recipe, faces, path, results, verbose)
+    session, folder = make_session(recipe, seed, network, faces, taught, verbose)
     if force and recorded and session.epochs_saved() == recorded.epochs_run:
         session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
     where = circumstances()
@@ -81,11 +84,11 @@ def fit(
     return run
 
 
-def make_session(recipe, seed, network, faces, verbose):
+def make_session(recipe, seed, network, faces, taught, verbose):
     """Return the `Session` of a network, or of its head if the rest is frozen, and the folder of its state."""
     folder = run_folder(recipe, seed, faces)
     trained, images = what_to_train(recipe, network, faces, verbose)
-    targets = make_targets(recipe, faces)
+    targets = make_targets(recipe, faces, taught)
     return Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images), folder
 
 
@@ -202,6 +205,19 @@ def make_network(recipe, seed, faces, path, results, verbose):
     for layer in body(network) if recipe.frozen_body else ():
         layer.trainable = False
     return network
+
+
+def ask_teachers(recipe, faces, path, results, verbose):
+    """Return the mean of what a recipe's teachers say of each image and its mirror image, `(n, classes)`, or None.
+
+    A teacher that has no record is trained first, on the same faces.
+    """
+    said = []
+    for name, _, seed in recipe.teachers:
+        network = load_network(fit(name, seed, faces=faces, path=path, results=results, verbose=verbose))
+        for images in (faces.images, faces.images[:, :, ::-1]):
+            said.append(network.predict(images.astype(np.float32), batch_size=EVALUATION_BATCH, verbose=0))
+    return with_temperature(np.mean(said, axis=0), recipe.teacher_temperature) if said else None
 
 
 def what_to_train(recipe, network, faces, verbose):
