@@ -13,6 +13,8 @@ import fer_keras
 from fer_keras.labels import FER7
 from fer_keras.models import build, weights
 from fer_keras.models.weights import FIELDS, as_half, load, padded, save
+from fer_keras.recipes import Recipe
+from fer_keras.training import material
 
 CARD = {
     "name": "small",
@@ -149,3 +151,13 @@ def test_every_shipped_network_is_whole():
         assert found.card["name"] == name
         assert (weights.folder() / f"{name}.keras").stat().st_size <= 15e6
         assert zipfile.is_zipfile(weights.folder() / f"{name}.keras")
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_a_shipped_network_scores_what_its_card_says(name, fer2013_path):
+    found = load(name)
+    recipe = Recipe(**{key: found.card["recipe"][key] for key in ("name", "system", "title", "model", "data")})
+    images, labels = material.load(recipe, fer2013_path)["test"]
+    right = found.predict(images).argmax(axis=1) == labels
+    assert right.mean() == pytest.approx(found.card["metrics"]["test"]["accuracy"], abs=0.0015)
+    assert len(labels) == found.card["metrics"]["test"]["num_images"]
