@@ -163,6 +163,12 @@ def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_pu
     assert validation.get_markerfacecolor() == "white"
 
 
+def test_what_was_published_on_another_data_set_is_not_drawn_beside_ours():
+    table = leaderboard([RUN]).assign(published_split="test, RAF-DB")
+    (axes,) = plotting.accuracies(table).axes
+    assert "published" not in {line.get_label() for line in axes.lines}
+
+
 def test_recalls_are_ordered_and_seeds_told_apart():
     figure = plotting.recalls({"a": PER_CLASS, "b": PER_CLASS}, models={"a": "mini-xception", "b": "mini-xception"})
     first, second = figure.axes[0].lines

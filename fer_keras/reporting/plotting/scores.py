@@ -92,12 +92,16 @@ def accuracies(table, *, human=None, title=None):
 
 
 def draw_accuracy(axes, row, place):
-    """Draw a row of the leaderboard: the score with its interval, hollow on validation, and what was published."""
+    """Draw a row of the leaderboard: the score with its interval, hollow on validation, and what was published.
+
+    What was published on another data set is left out: it would be compared.
+    """
     colour, marker = model_style(row.model)
     spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
     face = colour if row.split == "test" else "white"
     axes.errorbar(row.accuracy, place, xerr=spread, fmt=marker, color=colour, mfc=face, capsize=3, markersize=6)
-    if row.published == row.published and row.published is not None:
+    known = row.published == row.published and row.published is not None
+    if known and "RAF-DB" not in str(row.published_split):
         axes.plot(row.published, place, "|", color=DARK, markersize=13, markeredgewidth=2, label="published")
 
 
