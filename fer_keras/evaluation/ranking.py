@@ -70,8 +70,8 @@ def compare_precision(truth, first, second, *, resamples=RESAMPLES, seed=0):
     Example:
 
     >>> right, wrong = [0.9, 0.8, 0.1, 0.1], [0.1, 0.1, 0.9, 0.8]
-    >>> compare_precision([True, True, False, False], wrong, right).difference > 0.5
-    True
+    >>> compare_precision([True, True, False, False], wrong, right).difference
+    0.5
     """
     truth = np.asarray(truth, bool)
     times = resampled(len(truth), resamples, seed)
