@@ -28,3 +28,16 @@ def own_folders(tmp_path, monkeypatch):
     for name in ("RESULTS", "FIGURES", "BUILD", "CACHE"):
         monkeypatch.setenv(f"FER_KERAS_{name}", str(tmp_path / name.lower()))
     return tmp_path
+
+
+@pytest.fixture
+def recorded_project(tmp_path, monkeypatch):
+    """A project with made-up records; returns its folder."""
+    import made_up
+
+    from fer_keras import paths
+
+    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    monkeypatch.delenv("FER_KERAS_RESULTS", raising=False)
+    made_up.results(tmp_path / "reports" / "results")
+    return tmp_path

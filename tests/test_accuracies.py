@@ -6,7 +6,6 @@ import dataclasses
 import made_up
 import pytest
 
-from fer_keras import paths
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import goals, leaderboard, sentences, text
 from fer_keras.reporting.runs import find_run
@@ -18,12 +17,9 @@ FINAL = {"data": "fer4", "system": "C", "model": "capstone-final", "epochs": 35}
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
+def project(recorded_project):
     """A project with made-up records."""
-    monkeypatch.setattr(paths, "project", lambda: tmp_path)
-    monkeypatch.delenv("FER_KERAS_RESULTS", raising=False)
-    made_up.results(tmp_path / "reports" / "results")
-    return tmp_path
+    return recorded_project
 
 
 def rows(said):

@@ -2,13 +2,10 @@
 
 import dataclasses
 
-import made_up
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_keras import paths
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import sides
 from fer_keras.labels import FER7, FERPLUS_VOTES
@@ -29,15 +26,6 @@ def test_every_judged_image_counts_once(rows):
     assert found["with_crowd"] == expected
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project with made-up records."""
-    monkeypatch.setattr(paths, "project", lambda: tmp_path)
-    monkeypatch.delenv("FER_KERAS_RESULTS", raising=False)
-    made_up.results(tmp_path / "reports" / "results")
-    return tmp_path
-
-
 def faces_with_votes(winner):
     """Return drawn faces, a row for each made-up prediction, whose voters all named one emotion."""
     faces = drawn_faces(40, seed=1)
@@ -46,7 +34,7 @@ def faces_with_votes(winner):
     return dataclasses.replace(faces, votes=votes, rows=np.arange(len(faces.labels)))
 
 
-def test_recorded_networks_are_held_against_the_voters(project):
+def test_recorded_networks_are_held_against_the_voters(recorded_project):
     found = from_data.crowd(faces_with_votes("fear"))
     run = next(run for run in read_runs() if run.recipe_name == "mini-xception" and run.seed == 0)
     said = run.predictions("test")
@@ -58,7 +46,7 @@ def test_recorded_networks_are_held_against_the_voters(project):
     assert set(unknown[run.run].values()) == {0}
 
 
-def test_the_table_divides_by_what_was_disputed(project):
+def test_the_table_divides_by_what_was_disputed(recorded_project):
     assert text("crowd") == "(not recorded yet)"
     better = {"agreed": 10, "right": 9, "disputed": 4, "with_label": 1, "with_crowd": 2, "with_neither": 1}
     runs = {(run.recipe_name, run.seed): run.run for run in read_runs()}
@@ -80,7 +68,7 @@ def test_the_table_divides_by_what_was_disputed(project):
     assert text("crowd", "capstone-model-1") == "(not recorded yet)"
 
 
-def test_the_table_is_recorded_where_there_are_votes(project, monkeypatch):
+def test_the_table_is_recorded_where_there_are_votes(recorded_project, monkeypatch):
     faces = faces_with_votes("happiness")
     monkeypatch.setattr(from_data, "load_fer7", lambda path: faces)
     monkeypatch.setattr(

@@ -120,12 +120,21 @@ def stopping(run):
     """Return how a run's training went: how often the learning rate fell, which epoch was kept, how it ended."""
     if run.stopped == "combined":
         return "its members' answers were combined, no network was trained"
-    rates = run.history()["learning_rate"].to_numpy()
-    falls = [str(epoch) for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
-    fell = f"the learning rate fell before epoch {' and '.join(falls)}" if falls else "the learning rate never fell"
+    falls = rate_falls(run)
+    fell = (
+        f"the learning rate fell before epoch {' and '.join(map(str, falls))}"
+        if falls
+        else "the learning rate never fell"
+    )
     ways = {"early stop": "stopped early", "epochs": "ran to its last epoch", "cut short": "was cut short"}
     ended = ways.get(run.stopped, run.stopped)
     return f"{fell}; it {ended} after {run.epochs_run} epochs, and epoch {run.best_epoch} was kept"
+
+
+def rate_falls(run):
+    """Return the epochs, counted from 1, before which a run's learning rate fell."""
+    rates = run.history()["learning_rate"].to_numpy()
+    return [epoch for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
 
 
 def recall_agreement(run):

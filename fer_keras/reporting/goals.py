@@ -1,6 +1,6 @@
 """What we aimed at with a network on the official test split, and what its record says holds it back."""
 
-from fer_keras.reporting.findings import stopping
+from fer_keras.reporting.findings import rate_falls, stopping
 from fer_keras.reporting.sentences import percent, with_interval
 from fer_keras.reporting.tables import read_table, table_names
 
@@ -38,8 +38,7 @@ def reason(run):
 
 def last_rate(run):
     """Return how a run's training went, and whether anything was gained at its last learning rate."""
-    rates = run.history()["learning_rate"].to_numpy()
-    falls = [epoch for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
+    falls = rate_falls(run)
     parts = [f"Of at most {run.recipe['epochs']} epochs: {stopping(run)}."]
     if falls:
         gained = "one of them was kept" if run.best_epoch >= falls[-1] else "none of them was kept"

@@ -44,17 +44,19 @@ def ship(recipe, seed=0, *, path=None):
     path = Path(path or weights.folder() / f"{recipe}.keras")
     if path.suffix != ".keras":
         raise ValueError(f"A network is written to a .keras file. Received: {path}.")
-    weights.save(load_network(run), path, card(run, path.stem))
+    network = load_network(run)
+    weights.save(network, path, card(run, network, path.stem))
     return path
 
 
-def card(run, name):
+def card(run, network, name):
     """Return the card of a run's network, without the sum of its file."""
+    height, width, channels = network.input_shape[1:]
     return {
         "name": name,
         "classes": list(run.classes),
         "input": {
-            "shape": "(batch, 48, 48, 1)",
+            "shape": f"(batch, {height}, {width}, {channels})",
             "values": "grey, [0, 255]; the network scales them itself",
             "framing": "a face as FER-2013 cuts it: about square, from forehead to chin",
         },
