@@ -45,6 +45,9 @@ def parser():
         "--minutes", type=float, metavar="N", help="cut the training short after N minutes; the same command goes on"
     )
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
+    train_parser.add_argument(
+        "--precision", default="float32", metavar="KIND", help="float32, or mixed_bfloat16 where the processor has it"
+    )
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
 
@@ -115,6 +118,7 @@ def train(options):
         verbose=verbose,
         tensorboard=options.tensorboard,
         minutes=options.minutes,
+        precision=options.precision,
     )
     print(describe(run))
 

@@ -83,21 +83,22 @@ def identity(recipe, seed, faces):
     }
 
 
-def circumstances():
-    """Return the fields of a record that say where and with what it was trained."""
+def circumstances(precision):
+    """Return the fields of a record that say where and with what it was trained, and in which precision."""
     names = ("keras", keras.backend.backend(), "numpy", "fer_keras")
     versions = {name: metadata.version(name) for name in names}
     root = paths.project()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     return {
         "versions": {"python": platform.python_version(), "backend": keras.backend.backend(), **versions},
-        "device": device(),
+        "device": device(precision),
         "commit": commit.stdout.strip() or "unknown",
     }
 
 
-def device():
-    """Return what the network was trained on, in words."""
+def device(precision):
+    """Return what the network was trained on, in words, and in which precision unless it was float32."""
     kinds = keras.distribution.list_devices()
     accelerators = [name for name in kinds if not name.startswith("cpu")]
-    return f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"
+    where = f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"
+    return where if precision == "float32" else f"{where}, {precision}"

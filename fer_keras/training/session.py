@@ -9,6 +9,7 @@ import pandas as pd
 from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
 from fer_keras.training.optimizers import make_optimizer
+from fer_keras.training.precision import computing_in
 from fer_keras.training.state import load_state, save_state
 from fer_keras.training.trainee import Trainee, epoch_inputs
 
@@ -29,11 +30,12 @@ class Session:
         seed: int.
         folder: `pathlib.Path` where the state lies.
         images: what the network takes of every face, `(n, ...)`: its pixels if None, or a frozen backbone's features.
+        precision: one of `precision.PRECISIONS`, in which it trains; its predictions are float32 always.
     """
 
-    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None):
+    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None, precision="float32"):
         self.recipe, self.network, self.faces, self.targets = recipe, network, faces, targets
-        self.seed, self.path = seed, folder / "state.npz"
+        self.seed, self.path, self.precision = seed, folder / "state.npz", precision
         self.train_index = np.flatnonzero(faces.split == "train")
         self.sample_weights = class_weights(faces.labels[self.train_index], recipe.class_weights)
         self.trainee = Trainee(network, np.ascontiguousarray(faces.images if images is None else images))
@@ -57,6 +59,11 @@ class Session:
         Returns:
             str, why it ended: `"early stop"`, `"epochs"` or `"cut short"`.
         """
+        with computing_in(self.network, self.precision):
+            return self.train_epochs(verbose, callbacks, minutes)
+
+    def train_epochs(self, verbose, callbacks, minutes):
+        """Do what `train` says, in whatever precision the layers are."""
         own = make_callbacks(self.recipe)
         everyone = keras.callbacks.CallbackList([*own, *callbacks], model=self.trainee, epochs=self.recipe.epochs)
         everyone.on_train_begin()
@@ -160,6 +167,7 @@ class Session:
             "best": self.best,
             "stopped": bool(stopped),
             "resumed": self.resumed,
+            "precision": self.precision,
             "callbacks": [memory_of(callback) for callback in callbacks],
         }
         values = [keras.ops.convert_to_numpy(variable) for variable in self.trainee.optimizer.variables]
@@ -177,6 +185,12 @@ class Session:
         if state is None:
             return False
         memory, groups = state
+        begun = memory.get("precision", "float32")
+        if begun != self.precision:
+            raise ValueError(
+                f"{self.path} was begun in {begun}. Received: {self.precision}. "
+                f"Go on with --precision {begun}, or remove the file to begin anew."
+            )
         self.network.set_weights(groups["network"])
         for variable, value in zip(self.trainee.optimizer.variables, groups["optimizer"], strict=True):
             variable.assign(value)

@@ -14,6 +14,7 @@ from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
+from fer_keras.training.precision import check_precision
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import EVALUATION_BATCH, Session
 from fer_keras.training.transplant import body, give_body
@@ -30,6 +31,7 @@ def fit(
     verbose="auto",
     tensorboard=None,
     minutes=None,
+    precision="float32",
 ):
     """Train a recipe to its end and record it; asked again, read the record.
 
@@ -48,6 +50,7 @@ def fit(
         tensorboard: folder for TensorBoard's logs, or None.
         minutes: cut the training short after so many minutes, earlier sessions' included, and record that; None trains
             to the end.
+        precision: one of `precision.PRECISIONS`, in which the network trains; the record names it beside the device.
 
     Returns:
         A `reporting.runs.Run`.
@@ -55,6 +58,7 @@ def fit(
     Raises:
         ValueError: if the recipe is unknown, or the data has other classes than the recipe.
     """
+    check_precision(precision)
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if results is None and faces is not None and faces.protocol == "drawn":
         results = paths.build() / "results"
@@ -71,10 +75,10 @@ def fit(
         return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose)
     network = make_network(recipe, seed, given, path, results, verbose)
     taught = ask_teachers(recipe, faces, path, results, verbose)
-    session, folder = make_session(recipe, seed, network, faces, taught, verbose)
+    session, folder = make_session(recipe, seed, network, faces, taught, verbose, precision)
     if force and recorded and session.epochs_saved() == recorded.epochs_run:
         session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
-    where = circumstances()
+    where = circumstances(precision)
     stopped = session.train(verbose=verbose, callbacks=board(tensorboard), minutes=minutes)
     network.save(folder / "model.keras")
     run, history, predictions = outcome(recipe, seed, network, session, stopped, where)
@@ -84,12 +88,13 @@ def fit(
     return run
 
 
-def make_session(recipe, seed, network, faces, taught, verbose):
+def make_session(recipe, seed, network, faces, taught, verbose, precision):
     """Return the `Session` of a network, or of its head if the rest is frozen, and the folder of its state."""
     folder = run_folder(recipe, seed, faces)
     trained, images = what_to_train(recipe, network, faces, verbose)
     targets = make_targets(recipe, faces, taught)
-    return Session(recipe, trained, faces, targets, seed=seed, folder=folder, images=images), folder
+    options = {"seed": seed, "folder": folder, "images": images, "precision": precision}
+    return Session(recipe, trained, faces, targets, **options), folder
 
 
 def outcome(recipe, seed, network, session, stopped, where):
@@ -118,7 +123,7 @@ def fit_ensemble(recipe, seed, faces, *, results, force, verbose):
     metrics, predictions = score_ensemble(recipe, members, seed)
     run = runs.Run(
         **identity(recipe, seed, faces),
-        **circumstances(),
+        **circumstances("float32"),
         seconds=round(sum(run.seconds for run in members), 1),
         seconds_per_epoch=0.0,
         num_parameters=sum(run.num_parameters for run in members),
