@@ -23,6 +23,7 @@ LEVELS = {
     "recognition": 5,
     "__main__": 6,
 }
+EXPLAIN = PACKAGE / "evaluation" / "explain.py"  # looks into networks, so it may import Keras
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -50,7 +51,7 @@ def test_imports_go_down(path):
         parts = name.split(".")
         if parts[0] == "fer_keras" and len(parts) > 1:
             assert LEVELS[parts[1]] <= LEVELS[own], f"{path.name} imports {name}, which is above it"
-        if LEVELS[own] <= 2:
+        if LEVELS[own] <= 2 and path != EXPLAIN:
             assert parts[0] not in {"keras", "tensorflow", "jax", "torch"}, f"{path.name} imports {name}"
 
 

@@ -8,6 +8,7 @@ import pytest
 from fer_keras import recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
+from fer_keras.evaluation import fit_temperature
 from fer_keras.labels import FER4
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
@@ -32,6 +33,9 @@ def test_a_run_ships_with_its_record(trained, tmp_path, capsys):
     assert found.card["name"] == "fer-tiny"
     assert found.card["metrics"] == trained.metrics
     assert found.card["data"] == trained.data
+    recorded = trained.predictions("validation")
+    assert found.temperature == pytest.approx(fit_temperature(recorded.labels, recorded.probabilities), abs=1e-4)
+    assert (found.name, found.size) == ("fer-tiny", (48, 48))
     images = drawn_faces(4, classes=FER4, seed=2).images
     expected = load_network(trained).predict_on_batch(images)
     np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)

@@ -37,6 +37,21 @@ class Network:
         """The tuple of class names, in the order of the probabilities."""
         return tuple(self.card["classes"])
 
+    @property
+    def name(self):
+        """What the network is called."""
+        return self.card["name"]
+
+    @property
+    def size(self):
+        """`(height, width)` of the faces that it takes, in pixels."""
+        return self.model.input_shape[1:3]
+
+    @property
+    def temperature(self):
+        """What its probabilities must be divided by, as logarithms, to mean what they say; 1.0 if that is unknown."""
+        return float(self.card.get("temperature", 1.0))
+
     def predict(self, images):
         """Return the probabilities of grey faces, float32 `(n, classes)`.
 

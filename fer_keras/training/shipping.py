@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fer_keras.evaluation import fit_temperature
 from fer_keras.models import weights
 from fer_keras.reporting.runs import find_run
 from fer_keras.training.trainer import load_network
@@ -65,9 +66,16 @@ def card(run, network, name):
         "data": run.data,
         "terms": TERMS,
         "metrics": run.metrics,
+        "temperature": temperature(run),
         "parameters": run.num_parameters,
         "multiply_adds": run.multiply_adds,
         "versions": run.versions,
         "intended_use": USE,
         "limits": LIMITS,
     }
+
+
+def temperature(run):
+    """Return the temperature that makes a run's probabilities mean what they say, fitted on validation."""
+    found = run.predictions("validation")
+    return round(fit_temperature(found.labels, found.probabilities), 4)
