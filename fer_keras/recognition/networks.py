@@ -1,0 +1,215 @@
+"""Trained networks by name, whatever file they lie in. One in an `.onnx` file needs neither Keras nor a backend."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras import paths
+
+# A network's card lies in its `.onnx` file under this name; these of its fields are needed to use it, with how to tell
+# that they can be. `sha256` is the sum of the `.keras` file that it was exported from.
+CARD = "fer_keras"
+FIELDS = {
+    "name": lambda value: isinstance(value, str),
+    "classes": lambda value: is_list_of(str, value) and len(value) > 1,
+    "size": lambda value: is_list_of(int, value) and len(value) == 2,
+    "sha256": lambda value: isinstance(value, str),
+}
+BATCH = 64  # more faces at once are no faster, and leave the processor's cache
+MOST_THREADS = 4  # such small networks are split no further
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxNetwork:
+    """A trained network that runs on ONNX Runtime, with the attributes of a `models.weights.Network`.
+
+    Args:
+        session: an `onnxruntime.InferenceSession`, from pixels in [0, 255], `(batch, height, width, 1)`, to
+            probabilities.
+        card: dict with the keys `FIELDS`, and `temperature` if it is known.
+    """
+
+    session: object
+    card: dict
+
+    @property
+    def name(self):
+        """What the network is called."""
+        return self.card["name"]
+
+    @property
+    def classes(self):
+        """The tuple of class names, in the order of the probabilities."""
+        return tuple(self.card["classes"])
+
+    @property
+    def size(self):
+        """`(height, width)` of the faces that it takes, in pixels."""
+        return tuple(self.card["size"])
+
+    @property
+    def temperature(self):
+        """What its probabilities must be divided by, as logarithms, to mean what they say; 1.0 if that is unknown."""
+        return float(self.card.get("temperature", 1.0))
+
+    def predict(self, images):
+        """Return the probabilities of grey faces, float32 `(n, classes)`.
+
+        Args:
+            images: array `(n, height, width, 1)` or `(n, height, width)` of the network's input size, values in
+                [0, 255].
+
+        Raises:
+            ValueError: on images of another size or range.
+        """
+        images = checked(images, self.size)
+        name = self.session.get_inputs()[0].name
+        found = np.empty((len(images), len(self.classes)), np.float32)
+        for start in range(0, len(images), BATCH):
+            part = slice(start, start + BATCH)
+            found[part] = self.session.run(None, {name: images[part].astype(np.float32)})[0]
+        return found
+
+
+def open_network(name):
+    """Return a trained network by its name or from its file.
+
+    A network that ships is run by ONNX Runtime, which starts in a moment, if that is installed, and by Keras if not.
+
+    Args:
+        name: the name of a network that ships, such as `"mini-xception"`; the path of an `.onnx` file that
+            `fer_keras.export` wrote, or of a `.keras` file with its card beside it; or the name of a recipe that was
+            trained on this machine.
+
+    Returns:
+        An object with `name`, `classes`, `size` (`(height, width)`), `temperature`, `card` and `predict(images)`: an
+        `OnnxNetwork`, or a `models.weights.Network`.
+
+    Raises:
+        ValueError: if there is no such network, or its file is damaged or has no card.
+
+    Example:
+
+    >>> open_network("mini-xception").size
+    (48, 48)
+    """
+    path = Path(name)
+    if path.suffix == ".onnx":
+        return read_onnx(path)
+    shipped = paths.PACKAGE / "weights" / f"{name}.onnx"
+    if shipped.is_file() and importlib.util.find_spec("onnxruntime"):
+        return read_onnx(shipped)
+    from fer_keras.models import weights
+
+    if path.suffix == ".keras" or str(name) in weights.shipped():
+        return weights.load(name)
+    return recorded_network(str(name))
+
+
+def recorded_network(recipe, seed=0):
+    """Return the `models.weights.Network` of a run that was trained on this machine, with the card it would ship with.
+
+    Raises:
+        ValueError: if there is no such run, or its network is not on this machine.
+    """
+    from fer_keras.models import weights
+    from fer_keras.reporting.runs import find_run
+    from fer_keras.training import load_network, shipping
+
+    run = find_run(recipe, seed)
+    if run is None:
+        raise ValueError(
+            f"There is no network {recipe!r}. Expected the path of an .onnx or .keras file, a network that ships "
+            f"({', '.join(weights.shipped()) or 'none do yet'}), or a recipe that was trained on this machine."
+        )
+    model = load_network(run)
+    return weights.Network(model, shipping.card(run, model, recipe))
+
+
+def read_onnx(path):
+    """Return the `OnnxNetwork` in a file that `fer_keras.export` wrote.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged, or holds no card that fits its network.
+        ImportError: if ONNX Runtime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: Expected an .onnx file that fer_keras.export wrote. Received: no file there.")
+    try:
+        session = new_session(path)
+    except ImportError as error:
+        raise ImportError(f"{path} needs ONNX Runtime: pip install fer_keras[recognition]. ({error})") from error
+    except Exception as error:  # ONNX Runtime's own have no common ancestor below this one
+        raise ValueError(
+            f"{path}: Expected a whole .onnx file. Received: {str(error)[:200]} Export or fetch it again."
+        ) from error
+    card = read_card(session.get_modelmeta().custom_metadata_map.get(CARD), path)
+    shapes = [each.shape for each in (*session.get_inputs(), *session.get_outputs())]
+    expected = [["batch", *card["size"], 1], ["batch", len(card["classes"])]]
+    if [["batch" if not isinstance(side, int) else side for side in shape] for shape in shapes] != expected:
+        raise ValueError(
+            f"{path}: Expected the input and output that its card describes, {expected}. Received: {shapes}. "
+            "Export it again."
+        )
+    return OnnxNetwork(session, card)
+
+
+def read_card(text, place):
+    """Return the card that lies in a file as a dict; raise a `ValueError` that names the place if it is not whole."""
+    try:
+        card = json.loads(text or "")
+    except ValueError:
+        card = None
+    wrong = [name for name in FIELDS if not FIELDS[name](card.get(name))] if isinstance(card, dict) else list(FIELDS)
+    if wrong:
+        raise ValueError(
+            f"{place}: Expected a card inside with {', '.join(FIELDS)}. "
+            f"Received: {'none' if card is None else 'one without a usable ' + ', '.join(wrong)}. "
+            "Export the network with fer_keras.export, which writes it."
+        )
+    return card
+
+
+def is_list_of(kind, value):
+    """Tell whether a value is a list of values of one kind."""
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
+
+
+def new_session(source):
+    """Return an ONNX Runtime session on the CPU for a file's path or its bytes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = min(num_cores(), MOST_THREADS)
+    # Threads that wait for work in a loop would take the core that the detector needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what goes wrong is raised
+    source = source if isinstance(source, bytes) else str(source)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def num_cores():
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked(images, size):
+    """Return images as an array `(n, height, width, 1)`; raise a `ValueError` on another size or range."""
+    images = np.asarray(images)
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[1:] != (*size, 1):
+        raise ValueError(
+            f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1). Received: shape {images.shape}. "
+            "Cut out the face and resize it first."
+        )
+    if len(images) and not (images.min() >= 0 and images.max() <= 255):
+        raise ValueError(
+            "`images` must have values in [0, 255]; the network scales them itself. "
+            f"Received: {images.min()} to {images.max()}."
+        )
+    return images
