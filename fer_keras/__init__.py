@@ -28,6 +28,9 @@ _PUBLIC = {
     "fine_tune": "fer_keras.models",
     "fit": "fer_keras.training",
     "load_network": "fer_keras.training",
+    "Face": "fer_keras.recognition.recognizer",
+    "Recognizer": "fer_keras.recognition.recognizer",
+    "recognize": "fer_keras.recognition.recognizer",
     "profile": "fer_keras.profile",
     "reduce": "fer_keras.profile",
 }

@@ -6,6 +6,8 @@ import math
 import os
 import sys
 
+from fer_keras.recognition.commands import add_commands
+
 
 def main(arguments=None):
     """Run one command; return the exit status: 0, or 2 after a clear error."""
@@ -82,6 +84,7 @@ def parser():
         one.set_defaults(run=command)
         if command in (report, notebooks):
             one.add_argument("--force", action="store_true", help="write everything anew, e.g. after a change of style")
+    add_commands(commands)
     return top
 
 
