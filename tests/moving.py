@@ -1,0 +1,68 @@
+"""Made videos whose faces lie at known places: faces that move, grow, leave and cross over a still background."""
+
+import cv2
+import numpy as np
+import skimage.data
+
+from fer_keras.data.synthetic import emotion_face
+
+SIZE = (240, 320)  # height, width
+FACE = (172, 60, 110, 135)  # of the astronaut, in a picture of 512 x 512
+RATE = 25.0
+
+
+def astronaut():
+    """Return the face of the astronaut."""
+    left, top, width, height = FACE
+    return skimage.data.astronaut()[top : top + height, left : left + width]
+
+
+def drawn(emotion, seed=3):
+    """Return a drawn face in grey RGB, without what is around it."""
+    return np.repeat(emotion_face(emotion, seed=seed, size=200)[20:180, 30:170], 3, axis=2)
+
+
+def background():
+    """Return a photograph without people."""
+    return cv2.resize(skimage.data.coffee(), SIZE[::-1], interpolation=cv2.INTER_AREA)
+
+
+def paste(picture, face, box):
+    """Draw a face into a box of a picture, as an oval with soft edges; what lies beyond the edge is cut off."""
+    left, top, width, height = np.round(box).astype(int).tolist()
+    face = cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA).astype(float)
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    opaque = np.clip((1 - np.hypot(x, y)) * 8, 0, 1)[..., None]
+    rows, columns = slice(max(top, 0), max(top + height, 0)), slice(max(left, 0), max(left + width, 0))
+    target = picture[rows, columns]
+    cut = np.s_[max(-top, 0) :, max(-left, 0) :]
+    face, opaque = (part[cut][: target.shape[0], : target.shape[1]] for part in (face, opaque))
+    picture[rows, columns] = np.rint(opaque * face + (1 - opaque) * target).astype(np.uint8)
+
+
+def frames(faces, places):
+    """Yield RGB frames; `places` holds for each frame the box of each face or None, the nearest face last."""
+    still = background()
+    for boxes in places:
+        picture = still.copy()
+        for face, box in zip(faces, boxes, strict=True):
+            if box is not None:
+                paste(picture, face, box)
+        yield picture
+
+
+def path(start, end, number):
+    """Return the boxes of a face on its way from one box to another, floats `(number, 4)`."""
+    return np.linspace(start, end, number)
+
+
+def write(file, pictures, *, four="mp4v", rate=RATE):
+    """Write a video of RGB pictures and return its path."""
+    writer = None
+    for picture in pictures:
+        if writer is None:
+            code = cv2.VideoWriter_fourcc(*four)
+            writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, code, rate, picture.shape[1::-1])
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return file
