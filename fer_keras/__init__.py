@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "FaceDataset": "fer_keras.data",
     "audit": "fer_keras.data",
+    "explain": "fer_keras.evaluation.explain",
     "drawn_faces": "fer_keras.data.synthetic",
     "load_ckplus": "fer_keras.data",
     "Network": "fer_keras.models.weights",

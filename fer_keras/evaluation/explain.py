@@ -1,0 +1,290 @@
+"""Where a network looks: Grad-CAM, Grad-CAM++ and occlusion for every network, and what its layers say of a face.
+
+No package does that on Keras 3.15: tf-explain 0.3.1 runs on none of ours, tf-keras-vis 0.8.7 on no Sequential or nested
+one, Xplique 2.0.2 on no nested one, and none of them on JAX.
+"""
+
+import inspect
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers, ops
+from PIL import Image
+
+from fer_keras.evaluation.occlusion import LEAST_SHARE, occlusion
+
+METHODS = ("grad-cam", "grad-cam++", "occlusion")
+LEAST_SIDE = 3  # a map of 2x2 tells left from right, and no more
+BATCH = 64
+
+
+class Stop(NamedTuple):
+    """A layer on the way through a network: its path, itself, the shape of what it says, whether all rests on that."""
+
+    path: str
+    layer: layers.Layer
+    shape: tuple
+    is_cut: bool
+
+
+def explain(model, images, *, method="grad-cam", target_class=None, layer=None):
+    """Return for each face where what speaks for a class lies: 1 at the strongest place, 0 where nothing does.
+
+    What is explained is the logarithm of the odds of the class, its probability over that of all others, which does not
+    go flat where a network is sure. Grad-CAM weighs the channels of a layer's map by the mean of their gradients,
+    Grad-CAM++ so that a feature which shows in several places counts in each. Occlusion covers one patch after the
+    other and asks how far the odds fall: finer and slower.
+
+    Reference:
+        Selvaraju et al. (2017), Grad-CAM, arXiv:1610.02391; Chattopadhay et al. (2018), Grad-CAM++, arXiv:1710.11063.
+
+    Args:
+        model: a Sequential or Functional `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to
+            probabilities; others may be nested in it.
+        images: one face, `(height, width)` or `(height, width, 1)`, or several, `(n, height, width, 1)`, in [0, 255].
+        method: `"grad-cam"`, `"grad-cam++"` or `"occlusion"`.
+        target_class: int, or an int array `(n,)`; None takes each face's likeliest class.
+        layer: a layer that `map_layers` lists, such as `"block5_conv3"`, for Grad-CAM; None takes the last one of the
+            size of the last convolution's map, 3x3 at least, on which all that follows rests.
+
+    Returns:
+        float32 `(n, height, width)`, values in [0, 1]; all 0 for a face in which nothing speaks for the class.
+
+    Raises:
+        ValueError: on an unknown method, class or layer, or images that the network does not take.
+    """
+    if method not in METHODS:
+        raise ValueError(f"There is no method {method!r}. Expected one of: {', '.join(METHODS)}.")
+    images = checked(model, images)
+    targets = checked_targets(model, images, target_class)
+    if method == "occlusion":
+        maps = occlusion(model.predict_on_batch, images, targets)
+    else:
+        maps = class_activation(model, images, targets, layer, plus=method == "grad-cam++")
+    peaks = maps.max(axis=(1, 2), keepdims=True, initial=0)
+    return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
+
+
+def feature_maps(model, images, layer=None):
+    """Return what a layer says of faces, float32 `(n, rows, columns, channels)`.
+
+    Args:
+        model, images, layer: as for `explain`.
+
+    Raises:
+        ValueError: if the network has no such layer, or does not take such images.
+    """
+    images = checked(model, images)
+    path = find_layer(way(model), model.name, layer)
+    return np.concatenate([ops.convert_to_numpy(heard(model, part, path)) for part in parts(images)])
+
+
+def map_layers(model):
+    """Return the layers that can be named: a dict from path to `(rows, columns, channels)`, in the order they run in.
+
+    A layer of a nested model has a path like `"vgg16/block5_conv3"`; its last part will do if no other has it.
+    """
+    return {stop.path: stop.shape for stop in way(model) if is_map(stop)}
+
+
+def class_activation(model, images, targets, layer, *, plus):
+    """Return the maps of Grad-CAM, or of Grad-CAM++, float32 `(n, height, width)`, 0 and above."""
+    stops = way(model)
+    path, (top, bottom, left, right) = find_layer(stops, model.name, layer), window(stops, images.shape[1:3])
+    found = np.zeros(images.shape[:3], np.float32)
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        maps = heard(model, images[part], path)
+        slopes = ops.convert_to_numpy(slopes_of(model, images[part], targets[part], path, maps))
+        maps = ops.convert_to_numpy(maps)
+        heat = np.maximum((channel_weights(maps, slopes, plus=plus) * maps).sum(axis=-1), 0)
+        for number, each in enumerate(heat, start=start):
+            whole = Image.fromarray(each).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+            found[number, top:bottom, left:right] = np.asarray(whole)
+    return found
+
+
+def channel_weights(maps, slopes, *, plus):
+    """Return what each channel counts, `(n, 1, 1, channels)`, from maps and gradients `(n, rows, columns, channels)`.
+
+    Grad-CAM++ (equation 19 of its reference, of the odds themselves) asks for maps that are nowhere negative.
+    """
+    if not plus:
+        return slopes.mean(axis=(1, 2), keepdims=True)
+    rising = np.maximum(slopes, 0)
+    below = 2 + np.maximum(maps, 0).sum(axis=(1, 2), keepdims=True) * rising
+    return (rising / below).sum(axis=(1, 2), keepdims=True)
+
+
+def find_layer(stops, network, name=None):
+    """Return the path of the layer of a name or path; without one, of the layer that `explain` takes."""
+    maps = [stop for stop in stops if is_map(stop)]
+    names = ", ".join(stop.path for stop in maps) or "none, as no layer says maps"
+    if name is not None:
+        found = [stop.path for stop in maps if name in (stop.path, stop.path.rpartition("/")[2])]
+        if len(found) != 1:
+            raise ValueError(f"{network} has {len(found)} layers {name!r} that say maps. Expected one of: {names}.")
+        return found[0]
+    sizes = [
+        stop.shape[:2] for stop in maps if hasattr(stop.layer, "kernel_size") and min(stop.shape[:2]) >= LEAST_SIDE
+    ]
+    found = [stop.path for stop in maps if sizes and stop.is_cut and stop.shape[:2] == sizes[-1]]
+    if not found:
+        raise ValueError(
+            f"{network} has no convolution whose map is {LEAST_SIDE}x{LEAST_SIDE} or larger. Pass as `layer` one of: "
+            f"{names}; or method='occlusion', which needs none."
+        )
+    return found[-1]
+
+
+def is_map(stop):
+    """Tell whether a layer says maps of more than one place."""
+    return len(stop.shape) == 3 and min(stop.shape[:2]) > 1
+
+
+def window(stops, size):
+    """Return the part of a picture that a network does not cut away, `(top, bottom, left, right)` in pixels."""
+    top, bottom, left, right = 0.0, 1.0, 0.0, 1.0
+    for stop in stops:
+        if isinstance(stop.layer, layers.Cropping2D):
+            (above, below), (before, after) = stop.layer.cropping
+            rows, columns = stop.shape[0] + above + below, stop.shape[1] + before + after
+            height, width = bottom - top, right - left
+            top, bottom = top + height * above / rows, bottom - height * below / rows
+            left, right = left + width * before / columns, right - width * after / columns
+    return tuple(
+        round(share * side) for share, side in zip((top, bottom, left, right), np.repeat(size, 2), strict=True)
+    )
+
+
+def way(model):
+    """Return the `Stop`s on the way through a network, found by running it once, layer by layer."""
+    blank = ops.convert_to_tensor(np.zeros((1, *model.input_shape[1:]), np.float32))
+    kept, last_use, run = [blank], {id(blank): 0}, []
+
+    def listen(path, layer, given, said):
+        last_use.update((id(tensor), len(run)) for tensor in given)
+        last_use.setdefault(id(said), len(run))
+        run.append((path, layer, tuple(said.shape[1:]), id(said)))
+        kept.append(said)  # so that no other tensor takes its number
+        return said
+
+    answer(model, blank, listen)
+    stops, waiting = [], {id(blank)}
+    for number, (path, layer, shape, said) in enumerate(run):
+        # All rests on what was just said where nothing that was said before it is used after it.
+        waiting = {tensor for tensor in waiting if last_use[tensor] > number and tensor != said}
+        stops.append(Stop(path, layer, shape, not waiting))
+        waiting.add(said)
+    return stops
+
+
+def answer(model, pixels, listen, prefix=""):
+    """Return what a network says, run layer by layer, those of nested models too, and not in training.
+
+    Args:
+        model: a Sequential or Functional model.
+        pixels: tensor `(batch, height, width, channels)`.
+        listen: function of a layer's path, the layer, the list of tensors it was given and what it said of them, that
+            returns what is to be handed on instead.
+        prefix: str, of all paths.
+    """
+
+    def call(layer, *args, **options):
+        if isinstance(layer, keras.Model):
+            return answer(layer, args[0], listen, f"{prefix}{layer.name}/")
+        if "training" in inspect.signature(layer.call).parameters:
+            options["training"] = False
+        return listen(prefix + layer.name, layer, keras.tree.flatten(args), layer(*args, **options))
+
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            pixels = call(layer, pixels)
+        return pixels
+    # No public way leads into a nested model with a change on the way; this one is Keras' own for running and cloning.
+    return keras.tree.flatten(model._run_through_graph(pixels, call_fn=call))[0]
+
+
+def heard(model, images, path):
+    """Return the tensor that the layer at a path says of images."""
+    found = {}
+
+    def listen(name, layer, given, said):
+        found[name] = said
+        return said
+
+    answer(model, ops.convert_to_tensor(images), listen)
+    return found[path]
+
+
+def slopes_of(model, images, targets, path, maps):
+    """Return how the log odds of each image's class grow with each value of a layer's map, a tensor like `maps`."""
+    own = ops.one_hot(targets, model.output_shape[-1])
+
+    def odds(values):
+        said = answer(
+            model, ops.convert_to_tensor(images), lambda name, layer, given, was: values if name == path else was
+        )
+        mine, others = (ops.sum(said * mask, axis=-1) for mask in (own, 1 - own))
+        return ops.sum(ops.log(ops.maximum(mine, LEAST_SHARE)) - ops.log(ops.maximum(others, LEAST_SHARE)))
+
+    return gradient(odds, maps)
+
+
+def gradient(function, at):
+    """Return the gradient of a function from a tensor to one number, by whichever backend Keras runs on."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        with tensorflow.GradientTape() as tape:
+            tape.watch(at)
+            found = function(at)
+        return tape.gradient(found, at)
+    if backend == "jax":
+        import jax
+
+        return jax.grad(function)(at)
+    raise ValueError(f"Grad-CAM needs Keras on TensorFlow or JAX. Received: {backend}. Take method='occlusion'.")
+
+
+def parts(images):
+    """Return images in parts of at most `BATCH`, one part at least."""
+    return [images[start : start + BATCH] for start in range(0, max(len(images), 1), BATCH)]
+
+
+def checked(model, images):
+    """Return images as float32 `(n, height, width, 1)`; raise a `ValueError` on what the network does not take."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a keras.Model; a loaded network has it as `.model`. Received: {type(model).__name__}."
+        )
+    size, images = tuple(model.input_shape[1:]), np.asarray(images)
+    if images.shape in (size, size[:2]):
+        images = images.reshape(1, *size)
+    if images.ndim != 4 or images.shape[1:] != size:
+        raise ValueError(
+            f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))}). "
+            f"Received: shape {images.shape}. Cut out the face and resize it first."
+        )
+    if images.size and not (images.min() >= 0 and images.max() <= 255):
+        raise ValueError(f"`images` must have values in [0, 255]. Received: {images.min()} to {images.max()}.")
+    return images.astype(np.float32)
+
+
+def checked_targets(model, images, target_class):
+    """Return the class of each image, int `(n,)`: the one asked for, or the likeliest."""
+    if target_class is None:
+        said = [
+            ops.convert_to_numpy(model(part, training=False)).argmax(axis=-1) for part in parts(images) if len(part)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *said]).astype(np.int64)
+    classes, found = model.output_shape[-1], np.asarray(target_class)
+    if found.shape not in ((), (len(images),)) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(
+            f"`target_class` must be an int or one for each of the {len(images)} images. Received: {found}."
+        )
+    if found.size and not (found.min() >= 0 and found.max() < classes):
+        raise ValueError(f"`target_class` must lie in 0..{classes - 1}. Received: {found}.")
+    return np.broadcast_to(found, len(images)).astype(np.int64)
