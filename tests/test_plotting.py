@@ -32,6 +32,9 @@ STAGES = [
         ("dense", "dense", [7]),
     )
 ]
+TIMELINE = pd.DataFrame(
+    {"time": [0.0, 0.1, 0.2], "id": 1, "emotion": "sad", "sad": [0.6, 0.7, 0.8], "happy": [0.4, 0.3, 0.2]}
+)
 CELLS = pd.DataFrame({"learning_rate": [0.1, 0.01, 0.1], "batch_size": [8, 8, 64], "accuracy": [0.3, 0.5, 0.4]})
 
 FIGURES = {
@@ -57,6 +60,7 @@ FIGURES = {
     "mean_faces": lambda: plotting.mean_faces(FACES, counts=dict.fromkeys(FER7, 4000), title="Means"),
     "architecture": lambda: plotting.architecture(STAGES, title="small"),
     "parallel_coordinates": lambda: plotting.parallel_coordinates(CELLS, ["learning_rate", "batch_size"]),
+    "plot_timeline": lambda: plotting.plot_timeline(TIMELINE),
     "gallery": lambda: plotting.gallery(np.zeros((5, 48, 48, 1), np.uint8), list("abcde"), columns=3),
 }
 

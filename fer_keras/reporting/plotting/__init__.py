@@ -11,6 +11,7 @@ from fer_keras.reporting.plotting.grids import parallel_coordinates
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
 from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
+from fer_keras.reporting.plotting.timeline import plot_timeline
 
 __all__ = [
     "Figure",
@@ -28,5 +29,6 @@ __all__ = [
     "mean_faces",
     "model_style",
     "parallel_coordinates",
+    "plot_timeline",
     "recalls",
 ]
