@@ -32,6 +32,7 @@ _PUBLIC = {
     "Face": "fer_keras.recognition.recognizer",
     "Recognizer": "fer_keras.recognition.recognizer",
     "recognize": "fer_keras.recognition.recognizer",
+    "recognize_video": "fer_keras.recognition.video",
     "profile": "fer_keras.profile",
     "reduce": "fer_keras.profile",
 }

@@ -1,9 +1,15 @@
 """The commands that recognise; `__main__` adds them to its own. Nothing heavy is imported until one runs."""
 
+import contextlib
+import sys
+import warnings
+
 
 def add_commands(commands):
     """Add the commands of this room to the subparsers of the command line."""
     add_recognize(commands)
+    add_video(commands)
+    add_webcam(commands)
 
 
 def add_recognize(commands):
@@ -36,3 +42,76 @@ def recognize(options):
     for path in options.paths:
         for face in recognizer.recognize(path):
             print(f"{path}: {face.emotion} {face.confidence:.2f} at {face.box}")
+
+
+def add_video(commands):
+    """Add `video`."""
+    parser = commands.add_parser("video", help="name the faces in a video", description=video.__doc__)
+    parser.add_argument("source", metavar="IN", help="a video")
+    parser.add_argument("target", metavar="OUT", nargs="?", help="the video to write: .mp4, .mkv, .avi or .webm")
+    parser.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="leave out what is before")
+    parser.add_argument("--stop", type=float, metavar="SECONDS", help="leave out what is after")
+    add_video_options(parser)
+    parser.set_defaults(run=video)
+
+
+def add_webcam(commands):
+    """Add `webcam`."""
+    parser = commands.add_parser("webcam", help="name the faces that a camera sees", description=webcam.__doc__)
+    parser.add_argument("--camera", type=int, default=0, metavar="N", help="number of the camera; the first is 0")
+    parser.add_argument("--out", dest="target", metavar="VIDEO", help="the video to write")
+    add_video_options(parser)
+    parser.set_defaults(run=webcam)
+
+
+def add_video_options(parser):
+    """Add what the commands on moving pictures let one choose."""
+    parser.add_argument("--csv", metavar="FILE", help="the table to write, one row a face and frame")
+    parser.add_argument("--every", type=int, metavar="N", help="detect on every N-th frame, follow in between")
+    parser.add_argument("--smooth", type=float, metavar="SECONDS", help="time constant of the running mean; 0 for none")
+    add_options(parser)
+
+
+def video(options):
+    """Name the faces in a video: a table, and the video with names in it. Ctrl-C keeps what was done."""
+    from fer_keras.recognition.video import recognize_video
+
+    with plain_warnings():
+        table = recognize_video(
+            options.source, options.target, start=options.start, stop=options.stop, **chosen_for_video(options)
+        )
+    return tell(table, options.source)
+
+
+def webcam(options):
+    """Show what a camera sees with the named faces in it, in a window, until q is pressed."""
+    from fer_keras.recognition.webcam import watch
+
+    with plain_warnings():
+        table = watch(options.camera, options.target, **chosen_for_video(options))
+    return tell(table, f"camera {options.camera}")
+
+
+def chosen_for_video(options):
+    """Return the options of `recognize_video` that were given on the command line."""
+    found = {"csv": options.csv, "every": options.every, "smoothing_seconds": options.smooth}
+    return {**{name: value for name, value in found.items() if value is not None}, **chosen(options)}
+
+
+@contextlib.contextmanager
+def plain_warnings():
+    """Print warnings in one line, without where in the code they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        yield
+
+
+def tell(table, name):
+    """Print what a video shows, a line a face; return the exit status: 0, 1 if it broke off, 130 if it was stopped."""
+    print(f"{name}: {table.attrs['frames']:,} frames, {table['id'].nunique():,} faces")
+    classes = table.columns[list(table.columns).index("detected") + 1 :]
+    for number, rows in table.groupby("id"):
+        shares = rows[classes].mean().sort_values(ascending=False)[:3]
+        words = ", ".join(f"{emotion} {share:.2f}" for emotion, share in shares.items())
+        print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
+    return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
