@@ -1,6 +1,7 @@
 """Trained networks by name, whatever file they lie in. One in an `.onnx` file needs neither Keras nor a backend."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import os
@@ -103,9 +104,14 @@ def open_network(name):
     shipped = paths.PACKAGE / "weights" / f"{name}.onnx"
     if shipped.is_file() and importlib.util.find_spec("onnxruntime"):
         return read_onnx(shipped)
+    return keras_network(name)
+
+
+def keras_network(name):
+    """Return a trained network as a `models.weights.Network`, from the names that `open_network` takes, but `.onnx`."""
     from fer_keras.models import weights
 
-    if path.suffix == ".keras" or str(name) in weights.shipped():
+    if Path(name).suffix == ".keras" or str(name) in weights.shipped():
         return weights.load(name)
     return recorded_network(str(name))
 
@@ -118,7 +124,8 @@ def recorded_network(recipe, seed=0):
     """
     from fer_keras.models import weights
     from fer_keras.reporting.runs import find_run
-    from fer_keras.training import load_network, shipping
+    from fer_keras.training import shipping
+    from fer_keras.training.trainer import load_network, network_path
 
     run = find_run(recipe, seed)
     if run is None:
@@ -127,7 +134,8 @@ def recorded_network(recipe, seed=0):
             f"({', '.join(weights.shipped()) or 'none do yet'}), or a recipe that was trained on this machine."
         )
     model = load_network(run)
-    return weights.Network(model, shipping.card(run, model, recipe))
+    found = hashlib.sha256(network_path(run).read_bytes()).hexdigest()
+    return weights.Network(model, {**shipping.card(run, model, recipe), "sha256": found})
 
 
 def read_onnx(path):

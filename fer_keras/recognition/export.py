@@ -1,0 +1,148 @@
+"""Trained networks for other runtimes: classes and preprocessing inside, compared with Keras before they are kept."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from fer_keras.models import stages, weights
+from fer_keras.recognition import networks, onnx_files, parity, tensorflow_files
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One kind of file: its suffix, and functions that write one and run one."""
+
+    suffix: str
+    write: Callable
+    run: Callable
+    int8: bool = True
+
+
+FORMATS = {
+    "onnx": Format(".onnx", onnx_files.write, onnx_files.run),
+    "litert": Format(".tflite", tensorflow_files.write_litert, tensorflow_files.run_litert),
+    "savedmodel": Format("", tensorflow_files.write_saved_model, tensorflow_files.run_saved_model, int8=False),
+}
+
+
+def export(name, path=None, *, format="onnx", quantize=None):
+    """Write a trained network for a runtime other than Keras, or nothing at all.
+
+    The file takes grey faces with pixels in [0, 255], float32 `(batch, height, width, 1)`, as many at once as one
+    likes, and returns probabilities `(batch, classes)`. Its card (classes, size, temperature, terms, limits) travels
+    along: inside an `.onnx` file, else beside the file, with `.json` added to its name. Before the file is kept, it
+    is run on drawn faces, and on faces of FER-2013 where `FER_KERAS_DATA` is set, and compared with the Keras network.
+
+    Args:
+        name: as for `open_network`, of a network that Keras can read; or a `Network`.
+        path: of the file, or the folder of a SavedModel; default: the network's name in the working directory.
+        format: `"onnx"`, `"litert"` or `"savedmodel"`.
+        quantize: None, or `"int8"` for a smaller file, faster for plain convolutions and slower for depthwise ones;
+            what that costs stands in the card under `quantized`. ONNX is calibrated on Training faces of FER-2013, or
+            on drawn ones.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: if there is no such network or format, the path does not fit, or the file does not say what the
+            Keras network says.
+    """
+    kind = find_format(format, quantize)
+    network = name if isinstance(name, weights.Network) else networks.keras_network(name)
+    path = checked_path(path or f"{network.name}{'-int8' if quantize else ''}{kind.suffix or '-savedmodel'}", kind)
+    real = parity.real_faces(network)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
+        unfinished = Path(folder) / path.name
+        images = [parity.calibration(network, real)] if quantize else []
+        kind.write(plain(network.model), unfinished, *images)
+        found = parity.compare(network, lambda images: kind.run(unfinished, images), real, quantize)
+        card = {**network.card, "size": list(network.size), **found}
+        keep(unfinished, path, card)
+    return path
+
+
+def find_format(name, quantize):
+    """Return a `Format`; raise a `ValueError` on what cannot be written here."""
+    if name not in FORMATS:
+        raise ValueError(f"`format` must be one of: {', '.join(FORMATS)}. Received: {name!r}.")
+    if quantize not in (None, "int8") or (quantize and not FORMATS[name].int8):
+        able = ", ".join(each for each in FORMATS if FORMATS[each].int8)
+        raise ValueError(f"`quantize` must be None, or 'int8' for {able}. Received: {quantize!r} for {name!r}.")
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"Networks are exported through TensorFlow. Received: Keras on {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow; the network is the same."
+        )
+    return FORMATS[name]
+
+
+def checked_path(path, kind):
+    """Return the path to write to; raise a `ValueError` if it does not fit the format, or other things lie there."""
+    path = Path(path)
+    if kind.suffix and path.suffix != kind.suffix:
+        raise ValueError(f"Expected a path that ends in {kind.suffix}. Received: {path}.")
+    if path.is_dir() if kind.suffix else path.exists() and not (path / "saved_model.pb").is_file():
+        raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
+    return path
+
+
+def plain(model):
+    """Return a `keras.Model` that computes the same, with 1x1 convolutions for dense layers on `(batch, 1, 1, n)`.
+
+    Squeeze-and-excitation has these. Converters wrap each in transposes and reshapes, a convolution in none.
+    """
+
+    def copy(layer):
+        if not on_maps(layer):
+            return layer.__class__.from_config(layer.get_config())
+        return layers.Conv2D(layer.units, 1, activation=layer.activation, use_bias=layer.use_bias, name=layer.name)
+
+    if any(map(on_maps, model.layers)):
+        values, model = model.get_weights(), keras.models.clone_model(model, clone_function=copy)
+        shaped = [value.reshape(weight.shape) for value, weight in zip(values, model.weights, strict=True)]
+        stages.set_values(model, shaped)
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras converts only what has run
+    return model
+
+
+def on_maps(layer):
+    """Tell whether a layer is a dense one on `(batch, height, width, n)`."""
+    return isinstance(layer, layers.Dense) and len(layer.input.shape) == 4
+
+
+def keep(unfinished, path, card):
+    """Move a file to its place, with its card."""
+    if path.suffix == ".onnx":
+        onnx_files.put_card(unfinished, card)
+    else:
+        text = unfinished.with_name("card.json")
+        text.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(text, card_path(path))
+    if path.is_dir():  # no folder is moved onto one that holds something
+        os.replace(path, unfinished.with_name("replaced"))
+    os.replace(unfinished, path)
+
+
+def card_path(path):
+    """Return where the card of a file that cannot hold one lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_card(path):
+    """Return the card of an exported file, as a dict."""
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return networks.read_onnx(path).card
+    text = card_path(path).read_text(encoding="utf-8") if card_path(path).is_file() else None
+    return networks.read_card(text, card_path(path))
