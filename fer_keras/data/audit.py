@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 
 from fer_keras.data.published import COUNTS, difference
 from fer_keras.data.votes import names_emotion, not_a_face, plurality
@@ -53,6 +52,8 @@ class Audit:
 
     def table(self):
         """Return the counts as a `pandas.DataFrame`: a row a finding, a column a split, and all."""
+        import pandas as pd
+
         rows = {"images": {split: sum(self.counts[split].values()) for split in SPLITS}}
         rows |= {f"  {name}": {split: self.counts[split][name] for split in SPLITS} for name in self.classes}
         rows["distinct images"] = self.distinct
@@ -74,6 +75,8 @@ class Audit:
 
     def agreement_table(self):
         """Return the agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
+        import pandas as pd
+
         return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
 
     def __str__(self):

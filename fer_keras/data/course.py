@@ -1,7 +1,6 @@
 """The four-class course set: its folders, or its list of rows (`adsp_rows.csv`) applied to FER-2013."""
 
 import numpy as np
-import pandas as pd
 
 from fer_keras.data.problems import DataError
 from fer_keras.labels import FER4, SPLITS
@@ -46,6 +45,8 @@ def from_rows(faces, file):
 
 def read_rows(file):
     """Return the list of rows as a `pandas.DataFrame`, checked."""
+    import pandas as pd
+
     try:
         table = pd.read_csv(file)
     except (ValueError, OSError) as error:

@@ -5,7 +5,6 @@ import functools
 import hashlib
 
 import numpy as np
-import pandas as pd
 
 from fer_keras.data import splitting
 from fer_keras.labels import REST, SPLITS
@@ -86,6 +85,8 @@ class FaceDataset:
 
     def counts(self):
         """Return a `pandas.DataFrame` of images: a row a split, a column a class, and the total."""
+        import pandas as pd  # not above: recognition reads pictures with this room, and starts in less time without
+
         table = pd.crosstab(
             pd.Categorical(self.split, SPLITS),
             pd.Categorical.from_codes(self.labels, self.classes),

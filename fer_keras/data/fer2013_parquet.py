@@ -1,7 +1,6 @@
 """FER-2013 as three Parquet files (`fer2013-training.parquet`, ...), with the FER+ votes beside each row."""
 
 import numpy as np
-import pandas as pd
 
 from fer_keras.data.faces import FaceDataset
 from fer_keras.data.pictures import decode
@@ -60,6 +59,8 @@ def read_file(file, problems):
 
 def read_table(file):
     """Return one file as a `pandas.DataFrame`; a `DataError` says what is wrong with it as a whole."""
+    import pandas as pd
+
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
