@@ -31,6 +31,7 @@ _PUBLIC = {
     "load_network": "fer_keras.training",
     "Face": "fer_keras.recognition.recognizer",
     "Recognizer": "fer_keras.recognition.recognizer",
+    "export": "fer_keras.recognition.export",
     "recognize": "fer_keras.recognition.recognizer",
     "recognize_video": "fer_keras.recognition.video",
     "profile": "fer_keras.profile",

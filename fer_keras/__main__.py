@@ -153,11 +153,13 @@ def search(options):
 
 
 def ship(options):
-    """Write the network of a recorded run, and its card beside it: classes, preprocessing, scores, terms, limits."""
+    """Write the network of a recorded run, for Keras and ONNX Runtime, and its card: classes, scores, terms, limits."""
+    from fer_keras.recognition.export import export
     from fer_keras.training.shipping import ship as write
 
     path = write(options.recipe, options.seed, path=options.out)
-    print(f"{path}\n{path.with_suffix('.json')}")
+    path.with_suffix(".onnx").unlink(missing_ok=True)  # of the network that was there before
+    print(path, path.with_suffix(".json"), export(path, path.with_suffix(".onnx")), sep="\n")
 
 
 def recipes(options):

@@ -27,7 +27,7 @@ def trained(own_folders, monkeypatch):
 def test_a_run_ships_with_its_record(trained, tmp_path, capsys):
     path = tmp_path / "out" / "fer-tiny.keras"
     assert main(["ship", "tiny", "--out", str(path)]) == 0
-    assert capsys.readouterr().out.split() == [str(path), str(path.with_suffix(".json"))]
+    assert capsys.readouterr().out.split() == [str(path.with_suffix(suffix)) for suffix in (".keras", ".json", ".onnx")]
     found = weights.load(path)
     assert found.classes == FER4
     assert found.card["name"] == "fer-tiny"

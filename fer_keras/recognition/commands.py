@@ -10,6 +10,7 @@ def add_commands(commands):
     add_recognize(commands)
     add_video(commands)
     add_webcam(commands)
+    add_export(commands)
 
 
 def add_recognize(commands):
@@ -115,3 +116,24 @@ def tell(table, name):
         words = ", ".join(f"{emotion} {share:.2f}" for emotion, share in shares.items())
         print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
     return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
+
+
+def add_export(commands):
+    """Add `export`."""
+    parser = commands.add_parser("export", help="write a network for other runtimes", description=export.__doc__)
+    parser.add_argument("name", metavar="NAME", help="a shipped network, a trained recipe, or a .keras file")
+    parser.add_argument("--format", default="onnx", metavar="KIND", help="onnx (the default), litert or savedmodel")
+    parser.add_argument("--quantize", metavar="KIND", help="int8, for onnx and litert")
+    parser.add_argument("--out", metavar="PATH", help="default: the network's name in the working directory")
+    parser.set_defaults(run=export)
+
+
+def export(options):
+    """Write a network for ONNX Runtime, LiteRT or TensorFlow, and say how well it agrees with the Keras network."""
+    from fer_keras.recognition.export import export as write
+    from fer_keras.recognition.export import read_card
+
+    path = write(options.name, options.out, format=options.format, quantize=options.quantize)
+    card = read_card(path)
+    found = card.get("quantized") or card["parity"]
+    print(path, *(f"{name.replace('_', ' ')}: {value}" for name, value in found.items()), sep="\n")

@@ -4,10 +4,16 @@ import json
 from collections import Counter
 
 import numpy as np
-import onnx
-from onnx import numpy_helper, shape_inference
 
 from fer_keras.recognition import networks
+
+try:
+    import onnx
+    from onnx import numpy_helper, shape_inference
+except ImportError as error:
+    raise ImportError(
+        f"Networks are exported with their own packages: pip install fer_keras[export]. ({error})"
+    ) from error
 
 INPUT, OUTPUT, BATCH = "pixels", "probabilities", "batch"
 BY_A_NUMBER = ("Add", "Div", "Mul", "Sub")
