@@ -37,15 +37,22 @@ def decode(content, image_size=None):
     Raises:
         DataError: if it is no picture, is cut short, moves, holds more than 8 bits a channel, or is absurdly large.
     """
+    with sound(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+        refuse(picture)
+        grey = upright(picture)
+        if grey.mode != "L":
+            grey = on_black(grey).convert("L")
+        if image_size and grey.size != tuple(image_size)[::-1]:
+            grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(grey)
+
+
+@contextlib.contextmanager
+def sound():
+    """Turn what Pillow raises on damaged or absurd pictures while this context lasts into a `DataError`."""
     try:
-        with quiet(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
-            refuse(picture)
-            grey = upright(picture)
-            if grey.mode != "L":
-                grey = on_black(grey).convert("L")
-            if image_size and grey.size != tuple(image_size)[::-1]:
-                grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
-            return np.asarray(grey)
+        with quiet():
+            yield
     except DataError:
         raise
     except (*DAMAGE, *BOMBS) as error:
@@ -66,9 +73,7 @@ def quiet():
 
 def refuse(picture):
     """Raise a `DataError` for a picture that should not be turned into 8-bit grey, before its pixels are decoded."""
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"Expected a picture of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}.")
+    refuse_huge(picture)
     if picture.mode.startswith(("I", "F")):
         raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
     # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
@@ -76,11 +81,21 @@ def refuse(picture):
         raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
 
 
+def refuse_huge(picture):
+    """Raise a `DataError` for a picture of absurdly many pixels."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"Expected a picture of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}.")
+
+
 def upright(picture):
     """Return the picture as its camera was held; the check comes first because turning copies every picture."""
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
+    return picture if orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+
+
+def orientation(picture):
+    """Return how the camera was held, as EXIF has it: 1 is upright, and from 5 on width and height change places."""
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def on_black(picture):
