@@ -10,7 +10,7 @@ from fer_keras import recipes
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import read_runs
+from fer_keras.reporting import find_run, read_runs
 from fer_keras.reporting.runs import Predictions
 from fer_keras.training import fit
 from fer_keras.training.ensembles import combine
@@ -115,3 +115,15 @@ def test_an_ensemble_changes_with_its_members():
     assert dataclasses.replace(recipe, members=((name, "another"), *others)).digest != recipe.digest
     for name, digest in recipe.members:
         assert RECIPES[name].digest == digest
+
+
+def test_an_ensemble_may_name_the_seeds_of_its_members(own_folders, monkeypatch):
+    base = dataclasses.replace(RECIPES["general"], epochs=1, batch_size=32, data="fer4", final=False)
+    monkeypatch.setitem(recipes.RECIPES, base.name, base)
+    members = tuple((base.name, base.digest, seed) for seed in (1, 2))
+    faces = drawn_faces(20, classes=FER4, seed=1)
+    ours = dataclasses.replace(RECIPES["ensemble-single-and-general"], data="fer4", members=members, final=False)
+    run = fit(ours, faces=faces, verbose=0)
+    found = [find_run(base, seed, folder=own_folders / "build" / "results") for seed in (1, 2)]
+    said = np.mean([each.predictions("validation").probabilities for each in found], axis=0)
+    np.testing.assert_allclose(run.predictions("validation").probabilities, said, atol=1e-3)

@@ -10,7 +10,7 @@ from fer_keras.models.attention import squeeze_and_excite
 def fer_small(num_classes, *, input_shape=(48, 48, 1), weights=None):
     """Build `fer-small`: a stem and four residual blocks of 24, 32, 64 and 128 channels.
 
-    About 0.3 M parameters and 26 M multiply-adds at 48x48. The convolutions are plain ones: depthwise layers have
+    324,311 parameters and 25 M multiply-adds for seven classes. The convolutions are plain ones: depthwise layers have
     fewer multiply-adds, and take longer for it on CPUs.
 
     Reference: He et al., "Deep Residual Learning", 2016, arXiv:1512.03385; Hu et al., "Squeeze-and-Excitation
@@ -27,17 +27,34 @@ def fer_small(num_classes, *, input_shape=(48, 48, 1), weights=None):
     Raises:
         ValueError: on an input it cannot be built for, or weights that do not fit.
     """
+    stem, blocks = (24, 5, 2), ((24, 1), (32, 2), (64, 1), (128, 2))
+    return residual("fer_small", num_classes, stem, blocks, input_shape=input_shape, weights=weights, dropout=0.2)
+
+
+def fer_base(num_classes, *, input_shape=(48, 48, 1), weights=None):
+    """Build `fer-base`: the same blocks, wider and two of each, which start at full resolution.
+
+    6,460,919 parameters and 815 M multiply-adds for seven classes: a network for accelerators.
+
+    Reference, Args, Returns and Raises as in `fer_small`.
+    """
+    stem, blocks = (48, 3, 1), ((64, 2), (64, 1), (128, 1), (128, 1), (256, 2), (256, 1), (320, 2), (320, 1))
+    return residual("fer_base", num_classes, stem, blocks, input_shape=input_shape, weights=weights, dropout=0.4)
+
+
+def residual(name, num_classes, stem, blocks, *, input_shape, weights, dropout):
+    """Build a stem `(filters, size, strides)`, residual blocks `(filters, strides)`, and a softmax on their means."""
     stages.check_input(num_classes, input_shape, least=16)
     inputs = keras.Input(input_shape)
-    x = stages.to_signed()(inputs)
-    x = convolution(x, 24, size=5, strides=2)
+    filters, size, strides = stem
+    x = convolution(stages.to_signed()(inputs), filters, size=size, strides=strides)
     x = layers.ReLU()(x)
-    for filters, strides in ((24, 1), (32, 2), (64, 1), (128, 2)):
+    for filters, strides in blocks:
         x = residual_block(x, filters, strides)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.2)(x)
+    x = layers.Dropout(dropout)(x)
     outputs = layers.Dense(num_classes, activation="softmax")(x)
-    return stages.start_from(keras.Model(inputs, outputs, name="fer_small"), weights)
+    return stages.start_from(keras.Model(inputs, outputs, name=name), weights)
 
 
 def residual_block(x, filters, strides):

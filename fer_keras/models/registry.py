@@ -23,6 +23,7 @@ MODELS = {
     "inception-resnet-v2": transfer.inception_resnet_v2,
     "efficientnet": transfer.efficientnet,
     "fer-small": compact.fer_small,
+    "fer-base": compact.fer_base,
 }
 
 

@@ -26,6 +26,13 @@ SMALL = {
     "final": True,
 }
 
+# From the body of the same network that knows seven classes, on the same split; a lower rate keeps what it learned.
+FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
+# FER+'s votes for an image of Training are a distribution already: no smoothing.
+FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
+# Twenty times the parameters: more epochs, and mixup against learning by heart.
+BASE = SMALL | {"model": "fer-base", "epochs": 150, "mixup_alpha": 0.2}
+
 # What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
 SHORT = SMALL | {"final": False, "epochs": 8}
 FOUR = {
@@ -40,8 +47,40 @@ FOUR = {
     "flip": True,
 }
 
+BASES = Recipe(name="fer-base", title="fer-base", seeds=(0, 1, 2, 3, 4), **BASE)
 RECIPES = (
     Recipe(name="fer-small", title="fer-small", **SMALL),
+    Recipe(
+        name="fer-small-4",
+        title="fer-small, four classes",
+        start_recipe="fer-small",
+        **SMALL | FROM_SEVEN | {"data": "fer4"},
+    ),
+    Recipe(
+        name="fer-small-ferplus",
+        title="fer-small on FER+",
+        start_recipe="fer-small",
+        note="Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels.",
+        **SMALL | FROM_SEVEN | FERPLUS,
+    ),
+    BASES,
+    Recipe(
+        name="fer-base-ferplus",
+        title="fer-base on FER+",
+        start_recipe="fer-base",
+        note="Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels.",
+        **BASE | FROM_SEVEN | FERPLUS,
+    ),
+    Recipe(
+        name="fer-ensemble",
+        title="Five fer-base",
+        system="F",
+        model="ensemble",
+        data="fer7",
+        members=tuple((BASES.name, BASES.digest, seed) for seed in BASES.seeds),
+        rule="mean",
+        final=True,
+    ),
     Recipe(name="fer-small@short", title="fer-small, eight epochs", **SHORT),
     Recipe(
         name="fer-small@three",

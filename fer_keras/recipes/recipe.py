@@ -45,7 +45,8 @@ class Recipe:
         start_recipe: recipe whose best epoch's values the network starts from, or None; of one with other classes only
             the body is taken, all but its head.
         members: for an ensemble, name and digest of each recipe whose run it combines by `rule`, `"mean"` or
-            `"stacking"` (see `training.ensembles`); `model` is then `"ensemble"`.
+            `"stacking"` (see `training.ensembles`), and the run's seed unless it is the ensemble's own; `model` is then
+            `"ensemble"`.
         frozen_body: train the head alone; every other layer keeps the values that it starts from.
         trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
         flip_view: record the mean over each image and its mirror image too, as `validation_flip` and `test_flip`.

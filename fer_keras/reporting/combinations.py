@@ -76,7 +76,7 @@ def above_members(ensemble):
 
     Networks that know its classes are compared by accuracy, those that know one emotion by average precision.
     """
-    members = [name for name, _ in find_recipe(ensemble).members]
+    members = [name for name, *_ in find_recipe(ensemble).members]
     whole = [name for name in members if not name.startswith(SEVEN)]
     results = [paired(name, ensemble) for name in whole]
     gains = precision_gains(SEVEN, ensemble)
@@ -91,7 +91,7 @@ def rules(*ensembles):
     """Return who the members of ensembles are, by which rule they are combined and what that is fitted on."""
     lines = []
     for recipe in map(find_recipe, ensembles):
-        others = [f"`{name}`" for name, _ in recipe.members if not name.startswith(SEVEN)]
+        others = [f"`{name}`" for name, *_ in recipe.members if not name.startswith(SEVEN)]
         singles = len(recipe.members) - len(others)
         lines.append([f"`{recipe.name}`", ", ".join([f"{singles} x `{SEVEN}`", *others]), *RULES[recipe.rule]])
     return table(("ensemble", "members", "rule", "fitted on"), lines)

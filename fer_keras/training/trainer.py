@@ -119,7 +119,8 @@ def outcome(recipe, seed, network, session, stopped, where):
 
 def fit_ensemble(recipe, seed, faces, *, results, force, verbose):
     """Train the members of an ensemble, or read their records; combine what they say; record that."""
-    members = [fit(name, seed, faces=faces, results=results, verbose=verbose) for name, _ in recipe.members]
+    options = {"faces": faces, "results": results, "verbose": verbose}
+    members = [fit(name, *(own or [seed]), **options) for name, _, *own in recipe.members]
     metrics, predictions = score_ensemble(recipe, members, seed)
     run = runs.Run(
         **identity(recipe, seed, faces),
