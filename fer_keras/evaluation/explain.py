@@ -15,7 +15,9 @@ from PIL import Image
 from fer_keras.evaluation.occlusion import LEAST_SHARE, occlusion
 
 METHODS = ("grad-cam", "grad-cam++", "occlusion")
-LEAST_SIDE = 3  # a map of 2x2 tells left from right, and no more
+# Of the map that is looked at, where there is one so large. mini-xception's last is 3x3, and what Grad-CAM marks there
+# matters to it no more than what chance marks: see reports/results/tables/explain.json.
+LEAST_SIDE = 6
 BATCH = 64
 
 
@@ -45,8 +47,8 @@ def explain(model, images, *, method="grad-cam", target_class=None, layer=None):
         images: one face, `(height, width)` or `(height, width, 1)`, or several, `(n, height, width, 1)`, in [0, 255].
         method: `"grad-cam"`, `"grad-cam++"` or `"occlusion"`.
         target_class: int, or an int array `(n,)`; None takes each face's likeliest class.
-        layer: a layer that `map_layers` lists, such as `"block5_conv3"`, for Grad-CAM; None takes the last one of the
-            size of the last convolution's map, 3x3 at least, on which all that follows rests.
+        layer: a layer that `map_layers` lists, such as `"block5_conv3"`, for Grad-CAM; None takes the last one on which
+            all that follows rests, of the size of the last convolution's map, or of the last one of 6x6 or more.
 
     Returns:
         float32 `(n, height, width)`, values in [0, 1]; all 0 for a face in which nothing speaks for the class.
@@ -58,11 +60,13 @@ def explain(model, images, *, method="grad-cam", target_class=None, layer=None):
         raise ValueError(f"There is no method {method!r}. Expected one of: {', '.join(METHODS)}.")
     images = checked(model, images)
     targets = checked_targets(model, images, target_class)
+    if not len(images):
+        return np.zeros(images.shape[:3], np.float32)
     if method == "occlusion":
         maps = occlusion(model.predict_on_batch, images, targets)
     else:
         maps = class_activation(model, images, targets, layer, plus=method == "grad-cam++")
-    peaks = maps.max(axis=(1, 2), keepdims=True, initial=0)
+    peaks = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
 
 
@@ -126,14 +130,13 @@ def find_layer(stops, network, name=None):
         if len(found) != 1:
             raise ValueError(f"{network} has {len(found)} layers {name!r} that say maps. Expected one of: {names}.")
         return found[0]
-    sizes = [
-        stop.shape[:2] for stop in maps if hasattr(stop.layer, "kernel_size") and min(stop.shape[:2]) >= LEAST_SIDE
-    ]
+    sizes = [stop.shape[:2] for stop in maps if hasattr(stop.layer, "kernel_size")]
+    sizes = [size for size in sizes if min(size) >= LEAST_SIDE] or sizes
     found = [stop.path for stop in maps if sizes and stop.is_cut and stop.shape[:2] == sizes[-1]]
     if not found:
         raise ValueError(
-            f"{network} has no convolution whose map is {LEAST_SIDE}x{LEAST_SIDE} or larger. Pass as `layer` one of: "
-            f"{names}; or method='occlusion', which needs none."
+            f"{network} has no convolution that says maps on which its answer rests. Pass as `layer` one of: {names}; "
+            "or method='occlusion', which needs none."
         )
     return found[-1]
 
