@@ -35,8 +35,9 @@ ROWS = {
         for network in ("vgg16", "efficientnet")
         for what in ("20 head epochs, features and all", "head epoch on features")
     ],
+    "video": [*(f"every {rest} / every 1" for rest in (2, 5, 10)), "every 5, and written / every 1, and written"],
 }
-GOALS = {"training": 4, "loading": 3, "features": 0}
+GOALS = {"training": 4, "loading": 3, "features": 0, "video": 1}
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -13,7 +13,7 @@ from fer_keras.data.pictures import MAX_PIXELS
 # What OpenCV's own build can write anywhere; only WebM's plays in browsers.
 CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 USUAL_RATE = 25.0  # frames a second, where a camera or a file does not say, or says nonsense
-LARGEST_RATE = 240.0
+SMALLEST_RATE, LARGEST_RATE = 0.1, 240.0
 MISSING_SHARE, MISSING_FRAMES = 0.01, 2  # by which a container's own count of its frames may be off
 LONGEST_PAUSE = 1.0  # seconds for which a camera's last picture is repeated at most
 
@@ -37,7 +37,7 @@ class Reader:
         self.name = f"camera {source}" if self.is_camera else str(source)
         self.capture = open_camera(self.source) if self.is_camera else open_file(self.source)
         rate = self.capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate <= LARGEST_RATE else USUAL_RATE
+        self.rate = rate if SMALLEST_RATE <= rate <= LARGEST_RATE else USUAL_RATE
         count = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(count) if not self.is_camera and 0 < count < 1e9 else None
         self.read, self.seconds, self.started = 0, 0.0, time.monotonic()
