@@ -1,0 +1,219 @@
+"""Exported networks say what the Keras networks say; what does not is never kept."""
+
+import dataclasses
+from collections import Counter
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+import fer_keras
+from fer_keras import recipes
+from fer_keras.__main__ import main
+from fer_keras.data import load_fer7
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4, FER7
+from fer_keras.models import build, weights
+from fer_keras.recipes import RECIPES
+from fer_keras.recognition import export as exporting
+from fer_keras.recognition import networks, onnx_files, parity
+from fer_keras.recognition.export import FORMATS, export, read_card
+from fer_keras.training import fit, load_network
+
+# One of each kind of stage: repeated channels, resizing, dense layers on maps, depthwise convolutions.
+KINDS = ("capstone-model-1", "capstone-model-2", "fer-small", "mini-xception", "sep-se")
+
+
+def untrained(name, num_classes=4, *, size=(48, 48), **options):
+    """Return a `Network` with random values."""
+    keras.utils.set_random_seed(1)
+    model = build(name, num_classes, input_shape=(*size, 1), weights=None, **options)
+    return weights.Network(model, {"name": name, "classes": list(FER7[:num_classes]), "sha256": "none"})
+
+
+def mini():
+    """Return the shipped mini-Xception, for Keras."""
+    return weights.load("mini-xception")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_networks_of_every_kind_export_to_onnx(name, tmp_path):
+    network = untrained(name)
+    path = export(network, tmp_path / "made.onnx")
+    found = networks.open_network(path)
+    assert (found.name, found.classes, found.size) == (name, FER7[:4], (48, 48))
+    assert found.card["parity"]["largest_difference"] < 1e-5
+    images = drawn_faces(3, classes=FER4, seed=5).images
+    np.testing.assert_allclose(found.predict(images), network.predict(images), atol=1e-5)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_input_that_is_not_square_exports(tmp_path):
+    network = untrained("mini-xception", size=(32, 24))
+    assert networks.open_network(export(network, tmp_path / "made.onnx")).size == (32, 24)
+
+
+def test_what_slows_onnx_runtime_down_is_gone_and_nothing_else(tmp_path):
+    network = untrained("fer-small")
+    network.predict(np.zeros((1, 48, 48, 1)))
+    network.model.export(tmp_path / "as-keras-does.onnx", format="onnx", verbose=False)
+    path = export(network, tmp_path / "made.onnx")
+    kinds = [Counter(node.op_type for node in onnx.load(file).graph.node) for file in tmp_path.glob("*.onnx")]
+    before, after = sorted(kinds, key=lambda kind: -kind.total())
+    assert before["Transpose"] + before["Shape"] + before["Reshape"] > 20
+    assert (after["Transpose"], after["Shape"], after["Reshape"]) == (0, 0, 1)
+    assert [node.op_type for node in onnx.load(path).graph.node][:3] == ["Reshape", "Mul", "Add"]
+    assert after["Conv"] == before["Conv"] + 8, "the dense layers of four blocks"
+    assert "BatchNormalization" not in after
+    images = drawn_faces(3).images.astype(np.float32)
+    session = networks.new_session(tmp_path / "as-keras-does.onnx")
+    (expected,) = session.run(None, {session.get_inputs()[0].name: images})
+    np.testing.assert_allclose(onnx_files.run(path, images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("format", ["litert", "savedmodel"])
+def test_other_formats_carry_their_card_beside_them(format, tmp_path):
+    network = untrained("fer-small")
+    path = export(network, tmp_path / f"made{FORMATS[format].suffix}", format=format)
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / f"{path.name}.json"])
+    card = read_card(path)
+    assert {**network.card, **card} == card
+    assert card["size"] == [48, 48]
+    images = drawn_faces(3, seed=5).images
+    for number in (1, 5):
+        found = FORMATS[format].run(path, images[:number])
+        np.testing.assert_allclose(found, network.predict(images[:number]), atol=1e-5)
+
+
+def test_an_older_saved_model_is_replaced_whole(tmp_path):
+    network = untrained("capstone-model-1")
+    (tmp_path / "made").mkdir()
+    for name in ("saved_model.pb", "of the older one"):
+        (tmp_path / "made" / name).write_text("old")
+    path = export(network, tmp_path / "made", format="savedmodel")
+    assert not (path / "of the older one").exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("name", "format"), [("mini-xception", "onnx"), ("fer-small", "litert")])
+def test_int8_is_smaller_and_says_what_it_costs(name, format, tmp_path):
+    network = mini() if name in weights.shipped() else untrained(name)
+    path = export(network, tmp_path / f"made{FORMATS[format].suffix}", format=format, quantize="int8")
+    card = read_card(path)
+    images = parity.drawn(network)
+    got, wanted = FORMATS[format].run(path, images), network.predict(images)
+    assert 0 < np.abs(got - wanted).mean() < parity.INT8_TOLERANCE
+    if card["quantized"]["source"] == "drawn faces":
+        agreement = (got.argmax(axis=1) == wanted.argmax(axis=1)).mean()
+        assert card["quantized"]["agreement"] == pytest.approx(agreement, abs=1e-4)
+        assert "accuracy" not in card["quantized"], "there is none on drawn faces"
+    assert card["quantized"]["kind"] == "int8"
+    assert path.stat().st_size < 0.7 * 4 * network.model.count_params()
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("wrong", [lambda found: found[:, ::-1], lambda found: found * np.nan])
+def test_a_file_that_says_something_else_is_not_kept(quantize, wrong, tmp_path, monkeypatch):
+    kind = dataclasses.replace(
+        FORMATS["onnx"],
+        write=lambda model, path, images=None: path.write_bytes((weights.folder() / "mini-xception.onnx").read_bytes()),
+        run=lambda path, images: wrong(onnx_files.run(path, images)),
+    )
+    monkeypatch.setitem(exporting.FORMATS, "onnx", kind)
+    path = tmp_path / "made.onnx"
+    path.write_text("what was there before")
+    with pytest.raises(ValueError, match=r"mini-xception: Expected .*Received: a difference of .*Nothing was written"):
+        export("mini-xception", path, quantize=quantize)
+    assert path.read_text() == "what was there before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_export_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    def write(model, path):
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(exporting.FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], write=write))
+    with pytest.raises(KeyboardInterrupt):
+        export("mini-xception", tmp_path / "made.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "tflite"}, r"one of: onnx, litert, savedmodel\. Received: 'tflite'"),
+        ({"quantize": "int4"}, r"None, or 'int8' for onnx, litert\. Received: 'int4' for 'onnx'"),
+        ({"format": "savedmodel", "quantize": "int8"}, "Received: 'int8' for 'savedmodel'"),
+        ({"path": "made.keras"}, r"ends in \.onnx\. Received: made\.keras"),
+        ({"path": "folder.onnx"}, "Received: folder.onnx, where other things lie"),
+        ({"path": "folder.onnx", "format": "savedmodel"}, "where other things lie"),
+        ({"name": "nonsense"}, "no network 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(options, message, tmp_path, monkeypatch, own_folders):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ValueError, match=message):
+        export(**{"name": "mini-xception", **options})
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder.onnx"]
+
+
+def test_another_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match=r"Received: Keras on 'jax'\. Set KERAS_BACKEND=tensorflow"):
+        export("mini-xception")
+
+
+def test_a_file_without_its_card_is_refused(tmp_path):
+    (tmp_path / "made.tflite").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"made\.tflite\.json: Expected a card .*Received: none"):
+        read_card(tmp_path / "made.tflite")
+
+
+def test_a_trained_recipe_opens_and_exports_by_its_name(own_folders, monkeypatch, tmp_path, capsys):
+    recipe = dataclasses.replace(RECIPES["capstone-model-1"], name="tiny", epochs=1, final=False)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
+    run = fit(recipe, faces=drawn_faces(6, classes=FER4, seed=1), results=own_folders / "results", verbose=0)
+    images = drawn_faces(3, seed=2).images
+    expected = load_network(run).predict_on_batch(images)
+    network = networks.open_network("tiny")
+    assert (network.name, network.classes, network.size) == ("tiny", FER4, (48, 48))
+    np.testing.assert_allclose(network.predict(images), expected, atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "tiny"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "tiny.onnx"
+    found = networks.open_network("tiny.onnx")
+    np.testing.assert_allclose(found.predict(images), expected, atol=1e-5)
+    assert found.temperature == network.temperature
+    assert found.card["run"] == run.run
+
+
+def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
+    assert main(["export", "mini-xception", "--format", "coreml", "--out", str(tmp_path / "made")]) == 2
+    assert "error: `format` must be one of" in capsys.readouterr().err
+    assert fer_keras.export is export
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", weights.shipped())
+def test_shipped_networks_agree_on_real_faces(name, fer2013_path):
+    keras_network, network = weights.load(name), networks.open_network(weights.folder() / f"{name}.onnx")
+    real = parity.real_faces(keras_network)
+    assert set(real.split) == {"train", "validation"}, "the test split is looked at by nobody"
+    images, _ = real["validation"]
+    np.testing.assert_allclose(network.predict(images), keras_network.predict(images), atol=parity.TOLERANCE)
+
+
+@pytest.mark.data
+def test_the_accuracy_of_an_int8_file_is_that_on_publictest(fer2013_path, tmp_path):
+    path = export("mini-xception", tmp_path / "made.onnx", quantize="int8")
+    images, labels = load_fer7()["validation"]
+    found = networks.open_network(path)
+    right = (found.predict(images).argmax(axis=1) == labels).mean()
+    assert found.card["quantized"]["accuracy"] == pytest.approx(right, abs=1e-4)
+    assert found.card["quantized"]["num_images"] == len(labels) == 3589
+    assert found.card["quantized"]["accuracy_float32"] == pytest.approx(
+        mini().card["metrics"]["validation"]["accuracy"], abs=2e-3
+    )
