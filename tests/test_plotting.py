@@ -46,6 +46,14 @@ FIGURES = {
     "accuracies": lambda: plotting.accuracies(leaderboard([RUN, OTHER, FOUR]), human={7: 0.65}, title="All"),
     "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
     "cost": lambda: plotting.cost(leaderboard([RUN])),
+    "gains": lambda: plotting.gains([("mixup", 0.01, 0.005, 0.015), ("Adam", -0.01, -0.03, 0.01)], axis="points"),
+    "reliability": lambda: plotting.reliability(
+        {
+            name: [{"confidence": 0.7, "accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7, "num_images": 9}]
+            for name in ("as it is", "with its temperature")
+        },
+        model="fer-small",
+    ),
     "by_training_images": lambda: plotting.by_training_images(
         {("votes", "trained"): {100: (0.5, 0.4, 0.6), 1000: (0.7, 0.6, 0.8)}}, num_classes=4
     ),
@@ -93,6 +101,16 @@ def test_axes_are_named(name):
     figure = FIGURES[name]()
     assert figure.axes[-1].get_xlabel() or figure.axes[0].get_xlabel()
     assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
+
+
+def test_networks_of_others_stand_beside_ours_at_their_cost():
+    figure = plotting.cost(leaderboard([RUN]), size="multiply_adds", others=[("theirs", 1e7, 0.65)])
+    (axes,) = figure.axes
+    assert {text.get_text(): text.xy for text in axes.texts} == {
+        "mini-xception": (RUN.multiply_adds, RUN.metrics["test"]["accuracy"]),
+        "theirs": (1e7, 0.65),
+    }
+    assert axes.get_xlabel() == "multiply-adds of one face"
 
 
 def test_all_functions_are_tried_here():

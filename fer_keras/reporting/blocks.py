@@ -15,11 +15,13 @@ from fer_keras.reporting import (
     crowd,
     findings,
     goals,
+    ingredients,
     notebook_files,
     one_against_rest,
     searches,
     sentences,
     starts,
+    trust,
 )
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
@@ -181,6 +183,7 @@ def majority(split="test", digits="1"):
 
 
 OF_RUNS = ("accuracy", "score", "metric", "published", "training", "per_class", "extremes", "confused", "mistakes")
+TOPICS = (findings, goals, ingredients, trust)
 LINKED = ("figure", "notebooks")
 BLOCKS = {
     "results": results,
@@ -195,7 +198,7 @@ BLOCKS = {
     "human": lambda num_classes="7": f"about {percent(HUMAN[int(num_classes)], 0)}",
     "runs": lambda: str(len(read_runs())),
     **{name.replace("_", "-"): sentences.of_run(getattr(sentences, name)) for name in OF_RUNS},
-    **{name: sentences.of_run(say) for name, say in {**findings.OF_RUNS, **goals.OF_RUNS}.items()},
+    **{name: sentences.of_run(say) for topic in TOPICS for name, say in topic.OF_RUNS.items()},
     **findings.BLOCKS,
     **starts.BLOCKS,
     **crowd.BLOCKS,
@@ -203,4 +206,6 @@ BLOCKS = {
     **combinations.BLOCKS,
     **accuracies.BLOCKS,
     **searches.BLOCKS,
+    **ingredients.BLOCKS,
+    **trust.BLOCKS,
 }

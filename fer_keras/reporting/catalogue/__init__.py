@@ -5,6 +5,7 @@ from fer_keras.reporting.catalogue import (
     combined,
     final_network,
     four_classes,
+    ours,
     seven_classes,
     the_data,
     the_report,
@@ -15,5 +16,5 @@ from fer_keras.reporting.catalogue.the_report import HUMAN
 
 __all__ = ["FIGURES", "HUMAN", "Entry"]
 
-NOTEBOOKS = (the_data, four_classes, seven_classes, transfer, final_network, attention, combined, the_report)
+NOTEBOOKS = (the_data, four_classes, seven_classes, transfer, final_network, attention, combined, ours, the_report)
 FIGURES = {name: entry for notebook in NOTEBOOKS for name, entry in notebook.FIGURES.items()}

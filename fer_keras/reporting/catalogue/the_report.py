@@ -1,13 +1,11 @@
 """Figures of notebook 11: the report."""
 
 from fer_keras.reporting import plotting
-from fer_keras.reporting.catalogue.entry import Entry, architectures, board
+from fer_keras.reporting.catalogue.entry import Entry, board
 
 # Share of FER-2013's labels that people gave too: 65 ± 5 %, Goodfellow et al. (2013), Challenges in representation
 # learning, section 4.
 HUMAN = {7: 0.65}
-# Diagrams without a notebook of their own yet.
-NETWORKS = ("fer-small",)
 FIGURES = {
     "leaderboard": Entry(
         11,
@@ -21,5 +19,4 @@ FIGURES = {
         board(num_classes=7, protocol="official", split="test"),
         plotting.cost,
     ),
-    **architectures(11, NETWORKS),
 }

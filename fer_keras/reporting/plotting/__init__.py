@@ -8,10 +8,11 @@ from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.emotions import by_emotion
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.grids import parallel_coordinates
-from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, recalls
+from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, gains, recalls
 from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
 from fer_keras.reporting.plotting.timeline import plot_timeline
+from fer_keras.reporting.plotting.trust import reliability
 
 __all__ = [
     "Figure",
@@ -23,6 +24,7 @@ __all__ = [
     "class_counts",
     "confusion",
     "cost",
+    "gains",
     "gallery",
     "histories",
     "history",
@@ -31,4 +33,5 @@ __all__ = [
     "parallel_coordinates",
     "plot_timeline",
     "recalls",
+    "reliability",
 ]

@@ -18,6 +18,8 @@ from fer_keras.reporting.plotting.style import (
     percent,
 )
 
+COSTS = {"num_parameters": "parameters", "multiply_adds": "multiply-adds of one face"}
+
 
 def confusion(counts, classes, *, title=None):
     """Draw a confusion matrix: each row as shares of its true class, with the counts below.
@@ -139,11 +141,13 @@ def recalls(per_class, *, models, title=None):
     return figure
 
 
-def cost(table, *, title=None):
-    """Draw accuracy, with its 95 % interval, against the number of parameters on a logarithmic axis.
+def cost(table, *, size="num_parameters", others=(), title=None):
+    """Draw accuracy, with its 95 % interval, against what a network costs on a logarithmic axis.
 
     Args:
         table: comparable rows of `leaderboard()`: of one number of classes, one protocol, one split.
+        size: `"num_parameters"` or `"multiply_adds"`.
+        others: `(name, cost, accuracy)` of networks of others, measured on the same images; drawn as crosses.
         title: str or None.
 
     Returns:
@@ -163,13 +167,12 @@ def cost(table, *, title=None):
     for row in table.itertuples():
         colour, marker = model_style(row.model)
         spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
-        axes.errorbar(row.num_parameters, row.accuracy, yerr=spread, fmt=marker, color=colour, capsize=3)
-        # Of two networks of nearly the same size the second is named on the left, so that their names do not overlap.
-        left = sum(max(row.num_parameters, other) < 1.2 * min(row.num_parameters, other) for other in named) % 2
-        named.append(row.num_parameters)
-        options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "right" if left else "left"}
-        place, point = (-7 if left else 7, 0), (row.num_parameters, row.accuracy)
-        axes.annotate(row_name(row._asdict()), point, place, textcoords="offset points", **options)
+        point = getattr(row, size), row.accuracy
+        axes.errorbar(*point, yerr=spread, fmt=marker, color=colour, capsize=3)
+        name_point(axes, row_name(row._asdict()), point, named)
+    for name, *point in others:
+        axes.plot(*point, "x", color=DARK, markersize=7, markeredgewidth=2)
+        name_point(axes, name, point, named)
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.margins(x=0.25)
@@ -179,9 +182,17 @@ def cost(table, *, title=None):
     axes.grid(color=PALE, linewidth=0.6)
     percent(axes.yaxis)
     axes.set_ylim(bottom=0)
-    label(axes, x="parameters", y=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
+    label(axes, x=COSTS[size], y=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
     legend(axes, loc="lower right")
     return figure
+
+
+def name_point(axes, name, point, named):
+    """Write a network's name beside its point: on the left where one of nearly the same cost is named already."""
+    left = sum(max(point[0], other) < 1.2 * min(point[0], other) for other in named) % 2
+    named.append(point[0])
+    options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "right" if left else "left"}
+    axes.annotate(name, point, (-7 if left else 7, 0), textcoords="offset points", **options)
 
 
 def bars(values, *, axis, shares=False, title=None, colours=COLOURS):
@@ -207,5 +218,31 @@ def bars(values, *, axis, shares=False, title=None, colours=COLOURS):
     if shares:
         percent(axes.xaxis)
         axes.set_xlim(0, 1.05)
+    label(axes, x=axis, title=title)
+    return figure
+
+
+def gains(rows, *, axis, title=None):
+    """Draw differences with their intervals beside zero, the largest at the top.
+
+    Args:
+        rows: list of `(name, difference, low, high)`, fractions in [-1, 1].
+        axis: str, what the difference is of.
+        title: str or None.
+
+    Returns:
+        A `Figure`; a difference whose interval holds zero is hollow.
+    """
+    rows = sorted(rows, key=lambda row: -row[1])
+    figure, ((axes,),) = canvas(6.5, 1.0 + 0.32 * len(rows))
+    for place, (_, middle, low, high) in enumerate(rows):
+        points = [100 * value for value in (middle, low, high)]
+        spread = [[points[0] - points[1]], [points[2] - points[0]]]
+        face = "white" if low <= 0 <= high else DARK
+        axes.errorbar(points[0], place, xerr=spread, fmt="o", color=DARK, mfc=face, capsize=3, markersize=6)
+    axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x", color=PALE, linewidth=0.6)
     label(axes, x=axis, title=title)
     return figure

@@ -1,0 +1,55 @@
+"""Figures of notebook 08: our networks, and what each ingredient gave."""
+
+from fer_keras.recipes.peers import PEERS
+from fer_keras.reporting import ingredients, plotting, trust
+from fer_keras.reporting.catalogue.entry import Entry, architectures, board, histories, of_each, recalls, recorded
+from fer_keras.reporting.runs import find_run
+
+SEVEN = ("fer-small", "fer-base")
+OURS = ("fer-small", "fer-small-4", "fer-small-ferplus", "fer-base", "fer-base-ferplus")
+BESIDE = ("mini-xception", "fer-small", "fer-base")
+
+
+def reliability(name):
+    """Return the entry of a recipe's reliability diagram."""
+    return Entry(
+        8,
+        f"How often {name} is right at each confidence, as it is and with its temperature.",
+        lambda: (run := find_run(name)) and (found := trust.reliabilities(run)) and {run.recipe["model"]: found},
+        lambda inputs: plotting.reliability(*inputs.values(), model=next(iter(inputs)), title=name),
+    )
+
+
+def gains():
+    """Return the gain of each change of the recipe with its interval, or None if they are not recorded."""
+    found = ingredients.gains()
+    return found and [[name, result.difference, result.low, result.high] for name, _, _, result in found]
+
+
+def work(table):
+    """Draw the accuracy of all seven-class networks against their multiply-adds, beside those of others."""
+    others = [(peer.name, peer.multiply_adds, peer.accuracy / 100) for peer in PEERS]
+    return plotting.cost(table, size="multiply_adds", others=others)
+
+
+FIGURES = {
+    "curves-ours": Entry(8, "Validation accuracy by epoch of our seven-class networks.", recorded(*SEVEN), histories),
+    "recall-ours": Entry(
+        8, "Recall of each of the seven classes by our networks and mini-Xception.", recorded(*BESIDE), recalls
+    ),
+    "ingredients": Entry(
+        8,
+        "What each change of our recipe gives on validation, with its interval over seeds.",
+        gains,
+        lambda rows: plotting.gains(rows, axis="points of validation accuracy against the recipe as it is"),
+    ),
+    "work": Entry(
+        8,
+        "Test accuracy on seven classes against the multiply-adds of one face, beside networks of others.",
+        board(num_classes=7, protocol="official", split="test"),
+        work,
+    ),
+    **{f"reliability-{name}": reliability(name) for name in OURS},
+    **of_each(8, OURS),
+    **architectures(8, SEVEN),
+}

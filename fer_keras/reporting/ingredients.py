@@ -1,0 +1,95 @@
+"""What each ingredient of our recipe gives: the recorded search with one of them changed at a time."""
+
+import math
+
+from fer_keras.evaluation import Comparison
+from fer_keras.recipes.peers import PEERS
+from fer_keras.recipes.spaces import INGREDIENTS
+from fer_keras.reporting.runs import find_run
+from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+from fer_keras.reporting.tables import read_table, table_names
+
+TABLE = "search-ingredients"
+REFERENCE = "as it is"
+
+
+def gains():
+    """Return what each change of the recipe gives on validation, the best first, or None if that is not recorded.
+
+    Returns:
+        A list of `(change, mean accuracy, number of seeds, Comparison)`. The difference is the mean, over seeds, of the
+        change's accuracy minus the recipe's own with the same seed; its 95 % interval is Student's over the seeds. It
+        says how much the seed matters, on these validation images.
+    """
+    if TABLE not in table_names():
+        return None
+    accuracy = read_table(TABLE).pivot_table(index="seed", columns="variant", values="accuracy")
+    if REFERENCE not in accuracy:
+        return None
+    found = []
+    for name in INGREDIENTS:
+        if name in accuracy and name != REFERENCE:
+            differences = (accuracy[name] - accuracy[REFERENCE]).dropna()
+            if len(differences) > 1:
+                found.append((name, accuracy[name].mean(), len(differences), over_seeds(differences)))
+    return sorted(found, key=lambda one: -one[3].difference) or None
+
+
+def over_seeds(differences):
+    """Return the mean of differences, one a seed, with Student's 95 % interval."""
+    from scipy.stats import t
+
+    mean, total = float(differences.mean()), len(differences)
+    half = float(t.ppf(0.975, total - 1)) * float(differences.std(ddof=1)) / math.sqrt(total)
+    return Comparison(mean, mean - half, mean + half)
+
+
+def ingredients():
+    """Return what each change of the recipe gives, as a table."""
+    found = gains()
+    if not found:
+        return MISSING
+    lines = [[name, percent(mean), seeds, str(result)] for name, mean, seeds, result in found]
+    return table(("change of the recipe", "accuracy on validation", "seeds", "against the recipe as it is"), lines)
+
+
+def verdict():
+    """Return which changes help, which harm and which make no difference, in words."""
+    found = gains()
+    if not found:
+        return MISSING
+    groups = {"helps": [], "harms": [], "makes no difference beyond the seeds": []}
+    for name, _, _, result in found:
+        key = list(groups)[2] if result.no_difference else "helps" if result.difference > 0 else "harms"
+        groups[key].append(name)
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
+
+
+def peers(*recipes):
+    """Return our networks beside those that people install today, as a table."""
+    lines = []
+    for name in recipes:
+        run = find_run(name)
+        if run and "test" in run.metrics:
+            size = [f"{run.num_parameters:,}", f"{run.multiply_adds / 1e6:,.1f} M"]
+            lines.append([f"`{name}`", *size, with_interval(run.metrics["test"]), "PublicTest"])
+    if not lines:
+        return MISSING
+    for peer in PEERS:
+        size = [f"{peer.parameters:,}", f"{peer.multiply_adds / 1e6:,.1f} M"]
+        lines.append([peer.name, *size, f"{peer.accuracy:.2f} %", peer.chosen_on])
+    return table(("network", "parameters", "multiply-adds", "accuracy on PrivateTest", "chosen on"), lines)
+
+
+def lead(run):
+    """Return how far a run lies above the best of the networks that people install today."""
+    best = max(PEERS, key=lambda peer: peer.accuracy)
+    scores, share = run.scores, best.accuracy / 100
+    points = 100 * (scores["accuracy"] - share)
+    inside = scores["accuracy_low"] <= share <= scores["accuracy_high"]
+    where = "no different from" if inside else f"{abs(points):.1f} points {'above' if points > 0 else 'below'}"
+    return f"{where} {best.name} ({best.accuracy:.2f} %), which was chosen on {best.chosen_on}"
+
+
+OF_RUNS = {"lead": lead}
+BLOCKS = {"ingredients": ingredients, "ingredients-verdict": verdict, "peers": peers}
