@@ -23,6 +23,7 @@ from fer_keras import paths
 from fer_keras.__main__ import main
 from fer_keras.labels import COLOURS
 from fer_keras.recognition import recognizer, video, video_files, video_table, webcam
+from fer_keras.recognition.commands import tell
 from fer_keras.recognition.detectors import Detection
 from fer_keras.recognition.tracking import overlap
 
@@ -474,10 +475,22 @@ def test_the_command_writes_and_tells(plain, tmp_path, command, capsys):
     out, csv = tmp_path / "out.mp4", tmp_path / "faces.csv"
     assert command("video", plain, out, "--csv", csv, "--every", 4, "--smooth", 0, every=4) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{plain}: 60 frames, 1 faces"
+    assert lines[0] == f"{plain}: 60 frames; faces followed: 1"
     assert lines[1].startswith("face 1: 0.0 to 2.4 s, in the mean ")
     assert len(read(out)[0]) == 60
     assert pd.read_csv(csv)["detected"].sum() == 15
+
+
+def test_the_command_tells_of_the_faces_that_are_seen_longest(capsys):
+    counts = {number: 1 + number % 25 for number in range(1, 25)}
+    table = pd.DataFrame(
+        [{"time": 0.0, "id": number, "detected": True, "sad": 1.0} for number in counts for _ in range(counts[number])]
+    )
+    table.attrs.update(frames=30, ended="whole")
+    assert tell(table, "clip") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[1:-1]] == [f"face {number}" for number in range(5, 25)]
+    assert lines[-1].startswith("and 4 that are seen for a shorter time")
 
 
 @pytest.mark.filterwarnings("always")
@@ -535,7 +548,7 @@ def test_the_window_shows_named_faces_until_q(plug_in, command, monkeypatch, cap
     assert len(np.unique(shown[0].reshape(-1, 3), axis=0)) > 1, "the box is drawn"
     assert ended == [True]
     assert len(pd.read_csv(tmp_path / "faces.csv")) == 3
-    assert capsys.readouterr().out.startswith("camera 3: 3 frames, 1 faces")
+    assert capsys.readouterr().out.startswith("camera 3: 3 frames; faces followed: 1")
 
 
 def test_videos_need_neither_keras_nor_a_display():

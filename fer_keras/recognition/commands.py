@@ -4,6 +4,8 @@ import contextlib
 import sys
 import warnings
 
+MOST_LINES = 20  # about the faces of a video
+
 
 def add_commands(commands):
     """Add the commands of this room to the subparsers of the command line."""
@@ -108,13 +110,17 @@ def plain_warnings():
 
 
 def tell(table, name):
-    """Print what a video shows, a line a face; return the exit status: 0, 1 if it broke off, 130 if it was stopped."""
-    print(f"{name}: {table.attrs['frames']:,} frames, {table['id'].nunique():,} faces")
+    """Print what a video shows, a line for each face that is seen long; return 0, 1 if it broke off, 130 if stopped."""
+    seen = table["id"].value_counts()
+    shown = seen.index[:MOST_LINES]
+    print(f"{name}: {table.attrs['frames']:,} frames; faces followed: {len(seen):,}")
     classes = table.columns[list(table.columns).index("detected") + 1 :]
-    for number, rows in table.groupby("id"):
+    for number, rows in table[table["id"].isin(shown)].groupby("id"):
         shares = rows[classes].mean().sort_values(ascending=False)[:3]
         words = ", ".join(f"{emotion} {share:.2f}" for emotion, share in shares.items())
         print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
+    if len(seen) > MOST_LINES:
+        print(f"and {len(seen) - MOST_LINES:,} that are seen for a shorter time; --csv writes them all")
     return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
 
 
