@@ -2,17 +2,21 @@
 
 import dataclasses
 import functools
+import os
+from typing import NamedTuple
 
 import numpy as np
 
 from fer_keras.evaluation.calibration import with_temperature
-from fer_keras.recognition.crops import crop
+from fer_keras.recognition.boxes import Detection, finished
+from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import find_detector
-from fer_keras.recognition.photos import read_photo
+from fer_keras.recognition.networks import open_network
+from fer_keras.recognition.photos import read_reduced
 
 DEFAULT_NETWORK = "fer-small"
 UNCERTAIN = "uncertain"
-MIN_CONFIDENCE = 0.5  # below it a name would be wrong more often than right
+MIN_CONFIDENCE = 0.5  # probabilities are calibrated: below it, a name would be wrong more often than right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +25,9 @@ class Face:
 
     Args:
         box: `(left, top, width, height)` in pixels of the upright picture.
-        emotion: the likeliest class, or "uncertain" where its probability is too small.
+        emotion: the likeliest class, or "uncertain" where its probability is below `min_confidence`.
         confidence: the calibrated probability of the likeliest class, in [0, 1].
-        probabilities: dict from class to calibrated probability.
+        probabilities: dict from every class to its calibrated probability; they sum to 1.
         detector_score: how sure the detector is that this is a face, in [0, 1].
     """
 
@@ -34,86 +38,159 @@ class Face:
     detector_score: float
 
 
+class Seen(NamedTuple):
+    """What is kept of a picture until its faces are named: detections, and the crops that the network takes."""
+
+    detections: list
+    crops: np.ndarray
+
+
 class Recognizer:
     """A detector and a network that work together.
 
     Args:
-        network: name or path of a network, or an object like `models.weights.Network`.
-        detector: "haar", None for pictures that are faces already, or an object with `.detect(rgb)`.
-        min_confidence: float in [0, 1]; below it a face is "uncertain".
+        network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx` or a `.keras`
+            file with a card, or an object like `networks.OnnxNetwork`.
+        detector: "haar", "mtcnn", "yunet:PATH", an object with `detect(rgb)`, or None where every picture is a face.
+        min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
+        min_size: side of the smallest face sought, as a share of the picture's longer side; None is 0.05, but at least
+            48 pixels.
+
+    Raises:
+        ValueError: if there is no such network or detector, or a number is out of range.
+        ImportError: if the detector or the network needs a package that is not installed.
+
+    Example:
+
+    >>> recognizer = Recognizer("mini-xception", detector=None)
+    >>> len(recognizer.recognize(np.zeros((48, 48), np.uint8)))
+    1
     """
 
-    def __init__(self, network=DEFAULT_NETWORK, *, detector="haar", min_confidence=MIN_CONFIDENCE):
-        self.network = open_network(network) if isinstance(network, str) else network
-        self.detector = find_detector(detector)
+    def __init__(self, network=DEFAULT_NETWORK, *, detector="haar", min_confidence=MIN_CONFIDENCE, min_size=None):
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
         self.min_confidence = min_confidence
+        self.detector = find_detector(detector, min_size=min_size)
+        self.network = open_network(network) if isinstance(network, str | os.PathLike) else network
 
     @property
     def classes(self):
-        """The tuple of class names."""
+        """The tuple of class names, in the order of the probabilities."""
         return self.network.classes
 
-    def detect(self, rgb):
-        """Return the `Detection`s in a picture, the best first."""
-        return self.detector.detect(rgb)
-
-    def crops(self, rgb, boxes):
-        """Return what the network sees of each box, uint8 `(n, height, width, 1)`."""
-        found = [crop(rgb, box, self.network.size) for box in boxes]
-        return np.stack(found) if found else np.zeros((0, *self.network.size, 1), np.uint8)
-
-    def name_crops(self, crops):
-        """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
-        return with_temperature(self.network.predict(crops), self.network.temperature).astype(np.float32)
-
-    def probabilities(self, rgb, boxes):
-        """Return the calibrated probabilities of the faces in boxes, float32 `(n, classes)`, in one batch."""
-        return self.name_crops(self.crops(rgb, boxes))
-
-    def faces(self, detections, probabilities):
-        """Return the `Face` of each detection and its row of probabilities."""
-        return [
-            self.face(detection, values) for detection, values in zip(detections, probabilities.tolist(), strict=True)
-        ]
-
-    def face(self, detection, values):
-        """Return one `Face`."""
-        named = dict(zip(self.classes, values, strict=True))
-        likeliest = max(named, key=named.get)
-        confidence = named[likeliest]
-        emotion = likeliest if confidence >= self.min_confidence else UNCERTAIN
-        return Face(detection.box, emotion, confidence, named, detection.score)
-
     def recognize(self, source):
-        """Return the `Face`s in one picture; none is an empty list."""
+        """Return the list of `Face`s in one picture, as `recognize` does."""
         return self.recognize_batch([source])[0]
 
     def recognize_batch(self, sources):
-        """Return the `Face`s in each of several pictures, all of them one batch to the network."""
-        detections, crops = [], []
-        for source in sources:
-            rgb = read_photo(source)
-            detections.append(self.detect(rgb))
-            crops.append(self.crops(rgb, [detection.box for detection in detections[-1]]))
-        if not crops:
+        """Return a list of `Face`s for each of several pictures.
+
+        All their faces go through the network in one batch. Of a picture, only the crops are kept until then.
+
+        Args:
+            sources: iterable of what `recognize` takes.
+
+        Raises:
+            DataError: if one of them is no picture.
+        """
+        return self.name([self.see(source) for source in sources])
+
+    def see(self, source):
+        """Return what is `Seen` in a picture: the faces found, in pixels of the picture at its full size."""
+        rgb, size = read_reduced(source)
+        detections = self.detect(rgb)
+        crops = self.crops(rgb, [detection.box for detection in detections])
+        return Seen([at_full_size(detection, rgb.shape, size) for detection in detections], crops)
+
+    def name(self, pictures):
+        """Return a list of `Face`s for each of several pictures that were `Seen`, in one batch."""
+        if not pictures:
             return []
-        rows = np.split(self.name_crops(np.concatenate(crops)), np.cumsum([len(part) for part in crops])[:-1])
-        return [self.faces(*pair) for pair in zip(detections, rows, strict=True)]
+        ends = np.cumsum([len(seen.crops) for seen in pictures])
+        rows = np.split(self.calibrated(np.concatenate([seen.crops for seen in pictures])), ends[:-1])
+        return [self.faces(seen.detections, found) for seen, found in zip(pictures, rows, strict=True)]
+
+    def detect(self, rgb):
+        """Return the `Detection`s in a picture, uint8 RGB `(height, width, 3)`, the best first."""
+        found = self.detector.detect(rgb)
+        return finished([box for box, _ in found], [score for _, score in found], rgb)
+
+    def probabilities(self, rgb, boxes):
+        """Return the calibrated probabilities of what lies in boxes, float32 `(n, classes)`, in one batch."""
+        return self.calibrated(self.crops(rgb, boxes))
+
+    def crops(self, rgb, boxes):
+        """Return what the network takes of the faces in a detector's boxes, uint8 `(n, height, width, 1)`."""
+        framing = getattr(self.detector, "framing", Framing())
+        squares = boxes if framing is None else [framed(box, framing) for box in boxes]
+        found = [crop(rgb, square, self.network.size) for square in squares]
+        return np.stack(found) if found else np.zeros((0, *self.network.size, 1), np.uint8)
+
+    def calibrated(self, crops):
+        """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
+        return with_temperature(self.network.predict(crops), self.network.temperature).astype(np.float32)
+
+    def faces(self, detections, probabilities):
+        """Return a `Face` for each detection and its row of `probabilities`."""
+        return [self.face(*pair) for pair in zip(detections, np.asarray(probabilities).tolist(), strict=True)]
+
+    def face(self, detection, values):
+        """Return the `Face` of one detection."""
+        named = dict(zip(self.classes, values, strict=True))
+        likeliest = max(named, key=named.get)
+        emotion = likeliest if named[likeliest] >= self.min_confidence else UNCERTAIN
+        return Face(detection.box, emotion, named[likeliest], named, detection.score)
 
 
-def open_network(name):
-    """Return a network by its name or path."""
-    from fer_keras.models.weights import load
-
-    return load(name)
-
-
-@functools.lru_cache(maxsize=4)
-def recognizer(**options):
-    """Return the `Recognizer` of these options; asked again, the same one."""
-    return Recognizer(**options)
+def at_full_size(detection, shape, size):
+    """Return a detection in a picture of `shape` as one in the same picture of `size`, both `(height, width, ...)`."""
+    if tuple(shape[:2]) == tuple(size):
+        return detection
+    down, across = size[0] / shape[0], size[1] / shape[1]
+    left, top, width, height = detection.box
+    left, right = round(left * across), min(size[1], round((left + width) * across))
+    top, bottom = round(top * down), min(size[0], round((top + height) * down))
+    return Detection((left, top, right - left, bottom - top), detection.score)
 
 
 def recognize(source, **options):
-    """Return the `Face`s in one picture."""
+    """Return the faces in a picture, and what they show.
+
+    Nothing leaves the machine. Detector and network are loaded at the first call and kept for the next.
+
+    Args:
+        source: path of a picture, its bytes, an open file, a PIL image, or an array `(height, width)` or
+            `(height, width, channels)` of uint8 or uint16.
+        options: `network`, `detector`, `min_confidence` and `min_size`, as for `Recognizer`.
+
+    Returns:
+        A list of `Face`s, the one that the detector is surest of first; empty if there is none.
+
+    Raises:
+        DataError: if the source is no picture.
+        ValueError: on other options, as `Recognizer`.
+    """
     return recognizer(**options).recognize(source)
+
+
+def recognizer(network=DEFAULT_NETWORK, *, detector="haar", min_size=None, **options):
+    """Return a `Recognizer` whose parts are those of an earlier one where they have the same names."""
+    if isinstance(network, str | os.PathLike):
+        changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None
+        network = kept_network(os.fspath(network), changed)
+    if isinstance(detector, str):
+        detector, min_size = kept_detector(detector, min_size), None
+    return Recognizer(network, detector=detector, min_size=min_size, **options)
+
+
+@functools.lru_cache(maxsize=4)
+def kept_network(name, changed):
+    """Return the network of a name; a file that was `changed` since is opened anew."""
+    return open_network(name)
+
+
+@functools.lru_cache(maxsize=4)
+def kept_detector(name, min_size):
+    """Return the detector of a name."""
+    return find_detector(name, min_size=min_size)

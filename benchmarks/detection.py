@@ -1,0 +1,285 @@
+"""Does the detector find faces, where are they in its boxes, and what does the network make of the crops?
+
+Faces of FER-2013's PublicTest (drawn ones where `FER_KERAS_DATA` is not set) are pasted at known places, 64 to 200
+pixels large, onto pictures of scikit-image that show nobody and onto noise, 640x480. Nothing of it is written anywhere.
+For each detector:
+- recall and false alarms: a face is found if a detection, framed as FER-2013 frames, overlaps its box by half
+  (intersection over union). What else is detected is a false alarm, also on the backgrounds alone.
+- framing: the `Framing` that fits FER-2013's squares best, found on one half of the scenes, and how well the one in the
+  package fits on the other half.
+- accuracy: of each network that ships, on the detected crops, on crops at the true boxes, and on the same faces as they
+  are; and how many of the crops it names at the default `min_confidence`, and how many of those rightly.
+- score: the slope and middle of the logistic function that tells best which detections were faces.
+Then the real photos of scikit-image: `astronaut`, and the 100 faces and 100 other patches of `lfw_subset`, enlarged.
+"""
+
+import json
+import math
+import os
+import time
+from typing import NamedTuple
+
+import numpy as np
+import ratios
+import skimage.data
+from PIL import Image, ImageOps
+
+from fer_keras import paths
+from fer_keras.data import load_fer7
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.evaluation import with_temperature
+from fer_keras.recognition.crops import Framing, crop, framed
+from fer_keras.recognition.detectors import Haar, find_detector
+from fer_keras.recognition.networks import open_network
+from fer_keras.recognition.recognizer import MIN_CONFIDENCE
+from fer_keras.reporting.files import write_changed
+
+WIDTH, HEIGHT = 640, 480
+SIDES = (64, 200)
+FACES = 3  # a scene
+FOUND = 0.5  # intersection over union
+EMPTY_OF_PEOPLE = (
+    "brick", "cat", "clock", "coffee", "coins", "colorwheel", "grass", "gravel", "horse", "hubble_deep_field",
+    "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+GRAINS = (1, 4, 16)  # pixels, of the noise
+DETECTORS = {
+    "haar": find_detector,
+    "haar, cascade default, 1.1 and 5": lambda: Haar(
+        cascade="haarcascade_frontalface_default.xml", scale_factor=1.1, min_neighbors=5
+    ),
+    "mtcnn": lambda: find_detector("mtcnn"),
+}
+SCALES, DOWNS = np.arange(0.7, 1.6, 0.01), np.arange(-0.2, 0.2, 0.01)
+
+
+class Scene(NamedTuple):
+    """A picture, the boxes of the faces in it, and their rows among the faces."""
+
+    picture: np.ndarray
+    boxes: list
+    rows: list
+
+
+class Match(NamedTuple):
+    """A detection, the scene it is in, and the true box and row of its face; None if it shows none."""
+
+    scene: Scene
+    detection: tuple
+    box: tuple | None
+    row: int | None
+
+
+def main():
+    """Measure, print, record."""
+    asked = ratios.arguments(__doc__.splitlines()[0])
+    images, labels, source = faces(asked.quick)
+    scenes = list(paste(images, num_scenes=8 if asked.quick else 300))
+    networks = [open_network(path.stem) for path in sorted((paths.PACKAGE / "weights").glob("*.onnx"))]
+    names = [name for name in DETECTORS if not (asked.quick and name == "mtcnn")]
+    record = {
+        "machine": ratios.machine("opencv-python-headless", "mtcnn", "pillow"),
+        "pictures": f"{len(scenes)} scenes of {FACES} faces, {source}, on {len(EMPTY_OF_PEOPLE)} pictures of "
+        f"scikit-image and {len(GRAINS)} of noise, {WIDTH}x{HEIGHT}; faces {SIDES[0]} to {SIDES[1]} pixels",
+        "detectors": {name: measure(DETECTORS[name](), scenes, images, labels, networks) for name in names},
+        "photos": {name: photos(DETECTORS[name]()) for name in names},
+    }
+    show(record)
+    if asked.json:
+        write_changed(asked.json, json.dumps(record, sort_keys=True, indent=1) + "\n")
+
+
+def faces(quick):
+    """Return faces `(n, 48, 48, 1)`, their labels, and in words where they are from."""
+    if os.environ.get("FER_KERAS_DATA") and not quick:
+        images, labels = load_fer7()["validation"]
+        return images, labels, "PublicTest of FER-2013"
+    drawn = drawn_faces(10)
+    return drawn.images, drawn.labels, drawn.source
+
+
+def backgrounds():
+    """Return pictures that show nobody, uint8 RGB."""
+    seen = [Image.fromarray(np.asarray(getattr(skimage.data, name)())).convert("RGB") for name in EMPTY_OF_PEOPLE]
+    generator = np.random.default_rng(0)
+    for grain in GRAINS:
+        noise = generator.integers(0, 256, (HEIGHT // grain, WIDTH // grain, 3), dtype=np.uint8)
+        seen.append(Image.fromarray(noise))
+    return [np.asarray(ImageOps.fit(picture, (WIDTH, HEIGHT))) for picture in seen]
+
+
+def paste(images, *, num_scenes, seed=0):
+    """Yield scenes: on each background in turn, faces at places drawn by lot that do not touch."""
+    generator, scenery = np.random.default_rng(seed), backgrounds()
+    rows = generator.permutation(np.resize(np.arange(len(images)), num_scenes * FACES))
+    for number in range(num_scenes):
+        picture, boxes = scenery[number % len(scenery)].copy(), []
+        for row in rows[number * FACES : (number + 1) * FACES]:
+            left, top, side, _ = box = free_box(generator, boxes)
+            face = Image.fromarray(images[row, ..., 0]).resize((side, side), Image.Resampling.BICUBIC)
+            picture[top : top + side, left : left + side] = np.asarray(face)[..., None]
+            boxes.append(box)
+        yield Scene(picture, boxes, rows[number * FACES : (number + 1) * FACES].tolist())
+
+
+def free_box(generator, taken):
+    """Return a square drawn by lot that keeps away from those that are taken."""
+    while True:
+        side = int(generator.integers(SIDES[0], SIDES[1] + 1))
+        left, top = int(generator.integers(WIDTH - side + 1)), int(generator.integers(HEIGHT - side + 1))
+        if all(
+            left + side < box[0] or box[0] + box[2] < left or top + side < box[1] or box[1] + box[3] < top
+            for box in taken
+        ):
+            return left, top, side, side
+
+
+def measure(detector, scenes, images, labels, networks):
+    """Return what one detector does on scenes."""
+    detector.detect(scenes[0].picture)  # what is built at the first call does not count
+    seconds, worked = [], time.process_time()
+    found = []
+    for scene in scenes:
+        started = time.perf_counter()
+        found.append(detector.detect(scene.picture))
+        seconds.append(time.perf_counter() - started)
+    worked = time.process_time() - worked
+    matches = [match for pair in zip(scenes, found, strict=True) for match in matched(*pair, detector.framing)]
+    hits = [match for match in matches if match.row is not None]
+    empty = backgrounds()
+    odd, even = hits[1::2], hits[::2]
+    slope, middle = logistic(matches, detector)
+    return {
+        "faces": len(scenes) * FACES,
+        "recall": len(hits) / (len(scenes) * FACES),
+        "false alarms a picture": (len(matches) - len(hits)) / len(scenes),
+        "false alarms a background": sum(len(detector.detect(picture)) for picture in empty) / len(empty),
+        "ms a picture": 1000 * float(np.median(seconds)),
+        "processor ms a picture": 1000 * worked / len(scenes),
+        "best framing": list(best_framing(odd)),
+        "framing": list(detector.framing),
+        "overlap": overlap(even, detector.framing),
+        "overlap with boxes as they are": overlap(even, Framing()),
+        "score slope and middle": [slope, middle],
+        "networks": {network.name: accuracies(network, hits, detector.framing, images, labels) for network in networks},
+    }
+
+
+def matched(scene, detections, framing):
+    """Yield a `Match` for each detection of a scene; each face goes to the detection that overlaps it best."""
+    left = dict(zip(scene.rows, scene.boxes, strict=True))
+    for detection in detections:
+        square = framed(detection.box, framing)
+        row = max(left, key=lambda row: union_share(square, left[row]), default=None)
+        if row is not None and union_share(square, left[row]) >= FOUND:
+            yield Match(scene, detection, left.pop(row), row)
+        else:
+            yield Match(scene, detection, None, None)
+
+
+def union_share(box, other):
+    """Return the intersection over union of two boxes; of arrays `(4, ...)`, elementwise."""
+    across = np.minimum(box[0] + box[2], other[0] + other[2]) - np.maximum(box[0], other[0])
+    down = np.minimum(box[1] + box[3], other[1] + other[3]) - np.maximum(box[1], other[1])
+    both = np.clip(across, 0, None) * np.clip(down, 0, None)
+    return both / (box[2] * box[3] + other[2] * other[3] - both)
+
+
+def overlap(hits, framing):
+    """Return the mean intersection over union of framed detections and the faces' true boxes."""
+    return float(np.mean([union_share(framed(hit.detection.box, framing), hit.box) for hit in hits]))
+
+
+def best_framing(hits):
+    """Return the `Framing` of the largest mean overlap, by trying all on a grid."""
+    boxes = np.array([hit.detection.box for hit in hits], float).T[:, None, None, :]
+    true = np.array([hit.box for hit in hits], float).T[:, None, None, :]
+    size = (boxes[2] + boxes[3]) / 2
+    side = SCALES[:, None, None] * size
+    across = boxes[0] + boxes[2] / 2 - side / 2
+    down = boxes[1] + boxes[3] / 2 + DOWNS[None, :, None] * size - side / 2
+    across, down, side = np.broadcast_arrays(across, down, side)
+    shares = union_share((across, down, side, side), true).mean(axis=-1)
+    scale, shift = np.unravel_index(shares.argmax(), shares.shape)
+    return Framing(round(float(SCALES[scale]), 2), round(float(DOWNS[shift]), 2))
+
+
+def logistic(matches, detector):
+    """Return slope and middle of the logistic function from a detector's raw score to whether it shows a face.
+
+    The raw score is that of the cascade's last stage; a network's scores are probabilities, taken as log odds.
+    """
+    scores = np.array([match.detection.score for match in matches]).clip(1e-9, 1 - 1e-9)
+    raw = np.log(scores / (1 - scores))
+    if hasattr(detector, "slope"):
+        raw = raw / detector.slope + detector.middle
+    true = np.array([match.row is not None for match in matches], float)
+    centre, weights = raw.mean(), np.zeros(2)
+    inputs = np.stack([raw - centre, np.ones_like(raw)], axis=1)
+    for _ in range(50):  # Newton's method; the small ridge bounds what is separable
+        guess = 1 / (1 + np.exp(-inputs @ weights))
+        curve = (inputs * (guess * (1 - guess))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        weights = weights + np.linalg.solve(curve, inputs.T @ (true - guess) - 1e-3 * weights)
+    return round(float(weights[0]), 3), round(float(centre - weights[1] / weights[0]), 3)
+
+
+def accuracies(network, hits, framing, images, labels):
+    """Return a network's accuracy on detected crops, on crops at the true boxes, and on the faces as they are."""
+    rows = [hit.row for hit in hits]
+    seen = {
+        "crops": [crop(hit.scene.picture, framed(hit.detection.box, framing), network.size) for hit in hits],
+        "boxes as they are": [
+            crop(hit.scene.picture, framed(hit.detection.box, Framing()), network.size) for hit in hits
+        ],
+        "true boxes": [crop(hit.scene.picture, hit.box, network.size) for hit in hits],
+        "faces": [crop(images[row].repeat(3, axis=-1), (0, 0, *images.shape[2:0:-1]), network.size) for row in rows],
+    }
+    right = {}
+    for name, crops in seen.items():
+        probabilities = with_temperature(network.predict(np.stack(crops)), network.temperature)
+        right[name] = probabilities.argmax(axis=1) == labels[rows]
+        if name == "crops":
+            named = probabilities.max(axis=1) >= MIN_CONFIDENCE
+    return {
+        **{f"accuracy, {name}": float(values.mean()) for name, values in right.items()},
+        "named": float(named.mean()),
+        "accuracy, crops named": float(right["crops"][named].mean()) if named.any() else None,
+    }
+
+
+def photos(detector):
+    """Return what a detector finds in the real photos of scikit-image."""
+    patches = np.round(skimage.data.lfw_subset() * 255).astype(np.uint8)
+    patches = [np.pad(np.kron(patch, np.ones((4, 4), np.uint8)), 50, mode="edge") for patch in patches]
+    found = [len(detector.detect(np.repeat(patch[..., None], 3, axis=-1))) > 0 for patch in patches]
+    return {
+        "astronaut": [list(detection.box) for detection in detector.detect(np.asarray(skimage.data.astronaut()))],
+        "lfw_subset, faces found of 100": sum(found[:100]),
+        "lfw_subset, others found of 100": sum(found[100:]),
+    }
+
+
+def show(record):
+    """Print the record as a list."""
+    print(f"{record['machine']}\n{record['pictures']}")
+    for part in ("detectors", "photos"):
+        for name, values in record[part].items():
+            print(f"\n{part}: {name}")
+            networks = values.get("networks", {})
+            for key, value in values.items():
+                if key != "networks":
+                    print(f"  {key:36}{rounded(value)}")
+            for network, found in networks.items():
+                for key, value in found.items():
+                    print(f"  {network + ': ' + key:36}{rounded(value)}")
+
+
+def rounded(value):
+    """Return a value with few digits, for print."""
+    if isinstance(value, list):
+        return ", ".join(str(rounded(each)) for each in value)
+    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    main()
