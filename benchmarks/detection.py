@@ -9,7 +9,7 @@ For each detector:
   package fits on the other half.
 - accuracy: of each network that ships, on the detected crops, on crops at the true boxes, and on the same faces as they
   are; and how many of the crops it names at the default `min_confidence`, and how many of those rightly.
-- score: the slope and middle of the logistic function that tells best which detections were faces.
+- score: the slope and middle of the logistic function that tells best which detections of the Haar cascade were faces.
 Then the real photos of scikit-image: `astronaut`, and the 100 faces and 100 other patches of `lfw_subset`, enlarged.
 """
 
@@ -29,7 +29,7 @@ from fer_keras.data import load_fer7
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import with_temperature
 from fer_keras.recognition.crops import Framing, crop, framed
-from fer_keras.recognition.detectors import Haar, find_detector
+from fer_keras.recognition.detectors import Detection, Haar, find_detector, load_cascade
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.recognizer import MIN_CONFIDENCE
 from fer_keras.reporting.files import write_changed
@@ -43,13 +43,6 @@ EMPTY_OF_PEOPLE = (
     "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 GRAINS = (1, 4, 16)  # pixels, of the noise
-DETECTORS = {
-    "haar": find_detector,
-    "haar, cascade default, 1.1 and 5": lambda: Haar(
-        cascade="haarcascade_frontalface_default.xml", scale_factor=1.1, min_neighbors=5
-    ),
-    "mtcnn": lambda: find_detector("mtcnn"),
-}
 SCALES, DOWNS = np.arange(0.7, 1.6, 0.01), np.arange(-0.2, 0.2, 0.01)
 
 
@@ -68,6 +61,24 @@ class Match(NamedTuple):
     detection: tuple
     box: tuple | None
     row: int | None
+
+
+class Usual:
+    """OpenCV's best known cascade with the options that most programs call it with, as the package `fer` does."""
+
+    framing = Haar.framing
+
+    def __init__(self):
+        self.cascade = load_cascade("haarcascade_frontalface_default.xml")
+
+    def detect(self, rgb):
+        """Return `Detection`s, all of score 1."""
+        grey = np.asarray(Image.fromarray(rgb).convert("L"))
+        boxes = self.cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(50, 50))
+        return [Detection(tuple(map(int, box)), 1.0) for box in boxes]
+
+
+DETECTORS = {"haar": find_detector, "haar as usual": Usual, "mtcnn": lambda: find_detector("mtcnn")}
 
 
 def main():
@@ -148,7 +159,6 @@ def measure(detector, scenes, images, labels, networks):
     hits = [match for match in matches if match.row is not None]
     empty = backgrounds()
     odd, even = hits[1::2], hits[::2]
-    slope, middle = logistic(matches, detector)
     return {
         "faces": len(scenes) * FACES,
         "recall": len(hits) / (len(scenes) * FACES),
@@ -160,7 +170,7 @@ def measure(detector, scenes, images, labels, networks):
         "framing": list(detector.framing),
         "overlap": overlap(even, detector.framing),
         "overlap with boxes as they are": overlap(even, Framing()),
-        "score slope and middle": [slope, middle],
+        **({"score slope and middle": logistic(matches, detector)} if isinstance(detector, Haar) else {}),
         "networks": {network.name: accuracies(network, hits, detector.framing, images, labels) for network in networks},
     }
 
@@ -205,14 +215,9 @@ def best_framing(hits):
 
 
 def logistic(matches, detector):
-    """Return slope and middle of the logistic function from a detector's raw score to whether it shows a face.
-
-    The raw score is that of the cascade's last stage; a network's scores are probabilities, taken as log odds.
-    """
+    """Return slope and middle of the logistic function from the weight of a cascade's last stage to being a face."""
     scores = np.array([match.detection.score for match in matches]).clip(1e-9, 1 - 1e-9)
-    raw = np.log(scores / (1 - scores))
-    if hasattr(detector, "slope"):
-        raw = raw / detector.slope + detector.middle
+    raw = np.log(scores / (1 - scores)) / detector.slope + detector.middle  # the weights that the scores came from
     true = np.array([match.row is not None for match in matches], float)
     centre, weights = raw.mean(), np.zeros(2)
     inputs = np.stack([raw - centre, np.ones_like(raw)], axis=1)
@@ -220,7 +225,7 @@ def logistic(matches, detector):
         guess = 1 / (1 + np.exp(-inputs @ weights))
         curve = (inputs * (guess * (1 - guess))[:, None]).T @ inputs + 1e-3 * np.eye(2)
         weights = weights + np.linalg.solve(curve, inputs.T @ (true - guess) - 1e-3 * weights)
-    return round(float(weights[0]), 3), round(float(centre - weights[1] / weights[0]), 3)
+    return [round(float(weights[0]), 2), round(float(centre - weights[1] / weights[0]), 2)]
 
 
 def accuracies(network, hits, framing, images, labels):

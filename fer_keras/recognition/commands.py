@@ -18,7 +18,10 @@ def add_commands(commands):
 def add_recognize(commands):
     """Add `recognize`."""
     parser = commands.add_parser("recognize", help="name the faces in pictures", description=recognize.__doc__)
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, or a folder of them")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a picture, a folder of them, or a .zip of one")
+    parser.add_argument("--out", metavar="DIR", help="write copies with the named faces in them there")
+    parser.add_argument("--csv", metavar="FILE", help="write a table, one row a face")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a picture, one a line")
     add_options(parser)
     parser.set_defaults(run=recognize)
 
@@ -38,13 +41,10 @@ def chosen(options):
 
 
 def recognize(options):
-    """Name the faces in pictures, one line a face."""
-    from fer_keras.recognition.recognizer import Recognizer
+    """Name the faces in pictures, one line a face. No picture is ever written over."""
+    from fer_keras.recognition.listing import list_faces
 
-    recognizer = Recognizer(**chosen(options))
-    for path in options.paths:
-        for face in recognizer.recognize(path):
-            print(f"{path}: {face.emotion} {face.confidence:.2f} at {face.box}")
+    return list_faces(options.paths, out=options.out, csv=options.csv, as_json=options.json, **chosen(options))
 
 
 def add_video(commands):

@@ -63,10 +63,11 @@ def draw_words(canvas, face, text, font, line, size):
 def words(face, name=""):
     """Return what is written at a face.
 
-    An uncertain face gets no number: it would be read as the certainty of that word.
+    An uncertain face gets no number, which would be read as the certainty of that word; and nothing is said to be
+    certain, however near its probability comes.
     """
     known = face.emotion in face.probabilities
-    return " ".join(filter(None, [name, face.emotion, f"{face.confidence:.0%}" if known else ""]))
+    return " ".join(filter(None, [name, face.emotion, f"{min(face.confidence, 0.99):.0%}" if known else ""]))
 
 
 def colour(emotion):

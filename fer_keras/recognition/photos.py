@@ -67,6 +67,9 @@ def read(source, *, reduced=False):
         return from_file(source, reduced)
     if not isinstance(source, str | os.PathLike):
         raise DataError(f"Expected {SOURCES}. Received: {type(source).__name__}.")
+    if not os.path.isfile(source):
+        found = "a folder" if os.path.isdir(source) else "no such file"
+        raise DataError(f"{os.fspath(source)}: Expected the path of a picture. Received: {found}.")
     try:
         return from_file(source, reduced)
     except DataError as error:
