@@ -112,6 +112,15 @@ def test_int8_is_smaller_and_says_what_it_costs(name, format, tmp_path):
     assert path.stat().st_size < 0.7 * 4 * network.model.count_params()
 
 
+def test_activations_are_of_the_kind_that_onnx_runtime_is_quick_with(tmp_path):
+    path = export("mini-xception", tmp_path / "made.onnx", quantize="int8")
+    graph = onnx.load(path).graph
+    kinds = {each.name: each.data_type for each in graph.initializer}
+    of = {node.output[0]: kinds[node.input[2]] for node in graph.node if node.op_type == "DequantizeLinear"}
+    pairs = {tuple(of[name] for name in node.input[:2]) for node in graph.node if node.op_type == "Conv"}
+    assert pairs == {(onnx.TensorProto.UINT8, onnx.TensorProto.INT8)}
+
+
 @pytest.mark.parametrize("quantize", [None, "int8"])
 @pytest.mark.parametrize("wrong", [lambda found: found[:, ::-1], lambda found: found * np.nan])
 def test_a_file_that_says_something_else_is_not_kept(quantize, wrong, tmp_path, monkeypatch):

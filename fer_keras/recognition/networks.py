@@ -188,17 +188,16 @@ def is_list_of(kind, value):
     return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
-def new_session(source):
-    """Return an ONNX Runtime session on the CPU for a file's path or its bytes."""
+def new_session(path, *, threads=None):
+    """Return an ONNX Runtime session on the CPU for a file, by default with a thread for each core, up to a few."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(num_cores(), MOST_THREADS)
+    options.intra_op_num_threads = threads or min(num_cores(), MOST_THREADS)
     # Threads that wait for work in a loop would take the core that the detector needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised
-    source = source if isinstance(source, bytes) else str(source)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def num_cores():

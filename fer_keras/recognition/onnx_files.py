@@ -124,7 +124,8 @@ def quantize(path, images):
 
     prepared = path.with_name("prepared.onnx")
     quantization.quant_pre_process(path, prepared, skip_symbolic_shape=True)
-    quantization.quantize_static(prepared, path, Reader(), per_channel=True)
+    kinds = {"activation_type": quantization.QuantType.QUInt8, "weight_type": quantization.QuantType.QInt8}
+    quantization.quantize_static(prepared, path, Reader(), per_channel=True, **kinds)
     prepared.unlink()
 
 
