@@ -32,11 +32,11 @@ class Move:
 
 def small_grey(rgb):
     """Return a grey copy of a picture, its longest side at most `LONGEST_SIDE`, and its size against the picture's."""
-    scale = min(1.0, LONGEST_SIDE / max(rgb.shape[:2]))
+    scale, grey = min(1.0, LONGEST_SIDE / max(rgb.shape[:2])), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     if scale < 1:
         size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), scale
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return grey, scale
 
 
 def points_inside(grey, box, others=()):

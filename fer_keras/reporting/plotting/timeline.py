@@ -38,7 +38,7 @@ def plot_timeline(table, *, faces=MOST_FACES, title=None):
         for index, name in enumerate(classes):
             axes.plot(rows["time"] / length, rows[name], label=name, **options, **line_style(name, index))
         mark_chance(axes, 1 / len(classes))
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1.03)
         percent(axes.yaxis)
         label(axes, y="probability", title=f"{title}: face {number}" if title else f"face {number}")
     label(grid[-1, 0], x=f"time ({unit})")
