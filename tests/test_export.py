@@ -54,6 +54,19 @@ def test_an_input_that_is_not_square_exports(tmp_path):
     assert networks.open_network(export(network, tmp_path / "made.onnx")).size == (32, 24)
 
 
+def test_normalisation_inside_a_nested_network_exports(tmp_path):
+    normalization = keras.layers.Normalization()
+    body = keras.Sequential([keras.Input((16, 16, 1)), normalization, keras.layers.GlobalAveragePooling2D()])
+    normalization.adapt(drawn_faces(3, size=16).images)
+    model = keras.Sequential([keras.Input((16, 16, 1)), body, keras.layers.Dense(4, activation="softmax")])
+    network = weights.Network(model, {"name": "nested", "classes": list(FER4), "sha256": "none"})
+    images = drawn_faces(3, size=16, seed=5).images
+    expected = network.predict(images)
+    path = export(network, tmp_path / "made.onnx")
+    np.testing.assert_allclose(networks.open_network(path).predict(images), expected, atol=1e-5)
+    np.testing.assert_allclose(network.predict(images), expected, atol=1e-6)
+
+
 def test_what_slows_onnx_runtime_down_is_gone_and_nothing_else(tmp_path):
     network = untrained("fer-small")
     network.predict(np.zeros((1, 48, 48, 1)))

@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers
 
 from fer_keras.models import stages, weights
+from fer_keras.models.counting import leaves
 from fer_keras.recognition import networks, onnx_files, parity, tensorflow_files
 
 
@@ -98,9 +99,11 @@ def checked_path(path, kind):
 
 
 def plain(model):
-    """Return a `keras.Model` that computes the same, with 1x1 convolutions for dense layers on `(batch, 1, 1, n)`.
+    """Return a `keras.Model` that computes the same and converts well.
 
-    Squeeze-and-excitation has these. Converters wrap each in transposes and reshapes, a convolution in none.
+    Dense layers on `(batch, 1, 1, n)`, as squeeze-and-excitation has them, become 1x1 convolutions: converters wrap
+    the former in transposes and reshapes. What `Normalization` subtracts and divides by becomes constants: tf2onnx
+    takes tensors for further inputs of the network.
     """
 
     def copy(layer):
@@ -112,6 +115,9 @@ def plain(model):
         values, model = model.get_weights(), keras.models.clone_model(model, clone_function=copy)
         shaped = [value.reshape(weight.shape) for value, weight in zip(values, model.weights, strict=True)]
         stages.set_values(model, shaped)
+    for layer in leaves(model):
+        if isinstance(layer, layers.Normalization):
+            layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
     model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras converts only what has run
     return model
 
