@@ -43,7 +43,8 @@ def main():
     network = networks.open_network(shipped())
     with tempfile.TemporaryDirectory() as name:
         film = Path(name) / "film.avi"
-        places = write_film(film, shots, some_faces(quick=asked.quick))
+        faces = some_faces(quick=asked.quick)
+        places = write_film(film, shots, faces)
         tables = {}
         pieces = {rest: reading(film, rest, network, tables) for rest in RESTS}
         for rest in (1, EVERY):
@@ -57,7 +58,7 @@ def main():
         print(f"every {rest}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
     if asked.json:
         ratios.write(found, where, rounds, asked.json)
-        add_scores(asked.json, scores, network.name)
+        add_scores(asked.json, scores, network=network.name, num_faces=len(faces))
 
 
 def shipped():
@@ -175,11 +176,11 @@ def compare(seconds, scores, num_frames):
     return [*found, ratios.Ratio(f"every {EVERY}, {WRITTEN}", f"every 1, {WRITTEN}", above, below, scale=scale)]
 
 
-def add_scores(path, scores, network):
-    """Put what was found, and with which network, beside the ratios."""
+def add_scores(path, scores, **about):
+    """Put what was found, and what else is to be known of the film, beside the ratios."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     for rest in RESTS[1:]:
-        entries[f"every {rest} / every 1"] |= {"network": network, "scores": scores[rest], "scores_against": scores[1]}
+        entries[f"every {rest} / every 1"] |= {**about, "scores": scores[rest], "scores_against": scores[1]}
     rounded = json.loads(json.dumps(entries), parse_float=lambda text: round(float(text), 4))
     write_changed(path, json.dumps(rounded, sort_keys=True, indent=1) + "\n")
 
