@@ -12,6 +12,7 @@ def add_commands(commands):
     add_recognize(commands)
     add_video(commands)
     add_webcam(commands)
+    add_demo(commands)
     add_export(commands)
 
 
@@ -122,6 +123,22 @@ def tell(table, name):
     if len(seen) > MOST_LINES:
         print(f"and {len(seen) - MOST_LINES:,} that are seen for a shorter time; --csv writes them all")
     return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
+
+
+def add_demo(commands):
+    """Add `demo`."""
+    parser = commands.add_parser("demo", help="open a page for pictures and the camera", description=demo.__doc__)
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: this machine alone")
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860; 0 takes a free one")
+    add_options(parser)
+    parser.set_defaults(run=demo)
+
+
+def demo(options):
+    """Show a page in the browser: a picture or the camera in, named faces and where the network looks out."""
+    from fer_keras.recognition.page_server import serve
+
+    serve(host=options.host, port=options.port, **chosen(options))
 
 
 def add_export(commands):

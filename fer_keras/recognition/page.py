@@ -16,7 +16,8 @@ from fer_keras.recognition.networks import keras_network
 from fer_keras.recognition.photos import ENOUGH_SIDE, read_reduced
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 
-SIDE = 240  # pixels, of an explained face
+HEIGHT = 400  # pixels, of a picture
+SIDE = 320  # pixels, of an explained face
 MOST_HEAT = 0.7  # how much of a pixel is heat, where it is hottest
 KEPT_SECONDS = 1800  # for which the faces of a picture wait for a click
 WAITING = 16  # pictures in the queue; more are refused
@@ -107,25 +108,18 @@ def build_page(network=DEFAULT_NETWORK, **options):
     gr = gradio()
     recognizer = Recognizer(network, **options)
     model = functools.cache(lambda: keras_model(recognizer.network, os.fspath(network)))  # loaded at the first click
+    framed = {"type": "filepath", "height": HEIGHT, "buttons": ["fullscreen"]}
     with gr.Blocks(title="Facial expressions", analytics_enabled=False) as page:
         gr.HTML(page_words.HEADING)
         with gr.Row():
-            given = gr.Image(
-                label="Picture", type="filepath", sources=["upload", "webcam", "clipboard"], height=400,
-                elem_id="given", buttons=["fullscreen"],
-            )  # fmt: skip
-            named = gr.Image(
-                label="Faces: click one to see where the network looks", format="jpeg", interactive=False, height=400,
-                elem_id="named", buttons=["fullscreen"],
-            )  # fmt: skip
+            given = gr.Image(label="Picture", sources=["upload", "webcam", "clipboard"], elem_id="given", **framed)
+            named = gr.Image(label="Faces", format="jpeg", interactive=False, elem_id="named", **framed)
         told = gr.HTML(elem_id="told")
         with gr.Row():
-            number = gr.Radio(label="Where does the network look?", visible=False, elem_id="number")
-            heat = gr.Image(
-                label="What the network sees, and what speaks for its answer", format="png", interactive=False,
-                height=SIDE + 60, visible=False, elem_id="heat", buttons=["fullscreen"],
-            )  # fmt: skip
-        why = gr.HTML(elem_id="why")
+            with gr.Column():
+                number = gr.Radio(label=page_words.ASK, visible=False, elem_id="number")
+                why = gr.HTML(elem_id="why")
+            heat = gr.Image(label="Where it looks", interactive=False, visible=False, elem_id="heat", **framed)
         gr.HTML(page_words.small_print(recognizer), elem_id="small-print")
         shown = gr.State(time_to_live=KEPT_SECONDS)
 

@@ -9,13 +9,14 @@ HEADING = (
     "<h1>Facial expressions</h1>"
     "<p>Give a picture, or take one with the camera. It stays on the machine that runs this page, and is deleted.</p>"
 )
+ASK = "Click a face, or choose its number: where does the network look?"
 NOT_A_FEELING = "A face is not a feeling."
 STYLE = """
 #told .faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem; }
 #told .face { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8rem 1rem; }
 #told h2 { font-size: 1.05rem; margin: 0 0 .4rem; }
 #told .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .45em; border: 1px solid #888; }
-#told table { width: 100%; border-collapse: collapse; margin: 0; }
+#told table { width: 100%; border: 0; border-collapse: collapse; margin: 0; }
 #told tr, #told th, #told td { border: 0; padding: .12rem 0; background: none; font-weight: normal; text-align: left; }
 #told th { width: 5.2rem; }
 #told td.share { width: 3.4rem; text-align: right; font-variant-numeric: tabular-nums; }
@@ -23,8 +24,7 @@ STYLE = """
 #told .bar div { height: 100%; }
 #told .note { margin: .4rem 0 0; color: var(--body-text-color-subdued); font-size: .85rem; }
 .problem { border-left: 4px solid #D55E00; padding: .4rem .8rem; }
-#small-print { color: var(--body-text-color-subdued); font-size: .8rem; }
-#small-print p { margin: .3rem 0; }
+#small-print p { margin: .3rem 0; color: var(--body-text-color-subdued); font-size: .8rem; }
 """
 
 
