@@ -102,6 +102,8 @@ def class_activation(model, images, targets, layer, *, plus):
         maps = heard(model, images[part], path)
         slopes = ops.convert_to_numpy(slopes_of(model, images[part], targets[part], path, maps))
         maps = ops.convert_to_numpy(maps)
+        if plus:
+            maps = np.maximum(maps, 0)  # its derivation takes maps for what a ReLU leaves; not every layer has one
         heat = np.maximum((channel_weights(maps, slopes, plus=plus) * maps).sum(axis=-1), 0)
         for number, each in enumerate(heat, start=start):
             whole = Image.fromarray(each).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
@@ -112,12 +114,12 @@ def class_activation(model, images, targets, layer, *, plus):
 def channel_weights(maps, slopes, *, plus):
     """Return what each channel counts, `(n, 1, 1, channels)`, from maps and gradients `(n, rows, columns, channels)`.
 
-    Grad-CAM++ (equation 19 of its reference, of the odds themselves) asks for maps that are nowhere negative.
+    Grad-CAM++ is equation 19 of its reference, of the odds themselves; its maps must be nowhere negative.
     """
     if not plus:
         return slopes.mean(axis=(1, 2), keepdims=True)
     rising = np.maximum(slopes, 0)
-    below = 2 + np.maximum(maps, 0).sum(axis=(1, 2), keepdims=True) * rising
+    below = 2 + maps.sum(axis=(1, 2), keepdims=True) * rising
     return (rising / below).sum(axis=(1, 2), keepdims=True)
 
 

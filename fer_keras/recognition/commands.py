@@ -14,6 +14,7 @@ def add_commands(commands):
     add_webcam(commands)
     add_demo(commands)
     add_export(commands)
+    add_explain(commands)
 
 
 def add_recognize(commands):
@@ -160,3 +161,38 @@ def export(options):
     card = read_card(path)
     found = card.get("quantized") or card["parity"]
     print(path, *(f"{name.replace('_', ' ')}: {value}" for name, value in found.items()), sep="\n")
+
+
+def add_explain(commands):
+    """Add `explain`."""
+    parser = commands.add_parser("explain", help="show where a network reads an emotion", description=explain.__doc__)
+    parser.add_argument("picture", metavar="PICTURE", nargs="?", help="a picture with faces")
+    parser.add_argument("--method", default="occlusion", metavar="M", help="occlusion, grad-cam or grad-cam++")
+    parser.add_argument("--out", metavar="FILE", help="default: the picture's name and -explained.png, here")
+    parser.add_argument("--record", action="store_true", help="measure what ships on FER-2013, and record it")
+    add_options(parser)
+    parser.set_defaults(run=explain)
+
+
+def explain(options):
+    """Write a picture with heat where the network reads each face's emotion.
+
+    With --record: measure of the networks that ship where they look, whether that is true, and what damage does.
+    """
+    if options.record == bool(options.picture):
+        raise ValueError("Expected the path of a picture, or --record. Received: both, or neither.")
+    if options.record:
+        from fer_keras.training.inspection import inspect
+
+        print(f"measured: {', '.join(inspect([options.weights] if options.weights else None)) or 'all was'}")
+        return
+    from pathlib import Path
+
+    from fer_keras.recognition.heat import explain_picture
+
+    target = options.out or f"{Path(options.picture).stem}-explained.png"
+    for face, shares in explain_picture(options.picture, target, method=options.method, **chosen(options)):
+        parts = sorted(shares, key=lambda part: -shares[part])[:3]
+        read = ", ".join(f"{part} {shares[part]:.2f}" for part in parts)
+        print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heat: {read}")
+    print(target)
