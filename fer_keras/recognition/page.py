@@ -125,8 +125,8 @@ def build_page(network=DEFAULT_NETWORK, **options):
 
         def on_picture(file):
             try:
-                picture, found = look(recognizer, file["path"]) if file else (None, None)
-            except DataError as error:
+                picture, found = look(recognizer, Path(file["path"]).read_bytes()) if file else (None, None)
+            except (DataError, OSError) as error:
                 return None, page_words.problem(error), gr.Radio(value=None, visible=False), None
             return picture, page_words.faces(found, recognizer), choices(gr, found), found
 

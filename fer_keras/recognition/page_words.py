@@ -1,6 +1,7 @@
 """What the page says, as HTML: the faces with all their probabilities, what went wrong, the small print."""
 
 import html
+import re
 
 from fer_keras.recognition.drawing import colour
 from fer_keras.recognition.recognizer import UNCERTAIN
@@ -20,11 +21,11 @@ STYLE = """
 #told tr, #told th, #told td { border: 0; padding: .12rem 0; background: none; font-weight: normal; text-align: left; }
 #told th { width: 5.2rem; }
 #told td.share { width: 3.4rem; text-align: right; font-variant-numeric: tabular-nums; }
-#told .bar { background: var(--border-color-primary); height: .8rem; border-radius: 2px; overflow: hidden; }
+#told .bar { border: 1px solid var(--border-color-primary); height: .8rem; border-radius: 2px; overflow: hidden; }
 #told .bar div { height: 100%; }
-#told .note { margin: .4rem 0 0; color: var(--body-text-color-subdued); font-size: .85rem; }
+#told .note { margin: .4rem 0 0; font-size: .85rem; }
 .problem { border-left: 4px solid #D55E00; padding: .4rem .8rem; }
-#small-print p { margin: .3rem 0; color: var(--body-text-color-subdued); font-size: .8rem; }
+#small-print p { margin: .3rem 0; font-size: .8rem; }
 """
 
 
@@ -70,9 +71,9 @@ def bar(name, share):
 
 
 def problem(error):
-    """Return what is said where a picture could not be read."""
-    said = str(error).partition(": ")[2] if str(error).startswith("/") else str(error)
-    return f"<p class='problem'>This is not a picture that can be read. {tidy(said)}</p>"
+    """Return what is said where a picture could not be read; of a file, not where it lies."""
+    said = re.sub(r"cannot identify image file.*", "another kind of file.", str(error))
+    return f"<p class='problem'>This picture cannot be read. {tidy(said)}</p>"
 
 
 def explained(index, found):
@@ -97,11 +98,8 @@ def unexplained(error):
 def small_print(recognizer):
     """Return what one must know of the network before one believes it, from its card."""
     network, card = recognizer.network, recognizer.network.card
-    sentences = [
-        NOT_A_FEELING,
-        f"Below {recognizer.min_confidence:.0%}, a face is called uncertain.",
-        str(card.get("limits", "")),
-    ]
+    uncertain = f"Below {recognizer.min_confidence:.0%}, a face is called uncertain."
+    sentences = [NOT_A_FEELING, str(card.get("limits", "")), uncertain]
     facts = f"Network {network.name}; {accuracy(card)}; temperature {network.temperature:g}."
     return f"<p>{tidy(' '.join(filter(None, sentences)))}</p><p>{tidy(facts)}</p>"
 
@@ -114,7 +112,7 @@ def accuracy(card):
     return (
         f"right on {scores['accuracy']:.1%} of {scores['num_images']:,} test faces of "
         f"{card.get('data', {}).get('source', 'its data')} "
-        f"(95 % interval {scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%})"
+        f"(95% interval {scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%})"
     )
 
 
