@@ -16,8 +16,10 @@ from fer_keras.reporting import (
     findings,
     goals,
     ingredients,
+    looks,
     notebook_files,
     one_against_rest,
+    recognising,
     searches,
     sentences,
     starts,
@@ -117,12 +119,12 @@ def costs():
     return table(header, lines) if lines else MISSING
 
 
-def speed():
-    """Return the ratios that `benchmarks/` recorded, with their goals."""
-    if "speed" not in table_names():
+def speed(name="speed"):
+    """Return the ratios that `benchmarks/` recorded in a table, with their goals."""
+    if name not in table_names():
         return MISSING
     lines = []
-    for name, entry in sorted(read_table("speed").items()):
+    for name, entry in sorted(read_table(name).items()):
         goal = "-" if entry["goal"] is None else f"{entry['goal_is']} {entry['goal']:g}, {MET[entry['met']]}"
         spread = f"{entry['ratio']:.3g} ({entry['ratio_low']:.3g} to {entry['ratio_high']:.3g})"
         processor = entry.get("ratio_by_processor")
@@ -208,4 +210,6 @@ BLOCKS = {
     **searches.BLOCKS,
     **ingredients.BLOCKS,
     **trust.BLOCKS,
+    **recognising.BLOCKS,
+    **looks.BLOCKS,
 }

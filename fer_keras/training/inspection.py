@@ -7,14 +7,14 @@ import numpy as np
 
 from fer_keras.data import load_fer7
 from fer_keras.evaluation import heat
-from fer_keras.evaluation.explain import METHODS, explain, map_layers
+from fer_keras.evaluation.explain import METHODS, explain, find_layer, map_layers, way
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
 from fer_keras.reporting.tables import read_table, table_names, write_table
 
 SPLIT = "validation"
 MOST_OF_EACH = 100  # rightly named faces of each class that are looked into
-LAST_MAP = "grad-cam, last map"
+LAST_MAP = "grad-cam on the last map"  # however coarse that is
 FILLS = ("mean", "blur")
 READ_BY = ("grad-cam++", "occlusion")  # the methods by which it is said where an emotion is read
 
@@ -57,7 +57,8 @@ def look(network, images, labels):
     """Return what table `explain` holds of a network, and the mean heat, from faces that it names rightly."""
     maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
     last = list(map_layers(network.model))[-1]
-    maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
+    if last != find_layer(way(network.model), network.name):
+        maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
     emotions, means = {method: {} for method in READ_BY}, {}
     for method in READ_BY:
         for label, emotion in enumerate(network.classes):

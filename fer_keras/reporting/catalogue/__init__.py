@@ -3,6 +3,7 @@
 from fer_keras.reporting.catalogue import (
     attention,
     combined,
+    errors,
     final_network,
     four_classes,
     ours,
@@ -16,5 +17,16 @@ from fer_keras.reporting.catalogue.the_report import HUMAN
 
 __all__ = ["FIGURES", "HUMAN", "Entry"]
 
-NOTEBOOKS = (the_data, four_classes, seven_classes, transfer, final_network, attention, combined, ours, the_report)
+NOTEBOOKS = (
+    the_data,
+    four_classes,
+    seven_classes,
+    transfer,
+    final_network,
+    attention,
+    combined,
+    ours,
+    errors,
+    the_report,
+)
 FIGURES = {name: entry for notebook in NOTEBOOKS for name, entry in notebook.FIGURES.items()}

@@ -8,6 +8,14 @@ from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.emotions import by_emotion
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.grids import parallel_coordinates
+from fer_keras.reporting.plotting.heat import (
+    confusions,
+    deletion,
+    heat_by_region,
+    heat_over_faces,
+    robustness,
+    taken_sides,
+)
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, gains, recalls
 from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
@@ -23,9 +31,13 @@ __all__ = [
     "by_training_images",
     "class_counts",
     "confusion",
+    "confusions",
     "cost",
+    "deletion",
     "gains",
     "gallery",
+    "heat_by_region",
+    "heat_over_faces",
     "histories",
     "history",
     "mean_faces",
@@ -34,4 +46,6 @@ __all__ = [
     "plot_timeline",
     "recalls",
     "reliability",
+    "robustness",
+    "taken_sides",
 ]
