@@ -84,10 +84,10 @@ def as_sorted(name):
 
     Example:
 
-    >>> sorted(["b10.png", "B2.png", "a.png"], key=as_sorted)
-    ['a.png', 'B2.png', 'b10.png']
+    >>> sorted(["b10.png", "B2.png", "b.png"], key=as_sorted)
+    ['b.png', 'B2.png', 'b10.png']
     """
-    parts = re.split(r"([0-9]+)", name)
+    parts = re.split(r"([0-9]+)", Path(name).stem)
     return [(int(part), "") if number % 2 else (0, part.casefold()) for number, part in enumerate(parts)], name
 
 
@@ -121,11 +121,17 @@ def named(waiting, recognizer):
 
 def rows(name, faces, error):
     """Return the rows of one picture, dicts of the columns that have a value."""
+    name = as_text(name)
     if error is not None:
-        return [{"picture": name, "error": error}]
+        return [{"picture": name, "error": as_text(error)}]
     return [row(name, number, face) for number, face in enumerate(faces, 1)] or [
         {"picture": name, "face": 0, "emotion": NO_FACE}
     ]
+
+
+def as_text(name):
+    """Return a name that tables can hold: bytes that are no text, which file systems allow in names, are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def row(name, number, face):

@@ -73,7 +73,7 @@ def list_faces(paths, *, out=None, csv=None, as_json=False, **options):
             status = 130
     if csv:
         table = as_table(done, recognizer.classes).to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        write_whole(csv, table.encode("utf-8", "replace"))
+        write_whole(csv, table)
     return status
 
 

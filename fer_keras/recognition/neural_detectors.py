@@ -77,6 +77,7 @@ class Yunet:
             )
         try:
             self.network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=LEAST_SCORE)
+            self.network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
         except cv2.error as error:
             raise ValueError(f"{file}: Expected YuNet's .onnx file. Received: {str(error)[:200]}") from error
         self.lock = threading.Lock()  # it remembers the size of the picture it is at

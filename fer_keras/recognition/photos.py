@@ -79,11 +79,11 @@ def read(source, *, reduced=False):
 def from_file(file, reduced):
     """Return the pixels of a picture in a file, and its full size."""
     with sound(), Image.open(file) as picture:
-        size = picture.size[::-1] if orientation(picture) < 5 else picture.size
+        width, height = picture.size
         if reduced:
-            longest = max(size)
-            picture.draft(None, tuple(-(-side * ENOUGH_SIDE // longest) for side in picture.size))
-        return as_rgb(picture), size
+            picture.draft(None, tuple(-(-side * ENOUGH_SIDE // max(width, height)) for side in (width, height)))
+        rgb = as_rgb(picture)
+        return rgb, (height, width) if orientation(picture) < 5 else (width, height)
 
 
 def as_rgb(picture):
