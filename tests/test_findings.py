@@ -9,7 +9,7 @@ from fer_keras.evaluation import compare
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import findings, from_data, text
-from fer_keras.reporting.runs import find_run
+from fer_keras.reporting.runs import find_run, write_run
 from fer_keras.reporting.sentences import MISSING
 from fer_keras.reporting.tables import write_table
 
@@ -77,6 +77,12 @@ def test_the_story_of_a_training_is_told_from_its_history():
     expected = "the learning rate fell before epoch 10; it stopped early after 12 epochs, and epoch 9 was kept"
     assert text("stopping", "mini-xception") == expected
     assert text("stopping", "vgg16") == MISSING
+
+
+def test_a_rate_that_falls_all_the_time_is_not_told_fall_by_fall(own_folders):
+    write_run(*made_up.run("fer-small", schedule="cosine"))
+    expected = "the learning rate followed a cosine; it stopped early after 12 epochs, and epoch 9 was kept"
+    assert text("stopping", "fer-small") == expected
 
 
 def test_an_interval_is_as_wide_as_it_is():

@@ -124,7 +124,7 @@ def stopping(run):
     fell = (
         f"the learning rate fell before epoch {' and '.join(map(str, falls))}"
         if falls
-        else "the learning rate never fell"
+        else f"the learning rate {'followed a cosine' if on_a_cosine(run) else 'never fell'}"
     )
     ways = {"early stop": "stopped early", "epochs": "ran to its last epoch", "cut short": "was cut short"}
     ended = ways.get(run.stopped, run.stopped)
@@ -132,9 +132,16 @@ def stopping(run):
 
 
 def rate_falls(run):
-    """Return the epochs, counted from 1, before which a run's learning rate fell."""
+    """Return the epochs, counted from 1, before which a run's learning rate fell; none where it falls all the time."""
+    if on_a_cosine(run):
+        return []
     rates = run.history()["learning_rate"].to_numpy()
     return [epoch for epoch in range(2, len(rates) + 1) if rates[epoch - 1] < 0.99 * rates[epoch - 2]]
+
+
+def on_a_cosine(run):
+    """Return whether a run's learning rate was to fall along a cosine."""
+    return run.recipe.get("schedule") == "cosine"
 
 
 def recall_agreement(run):

@@ -82,9 +82,13 @@ def mark_chance(axes, level):
 
 
 def mark_falls(axes, table):
-    """Write the learning rate into a panel of the loss: where training starts, and at every fall by half or more."""
+    """Write the learning rate into a panel of the loss: where training starts, and at every fall by half or more.
+
+    A rate that changes with every epoch, as on a cosine, is written where training starts and where it is highest.
+    """
     rates = table["learning_rate"].to_numpy()
-    falls = np.flatnonzero(np.r_[True, rates[1:] <= rates[:-1] / 2])
+    smooth = len(rates) > 3 and (rates[1:] != rates[:-1]).all()
+    falls = [0, rates.argmax()] if smooth else np.flatnonzero(np.r_[True, rates[1:] <= rates[:-1] / 2])
     for index in falls:
         epoch, first = table["epoch"].iloc[index], index == 0
         axes.axvline(epoch, color=GREY, linewidth=0.6, alpha=0.5)

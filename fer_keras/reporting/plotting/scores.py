@@ -172,7 +172,7 @@ def cost(table, *, size="num_parameters", others=(), title=None):
         name_point(axes, row_name(row._asdict()), point, named)
     for name, *point in others:
         axes.plot(*point, "x", color=DARK, markersize=7, markeredgewidth=2)
-        name_point(axes, name, point, named)
+        name_point(axes, name, point, named, left=True)
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.margins(x=0.25)
@@ -187,9 +187,9 @@ def cost(table, *, size="num_parameters", others=(), title=None):
     return figure
 
 
-def name_point(axes, name, point, named):
+def name_point(axes, name, point, named, *, left=False):
     """Write a network's name beside its point: on the left where one of nearly the same cost is named already."""
-    left = sum(max(point[0], other) < 1.2 * min(point[0], other) for other in named) % 2
+    left = left or sum(max(point[0], other) < 1.2 * min(point[0], other) for other in named) % 2
     named.append(point[0])
     options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "right" if left else "left"}
     axes.annotate(name, point, (-7 if left else 7, 0), textcoords="offset points", **options)
