@@ -104,3 +104,20 @@ def on_black(picture):
         return picture
     picture = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+
+
+def as_batch(images, size):
+    """Return images as an array `(n, height, width, 1)`; raise a `ValueError` on another size or range."""
+    images = np.asarray(images)
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[1:] != (*size, 1):
+        raise ValueError(
+            f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1). Received: shape {images.shape}. "
+            "Cut out the face and resize it first."
+        )
+    if len(images) and not (images.min() >= 0 and images.max() <= 255):
+        raise ValueError(
+            "`images` must have values in [0, 255]; the network scales them itself. "
+            f"Received: {images.min()} to {images.max()}."
+        )
+    return images

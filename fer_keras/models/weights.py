@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from fer_keras import paths
+from fer_keras.data.pictures import as_batch
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.
 FIELDS = ("name", "classes", "input", "recipe", "data", "terms", "metrics", "intended_use", "limits", "sha256")
@@ -62,27 +63,10 @@ class Network:
         Raises:
             ValueError: on images of another size or range.
         """
-        images = self.checked(images)
+        images = as_batch(images, self.size)
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         found = [self.model.predict_on_batch(padded(part))[: len(part)] for part in parts]
         return np.concatenate(found) if found else np.zeros((0, len(self.classes)), np.float32)
-
-    def checked(self, images):
-        """Return images as an array `(n, height, width, 1)`, or raise a `ValueError`."""
-        images = np.asarray(images)
-        images = images[..., None] if images.ndim == 3 else images
-        height, width, _ = self.model.input_shape[1:]
-        if images.ndim != 4 or images.shape[1:] != (height, width, 1):
-            raise ValueError(
-                f"`images` must be grey faces of shape (n, {height}, {width}, 1). Received: shape {images.shape}. "
-                "Cut out the face and resize it first."
-            )
-        if len(images) and not (images.min() >= 0 and images.max() <= 255):
-            raise ValueError(
-                f"`images` must have values in [0, 255]; the network scales them itself. "
-                f"Received: {images.min()} to {images.max()}."
-            )
-        return images
 
 
 def load(name):

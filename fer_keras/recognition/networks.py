@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras import paths
+from fer_keras.data.pictures import as_batch
 
 # A network's card lies in its `.onnx` file under this name; these of its fields are needed to use it, with how to tell
 # that they can be. `sha256` is the sum of the `.keras` file that it was exported from.
@@ -67,7 +68,7 @@ class OnnxNetwork:
         Raises:
             ValueError: on images of another size or range.
         """
-        images = checked(images, self.size)
+        images = as_batch(images, self.size)
         name = self.session.get_inputs()[0].name
         found = np.empty((len(images), len(self.classes)), np.float32)
         for start in range(0, len(images), BATCH):
@@ -203,20 +204,3 @@ def new_session(path, *, threads=None):
 def num_cores():
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def checked(images, size):
-    """Return images as an array `(n, height, width, 1)`; raise a `ValueError` on another size or range."""
-    images = np.asarray(images)
-    images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[1:] != (*size, 1):
-        raise ValueError(
-            f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1). Received: shape {images.shape}. "
-            "Cut out the face and resize it first."
-        )
-    if len(images) and not (images.min() >= 0 and images.max() <= 255):
-        raise ValueError(
-            "`images` must have values in [0, 255]; the network scales them itself. "
-            f"Received: {images.min()} to {images.max()}."
-        )
-    return images
