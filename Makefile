@@ -40,7 +40,7 @@ train: setup ## train a recipe: make train RECIPE=mini-xception
 	$(BIN)/python -m fer_keras train $(RECIPE)
 
 bench: setup ## measure what the project calls fast, as ratios
-	for each in training loading features; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	for each in training loading features recognition_speed video detection; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 requirements: setup ## resolve requirements.txt anew from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
