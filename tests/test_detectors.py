@@ -1,6 +1,8 @@
 """Where faces are: on the real photo of scikit-image, among drawn faces, and what detectors do with odd pictures."""
 
+import json
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -254,3 +256,54 @@ def test_beyond_the_edge_the_outermost_pixels_go_on():
     for box in ((40, 0, 5, 5), (-5, 0, 5, 5), (0, 30, 9, 9), (3, 3, 0, 5)):
         with pytest.raises(DataError, match="Expected a box on a picture of 40x30"):
             crop(picture, box, (48, 48))
+
+
+@pytest.fixture
+def detection(monkeypatch):
+    """The benchmark."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return pytest.importorskip("detection")
+
+
+def test_the_benchmark_finds_the_framing_and_the_score_that_made_its_matches(detection, haar):
+    generator = np.random.default_rng(0)
+    truth = Framing(scale=1.2, down=-0.06)
+    found = [(*generator.integers(0, 300, 2).tolist(), *generator.integers(60, 200, 2).tolist()) for _ in range(200)]
+    hits = [detection.Match(None, Detection(box, 0.5), framed(box, truth), 0) for box in found]
+    assert detection.best_framing(hits) == pytest.approx(truth, abs=0.011)
+    assert detection.overlap(hits, truth) == 1
+    assert detection.overlap(hits, Framing()) < 0.8
+
+    weights = generator.uniform(50, 58, 4000)
+    are_faces = generator.random(4000) < 1 / (1 + np.exp(-1.5 * (weights - 54)))
+    scores = 1 / (1 + np.exp(-haar.slope * (weights - haar.middle)))
+    matches = [
+        detection.Match(None, Detection(None, score), None, 0 if is_face else None)
+        for score, is_face in zip(scores, are_faces, strict=True)
+    ]
+    assert detection.logistic(matches, haar) == pytest.approx([1.5, 54], abs=0.15)
+
+
+def test_the_benchmark_gives_each_face_to_one_detection(detection):
+    scene = detection.Scene(None, [(0, 0, 50, 50), (100, 0, 60, 60)], [7, 9])
+    found = [Detection(box, 1.0) for box in ((2, 1, 50, 50), (0, 0, 48, 50), (95, 5, 60, 60), (300, 0, 50, 50))]
+    assert [match.row for match in detection.matched(scene, found, Framing())] == [7, None, 9, None]
+
+
+def test_the_benchmark_measures_prints_and_records(detection, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "argv", ["detection.py", "--quick", "--json", str(tmp_path / "detection.json")])
+    detection.main()
+    record = json.loads((tmp_path / "detection.json").read_text())
+    printed = capsys.readouterr().out
+    for name in ("haar", "haar as usual"):
+        assert f"detectors: {name}\n" in printed
+        values, photos = record["detectors"][name], record["photos"][name]
+        assert 0.8 < values["recall"] <= 1, "drawn faces are easy"
+        assert 0.7 < values["overlap"] <= 1
+        assert values["ms a picture"] > 0
+        assert values["networks"]["mini-xception"]["accuracy, crops"] > 1 / 7
+        assert shared(photos["astronaut"][0], HER_FACE) > 0.9
+        assert photos["lfw_subset, share of faces found"] > 0.8
+        assert photos["lfw_subset, share of other patches found"] < 0.2
+    ours, usual = (record["detectors"][name]["false alarms a background"] for name in ("haar", "haar as usual"))
+    assert ours < usual
