@@ -38,6 +38,9 @@ def explain(model, images, *, method="grad-cam", target_class=None, layer=None):
     Grad-CAM++ so that a feature which shows in several places counts in each. Occlusion covers one patch after the
     other and asks how far the odds fall: finer and slower.
 
+    A map's cells are laid evenly on the picture; strides with padding let what they really see lie up to half a cell
+    further to the lower right.
+
     Reference:
         Selvaraju et al. (2017), Grad-CAM, arXiv:1610.02391; Chattopadhay et al. (2018), Grad-CAM++, arXiv:1710.11063.
 
