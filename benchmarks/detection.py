@@ -6,7 +6,7 @@ For each detector:
 - recall and false alarms: a face is found if a detection, framed as FER-2013 frames, overlaps its box by half
   (intersection over union). What else is detected is a false alarm, also on the backgrounds alone.
 - framing: the `Framing` that fits FER-2013's squares best, found on one half of the faces, and how well the one in the
-  package fits on the other half; and the log loss of the networks by scale, which is what the package's is chosen by.
+  package fits on the other half; and the log loss of the networks by scale. The package's lies between the two optima.
 - accuracy: of each network that ships, on the detected crops, on crops at the true boxes, and on the same faces as they
   are; and how many of the crops it names at the default `min_confidence`, and how many of those rightly.
 - score: the slope and middle of the logistic function that tells best which detections of the Haar cascade were faces.
@@ -172,7 +172,6 @@ def measure(detector, scenes, images, labels, networks):
         "best framing": list(best_framing(odd)),
         "framing": list(detector.framing),
         "overlap": overlap(even, detector.framing),
-        "overlap with boxes as they are": overlap(even, Framing()),
         **({"score slope and middle": logistic(matches, detector)} if isinstance(detector, Haar) else {}),
         "networks": {network.name: accuracies(network, hits, detector.framing, images, labels) for network in networks},
     }
@@ -236,9 +235,6 @@ def accuracies(network, hits, framing, images, labels):
     rows = [hit.row for hit in hits]
     seen = {
         "crops": [crop(hit.scene.picture, framed(hit.detection.box, framing), network.size) for hit in hits],
-        "boxes as they are": [
-            crop(hit.scene.picture, framed(hit.detection.box, Framing()), network.size) for hit in hits
-        ],
         "true boxes": [crop(hit.scene.picture, hit.box, network.size) for hit in hits],
         "faces": [crop(images[row].repeat(3, axis=-1), (0, 0, *images.shape[2:0:-1]), network.size) for row in rows],
     }

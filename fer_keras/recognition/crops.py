@@ -9,7 +9,10 @@ from fer_keras.data.problems import DataError
 
 
 class Framing(NamedTuple):
-    """How FER-2013's square lies on a detector's box; `benchmarks/detection.py` measures it.
+    """How FER-2013's square lies on a detector's box.
+
+    `benchmarks/detection.py` measures it. The detectors' own lie between the square that overlaps the true one best and
+    the somewhat smaller one at which the networks' log loss is least.
 
     Args:
         scale: side of the square, in terms of the mean of the box's width and height.

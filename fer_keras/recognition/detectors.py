@@ -31,7 +31,7 @@ class Haar:
         ImportError: if OpenCV is missing, or has no cascades, as OpenCV 5.
     """
 
-    framing = Framing(scale=1.04, down=0.0)
+    framing = Framing()
     slope, middle = 1.13, 53.83  # of the score
 
     def __init__(self, *, min_size=None, scale_factor=1.15, min_neighbors=2):

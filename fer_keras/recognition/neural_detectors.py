@@ -25,7 +25,7 @@ class Mtcnn:
         ImportError: if the package is missing.
     """
 
-    framing = Framing(scale=1.1, down=0.0)
+    framing = Framing(scale=1.04)
 
     def __init__(self, *, min_size=None):
         try:
