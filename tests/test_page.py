@@ -16,6 +16,7 @@ import time
 import zlib
 from pathlib import Path
 
+import browser
 import numpy as np
 import pytest
 import skimage.data
@@ -111,6 +112,11 @@ def test_names_of_classes_are_no_html():
     words = page_words.face(1, face, 0.5) + page_words.explained(0, face) + page_words.problem(DataError("<u>"))
     assert not re.search("<[biu]>", words)
     assert "&lt;b&gt;" in words
+
+
+def test_where_a_file_lay_is_not_said():
+    words = page_words.problem(FileNotFoundError(2, "No such file", "/tmp/secret.png"))
+    assert words == "<p class='problem'>This picture cannot be read. It is gone: give it again.</p>"
 
 
 def test_a_click_finds_the_smallest_face_around_it():
@@ -404,3 +410,85 @@ def test_the_page_loads_from_nowhere_else(running):
     config = json.loads(running.ask("/config")[2])
     assert config["analytics_enabled"] is False
     assert {each["api_visibility"] for each in config["dependencies"]} == {"private"}
+
+
+@pytest.fixture(scope="module")
+def window(running, tmp_path_factory):
+    if not (browser.CHROMIUM and browser.DRIVER):
+        pytest.skip("Chromium or chromedriver is not installed")
+    folder = tmp_path_factory.mktemp("browser")
+    frame = np.asarray(Image.fromarray(skimage.data.astronaut()).crop((60, 0, 444, 288)).resize((640, 480)))
+    (folder / "camera.mjpeg").write_bytes(as_file(frame, "JPEG") * 3)
+    Image.fromarray(skimage.data.astronaut()).save(folder / "photo.png")
+    with browser.Browser(folder / "profile", camera=folder / "camera.mjpeg") as window:
+        window.photo = folder / "photo.png"
+        yield window
+
+
+def open_page(window, running, width=1280):
+    """Open the page in the browser, new."""
+    window.resize(width, 900)
+    window.open(running.address)
+    window.wait("return document.querySelector('#given input[type=file]')")
+
+
+LOADED = "const e = document.querySelector(arguments[0]); return e && e.complete && e.naturalWidth"
+
+
+def test_a_photo_in_the_browser_is_named_and_explained(running, window):
+    window.log("performance")
+    open_page(window, running)
+    assert page_words.NOT_A_FEELING in window.text("#small-print")
+    window.type("#given input[type=file]", window.photo)
+    window.wait("return document.querySelector('#told .face')")
+    assert window.text("#told h2") == "Face 1: happy, 99%"
+    bars = window.run(
+        "return [...document.querySelectorAll('#told .bar > div')].map(e => e.getBoundingClientRect().width)"
+    )
+    assert len(bars) == len(FER7)
+    assert np.argmax(bars) == FER7.index("happy")
+    assert bars[FER7.index("happy")] > 50  # pixels
+    window.wait(LOADED, "#named img")
+    assert window.text("#why") == ""
+    scale = window.run("return document.querySelector('#named img').getBoundingClientRect().height") / 512
+    window.click("#named img", (round((224 - 256) * scale), round((115 - 256) * scale)))  # on the face
+    window.wait(LOADED, "#heat img", seconds=120)  # Keras starts now
+    assert window.run(LOADED, "#heat img") == 2 * page_module.SIDE
+    assert "the more it speaks for “happy”" in window.text("#why")
+    asked = {address for address in window.asked_for() if not address.startswith(("data:", "blob:", "chrome"))}
+    assert len(asked) > 5
+    assert {address for address in asked if not address.startswith(running.address)} == set()
+    assert [entry for entry in window.log() if entry["level"] == "SEVERE"] == []
+
+
+# Gradio starts the camera twice, and its first frames are blank.
+SEEN = """
+const video = document.querySelector('#given video');
+if (!video?.videoWidth || video.currentTime < 1) return false;
+const canvas = Object.assign(document.createElement('canvas'), {width: 8, height: 8}).getContext('2d');
+canvas.drawImage(video, 0, 0, 8, 8);
+const values = canvas.getImageData(0, 0, 8, 8).data.filter((value, index) => index % 4 < 3);
+return Math.max(...values) - Math.min(...values) > 100;
+"""
+
+
+def test_a_picture_of_the_camera_is_named_on_a_narrow_screen(running, window):
+    open_page(window, running, width=390)
+    window.click("#given button[aria-label='Capture from camera']")
+    window.wait("return document.querySelector('#given [title=\"grant webcam access\"] button')")
+    window.click("#given [title='grant webcam access'] button")
+    window.wait(SEEN)
+    window.click("#given button[aria-label='capture photo']")
+    window.wait("return document.querySelector('#told .face')")
+    assert window.text("#told h2").startswith("Face 1: happy")
+    assert window.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    window.click("#given button[aria-label='Remove Image']")
+    window.wait("return !document.querySelector('#told .face')")
+
+
+def test_a_broken_upload_is_told_of_in_the_browser(running, window, tmp_path):
+    open_page(window, running)
+    (tmp_path / "broken.jpg").write_bytes(as_file(skimage.data.astronaut(), "JPEG")[:9000])
+    window.type("#given input[type=file]", tmp_path / "broken.jpg")
+    window.wait("return document.querySelector('#told .problem')")
+    assert window.text("#told").startswith("This picture cannot be read. Expected a whole picture")

@@ -72,7 +72,8 @@ def bar(name, share):
 
 def problem(error):
     """Return what is said where a picture could not be read; of a file, not where it lies."""
-    said = re.sub(r"cannot identify image file.*", "another kind of file.", str(error))
+    gone = isinstance(error, OSError)
+    said = "It is gone: give it again." if gone else re.sub("cannot identify .*", "another kind of file.", str(error))
     return f"<p class='problem'>This picture cannot be read. {tidy(said)}</p>"
 
 
