@@ -124,12 +124,12 @@ def speed(name="speed"):
     if name not in table_names():
         return MISSING
     lines = []
-    for name, entry in sorted(read_table(name).items()):
+    for what, entry in sorted(read_table(name).items()):
         goal = "-" if entry["goal"] is None else f"{entry['goal_is']} {entry['goal']:g}, {MET[entry['met']]}"
         spread = f"{entry['ratio']:.3g} ({entry['ratio_low']:.3g} to {entry['ratio_high']:.3g})"
         processor = entry.get("ratio_by_processor")
         processor = f"{processor:.3g}" if processor else "-"
-        lines.append([name.rpartition(" / ")[0], entry["against"], spread, processor, goal, entry["measured"]])
+        lines.append([what.rpartition(" / ")[0], entry["against"], spread, processor, goal, entry["measured"]])
     header = ("what", "against", "ratio (lowest to highest round)", "by processor time", "goal", "measured")
     return table(header, lines)
 
