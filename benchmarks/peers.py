@@ -116,15 +116,17 @@ class Process:
         return self
 
     def __exit__(self, *_):
-        self.running.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it ended before
+            self.running.stdin.close()
         self.running.wait()
         self.running.stdout.close()
         self.log.close()
 
     def ask(self, work, *, times=1, **arguments):
         """Have it do something; return its answer, a dict with `seconds`, `processor` and `answer`."""
-        self.running.stdin.write(json.dumps({"work": work, "times": times, **arguments}) + "\n")
-        self.running.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # why it ended is said when it does not answer
+            self.running.stdin.write(json.dumps({"work": work, "times": times, **arguments}) + "\n")
+            self.running.stdin.flush()
         return self.answer()
 
     def answer(self):
@@ -382,14 +384,16 @@ def in_pictures(scenes, answers):
                 "recall_high": high,
                 "recall_low": low,
             }
-    return scores if FER not in found else {**scores, **difference(*(np.array(found[peer]) for peer in (FER, OURS)))}
+    if FER in found:
+        scores[f"{OURS} against {FER}"] = difference(*(np.array(found[peer]) for peer in (FER, OURS)))
+    return scores
 
 
 def difference(theirs, ours):
     """Return by how much we are right more often, as it is recorded."""
     right = np.ones(len(ours), int)
     found = compare(right, *(np.stack([~each, each], axis=1).astype(float) for each in (theirs, ours)))
-    return {f"{OURS} against {FER}": {**dataclasses.asdict(found), "in words": str(found)}}
+    return {**dataclasses.asdict(found), "in words": str(found)}
 
 
 def in_film(places, shots, answers):

@@ -1,0 +1,290 @@
+"""The benchmark beside other packages, with made-up ones in their place: none of them needs to be installed."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_keras.labels import FER7
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+OUR_OWN = [
+    "recognition of arrays / its detector and network",
+    "recognition of files / its detector and network",
+    "memory at the end / after 2 of 40 pictures",
+]
+WITH_BOXES = ["one face, a picture of 48x48", "one face, box given", "64 faces, boxes given"]
+NETWORKS = ["bare network, one face", "bare network, 64 faces"]
+START = "start-up and one face"
+
+FER = """
+import numpy as np
+
+class FER:
+    def __init__(self, offsets=(10, 10)):
+        self.offsets = offsets
+
+    def detect_emotions(self, picture, face_rectangles=None):
+        boxes = [(5, 5, 99, 99)] if face_rectangles is None else face_rectangles
+        return [{"box": np.array(box), "emotions": dict.fromkeys(NAMES, 0.14)} for box in boxes]
+
+    def _classify_emotions(self, faces):
+        return np.zeros((len(faces), 7))
+
+NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""
+DOWNLOAD = """
+def download_weights_if_necessary(file_name, source_url):
+    raise OSError("there is no network here")
+
+def load_model_weights(model, weight_file):
+    raise OSError("there are no weights here")
+"""
+BUILD = """
+import os
+import pathlib
+
+from deepface.commons import weight_utils
+
+class Client:
+    def __init__(self):
+        self.model = self
+        if os.environ["DEEPFACE_BACKEND_ENGINE"] == "onnx":
+            import onnxruntime
+
+            place = pathlib.Path(os.environ["DEEPFACE_HOME"], ".deepface", "weights")
+            assert (place / "facial_expression_model_weights.onnx").read_text() == "exported"
+            assert onnxruntime.SessionOptions().intra_op_num_threads == 1
+        else:
+            weights = weight_utils.download_weights_if_necessary(file_name="it", source_url="there")
+            assert weight_utils.load_model_weights(model=self, weight_file=weights) is self
+
+    def export(self, path, format, verbose):
+        pathlib.Path(path).write_text("exported")
+
+    def _predict_internal(self, faces):
+        return faces[:, 0, 0, 0]
+
+clients = []
+
+def build_model(task, model_name):
+    assert (task, model_name) == ("facial_attribute", "Emotion")
+    clients.append(clients[0] if clients else Client())
+    return clients[0]
+"""
+ANALYZE = """
+def analyze(picture, actions, detector_backend, enforce_detection, silent):
+    assert (actions, detector_backend) == (["emotion"], "skip")
+    if isinstance(picture, list):
+        return [analyze(each, actions, detector_backend, enforce_detection, silent) for each in picture]
+    assert min(picture.shape) == 3
+    return [{"emotion": {"happy": 100.0}}]
+"""
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    """The benchmark."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return pytest.importorskip("peers")
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """What it runs in each environment."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return pytest.importorskip("peer_workers")
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """A folder with a made-up `fer` and a made-up `deepface`."""
+    folder = tmp_path / "packages"
+    for path, text in {
+        "fer/__init__.py": "",
+        "fer/fer.py": FER,
+        "deepface/__init__.py": "",
+        "deepface/commons/__init__.py": "",
+        "deepface/commons/weight_utils.py": DOWNLOAD,
+        "deepface/modules/__init__.py": "",
+        "deepface/modules/modeling.py": BUILD,
+        "deepface/modules/demography.py": ANALYZE,
+        "fer-1.2.3.dist-info/METADATA": "Metadata-Version: 2.1\nName: fer\nVersion: 1.2.3\n",
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def run(folder, *options, path=None):
+    """Run the benchmark quickly in a folder of its own; return its record and what it printed."""
+    folder.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "FER_KERAS_DATA"}
+    environment |= {"PYTHONPATH": str(path)} if path else {}
+    done = subprocess.run(
+        [sys.executable, FOLDER / "peers.py", "--quick", "--json", "peers.json", *options],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["peers.json"], "a benchmark leaves nothing behind"
+    return json.loads((folder / "peers.json").read_text()), done.stdout
+
+
+def test_peers_that_are_not_there_are_said_and_left_out(tmp_path):
+    record, printed = run(tmp_path / "run")
+    about = record.pop("about")
+    assert sorted(record) == sorted(OUR_OWN)
+    assert list(about["peers"]) == list(about["found in the film"]) == ["ours"]
+    assert about["accuracy"] == {}
+    assert len(about["MB held"]) == 20
+    for name in ("fer", "deepface"):
+        assert f"{name} is not measured: no --peer {name}=PYTHON was given." in printed
+    assert "RANDOM" not in printed
+
+
+def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
+    options = [f"--peer={name}={sys.executable}" for name in ("fer", "deepface")]
+    record, printed = run(tmp_path / "run", *options, path=packages)
+    about = record.pop("about")
+    engines = [f"DeepFace on {engine}, random weights" for engine in ("TensorFlow", "ONNX Runtime")]
+    names = [*WITH_BOXES, *NETWORKS, START]
+    expected = [*OUR_OWN, *(f"{name} / {peer}" for name in names for peer in ("fer", *engines))]
+    assert sorted(record) == sorted([*expected, "pictures end to end / fer", "film / fer"])
+    for key, entry in record.items():
+        assert 0 < entry["ratio_low"] <= entry["ratio"] <= entry["ratio_high"], key
+        assert "one core, one thread" in entry["machine"]
+    goals = {key: entry["goal"] for key, entry in record.items() if entry["goal"] is not None}
+    assert goals.pop("film / fer") == 3
+    assert goals.pop("pictures end to end / fer") == 1.5
+    assert goals.pop(OUR_OWN[0]) == 1.1
+    assert goals.pop(OUR_OWN[2]) == 1.03
+    assert goals == {f"{name} / {peer}": 1 if peer == "fer" else 5 for name in WITH_BOXES for peer in ("fer", *engines)}
+    assert record["film / fer"]["measured"].endswith("ms a frame")
+    assert about["peers"]["fer"]["fer"] == "1.2.3"
+    assert about["peers"]["deepface-onnx"]["deepface"] == "unknown"
+    found = about["found in pictures"]
+    assert found["ours"]["recall"] > found["fer"]["recall"] == 0, "it looks in the corner only"
+    assert found["fer"]["false alarms a picture"] == 1
+    assert found["ours against fer"]["difference"] == found["ours"]["recall"]
+    assert about["found in the film"]["fer"]["recall"] == 0
+    assert "RANDOM weights" in printed
+
+
+def test_a_peer_that_breaks_says_why(peers, tmp_path, packages, monkeypatch):
+    (packages / "fer" / "fer.py").write_text("raise ImportError('this one needs setuptools<81')")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    with peers.Process("fer", sys.executable, tmp_path) as process:
+        process.running.wait()
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="this one needs setuptools<81"):
+                process.ask("network", number=1)
+
+
+@pytest.mark.parametrize("text", ["fer=nowhere/python", f"deepfake={sys.executable}", sys.executable, "fer="])
+def test_only_known_peers_with_a_python_are_taken(peers, text):
+    with pytest.raises(peers.argparse.ArgumentTypeError, match="Expected fer=PYTHON or deepface=PYTHON"):
+        peers.peer(text)
+
+
+def test_a_worker_times_what_is_asked_so_often(workers):
+    class Counting(workers.Worker):
+        packages = ("numpy", "no such package")
+        done = 0
+
+        def work(self, step):
+            def add():
+                self.done += step
+                return self.done
+
+            return add, str
+
+    requests = [{"work": "work", "times": 3, "step": 2}, {"work": "versions", "times": 1}]
+    answers = io.StringIO()
+    workers.serve(Counting(), map(json.dumps, requests), answers)
+    first, second = map(json.loads, answers.getvalue().splitlines())
+    assert first["answer"] == "6"
+    assert first["seconds"] > 0
+    assert first["processor"] >= 0
+    assert second["answer"] == {"numpy": np.__version__, "no such package": "unknown"}
+
+
+def test_a_ratio_is_their_time_over_ours(peers):
+    work = {peers.FACE: peers.Work("given", None, 10)}
+    seconds = {(peers.FACE, "ours"): [0.3, 0.2], (peers.FACE, "fer"): [0.4, 0.6]}
+    (found,) = peers.compared(work, seconds)
+    assert found.key == "one face, box given / fer"
+    assert found.value == pytest.approx(2)
+    assert found.met
+    assert found.scale == "20 against 40 ms a face"
+
+
+def test_faces_found_are_counted_as_pairs(peers):
+    boxes = [(0, 0, 50, 50), (200, 0, 60, 60)]
+    scenes = [peers.detection.Scene(None, boxes, [3, 5]), peers.detection.Scene(None, boxes[:1], [-1])]
+    found = {
+        "ours": [[[[0, 0, 50, 50], {}], [[200, 3, 60, 60], {}]], [[[0, 0, 52, 50], {}]]],
+        "fer": [[[[0, 0, 50, 50], {}], [[400, 3, 60, 60], {}], [[300, 3, 60, 60], {}]], []],
+    }
+    answers = {(peers.PICTURES, peer): [faces[:1], faces[1:]] for peer, faces in found.items()}
+    scores = peers.in_pictures(scenes, answers)
+    assert (scores["ours"]["recall"], scores["fer"]["recall"]) == (1, pytest.approx(1 / 3))
+    assert (scores["ours"]["false alarms a picture"], scores["fer"]["false alarms a picture"]) == (0, 1)
+    assert scores["ours"]["faces"] == 3
+    assert scores["ours against fer"]["difference"] == pytest.approx(2 / 3)
+    alone = peers.in_pictures(scenes, {(peers.PICTURES, "ours"): answers[peers.PICTURES, "ours"]})
+    assert list(alone) == ["ours"]
+
+
+def test_faces_of_the_film_are_those_of_its_frames(peers):
+    places = [np.array([[0.0, 0, 40, 40], [100, 0, 40, 40]])] * 4
+    rows = [[frame, left, 0, 40, 40] for frame in range(4) for left in (0, 100)]
+    answers = {(peers.FILM, "ours"): [rows[2:]], (peers.FILM, "fer"): [[*rows[:2], [3, 300, 0, 40, 40]]]}
+    scores = peers.in_film(places, (4,), answers)
+    assert (scores["ours"]["recall"], scores["fer"]["recall"]) == (0.75, 0.25)
+    assert scores["fer"]["false_alarms"] == 0.25
+
+
+def test_accuracy_is_that_of_the_same_faces(peers, tmp_path):
+    labels = np.array([3, 4, 5, 3])
+
+    class Package:
+        def __init__(self, guesses):
+            self.guesses = guesses
+
+        def ask(self, work, *, faces, offsets=None):
+            assert work == "cut_out"
+            assert len(np.load(faces)) == len(labels)
+            named = self.guesses if offsets is None else labels
+            return {"answer": [[[None, {name: float(name == FER7[guess]) for name in FER7}]] for guess in named]}
+
+    processes = {"ours": Package([3, 4, 5, 0]), "fer": Package([3, 0, 0, 0])}
+    images = np.zeros((4, 48, 48, 1), np.uint8)
+    found = peers.accuracies(processes, tmp_path, images, labels)
+    shares = [found[name]["accuracy"] for name in ("ours", "fer", "fer without margins")]
+    assert shares == [0.75, 0.25, 1.0]
+    assert found["fer"]["ours against it"]["difference"] == 0.5
+    assert found["fer without margins"]["ours against it"]["difference"] == -0.25
+    assert found["chosen on"]["fer"] == "PublicTest and PrivateTest together"
+    assert sorted(peers.accuracies({"ours": processes["ours"]}, tmp_path, images, labels)) == [
+        "chosen on",
+        "faces",
+        "ours",
+    ]
+
+
+def test_a_picture_of_many_shows_each_face_in_its_box(peers):
+    faces = np.arange(64, dtype=np.uint8)[:, None, None, None] * np.ones((1, 48, 48, 1), np.uint8)
+    picture, boxes = peers.picture_of_many(faces)
+    assert picture.shape == (480, 640, 3)
+    assert [int(picture[top + 9, left + 9, 0]) for left, top, *_ in boxes] == list(range(64))
+    assert all(left + width <= 640 and top + height <= 480 for left, top, width, height in boxes)
