@@ -14,9 +14,13 @@ EXPECTED = (
     "01_data",
     "02_four_classes",
     "03_seven_classes",
+    "04_transfer",
     "05_final_network",
     "06_attention_and_grid",
     "07_one_against_the_rest",
+    "08_our_networks",
+    "09_explanations",
+    "10_photos_and_video",
     "11_report",
 )
 SHOWN = re.compile(r"figures\.(?:show|draw)\(([^)]*)\)")

@@ -55,11 +55,11 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(faces, tmp_path):
     options = {"faces": faces, "results": tmp_path, "verbose": 0, "minutes": 1e-9}
     recipe = dataclasses.replace(SHORT, name="halves-cut-short")
     assert fit(recipe, precision="mixed_bfloat16", **options).cut_short
-    with pytest.raises(ValueError, match="begun in mixed_bfloat16. Received: float32"):
+    with pytest.raises(ValueError, match=r"begun in mixed_bfloat16\. Received: float32"):
         fit(recipe, **options | {"minutes": None})
     assert fit(recipe, precision="mixed_bfloat16", **options | {"minutes": None}).epochs_run == 2
 
 
 def test_an_unknown_precision_is_refused(faces):
-    with pytest.raises(ValueError, match="must be one of float32, mixed_bfloat16. Received: 'float64'"):
+    with pytest.raises(ValueError, match=r"must be one of float32, mixed_bfloat16\. Received: 'float64'"):
         fit(SHORT, faces=faces, precision="float64")

@@ -5,7 +5,6 @@ from PIL import Image
 
 from fer_keras.evaluation.heat import region_shares
 from fer_keras.recognition.annotating import check_target, write_picture
-from fer_keras.recognition.crops import Framing, framed
 from fer_keras.recognition.drawing import draw_faces
 from fer_keras.recognition.networks import keras_network
 from fer_keras.recognition.photos import read_photo
@@ -41,9 +40,8 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, method="occlusio
     crops = recognizer.crops(rgb, boxes)
     maps = explain(recognizer.network.model, crops, method=method)
     faces = recognizer.faces(detections, recognizer.calibrated(crops))
-    framing = getattr(recognizer.detector, "framing", Framing())  # None where a box is what the network takes
-    for box, heat in zip(boxes, maps, strict=True):
-        rgb = painted(rgb, heat, box if framing is None else framed(box, framing))
+    for square, heat in zip(recognizer.squares(boxes), maps, strict=True):
+        rgb = painted(rgb, heat, square)
     write_picture(draw_faces(rgb, faces), target)
     shares = region_shares(maps)
     return [(face, {part: float(shares[part][number]) for part in shares}) for number, face in enumerate(faces)]

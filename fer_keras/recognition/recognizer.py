@@ -122,10 +122,13 @@ class Recognizer:
 
     def crops(self, rgb, boxes):
         """Return what the network takes of the faces in a detector's boxes, uint8 `(n, height, width, 1)`."""
-        framing = getattr(self.detector, "framing", Framing())
-        squares = boxes if framing is None else [framed(box, framing) for box in boxes]
-        found = [crop(rgb, square, self.network.size) for square in squares]
+        found = [crop(rgb, square, self.network.size) for square in self.squares(boxes)]
         return np.stack(found) if found else np.zeros((0, *self.network.size, 1), np.uint8)
+
+    def squares(self, boxes):
+        """Return what is cut out for a detector's boxes: themselves where its framing is None, else squares."""
+        framing = getattr(self.detector, "framing", Framing())
+        return boxes if framing is None else [framed(box, framing) for box in boxes]
 
     def calibrated(self, crops):
         """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
