@@ -24,7 +24,8 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+        trains = options.run in (train, search)
+        print(f"stopped{'; the same command goes on from the last whole epoch' * trains}", file=sys.stderr)
         return 130
 
 

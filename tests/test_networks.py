@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -151,3 +152,13 @@ def test_what_ships_for_onnx_runtime_is_the_network_that_ships_for_keras(name):
     assert {**keras_network.card, **network.card} == network.card, "the card is that of the .keras file, and more"
     images = drawn_faces(6, classes=network.classes).images
     np.testing.assert_allclose(network.predict(images), keras_network.predict(images), atol=1e-5)
+
+
+def test_recognising_leaves_nothing_anywhere(tmp_path):
+    """ONNX Runtime keeps what it reports to its makers in the home and temporary folders, unless it is told not to."""
+    script = "import fer_keras, numpy; print(fer_keras.recognize(numpy.zeros((90, 90), 'uint8')))"
+    places = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    options = {"capture_output": True, "text": True, "check": True, "env": environment | places}
+    assert subprocess.run([sys.executable, "-c", script], **options).stdout.strip() == "[]"
+    assert list(tmp_path.rglob("*")) == []

@@ -191,14 +191,21 @@ def is_list_of(kind, value):
 
 def new_session(path, *, threads=None):
     """Return an ONNX Runtime session on the CPU for a file, by default with a thread for each core, up to a few."""
-    import onnxruntime
-
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or min(num_cores(), MOST_THREADS)
     # Threads that wait for work in a loop would take the core that the detector needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def runtime():
+    """Import and return ONNX Runtime, with nothing noted or sent: from 1.29 on it would report to its makers."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
+    import onnxruntime
+
+    return onnxruntime
 
 
 def num_cores():

@@ -116,6 +116,7 @@ def quantize(path, images):
         path: of the file, which is replaced.
         images: float32 `(n, height, width, 1)` in [0, 255].
     """
+    networks.runtime()
     from onnxruntime import quantization
 
     parts = iter([{INPUT: images[start : start + networks.BATCH]} for start in range(0, len(images), networks.BATCH)])

@@ -161,7 +161,6 @@ def choices(gr, found):
 def gradio():
     """Import and return Gradio, with nothing sent to anyone; an `ImportError` says what to do where it is missing."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported too
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime 1.29 and later report to Microsoft otherwise
     try:
         import gradio
     except ImportError as error:
