@@ -17,6 +17,8 @@ from fer_keras.recognition import boxes, detectors
 from fer_keras.recognition.boxes import finished, shared, smallest_side
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import Detection, find_detector
+from fer_keras.recognition.neural_detectors import Mtcnn
+from fer_keras.reporting import read_table
 
 HER_FACE = (173, 60, 100, 110)  # from the eye: brow to chin, ear to ear
 SIZES = [(1, 1), (1, 700), (700, 1), (2, 3), (19, 19), (41, 39), (48, 48), (64, 2000)]
@@ -307,3 +309,13 @@ def test_the_benchmark_measures_prints_and_records(detection, monkeypatch, tmp_p
         assert photos["lfw_subset, share of other patches found"] < 0.2
     ours, usual = (record["detectors"][name]["false alarms a background"] for name in ("haar", "haar as usual"))
     assert ours < usual
+
+
+def test_the_constants_of_the_package_are_those_that_were_measured(haar):
+    measured = read_table("detection", folder=Path(__file__).parents[1] / "reports" / "results")["detectors"]
+    assert measured["haar"]["score slope and middle"] == pytest.approx([haar.slope, haar.middle], rel=0.05)
+    for name, framing in (("haar", haar.framing), ("mtcnn", Mtcnn.framing)):
+        assert measured[name]["framing"] == list(framing)
+        for network in measured[name]["networks"].values():
+            losses = {float(scale): loss for scale, loss in network["log loss by scale"].items()}
+            assert min(losses, key=losses.get) <= framing.scale <= measured[name]["best framing"][0]

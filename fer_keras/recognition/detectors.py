@@ -32,7 +32,7 @@ class Haar:
     """
 
     framing = Framing()
-    slope, middle = 1.13, 53.83  # of the score
+    slope, middle = 1.14, 53.79  # of the score
 
     def __init__(self, *, min_size=None, scale_factor=1.15, min_neighbors=2):
         self.cascade = load_cascade(CASCADE)
