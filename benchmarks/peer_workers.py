@@ -1,6 +1,6 @@
 """What `peers.py` runs in each peer's own Python: a process that does as it is asked, and says what it took.
 
-    python peer_workers.py NAME
+    python peer_workers.py NAME [NETWORK]
 
 Each line of input is a JSON object: `work`, the name of a worker's method; `times`, how often to do it; and the
 method's arguments. Each line of output answers one: `seconds` and `processor`, the time that all calls took together
@@ -42,12 +42,12 @@ class Worker:
 
 
 class Ours(Worker):
-    """fer_keras, as it stands in this checkout: its default network, on ONNX Runtime."""
+    """fer_keras, as it stands in this checkout: its default network, on ONNX Runtime, or that in a file."""
 
-    def __init__(self):
+    def __init__(self, *network):
         import fer_keras
 
-        self.recognizer = fer_keras.Recognizer()
+        self.recognizer = fer_keras.Recognizer(*network)
         self.alone = fer_keras.Recognizer(self.recognizer.network, detector=None)
         self.packages = ("fer_keras", "onnxruntime", "opencv-python-headless", "pillow", "numpy")
 
@@ -310,7 +310,7 @@ def serve(worker, requests, answers):
 def main():
     """Start the worker that is asked for, and serve."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what packages print is no answer
-    worker = WORKERS[sys.argv[1]]()
+    worker = WORKERS[sys.argv[1]](*sys.argv[2:])
     serve(worker, sys.stdin, answers)
 
 

@@ -8,7 +8,7 @@ pictures, in turn, round by round. `fer` runs as it comes: the quantised network
 are downloaded at first use; here its network has random values, which its time does not depend on, and only its way
 from a cut-out face to an emotion is timed, on TensorFlow and on ONNX Runtime.
 - faces whose box is given: one, alone as a picture of 48x48 or in a picture of 640x480, and 64 in a picture; and the
-  bare networks, on noise.
+  bare networks, on noise; our network as it ships and, beside `fer`, exported to int8, as that of `fer` is.
 - picture files of 640x480 from end to end, those of `detection.py` and the astronaut of scikit-image, with recall and
   false alarms on them: faces of PublicTest where `FER_KERAS_DATA` is set, drawn ones if not.
 - the film of `video.py`: every frame by itself against the defaults of `recognize_video`, with recall.
@@ -38,13 +38,15 @@ import skimage.data
 import video
 from PIL import Image
 
+from fer_keras import paths
 from fer_keras.evaluation import compare, wilson
 from fer_keras.labels import FER7
 from fer_keras.recipes.peers import PEERS
 from fer_keras.recognition.detectors import Detection, Haar
+from fer_keras.recognition.recognizer import DEFAULT_NETWORK
 from fer_keras.reporting.files import write_changed
 
-OURS, FER, DEEPFACE, DEEPFACE_ONNX = "ours", "fer", "deepface", "deepface-onnx"
+OURS, INT8, FER, DEEPFACE, DEEPFACE_ONNX = "ours", "ours-int8", "fer", "deepface", "deepface-onnx"
 CALLED = {
     FER: "fer",
     DEEPFACE: "DeepFace on TensorFlow, random weights",
@@ -63,6 +65,7 @@ MEMORY = "memory at the end"
 PARTS = "its detector and network"
 GOALS = {
     **{(name, FER): 1 for name in (ALONE, FACE, FACES)},
+    **{(f"{name}, int8", FER): 1 for name in (ALONE, FACE, FACES)},
     **{(name, peer): 5 for name in (ALONE, FACE, FACES) for peer in (DEEPFACE, DEEPFACE_ONNX)},
     (PICTURES, FER): 1.5,
     (FILM, FER): 3,
@@ -100,11 +103,11 @@ class Work(NamedTuple):
 class Process:
     """A package in a process of its own, that does as it is asked."""
 
-    def __init__(self, name, python, folder):
+    def __init__(self, command, folder):
         environment = {**os.environ, **ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3", "DEEPFACE_HOME": str(folder)}
-        self.log = (folder / f"{name}.log").open("w+", encoding="utf-8")
+        self.log = (folder / f"{command[2]}.log").open("w+", encoding="utf-8")
         self.running = subprocess.Popen(
-            [python, WORKERS, name],
+            command,
             env={**environment, "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -147,13 +150,15 @@ def main():
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        pythons = {OURS: sys.executable, **asked.peer}
-        processes = {peer: stack.enter_context(Process(peer, python, folder)) for peer, python in pythons.items()}
+        commands = {name: [python, WORKERS, name] for name, python in {OURS: sys.executable, **asked.peer}.items()}
+        if FER in commands:
+            commands[INT8] = [sys.executable, WORKERS, OURS, in_int8(folder, quick=asked.quick)]
+        processes = {name: stack.enter_context(Process(command, folder)) for name, command in commands.items()}
         if DEEPFACE in processes:
             processes[DEEPFACE].ask("export", path=str(written(folder / WEIGHTS)))
-            pythons[DEEPFACE_ONNX] = pythons[DEEPFACE]
-            processes[DEEPFACE_ONNX] = stack.enter_context(Process(DEEPFACE_ONNX, pythons[DEEPFACE], folder))
-        found, about = measure(processes, pythons, folder, size, quick=asked.quick)
+            commands[DEEPFACE_ONNX] = [asked.peer[DEEPFACE], WORKERS, DEEPFACE_ONNX]
+            processes[DEEPFACE_ONNX] = stack.enter_context(Process(commands[DEEPFACE_ONNX], folder))
+        found, about = measure(processes, commands, folder, size, quick=asked.quick)
     show(found, about, size.rounds)
     if asked.json:
         ratios.write(found, about["machine"], size.rounds, asked.json)
@@ -186,14 +191,14 @@ def peer(text):
     return name, os.path.abspath(python)
 
 
-def measure(processes, pythons, folder, size, *, quick):
+def measure(processes, commands, folder, size, *, quick):
     """Return the ratios, and what else is to be known, as a dict."""
     images, labels, source = detection.faces(quick)
     scenes = [*detection.paste(images, num_scenes=size.rounds * size.scenes), astronaut()]
     places = video.write_film(folder / "film.avi", size.shots, video.some_faces(quick=quick))
     work = all_work(folder, images, scenes, size)
     seconds, answers = in_turn(processes, work, size.rounds)
-    found = compared(work, seconds) + compared_starts(pythons, folder, size.starts)
+    found = compared(work, seconds) + compared_starts(commands, folder, size.starts)
     files, small = picture_paths(folder, size.scenes), small_pictures(folder, scenes[: size.scenes])
     many = {"number": size.pictures, "every": size.pictures // 20}
     held = processes[OURS].ask("memory", pictures=small, **many)["answer"]
@@ -207,6 +212,16 @@ def measure(processes, pythons, folder, size, *, quick):
         "peers": {peer: process.ask("versions")["answer"] for peer, process in processes.items()},
         "accuracy": {} if "PublicTest" not in source else accuracies(processes, folder, images, labels),
     }
+
+
+def in_int8(folder, *, quick):
+    """Return the path of our default network in int8, as `fer_keras export` writes it; quickly, as it ships."""
+    if quick:
+        return paths.PACKAGE / "weights" / f"{DEFAULT_NETWORK}.onnx"
+    path = folder / "int8.onnx"
+    export = ["-m", "fer_keras", "export", DEFAULT_NETWORK, "--quantize", "int8", "--out", path]
+    subprocess.run([sys.executable, *export], check=True, capture_output=True)
+    return path
 
 
 def written(path):
@@ -299,23 +314,27 @@ def compared(work, seconds):
     """Return the ratios of peers' times to ours."""
     found = []
     for name, peer in seconds:
-        if peer != OURS:
-            scale = " against ".join(
-                f"{1000 * min(seconds[name, each]) / work[name].pieces:.3g}" for each in (OURS, peer)
-            )
-            times, goal = (seconds[name, peer], seconds[name, OURS]), GOALS.get((name, peer))
-            scale += f" ms a {work[name].unit}"
-            found.append(ratios.Ratio(name, CALLED[peer], *times, goal=goal, scale=scale))
+        if peer not in (OURS, INT8):
+            found.append(between(work[name], seconds[name, peer], seconds[name, OURS], name, peer))
+        if peer == FER and (name, INT8) in seconds:
+            found.append(between(work[name], seconds[name, peer], seconds[name, INT8], f"{name}, int8", peer))
     return found
 
 
-def compared_starts(pythons, folder, starts):
+def between(work, theirs, ours, name, peer):
+    """Return the ratio of a peer's time to ours."""
+    each = [f"{1000 * min(times) / work.pieces:.3g}" for times in (ours, theirs)]
+    goal, scale = GOALS.get((name, peer)), f"{each[0]} against {each[1]} ms a {work.unit}"
+    return ratios.Ratio(name, CALLED[peer], theirs, ours, goal=goal, scale=scale)
+
+
+def compared_starts(commands, folder, starts):
     """Return the ratios of the times that processes take to start and name a face."""
-    seconds = {peer: ratios.Seconds() for peer in pythons}
+    seconds = {peer: ratios.Seconds() for peer in commands if peer != INT8}
     for _ in range(starts):
-        for peer, python in pythons.items():
+        for peer in seconds:
             started, worked = time.perf_counter(), processor_of_children()
-            with Process(peer, python, folder) as process:
+            with Process(commands[peer], folder) as process:
                 process.ask("cut_out", faces=str(folder / "face.npy"))
                 seconds[peer].append(time.perf_counter() - started)
             seconds[peer].processor += processor_of_children() - worked
@@ -409,7 +428,7 @@ def in_film(places, shots, answers):
 def accuracies(processes, folder, images, labels):
     """Return accuracies on the faces of PublicTest, each picture given as one face, and how they differ, as pairs."""
     np.save(folder / "all.npy", images)
-    asked = {OURS: (OURS, {}), FER: (FER, {}), "fer without margins": (FER, {"offsets": [0, 0]})}
+    asked = {OURS: (OURS, {}), INT8: (INT8, {}), FER: (FER, {}), "fer without margins": (FER, {"offsets": [0, 0]})}
     scores, right = {}, {}
     for name, (peer, options) in asked.items():
         if peer in processes:

@@ -159,6 +159,7 @@ def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
     engines = [f"DeepFace on {engine}, random weights" for engine in ("TensorFlow", "ONNX Runtime")]
     names = [*WITH_BOXES, *NETWORKS, START]
     expected = [*OUR_OWN, *(f"{name} / {peer}" for name in names for peer in ("fer", *engines))]
+    expected += [f"{name}, int8 / fer" for name in (*WITH_BOXES, *NETWORKS)]
     assert sorted(record) == sorted([*expected, "pictures end to end / fer", "film / fer"])
     for key, entry in record.items():
         assert 0 < entry["ratio_low"] <= entry["ratio"] <= entry["ratio_high"], key
@@ -168,7 +169,8 @@ def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
     assert goals.pop("pictures end to end / fer") == 1.5
     assert goals.pop(OUR_OWN[0]) == 1.1
     assert goals.pop(OUR_OWN[2]) == 1.03
-    assert goals == {f"{name} / {peer}": 1 if peer == "fer" else 5 for name in WITH_BOXES for peer in ("fer", *engines)}
+    assert {goals.pop(f"{name}{kind} / fer") for name in WITH_BOXES for kind in ("", ", int8")} == {1}
+    assert goals == {f"{name} / {peer}": 5 for name in WITH_BOXES for peer in engines}
     assert record["film / fer"]["measured"].endswith("ms a frame")
     assert about["peers"]["fer"]["fer"] == "1.2.3"
     assert about["peers"]["deepface-onnx"]["deepface"] == "unknown"
@@ -183,7 +185,7 @@ def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
 def test_a_peer_that_breaks_says_why(peers, tmp_path, packages, monkeypatch):
     (packages / "fer" / "fer.py").write_text("raise ImportError('this one needs setuptools<81')")
     monkeypatch.setenv("PYTHONPATH", str(packages))
-    with peers.Process("fer", sys.executable, tmp_path) as process:
+    with peers.Process([sys.executable, peers.WORKERS, "fer"], tmp_path) as process:
         process.running.wait()
         for _ in range(2):
             with pytest.raises(RuntimeError, match="this one needs setuptools<81"):
@@ -221,11 +223,15 @@ def test_a_worker_times_what_is_asked_so_often(workers):
 def test_a_ratio_is_their_time_over_ours(peers):
     work = {peers.FACE: peers.Work("given", None, 10)}
     seconds = {(peers.FACE, "ours"): [0.3, 0.2], (peers.FACE, "fer"): [0.4, 0.6]}
-    (found,) = peers.compared(work, seconds)
+    seconds[peers.FACE, "ours-int8"] = [0.1, 0.8]
+    found, int8 = peers.compared(work, seconds)
     assert found.key == "one face, box given / fer"
     assert found.value == pytest.approx(2)
     assert found.met
     assert found.scale == "20 against 40 ms a face"
+    assert int8.key == "one face, box given, int8 / fer"
+    assert int8.value == pytest.approx(4)
+    assert int8.goal == 1
 
 
 def test_faces_found_are_counted_as_pairs(peers):
