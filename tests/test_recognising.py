@@ -17,7 +17,7 @@ DETECTOR = {
     "false alarms a picture": 0.04,
     "false alarms a background": 0.1,
     "overlap": 0.85,
-    "ms a picture": 12.4,
+    "processor ms a picture": 12.4,
     "networks": {"fer-small": NETWORK},
 }
 PHOTOS = {
