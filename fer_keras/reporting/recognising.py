@@ -10,7 +10,7 @@ FOUND = {
     "false alarms where nobody is": ("false alarms a background", "{:.2f}".format),
     "overlap of its framed boxes": ("overlap", percent),
 }
-LFW = ("lfw_subset, faces found of 100", "lfw_subset, others found of 100")
+LFW = ("lfw_subset, share of faces found", "lfw_subset, share of other patches found")
 
 
 def recorded(name):
@@ -29,11 +29,17 @@ def detection():
             *[write(values[key]) for key, write in FOUND.values()],
             f"{values['processor ms a picture']:.0f}",
             len(found["photos"][name]["astronaut"]),
-            " and ".join(str(found["photos"][name][key]) for key in LFW),
+            " and ".join(percent(found["photos"][name][key], 0) for key in LFW),
         ]
         for name, values in found["detectors"].items()
     ]
-    header = "detector", *FOUND, "processor ms a picture", "faces in `astronaut`", "of 100 faces, of 100 other patches"
+    header = (
+        "detector",
+        *FOUND,
+        "processor ms a picture",
+        "faces in `astronaut`",
+        "of faces and of other patches in `lfw_subset`",
+    )
     return f"{table(header, lines)}\n\nMeasured on {found['pictures']}; and on scikit-image's photos."
 
 
@@ -46,14 +52,14 @@ def crops():
         [
             name,
             f"`{network}`",
-            *[percent(values[f"accuracy, {where}"]) for where in ("faces", "true boxes", "crops", "boxes as they are")],
+            *[percent(values[f"accuracy, {where}"]) for where in ("faces", "true boxes", "crops")],
             percent(values["named"]),
             "-" if values["accuracy, crops named"] is None else percent(values["accuracy, crops named"]),
         ]
         for name, detector in found["detectors"].items()
         for network, values in detector["networks"].items()
     ]
-    header = ("detector", "network", "the faces themselves", "cut at the true place", "cut as detected", "unframed")
+    header = ("detector", "network", "the faces themselves", "cut at the true place", "cut as detected")
     return table((*header, "named, not uncertain", "right of those named"), lines)
 
 
