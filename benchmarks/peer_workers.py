@@ -216,6 +216,7 @@ class DeepFace(Worker):
 
     def export(self, path):
         """Write the network as a file that the engine for ONNX Runtime loads."""
+        self.network(1)[0]()  # Keras converts only what has run
         return lambda: self.client.model.export(path, format="onnx", verbose=False), str
 
 

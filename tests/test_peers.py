@@ -52,6 +52,8 @@ import pathlib
 from deepface.commons import weight_utils
 
 class Client:
+    ran = False
+
     def __init__(self):
         self.model = self
         if os.environ["DEEPFACE_BACKEND_ENGINE"] == "onnx":
@@ -65,9 +67,11 @@ class Client:
             assert weight_utils.load_model_weights(model=self, weight_file=weights) is self
 
     def export(self, path, format, verbose):
+        assert self.ran, "Keras converts only what has run"
         pathlib.Path(path).write_text("exported")
 
     def _predict_internal(self, faces):
+        self.ran = True
         return faces[:, 0, 0, 0]
 
 clients = []
