@@ -136,7 +136,7 @@ def test_a_cascade_file_that_is_missing(monkeypatch, tmp_path):
         find_detector("haar")
 
 
-@pytest.mark.parametrize("name", ["", "yolo", "yunet", 3, object()], ids=str)
+@pytest.mark.parametrize("name", ["", "yolo", "yunet", 3, object()], ids=["none", "yolo", "yunet", "number", "object"])
 def test_an_unknown_detector(name):
     with pytest.raises(ValueError, match="must be 'haar', 'mtcnn', 'yunet:PATH'"):
         find_detector(name)
