@@ -14,12 +14,13 @@ from a cut-out face to an emotion is timed, on TensorFlow and on ONNX Runtime.
 - the film of `video.py`: every frame by itself against the defaults of `recognize_video`, with recall.
 - start-up: from the start of a process to its first face.
 - of ours alone: what recognition takes beside detector and network, and the memory held over 10,000 picture files.
-- where `FER_KERAS_DATA` is set, accuracy on PublicTest, each given its faces as they are.
+- where `FER_KERAS_DATA` is set, accuracy on PublicTest, each given the faces as they are: `fer` as it takes boxes, with
+  a margin of 10 pixels around them, and without, as its network was trained. Its network was chosen on PublicTest and
+  PrivateTest together, ours on PublicTest; nothing here looks at PrivateTest.
 """
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import resource
@@ -32,21 +33,16 @@ from typing import NamedTuple
 
 import detection
 import numpy as np
-import pandas as pd
+import peer_pictures
 import ratios
-import skimage.data
 import video
+from peer_pictures import DEEPFACE, DEEPFACE_ONNX, FER, INT8, OURS
 from PIL import Image
 
 from fer_keras import paths
-from fer_keras.evaluation import compare, wilson
-from fer_keras.labels import FER7
-from fer_keras.recipes.peers import PEERS
-from fer_keras.recognition.detectors import Detection, Haar
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK
 from fer_keras.reporting.files import write_changed
 
-OURS, INT8, FER, DEEPFACE, DEEPFACE_ONNX = "ours", "ours-int8", "fer", "deepface", "deepface-onnx"
 CALLED = {
     FER: "fer",
     DEEPFACE: "DeepFace on TensorFlow, random weights",
@@ -70,9 +66,8 @@ GOALS = {
     (PICTURES, FER): 1.5,
     (FILM, FER): 3,
 }
-MOST_OVERHEAD, MOST_MEMORY = 1.1, 1.03
+MOST_OVERHEAD, MOST_MEMORY = 1.1, 1.05
 WEIGHTS = ".deepface/weights/facial_expression_model_weights.onnx"  # below DEEPFACE_HOME
-SHEET = (8, 8)  # faces in rows and columns of the picture that shows 64
 
 
 class Size(NamedTuple):
@@ -152,7 +147,8 @@ def main():
         folder = Path(name)
         commands = {name: [python, WORKERS, name] for name, python in {OURS: sys.executable, **asked.peer}.items()}
         if FER in commands:
-            commands[INT8] = [sys.executable, WORKERS, OURS, in_int8(folder, quick=asked.quick)]
+            network = in_int8(folder, quick=asked.quick)
+            commands |= {INT8: [sys.executable, WORKERS, OURS, network]} if network else {}
         processes = {name: stack.enter_context(Process(command, folder)) for name, command in commands.items()}
         if DEEPFACE in processes:
             processes[DEEPFACE].ask("export", path=str(written(folder / WEIGHTS)))
@@ -194,34 +190,39 @@ def peer(text):
 def measure(processes, commands, folder, size, *, quick):
     """Return the ratios, and what else is to be known, as a dict."""
     images, labels, source = detection.faces(quick)
-    scenes = [*detection.paste(images, num_scenes=size.rounds * size.scenes), astronaut()]
+    scenes = [*detection.paste(images, num_scenes=size.rounds * size.scenes), peer_pictures.astronaut()]
     places = video.write_film(folder / "film.avi", size.shots, video.some_faces(quick=quick))
     work = all_work(folder, images, scenes, size)
     seconds, answers = in_turn(processes, work, size.rounds)
     found = compared(work, seconds) + compared_starts(commands, folder, size.starts)
-    files, small = picture_paths(folder, size.scenes), small_pictures(folder, scenes[: size.scenes])
+    files, small = (
+        peer_pictures.picture_paths(folder, size.scenes),
+        peer_pictures.small_pictures(folder, scenes[: size.scenes]),
+    )
     many = {"number": size.pictures, "every": size.pictures // 20}
     held = processes[OURS].ask("memory", pictures=small, **many)["answer"]
     found += [*own_overhead(processes[OURS], files), memory(held, size.pictures)]
     return found, {
         "machine": f"one core, one thread of {ratios.machine('onnxruntime', 'opencv-python-headless', 'numpy')}",
         "pictures": f"{len(scenes) - 1} scenes of {detection.FACES} faces, {source}, and the astronaut of scikit-image",
-        "found in pictures": in_pictures(scenes, answers),
-        "found in the film": in_film(places, size.shots, answers),
+        "found in pictures": peer_pictures.in_pictures(scenes, by_peer(answers, PICTURES)),
+        "found in the film": peer_pictures.in_film(places, size.shots, by_peer(answers, FILM)),
         "MB held": held,
         "peers": {peer: process.ask("versions")["answer"] for peer, process in processes.items()},
-        "accuracy": {} if "PublicTest" not in source else accuracies(processes, folder, images, labels),
+        "accuracy": {} if "PublicTest" not in source else peer_pictures.accuracies(processes, folder, images, labels),
     }
 
 
 def in_int8(folder, *, quick):
-    """Return the path of our default network in int8, as `fer_keras export` writes it; quickly, as it ships."""
+    """Return the path of our default network in int8, or None where it cannot be exported; quickly, as it ships."""
     if quick:
         return paths.PACKAGE / "weights" / f"{DEFAULT_NETWORK}.onnx"
     path = folder / "int8.onnx"
     export = ["-m", "fer_keras", "export", DEFAULT_NETWORK, "--quantize", "int8", "--out", path]
-    subprocess.run([sys.executable, *export], check=True, capture_output=True)
-    return path
+    done = subprocess.run([sys.executable, *export], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"Our network in int8 is not measured: {done.stderr.strip().splitlines()[-1]}")
+    return path if done.returncode == 0 else None
 
 
 def written(path):
@@ -230,36 +231,15 @@ def written(path):
     return path
 
 
-def astronaut():
-    """Return the scene that is the photo of the astronaut, 640x480."""
-    picture = np.zeros((detection.HEIGHT, detection.WIDTH, 3), np.uint8)
-    left, top, width, height = video.ASTRONAUT
-    picture[:, 64:576] = skimage.data.astronaut()[: detection.HEIGHT]
-    return detection.Scene(picture, [(left + 64, top, width, height)], [-1])
-
-
-def picture_paths(folder, number):
-    """Return the paths of the first scenes' files."""
-    return [str(folder / f"scene-{each}.jpg") for each in range(number)]
-
-
-def small_pictures(folder, scenes):
-    """Write pictures of 160x120; return their paths."""
-    paths = [folder / f"small-{number}.jpg" for number in range(len(scenes))]
-    for path, scene in zip(paths, scenes, strict=True):
-        Image.fromarray(scene.picture).resize((160, 120)).save(path, quality=95)
-    return list(map(str, paths))
-
-
 def all_work(folder, images, scenes, size):
     """Write what the packages look at; return the `Work` by name."""
-    files = picture_paths(folder, len(scenes))
+    files = peer_pictures.picture_paths(folder, len(scenes))
     for path, scene in zip(files, scenes, strict=True):
         Image.fromarray(scene.picture).save(path, quality=95)
     cut_out, few = images[np.resize(np.arange(len(images)), 64)], files[: size.scenes]
     np.save(folder / "faces.npy", cut_out)
     np.save(folder / "face.npy", cut_out[:1])
-    sheet, places = picture_of_many(cut_out)
+    sheet, places = peer_pictures.picture_of_many(cut_out)
     Image.fromarray(sheet).save(folder / "sheet.png")
     one = {"pictures": few, "boxes": [scene.boxes[:1] for scene in scenes[: size.scenes]]}
     many = {"pictures": [str(folder / "sheet.png")], "boxes": [places]}
@@ -279,18 +259,6 @@ def all_work(folder, images, scenes, size):
     }
 
 
-def picture_of_many(faces):
-    """Return a picture of 640x480 in colours that shows 64 faces, and their boxes."""
-    picture = np.full((detection.HEIGHT, detection.WIDTH, 3), 128, np.uint8)
-    down, across = detection.HEIGHT // SHEET[0], detection.WIDTH // SHEET[1]
-    side = min(down, across) - 4
-    boxes = [(column * across, row * down, side, side) for row in range(SHEET[0]) for column in range(SHEET[1])]
-    for (left, top, *_), face in zip(boxes, faces, strict=True):
-        large = np.asarray(Image.fromarray(face[..., 0]).resize((side, side)))
-        picture[top : top + side, left : left + side] = large[..., None]
-    return picture, boxes
-
-
 def in_turn(processes, work, rounds):
     """Have all do the same in turn; return seconds of each round and answers, by name of the work and of the peer."""
     seconds, answers = {}, {}
@@ -308,6 +276,11 @@ def in_turn(processes, work, rounds):
                     answers.setdefault((name, peer), []).append(answer["answer"])
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return seconds, answers
+
+
+def by_peer(answers, name):
+    """Return the answers to one work, by peer."""
+    return {peer: rounds for (each, peer), rounds in answers.items() if each == name}
 
 
 def compared(work, seconds):
@@ -379,67 +352,9 @@ def own_overhead(process, files):
 
 def memory(held, pictures):
     """Return the ratio of the memory held at the end to that held soon after the start."""
-    against = f"after {pictures // len(held):,} of {pictures:,} pictures"
-    scale = f"{held[-1]:.1f} against {held[0]:.1f} MB"
-    return ratios.Ratio(MEMORY, against, held[-1:], held[:1], goal=MOST_MEMORY, at_most=True, scale=scale)
-
-
-def in_pictures(scenes, answers):
-    """Return what ours and `fer` found of the faces in the scenes, and how they differ, as pairs."""
-    scores, found = {}, {}
-    for (name, peer), rounds in answers.items():
-        if name == PICTURES:
-            named = [faces for answer in rounds for faces in answer]
-            boxes = [[Detection(tuple(box), 1.0) for box, _ in faces] for faces in named]
-            matches = [list(detection.matched(*pair, Haar.framing)) for pair in zip(scenes, boxes, strict=True)]
-            hits = [{match.row for match in there} for there in matches]
-            found[peer] = [row in hit for scene, hit in zip(scenes, hits, strict=True) for row in scene.rows]
-            alarms = sum(match.row is None for there in matches for match in there)
-            low, high = wilson(sum(found[peer]), len(found[peer]))
-            scores[peer] = {
-                "faces": len(found[peer]),
-                "false alarms a picture": alarms / len(scenes),
-                "recall": float(np.mean(found[peer])),
-                "recall_high": high,
-                "recall_low": low,
-            }
-    if FER in found:
-        scores[f"{OURS} against {FER}"] = difference(*(np.array(found[peer]) for peer in (FER, OURS)))
-    return scores
-
-
-def difference(theirs, ours):
-    """Return by how much we are right more often, as it is recorded."""
-    right = np.ones(len(ours), int)
-    found = compare(right, *(np.stack([~each, each], axis=1).astype(float) for each in (theirs, ours)))
-    return {**dataclasses.asdict(found), "in words": str(found)}
-
-
-def in_film(places, shots, answers):
-    """Return what ours and `fer` found of the faces in the film."""
-    columns = ["frame", "left", "top", "width", "height"]
-    return {
-        peer: video.score(pd.DataFrame(rounds[0], columns=columns), places, shots, video.EVERY if peer == OURS else 1)
-        for (name, peer), rounds in answers.items()
-        if name == FILM
-    }
-
-
-def accuracies(processes, folder, images, labels):
-    """Return accuracies on the faces of PublicTest, each picture given as one face, and how they differ, as pairs."""
-    np.save(folder / "all.npy", images)
-    asked = {OURS: (OURS, {}), INT8: (INT8, {}), FER: (FER, {}), "fer without margins": (FER, {"offsets": [0, 0]})}
-    scores, right = {}, {}
-    for name, (peer, options) in asked.items():
-        if peer in processes:
-            answer = processes[peer].ask("cut_out", faces=str(folder / "all.npy"), **options)["answer"]
-            named = [[faces[0][1][emotion] for emotion in FER7] for faces in answer]
-            right[name] = np.argmax(named, axis=1) == labels
-            low, high = wilson(int(right[name].sum()), len(labels))
-            scores[name] = {"accuracy": float(right[name].mean()), "accuracy_high": high, "accuracy_low": low}
-    for name in set(right) - {OURS}:
-        scores[name][f"{OURS} against it"] = difference(right[name], right[OURS])
-    return {**scores, "faces": len(labels), "chosen on": {OURS: "PublicTest", FER: PEERS[0].chosen_on}}
+    against, times = "soon after the start", (held[-1:], held[:1])
+    scale = f"{held[-1]:.1f} MB after {pictures:,} pictures against {held[0]:.1f} after {pictures // len(held):,}"
+    return ratios.Ratio(MEMORY, against, *times, goal=MOST_MEMORY, at_most=True, scale=scale)
 
 
 def show(found, about, rounds):

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 OUR_OWN = [
     "recognition of arrays / its detector and network",
     "recognition of files / its detector and network",
-    "memory at the end / after 2 of 40 pictures",
+    "memory at the end / soon after the start",
 ]
 WITH_BOXES = ["one face, a picture of 48x48", "one face, box given", "64 faces, boxes given"]
 NETWORKS = ["bare network, one face", "bare network, 64 faces"]
@@ -106,6 +106,13 @@ def workers(monkeypatch):
 
 
 @pytest.fixture
+def pictures(monkeypatch):
+    """What it shows, and the scores of what is found."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return pytest.importorskip("peer_pictures")
+
+
+@pytest.fixture
 def packages(tmp_path):
     """A folder with a made-up `fer` and a made-up `deepface`."""
     folder = tmp_path / "packages"
@@ -151,6 +158,7 @@ def test_peers_that_are_not_there_are_said_and_left_out(tmp_path):
     assert list(about["peers"]) == list(about["found in the film"]) == ["ours"]
     assert about["accuracy"] == {}
     assert len(about["MB held"]) == 20
+    assert "MB after 40 pictures against" in record[OUR_OWN[2]]["measured"]
     for name in ("fer", "deepface"):
         assert f"{name} is not measured: no --peer {name}=PYTHON was given." in printed
     assert "RANDOM" not in printed
@@ -172,7 +180,7 @@ def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
     assert goals.pop("film / fer") == 3
     assert goals.pop("pictures end to end / fer") == 1.5
     assert goals.pop(OUR_OWN[0]) == 1.1
-    assert goals.pop(OUR_OWN[2]) == 1.03
+    assert goals.pop(OUR_OWN[2]) == 1.05
     assert {goals.pop(f"{name}{kind} / fer") for name in WITH_BOXES for kind in ("", ", int8")} == {1}
     assert goals == {f"{name} / {peer}": 5 for name in WITH_BOXES for peer in engines}
     assert record["film / fer"]["measured"].endswith("ms a frame")
@@ -238,33 +246,33 @@ def test_a_ratio_is_their_time_over_ours(peers):
     assert int8.goal == 1
 
 
-def test_faces_found_are_counted_as_pairs(peers):
+def test_faces_found_are_counted_as_pairs(pictures):
     boxes = [(0, 0, 50, 50), (200, 0, 60, 60)]
-    scenes = [peers.detection.Scene(None, boxes, [3, 5]), peers.detection.Scene(None, boxes[:1], [-1])]
+    scenes = [pictures.detection.Scene(None, boxes, [3, 5]), pictures.detection.Scene(None, boxes[:1], [-1])]
     found = {
         "ours": [[[[0, 0, 50, 50], {}], [[200, 3, 60, 60], {}]], [[[0, 0, 52, 50], {}]]],
         "fer": [[[[0, 0, 50, 50], {}], [[400, 3, 60, 60], {}], [[300, 3, 60, 60], {}]], []],
     }
-    answers = {(peers.PICTURES, peer): [faces[:1], faces[1:]] for peer, faces in found.items()}
-    scores = peers.in_pictures(scenes, answers)
+    answers = {peer: [faces[:1], faces[1:]] for peer, faces in found.items()}
+    scores = pictures.in_pictures(scenes, answers)
     assert (scores["ours"]["recall"], scores["fer"]["recall"]) == (1, pytest.approx(1 / 3))
     assert (scores["ours"]["false alarms a picture"], scores["fer"]["false alarms a picture"]) == (0, 1)
     assert scores["ours"]["faces"] == 3
     assert scores["ours against fer"]["difference"] == pytest.approx(2 / 3)
-    alone = peers.in_pictures(scenes, {(peers.PICTURES, "ours"): answers[peers.PICTURES, "ours"]})
+    alone = pictures.in_pictures(scenes, {"ours": answers["ours"]})
     assert list(alone) == ["ours"]
 
 
-def test_faces_of_the_film_are_those_of_its_frames(peers):
+def test_faces_of_the_film_are_those_of_its_frames(pictures):
     places = [np.array([[0.0, 0, 40, 40], [100, 0, 40, 40]])] * 4
     rows = [[frame, left, 0, 40, 40] for frame in range(4) for left in (0, 100)]
-    answers = {(peers.FILM, "ours"): [rows[2:]], (peers.FILM, "fer"): [[*rows[:2], [3, 300, 0, 40, 40]]]}
-    scores = peers.in_film(places, (4,), answers)
+    answers = {"ours": [rows[2:]], "fer": [[*rows[:2], [3, 300, 0, 40, 40]]]}
+    scores = pictures.in_film(places, (4,), answers)
     assert (scores["ours"]["recall"], scores["fer"]["recall"]) == (0.75, 0.25)
     assert scores["fer"]["false_alarms"] == 0.25
 
 
-def test_accuracy_is_that_of_the_same_faces(peers, tmp_path):
+def test_accuracy_is_that_of_the_same_faces(pictures, tmp_path):
     labels = np.array([3, 4, 5, 3])
 
     class Package:
@@ -279,22 +287,22 @@ def test_accuracy_is_that_of_the_same_faces(peers, tmp_path):
 
     processes = {"ours": Package([3, 4, 5, 0]), "fer": Package([3, 0, 0, 0])}
     images = np.zeros((4, 48, 48, 1), np.uint8)
-    found = peers.accuracies(processes, tmp_path, images, labels)
+    found = pictures.accuracies(processes, tmp_path, images, labels)
     shares = [found[name]["accuracy"] for name in ("ours", "fer", "fer without margins")]
     assert shares == [0.75, 0.25, 1.0]
     assert found["fer"]["ours against it"]["difference"] == 0.5
     assert found["fer without margins"]["ours against it"]["difference"] == -0.25
     assert found["chosen on"]["fer"] == "PublicTest and PrivateTest together"
-    assert sorted(peers.accuracies({"ours": processes["ours"]}, tmp_path, images, labels)) == [
+    assert sorted(pictures.accuracies({"ours": processes["ours"]}, tmp_path, images, labels)) == [
         "chosen on",
         "faces",
         "ours",
     ]
 
 
-def test_a_picture_of_many_shows_each_face_in_its_box(peers):
+def test_a_picture_of_many_shows_each_face_in_its_box(pictures):
     faces = np.arange(64, dtype=np.uint8)[:, None, None, None] * np.ones((1, 48, 48, 1), np.uint8)
-    picture, boxes = peers.picture_of_many(faces)
+    picture, boxes = pictures.picture_of_many(faces)
     assert picture.shape == (480, 640, 3)
     assert [int(picture[top + 9, left + 9, 0]) for left, top, *_ in boxes] == list(range(64))
     assert all(left + width <= 640 and top + height <= 480 for left, top, width, height in boxes)
