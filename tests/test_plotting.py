@@ -37,6 +37,9 @@ TIMELINE = pd.DataFrame(
 )
 CELLS = pd.DataFrame({"learning_rate": [0.1, 0.01, 0.1], "batch_size": [8, 8, 64], "accuracy": [0.3, 0.5, 0.4]})
 
+NO_AXES = ("mean_faces", "gallery", "architecture", "parallel_coordinates", "heat_over_faces")
+ROW = {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7}
+
 FIGURES = {
     "history": lambda: plotting.history(HISTORY, model="mini-xception", best_epoch=9, num_classes=7),
     "histories": lambda: plotting.histories(
@@ -69,6 +72,24 @@ FIGURES = {
     "architecture": lambda: plotting.architecture(STAGES, title="small"),
     "parallel_coordinates": lambda: plotting.parallel_coordinates(CELLS, ["learning_rate", "batch_size"]),
     "plot_timeline": lambda: plotting.plot_timeline(TIMELINE),
+    "heat_over_faces": lambda: plotting.heat_over_faces(
+        FACES, {"occlusion": dict.fromkeys(FER7, np.eye(48))}, bands={"eyes": (0.3, 0.5)}, title="Heat"
+    ),
+    "heat_by_region": lambda: plotting.heat_by_region(
+        {"happy": {"mouth": {"mean": 0.5, "low": 0.4, "high": 0.6}}}, even={"mouth": 0.3}, title="Where"
+    ),
+    "deletion": lambda: plotting.deletion(
+        {"ours": {"occlusion": [0.9, 0.2], "chance": [0.9, 0.6]}}, [0, 0.5], rivals=["chance"]
+    ),
+    "robustness": lambda: plotting.robustness(
+        {"mini-xception": [ROW | {"kind": "blur", "level": level} for level in (0, 1)]},
+        damages={"blur": ("sigma in pixels", (0, 1))},
+        chance=1 / 7,
+    ),
+    "confusions": lambda: plotting.confusions({"ours": RUN.metrics["test"]["confusion"]}, FER7, most=3),
+    "taken_sides": lambda: plotting.taken_sides(
+        {"ours": {"disputed": 9, "with_label": 4, "with_crowd": 3, "with_neither": 2}}
+    ),
     "gallery": lambda: plotting.gallery(np.zeros((5, 48, 48, 1), np.uint8), list("abcde"), columns=3),
 }
 
@@ -94,9 +115,7 @@ def test_a_long_name_in_a_legend_is_not_cut_off():
     assert np.asarray(image)[:, -2:].min() > 200
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FIGURES if name not in ("mean_faces", "gallery", "architecture", "parallel_coordinates")]
-)
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in NO_AXES])
 def test_axes_are_named(name):
     figure = FIGURES[name]()
     assert figure.axes[-1].get_xlabel() or figure.axes[0].get_xlabel()
