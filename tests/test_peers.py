@@ -174,7 +174,7 @@ def test_all_packages_do_the_same_and_are_compared(tmp_path, packages):
     expected += [f"{name}, int8 / fer" for name in (*WITH_BOXES, *NETWORKS)]
     assert sorted(record) == sorted([*expected, "pictures end to end / fer", "film / fer"])
     for key, entry in record.items():
-        assert 0 < entry["ratio_low"] <= entry["ratio"] <= entry["ratio_high"], key
+        assert 0 <= entry["ratio_low"] <= entry["ratio"] <= entry["ratio_high"], key  # made-up ones take no time
         assert "one core, one thread" in entry["machine"]
     goals = {key: entry["goal"] for key, entry in record.items() if entry["goal"] is not None}
     assert goals.pop("film / fer") == 3
