@@ -162,3 +162,14 @@ def test_recognising_leaves_nothing_anywhere(tmp_path):
     options = {"capture_output": True, "text": True, "check": True, "env": environment | places}
     assert subprocess.run([sys.executable, "-c", script], **options).stdout.strip() == "[]"
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_int8_network_that_ships_is_made_of_the_one_that_ships():
+    found, whole = open_network("fer-small-int8"), open_network("fer-small")
+    assert found.card["sha256"] == whole.card["sha256"]
+    assert (found.name, found.classes, found.size) == ("fer-small-int8", whole.classes, whole.size)
+    images = drawn_faces(10).images
+    said, wanted = found.predict(images), whole.predict(images)
+    assert not np.array_equal(said, wanted)
+    assert np.abs(said - wanted).mean() < 0.03
+    assert found.card["quantized"]["accuracy"] > 0.6

@@ -31,6 +31,14 @@ def test_nothing_is_said_of_what_is_not_measured(own_folders):
     assert text("speed", "video") == MISSING
 
 
+def test_only_ratios_stand_in_a_table_of_ratios(own_folders):
+    ratio = {"against": "theirs", "goal": 2, "goal_is": "at least", "met": True, "measured": "1 against 3 ms"}
+    ratio |= {"ratio": 3.0, "ratio_low": 2.9, "ratio_high": 3.1}
+    write_table("peers", {"about": {"pictures": "made"}, "one face / theirs": ratio})
+    (line,) = text("speed", "peers").splitlines()[2:]
+    assert line == "| one face | theirs | 3 (2.9 to 3.1) | - | at least 2, met | 1 against 3 ms |"
+
+
 def test_detectors_and_crops(own_folders):
     record = {"detectors": {"haar": DETECTOR}, "photos": {"haar": PHOTOS}, "pictures": "300 scenes"}
     write_table("detection", record)

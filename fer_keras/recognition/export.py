@@ -59,7 +59,8 @@ def export(name, path=None, *, format="onnx", quantize=None):
     """
     kind = find_format(format, quantize)
     network = name if isinstance(name, weights.Network) else networks.keras_network(name)
-    path = checked_path(path or f"{network.name}{'-int8' if quantize else ''}{kind.suffix or '-savedmodel'}", kind)
+    called = f"{network.name}-{quantize}" if quantize else network.name
+    path = checked_path(path or f"{called}{kind.suffix or '-savedmodel'}", kind)
     real = parity.real_faces(network)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
@@ -68,7 +69,7 @@ def export(name, path=None, *, format="onnx", quantize=None):
         images = [parity.calibration(network, real)] if quantize else []
         kind.write(plain(network.model), unfinished, *images)
         found = parity.compare(network, lambda images: kind.run(unfinished, images), real, quantize)
-        card = {**network.card, "size": list(network.size), **found}
+        card = {**network.card, "name": called, "size": list(network.size), **found}
         keep(unfinished, path, card)
     return path
 

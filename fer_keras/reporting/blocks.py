@@ -125,6 +125,8 @@ def speed(name="speed"):
         return MISSING
     lines = []
     for what, entry in sorted(read_table(name).items()):
+        if "ratio" not in entry:
+            continue
         goal = "-" if entry["goal"] is None else f"{entry['goal_is']} {entry['goal']:g}, {MET[entry['met']]}"
         spread = f"{entry['ratio']:.3g} ({entry['ratio_low']:.3g} to {entry['ratio_high']:.3g})"
         processor = entry.get("ratio_by_processor")
