@@ -36,7 +36,8 @@ def fer_base(num_classes, *, input_shape=(48, 48, 1), weights=None):
 
     6,460,919 parameters and 815 M multiply-adds for seven classes: a network for accelerators.
 
-    Reference, Args, Returns and Raises as in `fer_small`.
+    Reference: He et al., 2016, arXiv:1512.03385; Hu et al., 2018, arXiv:1709.01507. Args, Returns and Raises as in
+    `fer_small`.
     """
     stem, blocks = (48, 3, 1), ((64, 2), (64, 1), (128, 1), (128, 1), (256, 2), (256, 1), (320, 2), (320, 1))
     return residual("fer_base", num_classes, stem, blocks, input_shape=input_shape, weights=weights, dropout=0.4)
