@@ -29,6 +29,7 @@ from fer_keras import paths
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import with_temperature
+from fer_keras.labels import FER7
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import Detection, Haar, find_detector, load_cascade
 from fer_keras.recognition.networks import open_network
@@ -89,6 +90,7 @@ def main():
     images, labels, source = faces(asked.quick)
     scenes = list(paste(images, num_scenes=4 if asked.quick else 300))
     networks = [open_network(path.stem) for path in sorted((paths.PACKAGE / "weights").glob("*.onnx"))]
+    networks = [network for network in networks if network.classes == FER7]  # what the faces' labels name
     names = [name for name in DETECTORS if not (asked.quick and name == "mtcnn")]
     record = {
         "machine": ratios.machine("opencv-python-headless", "mtcnn", "pillow"),

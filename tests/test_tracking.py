@@ -6,8 +6,9 @@ import moving
 import numpy as np
 import pytest
 
+from fer_keras.recognition.boxes import overlap
 from fer_keras.recognition.detectors import Detection
-from fer_keras.recognition.tracking import COAST_SECONDS, Tracker, blended, overlap
+from fer_keras.recognition.tracking import COAST_SECONDS, Tracker, blended
 
 RATE = moving.RATE
 WAY = moving.path((20, 40, 60, 74), (190, 70, 96, 118), 45)

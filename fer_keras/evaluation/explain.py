@@ -1,7 +1,7 @@
 """Where a network looks: Grad-CAM, Grad-CAM++ and occlusion for every network, and what its layers say of a face.
 
-No package does that on Keras 3.15: tf-explain 0.3.1 runs on none of ours, tf-keras-vis 0.8.7 on no Sequential or nested
-one, Xplique 2.0.2 on no nested one, and none of them on JAX.
+Packages that were tried on Keras 3.15 do not: tf-explain 0.3.1 failed on the three networks tried, tf-keras-vis 0.8.7
+on Sequential and nested ones, Xplique 2.0.2 on a nested one.
 """
 
 import inspect

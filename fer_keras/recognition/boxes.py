@@ -69,6 +69,23 @@ def shared(box, other):
     >>> shared((0, 0, 10, 10), (5, 0, 10, 20))
     0.5
     """
+    return common(box, other) / min(box[2] * box[3], other[2] * other[3])
+
+
+def overlap(box, other):
+    """Return the intersection over union of two boxes `(left, top, width, height)`.
+
+    Example:
+
+    >>> overlap((0, 0, 2, 2), (1, 0, 2, 2))
+    0.3333333333333333
+    """
+    both = common(box, other)
+    return float(both / (box[2] * box[3] + other[2] * other[3] - both))
+
+
+def common(box, other):
+    """Return the area that two boxes have in common."""
     across = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     down = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
-    return max(0, across) * max(0, down) / min(box[2] * box[3], other[2] * other[3])
+    return max(0, across) * max(0, down)

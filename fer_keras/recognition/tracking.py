@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from fer_keras.recognition import flow
+from fer_keras.recognition.boxes import overlap
 
 SMALLEST_OVERLAP = 0.25  # intersection over union from which a detection is the face that was followed to there
 COAST_SECONDS = 1.0  # how long a face that the detector misses lives on
@@ -205,20 +206,6 @@ def pairs(tracks, boxes, numbers):
         if value >= SMALLEST_OVERLAP and track not in used and number not in used:
             used |= {track, number}
             yield track, number
-
-
-def overlap(one, other):
-    """Return the intersection over union of two boxes `(left, top, width, height)`.
-
-    Example:
-
-    >>> overlap((0, 0, 2, 2), (1, 0, 2, 2))
-    0.3333333333333333
-    """
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(width, 0) * max(height, 0)
-    return float(common / (one[2] * one[3] + other[2] * other[3] - common))
 
 
 def holds(box, point):
