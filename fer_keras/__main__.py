@@ -48,9 +48,7 @@ def parser():
         "--minutes", type=float, metavar="N", help="cut the training short after N minutes; the same command goes on"
     )
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
-    train_parser.add_argument(
-        "--precision", default="float32", metavar="KIND", help="float32, or mixed_bfloat16 where the processor has it"
-    )
+    add_precision(train_parser)
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
 
@@ -59,6 +57,7 @@ def parser():
     search_parser.add_argument("--data", metavar="PATH", help="as for `train`")
     search_parser.add_argument("--seed", type=int, default=0)
     search_parser.add_argument("--minutes", type=float, metavar="N", help="begin no training after N minutes")
+    add_precision(search_parser)
     search_parser.set_defaults(run=search)
 
     ship_parser = commands.add_parser("ship", help="write a trained network and its card", description=ship.__doc__)
@@ -87,6 +86,12 @@ def parser():
             one.add_argument("--force", action="store_true", help="write everything anew, e.g. after a change of style")
     add_commands(commands)
     return top
+
+
+def add_precision(parser):
+    """Add what both commands that train let one choose."""
+    help = "float32, or mixed_bfloat16 where the processor has it"
+    parser.add_argument("--precision", default="float32", metavar="KIND", help=help)
 
 
 def train(options):
@@ -149,7 +154,8 @@ def search(options):
     from fer_keras.training.search import search as walk
 
     verbose = "auto" if sys.stdout.isatty() else 2
-    table = walk(space, options.seed, path=options.data, minutes=options.minutes, verbose=verbose)
+    how = {"path": options.data, "minutes": options.minutes, "verbose": verbose, "precision": options.precision}
+    table = walk(space, options.seed, **how)
     print(table.to_string(float_format="{:.4f}".format))
 
 

@@ -12,10 +12,10 @@ from fer_keras.training.material import load
 from fer_keras.training.trainer import fit
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
-EFFORT = ("best_epoch", "epochs_run", "seconds")
+EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 
 
-def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, verbose="auto"):
+def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, verbose="auto", precision="float32"):
     """Train the cells of a grid that are not trained yet, and return the table of all that are.
 
     Optuna keeps the book of the cells, `fit` trains them: stopped or killed, the same call goes on in the epoch where
@@ -30,9 +30,10 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
         results: folder of results for the table; None is `paths.results()`, or for drawn faces a folder below
             `paths.build()`.
         verbose: as for `fit`.
+        precision: as for `fit`, of every cell.
 
     Returns:
-        A `pandas.DataFrame`, the best cell first: the settings, validation scores, images, epochs and seconds.
+        A `pandas.DataFrame`, the best cell first: the settings, validation scores, images, epochs, seconds and device.
 
     Raises:
         ValueError: if the grid has a field that recipes lack, or the data does not fit.
@@ -53,7 +54,8 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
         chosen = {name: trial.suggest_categorical(name, values) for name, values in space.grid.items()}
         cell = variant(space, recipe, chosen)
         own_seed = chosen.get("seed", seed)
-        run = fit(cell, own_seed, faces=faces, path=path, results=folder / "results", verbose=verbose)
+        options = {"results": folder / "results", "verbose": verbose, "precision": precision}
+        run = fit(cell, own_seed, faces=faces, path=path, **options)
         for name, value in outcome(run).items():
             trial.set_user_attr(name, value)
         return run.metrics["validation"]["accuracy"]
