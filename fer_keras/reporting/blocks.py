@@ -30,7 +30,7 @@ from fer_keras.reporting.figures import find_entry
 from fer_keras.reporting.leaderboard import comparable, leaderboard, row_name
 from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 MET = {True: "met", False: "not met"}
 RESULT_COLUMNS = {
@@ -121,10 +121,10 @@ def costs():
 
 def speed(name="speed"):
     """Return the ratios that `benchmarks/` recorded in a table, with their goals."""
-    if name not in table_names():
+    measured, lines = find_table(name), []
+    if measured is None:
         return MISSING
-    lines = []
-    for what, entry in sorted(read_table(name).items()):
+    for what, entry in sorted(measured.items()):
         if "ratio" not in entry:
             continue
         goal = "-" if entry["goal"] is None else f"{entry['goal_is']} {entry['goal']:g}, {MET[entry['met']]}"
@@ -170,9 +170,9 @@ def share(name, path):
 
 def entry_of(name, path):
     """Return what stands in a recorded table at a dotted path."""
-    if name not in table_names():
+    found = find_table(name)
+    if found is None:
         return MISSING
-    found = read_table(name)
     for step in path.split("."):
         if not isinstance(found, dict) or step not in found:
             raise ValueError(f"Table {name!r} has nothing at {path!r}: no {step!r}.")

@@ -3,7 +3,7 @@
 from fer_keras.reporting.leaderboard import row, row_name
 from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, percent, table
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 TABLE = "crowd"
 # Column -> what of a network's counts is divided by what.
@@ -21,7 +21,7 @@ def crowd(*recipes):
     Args:
         recipes: names of recipes; none takes all that are recorded.
     """
-    found = read_table(TABLE) if TABLE in table_names() else {}
+    found = find_table(TABLE) or {}
     counts = {
         row_name(row(run)): found[run.run]
         for run in read_runs()

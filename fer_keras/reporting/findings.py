@@ -13,7 +13,7 @@ from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.leaderboard import leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 
 def comparison(first, second):
@@ -98,9 +98,10 @@ def levels_of(run):
 
 def published_lead(recipe):
     """Return how far a published number lies above naming the commonest class of the test split for everything."""
-    if "audit" not in table_names():
+    found = find_table("audit")
+    if found is None:
         return MISSING
-    counts = read_table("audit")["counts"]["test"].values()
+    counts = found["counts"]["test"].values()
     return f"{find_recipe(recipe).published - 100 * max(counts) / sum(counts):+.2f} points"
 
 
@@ -146,9 +147,10 @@ def on_a_cosine(run):
 
 def recall_agreement(run):
     """Return Spearman's rank correlation, over the classes, of a run's recall with FER+'s agreement on its labels."""
-    if "audit" not in table_names():
+    found = find_table("audit")
+    if found is None:
         return MISSING
-    agreement, scores = read_table("audit")["agreement"][run.scores["split"]], run.scores["per_class"]
+    agreement, scores = found["agreement"][run.scores["split"]], run.scores["per_class"]
     table = pd.DataFrame({"recall": {name: scores[name]["recall"] for name in run.classes}, "agreement": agreement})
     return f"{table.dropna().rank().corr().loc['recall', 'agreement']:.2f}"
 
@@ -198,9 +200,10 @@ def augmentation(recipe):
 
 def origin():
     """Return from which official split the images of each split of the course set come, as a table."""
-    if "course" not in table_names():
+    course = find_table("course")
+    if course is None:
         return MISSING
-    found = read_table("course")["official_split"]
+    found = course["official_split"]
     lines = [
         [f"course {split}", *[f"{found[split][other]:,}" for other in SPLITS], f"{sum(found[split].values()):,}"]
         for split in SPLITS
@@ -210,9 +213,9 @@ def origin():
 
 def forms():
     """Return what the splits of each published form of FER-2013 really hold, as a table."""
-    if "forms" not in table_names():
+    found, lines = find_table("forms"), []
+    if found is None:
         return MISSING
-    found, lines = read_table("forms"), []
     for form in FORMS:
         if form.name in found:
             holds = [usages(found[form.name][split]) for split in SPLITS]
@@ -234,17 +237,19 @@ def usages(counts):
 
 def images(split="all"):
     """Return how many images FER-2013 has, in a split or in all."""
-    if "audit" not in table_names():
+    found = find_table("audit")
+    if found is None:
         return MISSING
-    counts = read_table("audit")["counts"]
+    counts = found["counts"]
     return f"{sum(sum(counts[name].values()) for name in (SPLITS if split == 'all' else (split,))):,}"
 
 
 def agreed(split="test"):
     """Return the classes whose labels FER+'s voters share most and least."""
-    if "audit" not in table_names():
+    found = find_table("audit")
+    if found is None:
         return MISSING
-    shares = {name: share for name, share in read_table("audit")["agreement"][split].items() if name != "all"}
+    shares = {name: share for name, share in found["agreement"][split].items() if name != "all"}
     order = sorted(shares, key=shares.get)
     return (
         f"most on {order[-1]} ({percent(shares[order[-1]], 0)}), least on {order[0]} ({percent(shares[order[0]], 0)})"

@@ -7,7 +7,7 @@ from fer_keras.recipes.peers import PEERS
 from fer_keras.recipes.spaces import INGREDIENTS
 from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 TABLE = "search-ingredients"
 REFERENCE = "as it is"
@@ -21,9 +21,10 @@ def gains():
         change's accuracy minus the recipe's own with the same seed; its 95 % interval is Student's over the seeds. It
         says how much the seed matters, on these validation images.
     """
-    if TABLE not in table_names():
+    trained = find_table(TABLE)
+    if trained is None:
         return None
-    accuracy = read_table(TABLE).pivot_table(index="seed", columns="variant", values="accuracy")
+    accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy")
     if REFERENCE not in accuracy:
         return None
     found = []

@@ -4,7 +4,7 @@ from fer_keras.evaluation.heat import REGIONS
 from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 EXPLAIN, ROBUSTNESS, MEAN_HEAT = "explain", "robustness", "mean_heat"
 RIVALS = ("chance", "another face", "single pixels")
@@ -14,12 +14,12 @@ EVEN = {name: bottom - top for name, (top, bottom) in REGIONS.items()}
 
 def measured(kind, network):
     """Return what a table holds of a network, or None if it is not recorded."""
-    return read_table(kind).get(network) if kind in table_names() else None
+    return (find_table(kind) or {}).get(network)
 
 
 def looked_into():
     """Return the names of the recorded seven-class networks, the most accurate on undamaged faces first."""
-    found = read_table(ROBUSTNESS) if ROBUSTNESS in table_names() else {}
+    found = find_table(ROBUSTNESS) or {}
     seven = {name: one["rows"][0]["accuracy"] for name, one in found.items() if one["classes"] == list(FER7)}
     return sorted(seven, key=lambda name: -seven[name])
 

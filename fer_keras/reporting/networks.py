@@ -3,7 +3,7 @@
 import hashlib
 
 from fer_keras import paths
-from fer_keras.reporting.tables import read_table, table_names, write_table
+from fer_keras.reporting.tables import find_table, write_table
 
 TABLE = "networks"
 
@@ -26,7 +26,7 @@ def problems(*, folder=None):
 
 def recorded(folder):
     """Return the whole recorded table, empty if there is none."""
-    return read_table(TABLE, folder=folder) if TABLE in table_names(folder=folder) else {}
+    return find_table(TABLE, folder=folder) or {}
 
 
 def sources_digest():

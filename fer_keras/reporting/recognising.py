@@ -1,7 +1,7 @@
 """What was measured of recognition: detectors on faces at known places, and faces followed through a video."""
 
 from fer_keras.reporting.sentences import MISSING, percent, table
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 # Column -> key of a detector's record, and how it is written.
 FOUND = {
@@ -13,14 +13,9 @@ FOUND = {
 LFW = ("lfw_subset, share of faces found", "lfw_subset, share of other patches found")
 
 
-def recorded(name):
-    """Return a recorded table, or None."""
-    return read_table(name) if name in table_names() else None
-
-
 def detection():
     """Return which faces each detector finds, at known places and on real photos, as a table."""
-    found = recorded("detection")
+    found = find_table("detection")
     if not found:
         return MISSING
     lines = [
@@ -45,7 +40,7 @@ def detection():
 
 def crops():
     """Return how accurate networks are on faces as a detector cuts them out, as a table."""
-    found = recorded("detection")
+    found = find_table("detection")
     if not found:
         return MISSING
     lines = [
@@ -65,7 +60,7 @@ def crops():
 
 def following():
     """Return what it gives and costs to look for faces on every n-th frame only and follow them between, as a table."""
-    found = recorded("video")
+    found = find_table("video")
     if not found:
         return MISSING
     lines, first = [], None

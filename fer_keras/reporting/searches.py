@@ -6,15 +6,15 @@ from numbers import Real
 from fer_keras.recipes import find_recipe
 from fer_keras.recipes.spaces import find_space
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 
 def of_search(say):
     """Turn a function of a search space and its recorded table into a block that takes the space's name."""
 
     def block(name):
-        space, recorded = find_space(name), f"search-{name}"
-        return say(space, read_table(recorded)) if recorded in table_names() else MISSING
+        space, cells = find_space(name), find_table(f"search-{name}")
+        return MISSING if cells is None else say(space, cells)
 
     return block
 

@@ -2,7 +2,7 @@
 
 from fer_keras.evaluation import difference
 from fer_keras.reporting.sentences import MISSING, table, with_interval
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 TABLE = "search-transfer"
 RANDOM = "random values"
@@ -20,10 +20,11 @@ def lines():
 
     Most images come first, and so does the start from random values, all of it trained: the others are held against it.
     """
-    if TABLE not in table_names():
+    study = find_table(TABLE)
+    if study is None:
         return None
     found = {}
-    for row in read_table(TABLE).sort_values("train_images", ascending=False).to_dict("records"):
+    for row in study.sort_values("train_images", ascending=False).to_dict("records"):
         key = STARTS.get(row["start_recipe"], RANDOM), HOW[bool(row["frozen_body"])]
         found.setdefault(key, {})[int(row["train_images"])] = row
     order = [(start, how) for start in (RANDOM, *STARTS.values()) for how in HOW.values()]

@@ -39,13 +39,18 @@ def read_table(name, *, folder=None):
     Raises:
         ValueError: if there is none of that name; the message lists those that there are.
     """
-    place = folder_of_tables(folder)
-    found = list(place.glob(f"{name}.*"))
-    if not found:
-        raise ValueError(
-            f"There is no recorded table {name!r} in {place}. Expected one of: {', '.join(table_names(folder=folder))}."
-        )
-    path = found[0]
+    found = find_table(name, folder=folder)
+    if found is None:
+        place, names = folder_of_tables(folder), ", ".join(table_names(folder=folder))
+        raise ValueError(f"There is no recorded table {name!r} in {place}. Expected one of: {names}.")
+    return found
+
+
+def find_table(name, *, folder=None):
+    """Return a recorded table as it was given to `write_table`, or None if there is none of that name."""
+    path = next(folder_of_tables(folder).glob(f"{name}.*"), None)
+    if path is None:
+        return None
     if path.suffix == ".csv":
         return pd.read_csv(path, index_col=0)
     if path.suffix == ".json":

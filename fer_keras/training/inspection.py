@@ -10,7 +10,7 @@ from fer_keras.evaluation import heat
 from fer_keras.evaluation.explain import METHODS, explain, find_layer, map_layers, way
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
-from fer_keras.reporting.tables import read_table, table_names, write_table
+from fer_keras.reporting.tables import find_table, write_table
 
 SPLIT = "validation"
 MOST_OF_EACH = 100  # rightly named faces of each class that are looked into
@@ -110,7 +110,7 @@ def rightly_named(network, images, labels):
 
 def recorded(table, folder=None):
     """Return a recorded table, empty if there is none."""
-    return read_table(table, folder=folder) if table in table_names(folder=folder) else {}
+    return find_table(table, folder=folder) or {}
 
 
 def add(table, entries, folder=None):

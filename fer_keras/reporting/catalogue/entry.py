@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fer_keras.reporting import networks, plotting
 from fer_keras.reporting.leaderboard import comparable, leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,4 +118,4 @@ def architectures(notebook, names):
 
 def searched(space):
     """Return a function that reads the recorded table of a search, or None if there is none."""
-    return lambda: read_table(f"search-{space}") if f"search-{space}" in table_names() else None
+    return lambda: find_table(f"search-{space}")

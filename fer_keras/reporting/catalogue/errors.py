@@ -6,7 +6,7 @@ from fer_keras.labels import FER7
 from fer_keras.reporting import looks, plotting
 from fer_keras.reporting.catalogue.entry import Entry
 from fer_keras.reporting.runs import find_run
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table
 
 NETWORKS = ("fer-small", "fer-base", "mini-xception")
 METHODS = ("occlusion", "grad-cam++")
@@ -17,9 +17,9 @@ def heat_of(network):
     """Return a function that returns the mean heat of a network and the mean faces, or None if there are none."""
 
     def read():
-        if not {looks.MEAN_HEAT, "mean_faces"} <= set(table_names()) or looks.measured(looks.EXPLAIN, network) is None:
+        heat, faces = find_table(looks.MEAN_HEAT), find_table("mean_faces")
+        if heat is None or faces is None or looks.measured(looks.EXPLAIN, network) is None:
             return None
-        heat, faces = read_table(looks.MEAN_HEAT), read_table("mean_faces")
         maps = {
             method: {name: heat[f"{network}/{method}/{name}"] for name in FER7 if f"{network}/{method}/{name}" in heat}
             for method in METHODS
@@ -77,7 +77,8 @@ def damaged(found):
 def damage_inputs():
     """Return the rows of each seven-class network and the share of validation's commonest class, or None."""
     rows = of_looked_into(looks.ROBUSTNESS, lambda one: one["rows"])()
-    counts = read_table("audit")["counts"]["validation"].values() if "audit" in table_names() else None
+    audit = find_table("audit")
+    counts = audit["counts"]["validation"].values() if audit else None
     return rows and {"networks": rows, "majority": max(counts) / sum(counts) if counts else None}
 
 
@@ -94,7 +95,7 @@ def confused():
 
 def sided():
     """Return with whom the networks side, or None."""
-    found = read_table("crowd") if "crowd" in table_names() else {}
+    found = find_table("crowd") or {}
     return {run.recipe_name: found[run.run] for run in runs_of_networks() if run.run in found} or None
 
 

@@ -8,14 +8,15 @@ from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.reporting import plotting
 from fer_keras.reporting.catalogue.entry import Entry
-from fer_keras.reporting.tables import read_table, table_names
+from fer_keras.reporting.tables import find_table, read_table
 
 
 def audited(*names):
     """Return a function that reads parts of the recorded audit, or None if there is none."""
 
     def read():
-        return {name: read_table("audit")[name] for name in names} if "audit" in table_names() else None
+        found = find_table("audit")
+        return found and {name: found[name] for name in names}
 
     return read
 
