@@ -5,10 +5,10 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test notebooks report lab train bench requirements clean
+.PHONY: help setup lint test test-scale notebooks report lab train bench requirements clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(INSTALLED) ## create .venv with everything that is pinned in requirements.txt
 
@@ -26,6 +26,10 @@ test: lint ## run every check: style, tests, notebooks, fresh figures and number
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
 	$(BIN)/python -m fer_keras check
+
+test-scale: setup ## install Ray and JAX too, and check what runs on them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
+	$(BIN)/python -m pytest -q tests/scale
 
 notebooks: setup ## execute every notebook (with FER_KERAS_DATA: in full, over the committed ones)
 	$(BIN)/python -m fer_keras notebooks
@@ -47,6 +51,10 @@ requirements: setup ## resolve requirements.txt anew from the ranges in pyprojec
 	{ head -n 2 requirements.txt; $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 		--extra all --extra test --no-header --no-annotate pyproject.toml; } > requirements.new
 	mv requirements.new requirements.txt
+	grep == requirements.txt > pins.new
+	{ head -n 2 requirements-scale.txt; $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+		--constraint pins.new --extra ray --no-header --no-annotate pyproject.toml | grep -vxFf pins.new; } > requirements.new
+	mv requirements.new requirements-scale.txt && rm pins.new
 
 clean: ## remove what can be made again (not .venv, not the records)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis reports/report.html

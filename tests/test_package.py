@@ -55,15 +55,28 @@ def test_versions_agree():
     assert fer_keras.__version__ == PROJECT["version"]
 
 
-def test_requirements_are_pinned_and_hold_what_pyproject_asks_for():
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
-    assert lines[0] == "-e ."
+def pins(name, first):
+    """Return the names that a file of requirements pins; its first line must be `first`."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and line[0] != "#"]
+    assert lines[0] == first
     pinned = [re.fullmatch(r"([a-z0-9._-]+)==[^ ]+( ; .+)?", line) for line in lines[1:]]
     assert all(pinned), [line for line, found in zip(lines[1:], pinned, strict=True) if not found]
-    names = {found[1].replace("_", "-") for found in pinned}
-    wanted = [*PROJECT["dependencies"], *(x for extra in PROJECT["optional-dependencies"].values() for x in extra)]
-    asked = {re.match(r"[A-Za-z0-9_-]+", requirement)[0].lower().replace("_", "-") for requirement in wanted}
-    assert asked - {"fer-keras"} <= names
+    return {found[1].replace("_", "-") for found in pinned}
+
+
+def test_requirements_are_pinned_and_hold_what_pyproject_asks_for():
+    extras = PROJECT["optional-dependencies"]
+    usual, scale = pins("requirements.txt", "-e ."), pins("requirements-scale.txt", "-r requirements.txt")
+    wanted = PROJECT["dependencies"] + [one for name, extra in extras.items() if name != "ray" for one in extra]
+    assert names_of(wanted) <= usual
+    assert names_of(extras["ray"]) <= usual | scale
+    assert not usual & scale
+
+
+def names_of(requirements):
+    """Return the names of what is required, without our own."""
+    found = {re.match(r"[A-Za-z0-9_-]+", one)[0].lower().replace("_", "-") for one in requirements}
+    return found - {"fer-keras"}
 
 
 def test_make_help_lists_every_target():
@@ -75,5 +88,5 @@ def test_make_help_lists_every_target():
 
 
 def test_ci_does_what_a_user_does():
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert {"make test", "make test-scale"} <= set((ROOT / ".ci" / "run").read_text().splitlines())
     assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
