@@ -24,7 +24,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        trains = options.run in (train, search)
+        trains = options.run in (train, search, label_errors)
         print(f"stopped{'; the same command goes on from the last whole epoch' * trains}", file=sys.stderr)
         return 130
 
@@ -59,6 +59,20 @@ def parser():
     search_parser.add_argument("--minutes", type=float, metavar="N", help="begin no training after N minutes")
     add_precision(search_parser)
     search_parser.set_defaults(run=search)
+
+    errors_parser = commands.add_parser(
+        "label-errors", help="find likely label errors in the training images", description=label_errors.__doc__
+    )
+    errors_parser.add_argument("--data", metavar="PATH", help="as for `train`")
+    errors_parser.add_argument("--seed", type=int, default=0)
+    errors_parser.add_argument(
+        "--folds", type=int, default=3, metavar="N", help="networks, each trained without a fold"
+    )
+    errors_parser.add_argument(
+        "--gallery", action="store_true", help="draw the faces whose labels are least believed to build/private"
+    )
+    add_precision(errors_parser)
+    errors_parser.set_defaults(run=label_errors)
 
     ship_parser = commands.add_parser("ship", help="write a trained network and its card", description=ship.__doc__)
     ship_parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that was trained on this machine")
@@ -157,6 +171,25 @@ def search(options):
     how = {"path": options.data, "minutes": options.minutes, "verbose": verbose, "precision": options.precision}
     table = walk(space, options.seed, **how)
     print(table.to_string(float_format="{:.4f}".format))
+
+
+def label_errors(options):
+    """Find likely label errors in FER-2013's training images, with cleanlab and networks that have not seen them.
+
+    A network is trained for each fold; stopped, the same command goes on from the last whole epoch. The rows of the
+    likely errors are recorded, and how far the voters of FER+ agree.
+    """
+    from fer_keras.recipes import find_recipe
+    from fer_keras.reporting import text
+    from fer_keras.training.label_errors import RECIPE, find_label_errors, gallery
+    from fer_keras.training.material import load
+
+    faces = load(find_recipe(RECIPE), options.data)
+    how = {"folds": options.folds, "precision": options.precision, "verbose": "auto" if sys.stdout.isatty() else 2}
+    _, rows = find_label_errors(RECIPE, options.seed, faces=faces, **how)
+    print(f"{text('label-errors')}\n\n{text('label-errors-verdict')}")
+    if options.gallery:
+        print(gallery(faces, rows))
 
 
 def ship(options):

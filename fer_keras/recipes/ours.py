@@ -92,5 +92,11 @@ RECIPES = (
         title="fer-small on the votes of FER+",
         **SHORT | {"data": "ferplus8", "targets": "votes"},
     ),
+    Recipe(
+        name="fer-small@folds",
+        title="fer-small, to judge images that it has not seen",
+        note="Trained once for each fold of the training images: python -m fer_keras label-errors.",
+        **SMALL | {"final": False, "epochs": 15},
+    ),
     Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
 )

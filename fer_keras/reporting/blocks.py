@@ -16,6 +16,7 @@ from fer_keras.reporting import (
     findings,
     goals,
     ingredients,
+    label_errors,
     looks,
     notebook_files,
     one_against_rest,
@@ -214,4 +215,5 @@ BLOCKS = {
     **trust.BLOCKS,
     **recognising.BLOCKS,
     **looks.BLOCKS,
+    **label_errors.BLOCKS,
 }

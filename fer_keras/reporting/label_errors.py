@@ -1,0 +1,74 @@
+"""Likely label errors: how many, of what for what, and how right that is by the people who judged the images anew."""
+
+import numpy as np
+
+from fer_keras.evaluation import difference
+from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+from fer_keras.reporting.tables import find_table
+
+TABLE = "label-errors"
+
+
+def label_errors():
+    """Return the likely label errors as a table, a row a class."""
+    found = find_table(TABLE)
+    if found is None:
+        return MISSING
+    judged = found["crowd"] and found["crowd"]["per_class"]
+    header = ["label", "images", "likely wrong", "most often rather", "estimated share of wrong labels"]
+    header += ["voters dispute the likely wrong", "and say what cleanlab says"] if judged else []
+    lines = []
+    for name, counts in zip(found["classes"], found["flagged"], strict=True):
+        one = found["per_class"][name]
+        flagged = f"{one['flagged']:,} ({percent(one['flagged'] / one['images'])})"
+        line = [name, f"{one['images']:,}", flagged, rather(counts, found["classes"]), percent(one["noise"])]
+        line += [with_interval(judged[name], f"{part}_share") for part in ("disputed", "with_crowd")] if judged else []
+        lines.append(line)
+    return table(header, lines)
+
+
+def rather(counts, classes):
+    """Return which class is most often said to be right instead, and in which share of a label's likely errors."""
+    most = int(np.argmax(counts))
+    return f"{classes[most]} ({percent(counts[most] / sum(counts), 0)})" if sum(counts) else "-"
+
+
+def verdict():
+    """Return in sentences how many labels are likely wrong, and what FER+'s voters say of these and of the others."""
+    found = find_table(TABLE)
+    if found is None:
+        return MISSING
+    total = sum(one["flagged"] for one in found["per_class"].values())
+    said = (
+        f"{found['folds']} networks of `{found['recipe']}`, each trained without its fold, name {with_interval(found)} "
+        f"of {found['num_images']:,} {found['split']} images as they are labelled. From that cleanlab estimates that "
+        f"{percent(found['noise'])} of the labels are wrong, and points at {total:,} images "
+        f"({percent(total / found['num_images'])})."
+    )
+    return f"{said} {of_voters(found['crowd'])}" if found["crowd"] else said
+
+
+def of_voters(crowd):
+    """Return in sentences what FER+'s voters say of the likely label errors and of the other labels."""
+    flagged, others = crowd["flagged"], crowd["unflagged"]
+    apart, first = compared(others, flagged), crowd["in_order"][0]
+    dispute = [with_interval(one, "disputed_share") for one in (flagged, others)]
+    alone = [with_interval(one, "unsupported_share") for one in (flagged, others)]
+    return (
+        f"FER+'s voters say another emotion than the label for {dispute[0]} of these, as far as they name one, and for "
+        f"{dispute[1]} of the others: {apart}. Not one of them gave the label to {alone[0]} of these, against "
+        f"{alone[1]}. Where they dispute one of these, they say what cleanlab says in "
+        f"{with_interval(flagged, 'with_crowd_share')}. Of the {first['images']:,} labels that cleanlab believes least "
+        f"they dispute {with_interval(first, 'disputed_share')}. In all they dispute "
+        f"{with_interval(crowd['all'], 'disputed_share')}, and cleanlab points at "
+        f"{percent(flagged['disputed'] / max(crowd['all']['disputed'], 1), 0)} of these."
+    )
+
+
+def compared(first, second):
+    """Return by how much the share of disputed labels of the second group lies above that of the first."""
+    ends = ("", "_low", "_high")
+    return difference(*({f"accuracy{end}": one[f"disputed_share{end}"] for end in ends} for one in (first, second)))
+
+
+BLOCKS = {"label-errors": label_errors, "label-errors-verdict": verdict}
