@@ -57,6 +57,10 @@ def parser():
     search_parser.add_argument("--data", metavar="PATH", help="as for `train`")
     search_parser.add_argument("--seed", type=int, default=0)
     search_parser.add_argument("--minutes", type=float, metavar="N", help="begin no training after N minutes")
+    ray_help = "train several at once on Ray: a cluster, or all cores of this machine"
+    search_parser.add_argument("--ray", nargs="?", const=True, metavar="ADDRESS", help=ray_help)
+    workers_help = "with --ray: how many at once; default: one a GPU, or one a core"
+    search_parser.add_argument("--workers", type=int, metavar="N", help=workers_help)
     add_precision(search_parser)
     search_parser.set_defaults(run=search)
 
@@ -165,10 +169,13 @@ def search(options):
             print(f"{space.name:16}{cells:>4} trainings of {space.recipe}: {space.source}")
         return
     space = find_space(options.space)
+    if options.workers is not None and not options.ray:
+        raise ValueError("--workers is for --ray. Add it.")
     from fer_keras.training.search import search as walk
 
     verbose = "auto" if sys.stdout.isatty() else 2
     how = {"path": options.data, "minutes": options.minutes, "verbose": verbose, "precision": options.precision}
+    how |= {"ray": options.ray, "workers": options.workers}
     table = walk(space, options.seed, **how)
     print(table.to_string(float_format="{:.4f}".format))
 

@@ -15,7 +15,19 @@ SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
 EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 
 
-def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, verbose="auto", precision="float32"):
+def search(
+    space,
+    seed=0,
+    *,
+    faces=None,
+    path=None,
+    minutes=None,
+    results=None,
+    verbose="auto",
+    precision="float32",
+    ray=None,
+    workers=None,
+):
     """Train the cells of a grid that are not trained yet, and return the table of all that are.
 
     Optuna keeps the book of the cells, `fit` trains them: stopped or killed, the same call goes on in the epoch where
@@ -31,13 +43,17 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
             `paths.build()`.
         verbose: as for `fit`.
         precision: as for `fit`, of every cell.
+        ray: train several cells at once on Ray Tune: True starts a Ray on this machine, a string is the address of one
+            that runs, whose machines must share `paths.build()`. None trains one cell after the other, here.
+        workers: with `ray`, how many cells are trained at once; None is one a GPU, or one a processor.
 
     Returns:
         A `pandas.DataFrame`, the best cell first: the settings, validation scores, images, epochs, seconds and device.
 
     Raises:
-        ValueError: if the grid has a field that recipes lack, or the data does not fit.
-        ImportError: if Optuna is not installed.
+        ValueError: if the grid has a field that recipes lack, or the data does not fit; with `ray`, when all others
+            are trained, if some cells failed.
+        ImportError: if Optuna is not installed, or Ray is asked for and not installed.
     """
     try:
         import optuna
@@ -50,23 +66,56 @@ def search(space, seed=0, *, faces=None, path=None, minutes=None, results=None, 
     folder = paths.build() / "searches" / f"{space.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     study = open_study(optuna, folder)
 
-    def train_cell(trial):
+    def cell_of(trial):
         chosen = {name: trial.suggest_categorical(name, values) for name, values in space.grid.items()}
-        cell = variant(space, recipe, chosen)
-        own_seed = chosen.get("seed", seed)
-        options = {"results": folder / "results", "verbose": verbose, "precision": precision}
-        run = fit(cell, own_seed, faces=faces, path=path, **options)
-        for name, value in outcome(run).items():
-            trial.set_user_attr(name, value)
-        return run.metrics["validation"]["accuracy"]
+        return variant(space, recipe, chosen), chosen.get("seed", seed)
 
-    waiting = enqueue(study, space)
-    if waiting:
+    waiting, failed = enqueue(study, space), {}
+    how = {"faces": faces, "minutes": minutes, "path": path, "precision": precision}
+    if waiting and ray:
+        how |= {"address": None if ray is True else ray, "workers": workers, "folder": folder}
+        failed = train_on_ray(study, [study.ask() for _ in range(waiting)], cell_of, verbose=verbose, **how)
+    elif waiting:
         with quiet(optuna):
-            study.optimize(train_cell, n_trials=waiting, timeout=minutes and 60 * minutes)
+            train_here(study, waiting, cell_of, verbose=verbose, results=folder / "results", **how)
     table = as_table(study, space)
     write_table(f"search-{space.name}", table, folder=results)
+    if failed:
+        lines = [f"{name}: {error}" for name, error in sorted(failed.items())]
+        raise ValueError(
+            f"{len(failed)} trainings failed; the others, {len(table)} cells, are in the table, and the same command "
+            "tries again:\n" + "\n".join(lines)
+        )
     return table
+
+
+def train_here(study, waiting, cell_of, *, minutes, **options):
+    """Train the cells that wait, one after the other."""
+
+    def train_cell(trial):
+        return note(trial, fit(*cell_of(trial), **options))
+
+    study.optimize(train_cell, n_trials=waiting, timeout=minutes and 60 * minutes)
+
+
+def train_on_ray(study, trials, cell_of, *, verbose, **how):
+    """Train the cells of trials, several at once; return what failed, by name. What did not begin waits again."""
+    from fer_keras.training.ray_search import fit_all
+
+    def told(number, run):
+        study.tell(trials[number], note(trials[number], run))
+        if verbose:
+            accuracy = run.metrics["validation"]["accuracy"]
+            print(f"{run.run}: validation {accuracy:.4f}, {run.seconds:.0f} s", flush=True)
+
+    return fit_all([cell_of(trial) for trial in trials], told, verbose=0, **how)
+
+
+def note(trial, run):
+    """Write a cell's outcome into the book; return its score."""
+    for name, value in outcome(run).items():
+        trial.set_user_attr(name, value)
+    return run.metrics["validation"]["accuracy"]
 
 
 def variant(space, recipe, chosen):
