@@ -13,6 +13,7 @@ PACKAGE = Path(fer_keras.__file__).parent
 LEVELS = {
     "labels": 0,
     "profile": 0,
+    "ray_cluster": 0,
     "paths": 0,
     "data": 0,
     "evaluation": 1,

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import warnings
 
+HERE = ""  # no address
 MOST_LINES = 20  # about the faces of a video
 
 
@@ -24,6 +25,15 @@ def add_recognize(commands):
     parser.add_argument("--out", metavar="DIR", help="write copies with the named faces in them there")
     parser.add_argument("--csv", metavar="FILE", help="write a table, one row a face")
     parser.add_argument("--json", action="store_true", help="print a JSON object a picture, one a line")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=HERE,
+        metavar="ADDRESS",
+        help="work on Ray: a cluster, or all cores of this machine",
+    )
+    parser.add_argument("--out-data", metavar="DIR", help="with --ray: write the table there, as Parquet files")
+    parser.add_argument("--workers", type=int, metavar="N", help="with --ray: how many processes; default: one a core")
     add_options(parser)
     parser.set_defaults(run=recognize)
 
@@ -43,10 +53,38 @@ def chosen(options):
 
 
 def recognize(options):
-    """Name the faces in pictures, one line a face. No picture is ever written over."""
+    """Name the faces in pictures, one line a face. No picture is ever written over.
+
+    With --ray: those in millions, to Parquet files; the same command, stopped or killed, goes on where it was.
+    """
+    if options.ray is not None:
+        return recognize_many(options)
+    if (options.out_data, options.workers) != (None, None):
+        raise ValueError("--out-data and --workers are for --ray. Add it, or write the table with --csv.")
     from fer_keras.recognition.listing import list_faces
 
     return list_faces(options.paths, out=options.out, csv=options.csv, as_json=options.json, **chosen(options))
+
+
+def recognize_many(options):
+    """Write the faces in the pictures of one folder to Parquet files, on Ray; print how many there were."""
+    if not options.out_data or options.out or options.csv or options.json:
+        raise ValueError("--ray needs --out-data DIR, and writes all it finds there: no --out, --csv or --json.")
+    if len(options.paths) != 1:
+        raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(options.paths)}. Name their folder.")
+    from fer_keras.recognition.folders import recognize_folder
+
+    where = {"out": options.out_data, "address": options.ray or None, "workers": options.workers}
+    try:
+        found = recognize_folder(options.paths[0], engine="ray", **where, **chosen(options))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 130
+    earlier = f", {found.before:,} more were done before" if found.before else ""
+    print(f"{found.folder}: {found.faces:,} faces in {found.pictures:,} pictures{earlier}")
+    if found.errors:
+        print(f"{found.errors:,} pictures cannot be read: the column `error` says why", file=sys.stderr)
+    return 0
 
 
 def add_video(commands):

@@ -19,26 +19,51 @@ AFTER = ("detector_score", "error")
 WHOLE = ("face", "left", "top", "width", "height")
 
 
-def recognize_folder(path, **options):
+def recognize_folder(path, *, engine=None, out=None, address=None, workers=None, **options):
     """Return a table of the faces in all pictures of a folder and its sub-folders.
 
     Faces go through the network in batches across pictures, of which only the crops are kept until then; memory does
     not grow with their number, but for the table. A picture without a face has one row, of face 0 and "no face"; one
     that cannot be read has one with the reason in `error`, and the rest goes on. On a terminal, a bar shows progress.
 
+    Millions of pictures are for the engine "ray" (`pip install "fer_keras[ray]"`): a worker a core, on this machine or
+    on all of a cluster, and the same rows in Parquet files below `out`, in no particular order. There, pictures may
+    also be rows of `.parquet` files: a column of their bytes, as Hugging Face's `datasets`, Ray and img2dataset write
+    it, and one of their names. Called again after it was stopped or killed, it does what is left; nothing that is
+    there is half written. On a cluster, every machine needs fer_keras in the same version, and `path` and `out` must
+    be on a file system that all of them share.
+
     Args:
-        path: the folder, or a `.zip` of one.
-        options: as for `recognize`: `network`, `detector`, `min_confidence`, `min_size`.
+        path: the folder, or a `.zip` of one; with the engine "ray" a folder or a `.parquet` file.
+        engine: None for this process, or "ray".
+        out: the folder for the Parquet files of the engine "ray".
+        address: of a Ray cluster that runs, as `ray.init` takes it; None starts one on this machine while it is needed.
+        workers: how many processes work, one thread each; None is one for each core of the cluster.
+        options: as for `recognize`: `network`, `detector`, `min_confidence`, `min_size`; with the engine "ray" names
+            and paths only.
 
     Returns:
         A `pandas.DataFrame`, in the order in which people sort names: `picture` (its path below the folder), `face`
         (from 1, the surest first), `left`, `top`, `width` and `height` in pixels, `emotion`, `confidence`, one column
-        for the probability of each class, `detector_score`, `error`.
+        for the probability of each class, `detector_score`, `error`. With the engine "ray", the `many.FaceFiles`:
+        where such a table lies, and how much of it is new.
 
     Raises:
-        DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe.
-        ValueError: on other options, as `Recognizer`.
+        DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe; if `out` holds
+            something else than faces that these options gave.
+        ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
+        ImportError: if Ray is asked for and not installed.
     """
+    if engine not in (None, "ray"):
+        raise ValueError(f"`engine` must be None or 'ray'. Received: {engine!r}.")
+    if (engine is None) == (out is not None):
+        raise ValueError("`out` is where the engine 'ray' writes, and it needs one. Received: one without the other.")
+    if engine:
+        from fer_keras.recognition.many import recognize_on_ray
+
+        return recognize_on_ray(path, out=out, address=address, workers=workers, **options)
+    if (address, workers) != (None, None):
+        raise ValueError("`address` and `workers` are for the engine 'ray'. Received: one of them without it.")
     recognizer = Recognizer(**options)
     with pictures_at(path) as pictures:
         found = recognize_each(tqdm(pictures, unit=" pictures", disable=None), recognizer)
@@ -70,13 +95,26 @@ def pictures_at(path, *, without=None):
 
 def list_pictures(folder, without=None):
     """Return the pictures below a folder as people sort names; hidden ones and what archives leave do not count."""
-    found, without = [], without and Path(without).resolve()
+    found = [Path(folder, name) for name in walk(folder, without)]
+    return sorted(found, key=lambda file: [as_sorted(part) for part in file.relative_to(folder).parts])
+
+
+def walk(folder, without=None, wanted=is_picture):
+    """Yield the names, below a folder, of the files in it that are wanted, always in the same order.
+
+    Args:
+        folder: where to look; hidden folders in it and what archives leave do not count.
+        without: a folder in it that does not count either, or None.
+        wanted: function of a `pathlib.Path` that tells whether a file counts.
+    """
+    without = without and Path(without).resolve()
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         if without is not None:
             folders[:] = [name for name in folders if (Path(place) / name).resolve() != without]
-        found += [file for name in names if is_picture(file := Path(place) / name)]
-    return sorted(found, key=lambda file: [as_sorted(part) for part in file.relative_to(folder).parts])
+        below = Path(place).relative_to(folder).as_posix()
+        below = "" if below == "." else f"{below}/"
+        yield from (f"{below}{name}" for name in sorted(names) if wanted(Path(name)))
 
 
 def as_sorted(name):
@@ -95,12 +133,14 @@ def recognize_each(pictures, recognizer):
     """Yield `(name, faces, error)` of each picture, in order: its `Face`s and None, or None and why it is unreadable.
 
     Args:
-        pictures: iterable of `(name, source)`.
+        pictures: iterable of `(name, source)`; a source may be the error that kept it from being read.
         recognizer: a `Recognizer`.
     """
     waiting, num_faces = [], 0
     for name, source in pictures:
         try:
+            if isinstance(source, DataError):
+                raise source
             seen, error = recognizer.see(source), None
             num_faces += len(seen.detections)
         except (ValueError, OSError) as fault:

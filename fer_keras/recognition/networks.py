@@ -209,5 +209,8 @@ def runtime():
 
 
 def num_cores():
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use: as many as `OMP_NUM_THREADS` says, with which engines share them."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
