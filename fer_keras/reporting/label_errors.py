@@ -71,4 +71,22 @@ def compared(first, second):
     return difference(*({f"accuracy{end}": one[f"disputed_share{end}"] for end in ends} for one in (first, second)))
 
 
+def matrix():
+    """Return what `plotting.label_errors` draws, or None if it is not recorded."""
+    found = find_table(TABLE)
+    if found is None:
+        return None
+    totals = [found["per_class"][name]["images"] for name in found["classes"]]
+    return {"counts": found["flagged"], "totals": totals, "classes": found["classes"]}
+
+
+def order():
+    """Return what `plotting.disputed` draws, or None if it is not recorded or nobody judged the images anew."""
+    crowd = (find_table(TABLE) or {}).get("crowd")
+    if not crowd:
+        return None
+    overall, flagged = crowd["all"]["disputed_share"], crowd["flagged"]["judged"]
+    return {"points": crowd["in_order"], "overall": overall, "flagged": flagged}
+
+
 BLOCKS = {"label-errors": label_errors, "label-errors-verdict": verdict}

@@ -1,7 +1,7 @@
 """Figures of notebook 08: our networks, and what each ingredient gave."""
 
 from fer_keras.recipes.peers import PEERS
-from fer_keras.reporting import ingredients, plotting, trust
+from fer_keras.reporting import ingredients, label_errors, plotting, trust
 from fer_keras.reporting.catalogue.entry import Entry, architectures, board, histories, of_each, recalls, recorded
 from fer_keras.reporting.runs import find_run
 
@@ -48,6 +48,18 @@ FIGURES = {
         "Test accuracy on seven classes against the multiply-adds of one face, beside networks of others.",
         board(num_classes=7, protocol="official", split="test"),
         work,
+    ),
+    "label-errors": Entry(
+        8,
+        "Likely label errors of the training images, by given label and likely class, as shares of the label's images.",
+        label_errors.matrix,
+        lambda found: plotting.label_errors(**found),
+    ),
+    "label-errors-crowd": Entry(
+        8,
+        "Which share of the labels that are believed least FER+'s voters dispute, for more and more of these.",
+        label_errors.order,
+        lambda found: plotting.disputed(**found),
     ),
     **{f"reliability-{name}": reliability(name) for name in OURS},
     **of_each(8, OURS),

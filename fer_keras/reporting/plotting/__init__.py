@@ -16,6 +16,7 @@ from fer_keras.reporting.plotting.heat import (
     robustness,
     taken_sides,
 )
+from fer_keras.reporting.plotting.labels import disputed, label_errors
 from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, gains, recalls
 from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
@@ -34,12 +35,14 @@ __all__ = [
     "confusions",
     "cost",
     "deletion",
+    "disputed",
     "gains",
     "gallery",
     "heat_by_region",
     "heat_over_faces",
     "histories",
     "history",
+    "label_errors",
     "mean_faces",
     "model_style",
     "parallel_coordinates",
