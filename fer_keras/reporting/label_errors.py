@@ -45,7 +45,22 @@ def verdict():
         f"{percent(found['noise'])} of the labels are wrong, and points at {total:,} images "
         f"({percent(total / found['num_images'])})."
     )
-    return f"{said} {of_voters(found['crowd'])}" if found["crowd"] else said
+    crowd = found["crowd"]
+    judged = crowd and crowd["flagged"]["judged"] and crowd["unflagged"]["judged"]
+    return f"{said} {of_voters(crowd)}" if judged else said
+
+
+def in_short():
+    """Return in half a sentence how many labels are likely wrong, and how many of these FER+'s voters dispute."""
+    found = find_table(TABLE)
+    if found is None:
+        return MISSING
+    total = sum(one["flagged"] for one in found["per_class"].values())
+    said = f"cleanlab points at {total:,} of {found['num_images']:,} {found['split']} labels"
+    if not found["crowd"]:
+        return said
+    shares = [with_interval(found["crowd"][name], "disputed_share") for name in ("flagged", "unflagged")]
+    return f"{said}; FER+'s voters dispute {shares[0]} of these and {shares[1]} of the others"
 
 
 def of_voters(crowd):
@@ -89,4 +104,4 @@ def order():
     return {"points": crowd["in_order"], "overall": overall, "flagged": flagged}
 
 
-BLOCKS = {"label-errors": label_errors, "label-errors-verdict": verdict}
+BLOCKS = {"label-errors": label_errors, "label-errors-verdict": verdict, "label-errors-short": in_short}

@@ -61,7 +61,7 @@ def find_label_errors(
         "filter": label_errors.FILTER,
         **accuracy_with_interval(labels, found.likely, "accuracy"),
         **label_errors.by_class(found, labels, faces.classes),
-        "crowd": None if faces.votes is None else crowd(faces, found),
+        "crowd": crowd(faces, found),
     }
     rows = as_rows(faces, found)
     arrays = {"rows": faces.rows.astype(np.int32), "labels": labels.astype(np.int8), "fold": said.fold.astype(np.int8)}
@@ -106,13 +106,20 @@ def as_rows(faces, found):
 
 
 def crowd(faces, found):
-    """Return what FER+'s voters say of the labels: of those flagged, of the others, by class, in cleanlab's order."""
-    names, votes = np.array(faces.classes), faces.votes
-    labels, likely = names[faces.labels], names[found.likely]
+    """Return what FER+'s voters say of the labels: of those flagged, of the others, by class, in cleanlab's order.
+
+    None where there are no votes, or none that name an emotion.
+    """
+    if (votes := faces.votes) is None:
+        return None
     most = np.where(names_emotion(votes), plurality(votes), "")
+    judged = most != ""
+    if not judged.any():
+        return None
+    names = np.array(faces.classes)
+    labels, likely = names[faces.labels], names[found.likely]
     columns = np.array([EMOTIONS.index(name) for name in faces.classes])[faces.labels]
     support = np.take_along_axis(emotion_votes(votes), columns[:, None], axis=1)[:, 0]
-    judged = most != ""
 
     def of(mask):
         return label_errors.against_crowd(labels[mask], likely[mask], most[mask], support[mask])

@@ -1,0 +1,321 @@
+"""Labels that were flipped on purpose are found by networks that have not seen them; people judge what is found."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from keras import Input, Sequential, layers
+
+from fer_keras import paths
+from fer_keras.__main__ import main
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.evaluation import label_errors as errors
+from fer_keras.labels import FERPLUS_TO_CLASS, FERPLUS_VOTES
+from fer_keras.models import MODELS
+from fer_keras.recipes import RECIPES, Recipe
+from fer_keras.reporting import figures, text
+from fer_keras.reporting.tables import find_table, read_table, write_table
+from fer_keras.training import folds, load_network
+from fer_keras.training import label_errors as finding
+from fer_keras.training.session import Session
+
+pytest.importorskip("cleanlab")
+CLASSES = ("happy", "surprise", "neutral")
+COLUMN = {name: FERPLUS_VOTES.index(vote) for vote, name in FERPLUS_TO_CLASS.items()}
+TINY = Recipe(
+    name="tiny",
+    system="F",
+    title="Tiny",
+    model="tiny",
+    data="own",
+    class_names=CLASSES,
+    protocol="own",
+    epochs=10,
+    flip=True,
+)
+
+
+def tiny(num_classes, *, input_shape, weights=None):
+    """Build the smallest network that learns drawn faces in seconds."""
+    network = Sequential([Input(input_shape), layers.Rescaling(1 / 127.5, offset=-1)])
+    for filters in (16, 32, 64):
+        network.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
+        network.add(layers.BatchNormalization(momentum=0.9))
+        network.add(layers.MaxPooling2D())
+    network.add(layers.Flatten())
+    network.add(layers.Dense(num_classes, activation="softmax"))
+    return network
+
+
+@pytest.fixture(scope="module")
+def flipped():
+    """Return drawn faces, every fifth training label another one, and the true labels, which FER+'s voters know.
+
+    Some pictures are there twice; some have no emotion that voters name.
+    """
+    faces = drawn_faces(250, classes=CLASSES, seed=1, size=32)
+    faces = faces.take(np.r_[np.arange(len(faces)), np.flatnonzero(faces.split == "train")[:20]])
+    generator, truth = np.random.default_rng(0), faces.labels
+    train = np.flatnonzero(faces.split == "train")
+    chosen = generator.choice(train, len(train) // 5, replace=False)
+    labels = truth.copy()
+    labels[chosen] = (labels[chosen] + generator.integers(1, len(CLASSES), len(chosen))) % len(CLASSES)
+    votes = np.zeros((len(faces), len(FERPLUS_VOTES)), np.float32)
+    votes[np.arange(len(faces)), np.array([COLUMN[name] for name in CLASSES])[truth]] = 9
+    votes[:, FERPLUS_VOTES.index("unknown")] = 1
+    votes[train[::40]] = 0
+    votes[train[::40], FERPLUS_VOTES.index("NF")] = 10
+    return dataclasses.replace(faces, labels=labels, votes=votes, rows=np.arange(len(faces))), truth
+
+
+@pytest.fixture(scope="module")
+def found(flipped, tmp_path_factory):
+    """Find the label errors once; return the table, the rows, the faces that each network was trained on, the runs."""
+    trained, fit = [], folds.fit
+
+    def watched(recipe, *arguments, faces, **options):
+        run = fit(recipe, *arguments, faces=faces, **options)
+        trained.append((faces, run))
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_KERAS_BUILD", str(tmp_path_factory.mktemp("build")))
+        patch.setitem(MODELS, "tiny", tiny)
+        patch.setattr(folds, "fit", watched)
+        table, rows = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
+        yield table, rows, trained
+
+
+def said():
+    return read_table(finding.PREDICTIONS, folder=paths.build() / "results")
+
+
+def test_flipped_labels_are_found(found, flipped):
+    from sklearn.metrics import roc_auc_score
+
+    table, rows, _ = found
+    faces, truth = flipped
+    wrong, train = faces.labels != truth, faces.split == "train"
+    share, hits = wrong[train].mean(), wrong[rows.index]
+    assert 0.19 < share < 0.21
+    assert hits.mean() > 1.5 * share  # measured over seeds: 0.37 to 0.46
+    assert hits.sum() > 0.5 * wrong.sum()  # 0.62 to 0.83
+    arrays = said()
+    believed = arrays["probabilities"][np.arange(len(arrays["labels"])), arrays["labels"]].astype(float)
+    assert roc_auc_score(wrong[arrays["rows"]], -believed) > 0.7  # 0.77 to 0.80
+    likely = np.array([CLASSES.index(name) for name in rows["likely"]])
+    assert (likely == truth[rows.index])[hits].mean() > 0.6
+    assert (likely != faces.labels[rows.index]).all()
+    assert rows["quality"].is_monotonic_increasing
+    assert share < table["noise"] < 1
+
+
+def test_every_training_image_is_judged_once_by_a_network_that_has_not_seen_it(found, flipped):
+    _, _, trained = found
+    faces, arrays = flipped[0], said()
+    train = faces.select(splits=("train",))
+    np.testing.assert_array_equal(arrays["rows"], train.rows)
+    np.testing.assert_array_equal(arrays["labels"], train.labels)
+    assert set(arrays["fold"]) == {0, 1}
+    assert len(trained) == 2
+    elsewhere = faces.select(splits=("validation", "test")).digests
+    for number, (seen, run) in enumerate(trained):
+        held_out = arrays["fold"] == number
+        assert not set(seen.digests) & set(train.digests[held_out])
+        assert not set(seen.digests) & set(elsewhere)
+        assert set(seen.rows) == set(train.rows[~held_out])
+        assert set(seen.split) == {"train", "validation"}
+        assert set(run.metrics) == {"train", "validation"}
+        network = load_network(run)
+        images = train.images[held_out][:20].astype(np.float32)
+        both = (network.predict(images, verbose=0) + network.predict(images[:, :, ::-1], verbose=0)) / 2
+        np.testing.assert_allclose(arrays["probabilities"][held_out][:20], both, atol=2e-3)
+
+
+def test_asked_again_nothing_is_trained(found, flipped, monkeypatch):
+    table, rows, _ = found
+    monkeypatch.setattr(Session, "train", None)  # would fail if it was called
+    again, same = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
+    assert again == table
+    pd.testing.assert_frame_equal(rows, same)
+
+
+def test_people_are_asked_about_what_was_found(found, flipped):
+    table, rows, _ = found
+    faces, truth = flipped
+    arrays = said()
+    flagged, judged = np.isin(arrays["rows"], rows.index), faces.votes[arrays["rows"], FERPLUS_VOTES.index("NF")] == 0
+    wrong = (faces.labels != truth)[arrays["rows"]]
+    crowd = table["crowd"]
+    for name, mask in (("all", judged), ("flagged", judged & flagged), ("unflagged", judged & ~flagged)):
+        assert crowd[name]["judged"] == mask.sum()
+        assert crowd[name]["disputed"] == (mask & wrong).sum()
+        assert crowd[name]["disputed_share"] == pytest.approx(wrong[mask].mean(), abs=1e-6)
+        assert crowd[name]["unsupported_share"] == crowd[name]["disputed_share"]
+    assert crowd["non_faces"] == {"images": (~judged).sum(), "flagged": (~judged & flagged).sum()}
+    assert crowd["flagged"]["disputed_share_low"] > crowd["unflagged"]["disputed_share_high"]
+    parts = [one["disputed"] for one in crowd["per_class"].values()]
+    assert sum(parts) == crowd["flagged"]["disputed"]
+    assert sum(map(sum, table["flagged"])) == len(rows) == sum(one["flagged"] for one in table["per_class"].values())
+    points = crowd["in_order"]
+    assert points[-1]["images"] == judged.sum()
+    assert points[-1]["disputed_share"] == crowd["all"]["disputed_share"]
+    assert points[0]["disputed_share"] > 1.5 * points[-1]["disputed_share"]
+
+
+def test_what_is_recorded_can_be_left_out(found, flipped):
+    faces, _ = flipped
+    rows = read_table(finding.ROWS, folder=paths.build() / "results")
+    kept = faces.take(~np.isin(faces.rows, rows.index))
+    assert len(kept) == len(faces) - len(rows)
+    assert (kept.split == "train").sum() == (faces.split == "train").sum() - len(rows)
+
+
+def test_the_least_believed_faces_are_drawn_where_nobody_publishes(found, flipped):
+    path = finding.gallery(flipped[0], found[1])
+    assert path == paths.build() / "private" / "label-errors.png"
+    assert path.is_file()
+
+
+def test_what_was_found_is_told_and_drawn(found, own_folders):
+    assert text("label-errors") == text("label-errors-verdict") == "(not recorded yet)"
+    assert figures.draw("label-errors") is figures.draw("label-errors-crowd") is None
+    table = found[0]
+    write_table(finding.TABLE, table)
+    lines = text("label-errors").splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in CLASSES]
+    first = table["per_class"]["happy"]
+    assert f"{first['flagged']:,} ({100 * first['flagged'] / first['images']:.1f} %)" in lines[2]
+    verdict = text("label-errors-verdict")
+    assert f"{100 * table['crowd']['flagged']['disputed_share']:.1f} %" in verdict
+    assert "no difference" not in verdict
+    assert text("label-errors-short").startswith(f"cleanlab points at {len(found[1])} of {table['num_images']} train")
+    matrix, _ = figures.draw("label-errors").axes
+    assert len(matrix.texts) == 3 * 4 - 3
+    (axes,) = figures.draw("label-errors-crowd").axes
+    assert axes.lines[0].get_ydata()[-1] == table["crowd"]["all"]["disputed_share"]
+    write_table(finding.TABLE, table | {"crowd": None})
+    assert "voters" not in text("label-errors") + text("label-errors-verdict")
+    assert figures.draw("label-errors-crowd") is None
+
+
+def test_folds_keep_copies_together_and_classes_apart():
+    faces = drawn_faces(14, seed=2, size=16)
+    copied = faces.take(np.r_[np.arange(len(faces)), np.repeat(np.arange(30), 3)])
+    copied = dataclasses.replace(copied, rows=np.arange(len(copied)))
+    fold = folds.draw_folds(copied, 3, seed=0)
+    assert pd.Series(fold).groupby(copied.digests).nunique().max() == 1
+    counts = pd.crosstab(fold[: len(faces)], faces.labels)
+    assert counts.shape == (3, 7)
+    assert counts.min(axis=None) >= 4
+    assert (folds.draw_folds(copied, 3, seed=0) == fold).all()
+    assert (folds.draw_folds(copied, 3, seed=1) != fold).any()
+    for number in (1, 15):
+        with pytest.raises(ValueError, match=rf"2 at least, and 14 at most.*Received: {number}\."):
+            folds.draw_folds(copied, number, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start_recipe": "fer-small"}, "which has start recipe"),
+        ({"teachers": (("fer-base", "0", 0),)}, "which has teachers"),
+        ({"members": (("fer-base", "0"),)}, "which has members"),
+        ({"targets": "votes"}, "learns from the votes"),
+        ({"data": "ferplus8"}, "learns from the votes"),
+    ],
+    ids=["start", "teachers", "members", "votes", "ferplus"],
+)
+def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
+    recipe = dataclasses.replace(RECIPES[finding.RECIPE], **changes)
+    with pytest.raises(ValueError, match=message):
+        folds.out_of_fold(recipe, faces=drawn_faces(3, size=16))
+
+
+def test_without_cleanlab_it_is_said_before_anything_is_trained(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setattr(finding, "out_of_fold", None)
+    monkeypatch.setattr("fer_keras.training.material.load", lambda recipe, path: drawn_faces(3, size=16))
+    assert main(["label-errors"]) == 2
+    assert "pip install 'fer_keras[labels]'" in capsys.readouterr().err
+
+
+def test_votes_that_name_no_emotion_judge_nothing(flipped):
+    faces = flipped[0].select(splits=("train",))
+    votes = np.zeros_like(faces.votes)
+    votes[:, FERPLUS_VOTES.index("unknown")] = 10
+    found = errors.LabelErrors(np.zeros(len(faces), bool), faces.labels, np.ones(len(faces)), np.eye(3) / 3)
+    assert finding.crowd(dataclasses.replace(faces, votes=votes), found) is None
+    assert finding.crowd(dataclasses.replace(faces, votes=None), found) is None
+
+
+def test_labels_that_are_all_believed_are_told_of_too(found, own_folders):
+    none = {"flagged": 0, "images": 9, "noise": 0.0}
+    crowd = found[0]["crowd"] | {"flagged": errors.against_crowd([], [], [], [])}
+    changes = {"flagged": [[0] * 3] * 3, "per_class": dict.fromkeys(CLASSES, none), "crowd": crowd}
+    write_table(finding.TABLE, found[0] | changes)
+    assert "points at 0 images" in text("label-errors-verdict")
+    assert "| happy | 9 | 0 (0.0 %) | - |" in text("label-errors")
+
+
+def noisy(total=3000, *, num_classes=4, share=0.15, seed=0):
+    """Return labels with errors, well-meant probabilities of the true ones, and which labels are wrong."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, num_classes, total)
+    scores = generator.normal(size=(total, num_classes))
+    scores[np.arange(total), truth] += 3
+    wrong = generator.random(total) < share
+    labels = np.where(wrong, (truth + generator.integers(1, num_classes, total)) % num_classes, truth)
+    return labels, np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True), wrong
+
+
+def test_the_share_of_wrong_labels_is_estimated():
+    labels, probabilities, wrong = noisy()
+    found = errors.label_errors(labels, probabilities, "abcd")
+    assert wrong[found.flagged].mean() > 0.8
+    assert found.noise == pytest.approx(wrong.mean(), abs=0.05)
+    np.testing.assert_allclose(found.joint.sum(axis=1), np.bincount(labels) / len(labels), atol=2e-3)
+    told = errors.by_class(found, labels, "abcd")
+    assert sum(map(sum, told["flagged"])) == found.flagged.sum()
+    assert all(told["flagged"][i][i] == 0 for i in range(4))
+    weighted = sum(one["noise"] * one["images"] for one in told["per_class"].values()) / len(labels)
+    assert weighted == pytest.approx(told["noise"], abs=2e-3)
+    clean = errors.label_errors(*noisy(share=0)[:2], "abcd")
+    assert clean.noise < 0.5 * found.noise
+
+
+def test_a_class_without_images_is_refused():
+    labels, probabilities, _ = noisy()
+    with pytest.raises(ValueError, match=r"none of 'd'"):
+        errors.label_errors(np.minimum(labels, 2), probabilities, "abcd")
+
+
+def test_an_order_is_as_good_as_what_stands_first():
+    disputed = np.arange(1000) < 200
+    points = errors.in_order(np.arange(1000.0), disputed)
+    assert {point["disputed_share"] for point in points if point["images"] <= 200} == {1.0}
+    assert points[-1] == {"images": 1000, **errors.share_of(disputed, "disputed_share")}
+
+
+def test_what_is_recorded_is_what_the_recorded_predictions_say():
+    arrays, table = find_table(finding.PREDICTIONS), find_table(finding.TABLE)
+    if table is None:
+        pytest.skip("no label errors are recorded yet")
+    found = errors.label_errors(arrays["labels"], arrays["probabilities"], table["classes"])
+    rows = read_table(finding.ROWS)
+    assert set(arrays["rows"][found.flagged]) == set(rows.index)
+    assert errors.by_class(found, arrays["labels"].astype(int), table["classes"])["per_class"] == table["per_class"]
+
+
+def test_the_recorded_word_of_the_voters_is_theirs(fer2013_path):
+    from fer_keras.data import load_fer7
+
+    arrays, table = find_table(finding.PREDICTIONS), find_table(finding.TABLE)
+    faces = load_fer7(fer2013_path).select(splits=("train",))
+    if table is None or faces.votes is None:
+        pytest.skip("no label errors are recorded yet, or FER+'s votes are not at hand")
+    assert (arrays["rows"] == faces.rows).all()
+    found = errors.label_errors(faces.labels, arrays["probabilities"], faces.classes)
+    assert finding.crowd(faces, found) == table["crowd"]
