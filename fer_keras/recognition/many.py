@@ -16,6 +16,7 @@ from fer_keras.recognition.picture_parts import find_pictures, part_size, to_do
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 
 MOST_BLOCKS = 10_000  # that the driver keeps account of
+STOPPED = "A worker stopped: {} What was done is kept; the same call goes on from there."
 ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
@@ -56,6 +57,8 @@ def recognize_on_ray(path, *, out, address=None, workers=None, **options):
     bar = tqdm(total=pictures.number, initial=before, unit=" pictures", disable=None)
     with bar, on_ray(parts, Worker, (str(out), run, options), address, workers) as found:
         for each in found:
+            if stopped := each.pop("stopped"):
+                raise ValueError(STOPPED.format(stopped))
             counts.update(each)
             bar.update(each["pictures"])
     return FaceFiles(out, before, **counts)
@@ -102,16 +105,34 @@ class Worker:
     """
 
     def __init__(self, folder, run, options):
+        self.folder, self.run, self.stopped = Path(folder), run, ""
         os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-        with contextlib.suppress(ImportError):
-            import cv2
-
-            cv2.setNumThreads(1)
-        self.folder, self.run, self.recognizer = Path(folder), run, Recognizer(**options)
+        try:
+            self.recognizer = Recognizer(**options)
+            one_thread()
+        except Exception as error:
+            self.stopped = f"{type(error).__name__}: {error}"
 
     def __call__(self, row):
-        """Write the faces of one part; return what was counted."""
-        return write_faces(pickle.loads(row["part"]), self.recognizer, self.folder, self.run)
+        """Write the faces of one part; return what was counted, and in `stopped` what went wrong, which is no picture.
+
+        Errors are returned because Ray prints those that are raised, at length, and in part tries again for ever.
+        """
+        try:
+            counted = (
+                {} if self.stopped else write_faces(pickle.loads(row["part"]), self.recognizer, self.folder, self.run)
+            )
+        except Exception as error:
+            return {"stopped": f"{type(error).__name__}: {error}"}
+        return {**counted, "stopped": self.stopped}
+
+
+def one_thread():
+    """Let OpenCV work with one thread, if it is there."""
+    with contextlib.suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(1)
 
 
 @contextlib.contextmanager
@@ -134,9 +155,7 @@ def on_ray(parts, worker, arguments, address, workers):
     with ray_cluster(address, cores=workers) as ray:
         cores = int(ray.cluster_resources().get("CPU", 0))
         if (workers or 1) > cores:
-            raise ValueError(
-                f"Expected at most as many workers as the cluster has cores, {cores}. Received: {workers}."
-            )
+            raise ValueError(f"Expected at most a worker for each of the cluster's {cores} cores. Received: {workers}.")
         quiet(ray)
         found = ray.data.from_items(parts, override_num_blocks=min(len(parts), MOST_BLOCKS)).map(
             worker,
@@ -147,11 +166,7 @@ def on_ray(parts, worker, arguments, address, workers):
         try:
             yield found.iter_rows()
         except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error.__cause__ or error
-            raise ValueError(
-                f"A worker stopped: {str(cause).strip().splitlines()[-1][:300]} "
-                "What was done is kept; the same call goes on from there."
-            ) from None
+            raise ValueError(STOPPED.format(str(error).strip().splitlines()[-1])) from None
 
 
 def quiet(ray):
