@@ -191,11 +191,14 @@ def test_what_was_found_is_told_and_drawn(found, own_folders):
     verdict = text("label-errors-verdict")
     assert f"{100 * table['crowd']['flagged']['disputed_share']:.1f} %" in verdict
     assert "no difference" not in verdict
+    assert "hardly ever" not in verdict
     assert text("label-errors-short").startswith(f"cleanlab points at {len(found[1])} of {table['num_images']} train")
     matrix, _ = figures.draw("label-errors").axes
     assert len(matrix.texts) == 3 * 4 - 3
     (axes,) = figures.draw("label-errors-crowd").axes
     assert axes.lines[0].get_ydata()[-1] == table["crowd"]["all"]["disputed_share"]
+    write_table(finding.TABLE, table | {"per_class": table["per_class"] | {"happy": first | {"said": 2}}})
+    assert "They hardly ever say happy:" in text("label-errors-verdict")
     write_table(finding.TABLE, table | {"crowd": None})
     assert "voters" not in text("label-errors") + text("label-errors-verdict")
     assert figures.draw("label-errors-crowd") is None
@@ -252,12 +255,12 @@ def test_votes_that_name_no_emotion_judge_nothing(flipped):
 
 
 def test_labels_that_are_all_believed_are_told_of_too(found, own_folders):
-    none = {"flagged": 0, "images": 9, "noise": 0.0}
+    none = {"flagged": 0, "images": 9, "named": 9, "said": 9, "noise": 0.0}
     crowd = found[0]["crowd"] | {"flagged": errors.against_crowd([], [], [], [])}
     changes = {"flagged": [[0] * 3] * 3, "per_class": dict.fromkeys(CLASSES, none), "crowd": crowd}
     write_table(finding.TABLE, found[0] | changes)
     assert "points at 0 images" in text("label-errors-verdict")
-    assert "| happy | 9 | 0 (0.0 %) | - |" in text("label-errors")
+    assert "| happy | 9 | 100.0 % | 0 (0.0 %) | - |" in text("label-errors")
 
 
 def noisy(total=3000, *, num_classes=4, share=0.15, seed=0):
@@ -280,6 +283,8 @@ def test_the_share_of_wrong_labels_is_estimated():
     told = errors.by_class(found, labels, "abcd")
     assert sum(map(sum, told["flagged"])) == found.flagged.sum()
     assert all(told["flagged"][i][i] == 0 for i in range(4))
+    said = [(one["images"], one["named"], one["said"]) for one in told["per_class"].values()]
+    assert np.sum(said, axis=0).tolist() == [len(labels), (found.likely == labels).sum(), len(labels)]
     weighted = sum(one["noise"] * one["images"] for one in told["per_class"].values()) / len(labels)
     assert weighted == pytest.approx(told["noise"], abs=2e-3)
     clean = errors.label_errors(*noisy(share=0)[:2], "abcd")

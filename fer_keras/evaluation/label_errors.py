@@ -84,19 +84,21 @@ def by_class(found, labels, classes):
 
     Returns:
         `{"noise": share, "flagged": counts by given label and likely class, "joint": shares by given label and true
-        class, "per_class": {name: {"images", "flagged", "noise"}}}`; `noise` of a class is the estimated share of its
-        labels that are wrong.
+        class, "per_class": {name: {"images", "named", "said", "flagged", "noise"}}}`: of a class, how many images carry
+        its label, how many of these the networks name so, of how many of all they say it, and the estimated share of
+        its labels that are wrong.
     """
     flagged = confusion_matrix(labels[found.flagged], found.likely[found.flagged], len(classes))
     given = found.joint.sum(axis=1)
     wrong = 1 - np.diag(found.joint) / np.where(given > 0, given, 1)
-    counts = np.bincount(labels, minlength=len(classes))
+    said = confusion_matrix(labels, found.likely, len(classes))
+    columns = {"images": said.sum(axis=1), "named": np.diag(said), "said": said.sum(axis=0), "flagged": flagged.sum(1)}
     return {
         "noise": round(found.noise, 6),
         "flagged": flagged.tolist(),
         "joint": found.joint.round(6).tolist(),
         "per_class": {
-            name: {"images": int(counts[i]), "flagged": int(flagged[i].sum()), "noise": round(float(wrong[i]), 6)}
+            name: {key: int(values[i]) for key, values in columns.items()} | {"noise": round(float(wrong[i]), 6)}
             for i, name in enumerate(classes)
         },
     }

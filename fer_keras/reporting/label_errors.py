@@ -3,10 +3,12 @@
 import numpy as np
 
 from fer_keras.evaluation import difference
+from fer_keras.reporting.looks import listed
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
 from fer_keras.reporting.tables import find_table
 
 TABLE = "label-errors"
+HARDLY = 0.1  # of the images with a label: a class that is said of fewer is hardly known to the networks
 
 
 def label_errors():
@@ -15,13 +17,21 @@ def label_errors():
     if found is None:
         return MISSING
     judged = found["crowd"] and found["crowd"]["per_class"]
-    header = ["label", "images", "likely wrong", "most often rather", "estimated share of wrong labels"]
+    header = [
+        "label",
+        "images",
+        "named so by the networks",
+        "likely wrong",
+        "most often rather",
+        "estimated share of wrong labels",
+    ]
     header += ["voters dispute the likely wrong", "and say what cleanlab says"] if judged else []
     lines = []
     for name, counts in zip(found["classes"], found["flagged"], strict=True):
         one = found["per_class"][name]
         flagged = f"{one['flagged']:,} ({percent(one['flagged'] / one['images'])})"
-        line = [name, f"{one['images']:,}", flagged, rather(counts, found["classes"]), percent(one["noise"])]
+        line = [name, f"{one['images']:,}", percent(one["named"] / one["images"]), flagged]
+        line += [rather(counts, found["classes"]), percent(one["noise"])]
         line += [with_interval(judged[name], f"{part}_share") for part in ("disputed", "with_crowd")] if judged else []
         lines.append(line)
     return table(header, lines)
@@ -43,11 +53,19 @@ def verdict():
         f"{found['folds']} networks of `{found['recipe']}`, each trained without its fold, name {with_interval(found)} "
         f"of {found['num_images']:,} {found['split']} images as they are labelled. From that cleanlab estimates that "
         f"{percent(found['noise'])} of the labels are wrong, and points at {total:,} images "
-        f"({percent(total / found['num_images'])})."
+        f"({percent(total / found['num_images'])}).{unsaid(found['per_class'])}"
     )
     crowd = found["crowd"]
     judged = crowd and crowd["flagged"]["judged"] and crowd["unflagged"]["judged"]
     return f"{said} {of_voters(crowd)}" if judged else said
+
+
+def unsaid(per_class):
+    """Return a sentence on the classes that the networks hardly know, whose labels cleanlab then cannot believe."""
+    names = [name for name, one in per_class.items() if one["said"] < HARDLY * one["images"]]
+    if not names:
+        return ""
+    return f" They hardly ever say {listed(names)}: what is said of these labels tells of the networks."
 
 
 def in_short():
@@ -70,11 +88,11 @@ def of_voters(crowd):
     dispute = [with_interval(one, "disputed_share") for one in (flagged, others)]
     alone = [with_interval(one, "unsupported_share") for one in (flagged, others)]
     return (
-        f"FER+'s voters say another emotion than the label for {dispute[0]} of these, as far as they name one, and for "
-        f"{dispute[1]} of the others: {apart}. Not one of them gave the label to {alone[0]} of these, against "
-        f"{alone[1]}. Where they dispute one of these, they say what cleanlab says in "
-        f"{with_interval(flagged, 'with_crowd_share')}. Of the {first['images']:,} labels that cleanlab believes least "
-        f"they dispute {with_interval(first, 'disputed_share')}. In all they dispute "
+        f"FER+'s voters say another emotion than the label for {dispute[0]} of the images that it points at, as far as "
+        f"they name one, and for {dispute[1]} of the others: {apart}. None of them gave the label to {alone[0]} of the "
+        f"former and to {alone[1]} of the latter. Where they dispute a label that it points at, they say what cleanlab "
+        f"says in {with_interval(flagged, 'with_crowd_share')}. Of the {first['images']:,} labels that cleanlab "
+        f"believes least they dispute {with_interval(first, 'disputed_share')}. In all they dispute "
         f"{with_interval(crowd['all'], 'disputed_share')}, and cleanlab points at "
         f"{percent(flagged['disputed'] / max(crowd['all']['disputed'], 1), 0)} of these."
     )
