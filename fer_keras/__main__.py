@@ -6,12 +6,14 @@ import math
 import os
 import sys
 
+from fer_keras import machines
 from fer_keras.recognition.commands import add_commands
 
 
 def main(arguments=None):
     """Run one command; return the exit status: 0, or 2 after a clear error."""
     options = parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         status = options.run(options) or 0
@@ -49,6 +51,9 @@ def parser():
     )
     train_parser.add_argument("--force", action="store_true", help="train although there is a record, and overwrite it")
     add_precision(train_parser)
+    train_parser.add_argument(
+        "--devices", metavar="all|N", help="share each batch between all devices, of all machines of a group, or N"
+    )
     train_parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
     train_parser.set_defaults(run=train)
 
@@ -114,6 +119,10 @@ def add_precision(parser):
 
 def train(options):
     """Train a recipe to its end and record it. Killed, the same command goes on from the last whole epoch."""
+    if options.devices and machines.named():
+        if not machines.guarded():
+            return machines.guard(options.arguments)
+        machines.follow_guard()
     from fer_keras.recipes import find_recipe, for_split
 
     recipe, faces = find_recipe(options.recipe), None
@@ -146,8 +155,10 @@ def train(options):
         tensorboard=options.tensorboard,
         minutes=options.minutes,
         precision=options.precision,
+        devices=int(options.devices) if str(options.devices).isdecimal() else options.devices,
     )
     print(describe(run))
+    return 0
 
 
 def describe(run):
@@ -195,7 +206,7 @@ def label_errors(options):
     how = {"folds": options.folds, "precision": options.precision, "verbose": "auto" if sys.stdout.isatty() else 2}
     _, rows = find_label_errors(RECIPE, options.seed, faces=faces, **how)
     print(f"{text('label-errors')}\n\n{text('label-errors-verdict')}")
-    if options.gallery:
+    if options.gallery and len(rows):
         print(gallery(faces, rows))
 
 
@@ -286,4 +297,4 @@ def check(options):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(machines.leave(main()))

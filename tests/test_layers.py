@@ -12,6 +12,7 @@ import fer_keras
 PACKAGE = Path(fer_keras.__file__).parent
 LEVELS = {
     "labels": 0,
+    "machines": 0,
     "profile": 0,
     "ray_cluster": 0,
     "paths": 0,

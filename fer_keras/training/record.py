@@ -83,22 +83,22 @@ def identity(recipe, seed, faces):
     }
 
 
-def circumstances(precision):
-    """Return the fields of a record that say where and with what it was trained, and in which precision."""
+def circumstances(precision, devices):
+    """Return the fields of a record that say with what it was trained, on which devices and in which precision."""
     names = ("keras", keras.backend.backend(), "numpy", "fer_keras")
     versions = {name: metadata.version(name) for name in names}
     root = paths.project()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     return {
         "versions": {"python": platform.python_version(), "backend": keras.backend.backend(), **versions},
-        "device": device(precision),
+        "device": device(precision, devices),
         "commit": commit.stdout.strip() or "unknown",
     }
 
 
-def device(precision):
-    """Return what the network was trained on, in words, and in which precision unless it was float32."""
+def device(precision, devices):
+    """Return what the network was trained on, in words, and what differs from one device and float32."""
     kinds = keras.distribution.list_devices()
     accelerators = [name for name in kinds if not name.startswith("cpu")]
     where = f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"
-    return where if precision == "float32" else f"{where}, {precision}"
+    return ", ".join(filter(None, [where, devices.words(), "" if precision == "float32" else precision]))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
+from fer_keras.training.devices import ONE, check_shares, filled_up
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.precision import computing_in
 from fer_keras.training.state import load_state, save_state
@@ -31,20 +32,27 @@ class Session:
         folder: `pathlib.Path` where the state lies.
         images: what the network takes of every face, `(n, ...)`: its pixels if None, or a frozen backbone's features.
         precision: one of `precision.PRECISIONS`, in which it trains; its predictions are float32 always.
+        devices: the `Devices` to train on; if several, on a copy of the network, which gets the values at the end. With
+            another number of devices than it was begun on, a session goes on, but not as if it was never stopped.
     """
 
-    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None, precision="float32"):
-        self.recipe, self.network, self.faces, self.targets = recipe, network, faces, targets
+    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None, precision="float32", devices=ONE):
+        self.recipe, self.given, self.faces, self.targets, self.devices = recipe, network, faces, targets, devices
         self.seed, self.path, self.precision = seed, folder / "state.npz", precision
         self.train_index = np.flatnonzero(faces.split == "train")
         self.sample_weights = class_weights(faces.labels[self.train_index], recipe.class_weights)
-        self.trainee = Trainee(network, np.ascontiguousarray(faces.images if images is None else images))
-        steps = -(-len(self.train_index) // recipe.batch_size)
-        self.trainee.compile(
-            optimizer=make_optimizer(recipe, steps),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-            metrics=["accuracy"],
-        )
+        check_shares(devices, recipe.batch_size, len(self.train_index))
+        # Of the images that take part in an epoch: all that the devices can share equally.
+        self.steps = -(-(len(self.train_index) // devices.count * devices.count) // recipe.batch_size)
+        self.network = devices.spread(network, seed)
+        with devices.scope():
+            pixels = np.ascontiguousarray(faces.images if images is None else images)
+            self.trainee = Trainee(self.network, pixels, devices)
+            self.trainee.compile(
+                optimizer=make_optimizer(recipe, self.steps),
+                loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+                metrics=["accuracy"],
+            )
         self.history, self.best, self.best_values, self.resumed = [], None, [], 0
 
     def train(self, *, verbose="auto", callbacks=(), minutes=None):
@@ -59,8 +67,12 @@ class Session:
         Returns:
             str, why it ended: `"early stop"`, `"epochs"` or `"cut short"`.
         """
-        with computing_in(self.network, self.precision):
-            return self.train_epochs(verbose, callbacks, minutes)
+        with self.devices.scope(), computing_in(self.network, self.precision):
+            ended = self.train_epochs(verbose, callbacks, minutes)
+        self.trainee.predict_function = None  # which keeps the precision that it was compiled in
+        if self.given is not self.network:
+            self.given.set_weights(self.best_values)
+        return ended
 
     def train_epochs(self, verbose, callbacks, minutes):
         """Do what `train` says, in whatever precision the layers are."""
@@ -70,7 +82,7 @@ class Session:
         self.build()
         stopped = self.resume(own)
         for epoch in range(len(self.history), 0 if stopped else self.recipe.epochs):
-            if minutes and epoch and sum(row["seconds"] for row in self.history) >= 60 * minutes:
+            if minutes and epoch and self.devices.told(lambda: self.seconds() >= 60 * minutes):
                 break
             started = time.perf_counter()
             everyone.on_epoch_begin(epoch)
@@ -93,6 +105,10 @@ class Session:
         whole = len(self.history) == self.recipe.epochs
         return "early stop" if stopped else "epochs" if whole else "cut short"
 
+    def seconds(self):
+        """Return the seconds of all epochs so far."""
+        return sum(row["seconds"] for row in self.history)
+
     def build(self):
         """Create every variable of network and optimiser, so that a saved state has somewhere to go."""
         self.trainee({"index": np.zeros(1, np.int32)})
@@ -102,17 +118,16 @@ class Session:
         """Train one epoch; return its mean loss and accuracy."""
         generator = np.random.default_rng([self.seed, epoch])
         self.set_random_states(generator)
-        inputs, order, plan = epoch_inputs(self.recipe, self.train_index, self.faces.images.shape[1:3], generator)
+        size, count = self.faces.images.shape[1:3], self.devices.count
+        inputs, order, plan = epoch_inputs(self.recipe, self.train_index, size, generator, count)
         targets = self.targets[self.train_index[order]]
         if plan.partner is not None:
             targets = mix_targets(targets, plan)
         weights = None if self.sample_weights is None else self.sample_weights[order]
-        logs = self.trainee.fit(
-            inputs,
-            targets,
-            sample_weight=weights,
+        logs = self.devices.fit(
+            self.trainee,
+            (inputs, targets, weights),
             batch_size=self.recipe.batch_size,
-            shuffle=False,
             epochs=epoch + 1,
             initial_epoch=epoch,
             callbacks=self.progress(verbose),
@@ -127,7 +142,7 @@ class Session:
             model=self.trainee,
             verbose=verbose,
             epochs=self.recipe.epochs,
-            steps=-(-len(self.train_index) // self.recipe.batch_size),
+            steps=self.steps,
         )
 
     def set_random_states(self, generator):
@@ -139,18 +154,34 @@ class Session:
     def evaluate(self, split):
         """Return loss and accuracy on a split, without augmentation."""
         index = np.flatnonzero(self.faces.split == split).astype(np.int32)
+        if self.devices.count > 1:  # where some images are scored twice, so that the devices can share them
+            return self.judge(self.targets[index], self.predict(split))
         logs = self.trainee.evaluate(
             {"index": index}, self.targets[index], batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
         )
         return {name: float(value) for name, value in logs.items()}
 
+    def judge(self, targets, probabilities):
+        """Return loss and accuracy of what was predicted, as Keras finds them, on every process the same."""
+        smoothing = self.recipe.label_smoothing
+        losses = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
+        penalties = sum(float(keras.ops.convert_to_numpy(value)) for value in self.network.losses)  # of large weights
+        right = targets.argmax(axis=1) == probabilities.argmax(axis=1)
+        found = {"accuracy": float(right.mean()), "loss": float(keras.ops.convert_to_numpy(losses).mean()) + penalties}
+        return self.devices.told(lambda: found)
+
     def predict(self, split, *, mirrored=False):
         """Return probabilities `(n, classes)` of a split's images, or of their mirror images, without augmentation."""
         index = np.flatnonzero(self.faces.split == split).astype(np.int32)
-        if mirrored:
-            pixels = self.faces.images[index, :, ::-1].astype(np.float32)
-            return self.network.predict(pixels, batch_size=EVALUATION_BATCH, verbose=0)
-        return self.trainee.predict({"index": index}, batch_size=EVALUATION_BATCH, verbose=0)
+        inputs = {"index": filled_up(index, self.devices.count)}
+        batch_size = -(-EVALUATION_BATCH // self.devices.count) * self.devices.count
+        with self.devices.scope():
+            trainee = self.trainee_of_mirror_images() if mirrored else self.trainee
+            return self.devices.predict(trainee, inputs, batch_size=batch_size)[: len(index)]
+
+    def trainee_of_mirror_images(self):
+        """Return the network as it is told of mirror images by their numbers."""
+        return Trainee(self.network, np.ascontiguousarray(self.faces.images[:, :, ::-1]), self.devices)
 
     def keep_if_best(self, epoch, logs):
         """Keep the values of the network if this is the best epoch so far by the recipe's monitor."""
@@ -162,6 +193,8 @@ class Session:
 
     def save(self, callbacks, stopped):
         """Write everything that the next epoch depends on, and the history so far as CSV, for those who watch."""
+        if not self.devices.first:
+            return
         memory = {
             "history": self.history,
             "best": self.best,
@@ -181,7 +214,7 @@ class Session:
 
     def resume(self, callbacks):
         """Take up the saved state, if there is one; return whether training had stopped early already."""
-        state = load_state(self.path)
+        state = self.devices.told(lambda: load_state(self.path))
         if state is None:
             return False
         memory, groups = state

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from fer_keras.data import transforms
+from fer_keras.training.devices import ONE
 
 PLAN_KEYS = ("transform", "light", "box", "partner", "share")
 
@@ -18,25 +19,29 @@ class Trainee(keras.Model):
     Args:
         network: the `keras.Model` to train, from pixels in [0, 255], or a backbone's features, to probabilities.
         images: uint8 `(n, height, width, 1)`, or features `(n, ...)`.
+        devices: the `Devices` that the network lies on; make a trainee in their scope.
     """
 
-    def __init__(self, network, images):
+    def __init__(self, network, images, devices=ONE):
         super().__init__(name="trainee")
-        self.network = network
-        self.images = keras.Variable(images, trainable=False, dtype=images.dtype.name, name="images")
+        self.network, self.devices = network, devices
+        self.images = keras.Variable(devices.place(images), trainable=False, dtype=images.dtype.name, name="images")
 
     def call(self, inputs, training=False):
         """Return probabilities `(batch, classes)` for `inputs["index"]`; the plan counts in training only."""
-        pixels = ops.cast(ops.take(self.images, inputs["index"], axis=0), "float32")
+        # Where Keras builds a model on several devices, it takes the mean of their indices, a float.
+        index = ops.cast(inputs["index"], "int32")
+        pixels = ops.cast(ops.take(self.images, index, axis=0), "float32")
         if training:
-            pixels = augment(pixels, inputs)
-        return self.network(pixels, training=training)
+            return self.network(augment(pixels, inputs, self.devices), training=True)
+        return self.devices.for_all(self.network(pixels, training=training))
 
 
-def augment(pixels, plan):
+def augment(pixels, plan, devices=ONE):
     """Apply a plan to float pixels, `(batch, height, width, 1)` in [0, 255], with the backend's operations.
 
-    The counterpart of `data.transforms.apply_plan`, without its rounding; `plan["partner"]` counts inside the batch.
+    The counterpart of `data.transforms.apply_plan`, without its rounding; `plan["partner"]` counts inside the batch,
+    that of all devices.
     """
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
@@ -47,7 +52,7 @@ def augment(pixels, plan):
         pixels = erase(pixels, plan["box"])
     if "partner" in plan:
         share = plan["share"][:, None, None, None]
-        pixels = share * pixels + (1.0 - share) * ops.take(pixels, plan["partner"], axis=0)
+        pixels = share * pixels + (1.0 - share) * ops.take(devices.of_all(pixels), plan["partner"], axis=0)
     return pixels
 
 
@@ -61,20 +66,23 @@ def erase(pixels, box):
     return ops.where(ops.logical_and(inside_rows, inside_columns), grey, pixels)
 
 
-def epoch_inputs(recipe, index, size, generator):
+def epoch_inputs(recipe, index, size, generator, count=1):
     """Draw one epoch: the images' order and what happens to each.
+
+    So that `count` devices can share every batch, up to `count - 1` images sit an epoch out, others in each.
 
     Args:
         recipe: a `Recipe`.
         index: int array, the numbers of the training images.
         size: `(height, width)` in pixels.
         generator: a `numpy.random.Generator`, seeded by run and epoch.
+        count: int, how many devices share a batch.
 
     Returns:
         `(inputs, order, plan)`: the dict of arrays that a `Trainee` takes, the positions in `index`, and the `Plan`.
     """
-    order = generator.permutation(len(index))
-    plan = transforms.draw_plan(recipe.augmentation, len(index), size, generator, group=recipe.batch_size)
+    order = generator.permutation(len(index))[: len(index) // count * count]
+    plan = transforms.draw_plan(recipe.augmentation, len(order), size, generator, group=recipe.batch_size)
     inputs = {key: getattr(plan, key) for key in PLAN_KEYS if getattr(plan, key) is not None}
     if plan.partner is not None:
         inputs["partner"] = plan.partner % recipe.batch_size

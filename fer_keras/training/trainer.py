@@ -12,6 +12,8 @@ from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
+from fer_keras.reporting.files import write_changed
+from fer_keras.training.devices import ONE, choose
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
 from fer_keras.training.precision import check_precision
@@ -32,6 +34,7 @@ def fit(
     tensorboard=None,
     minutes=None,
     precision="float32",
+    devices=None,
 ):
     """Train a recipe to its end and record it; asked again, read the record.
 
@@ -51,50 +54,58 @@ def fit(
         minutes: cut the training short after so many minutes, earlier sessions' included, and record that; None trains
             to the end.
         precision: one of `precision.PRECISIONS`, in which the network trains; the record names it beside the device.
+        devices: None trains on one device; `"all"` on all of this machine, a number on so many. They share each batch
+            of the recipe equally, so that a step is that of the whole batch, batch normalisation's too; of an epoch's
+            images, up to one fewer than there are devices sit out. On the JAX backend, `"all"` joins the processes of
+            other machines that Keras' environment variables name (see `machines.named`): all call this alike, the
+            first one alone writes state, network and record, and all get that record. Or `Devices` chosen before.
 
     Returns:
         A `reporting.runs.Run`.
 
     Raises:
-        ValueError: if the recipe is unknown, or the data has other classes than the recipe.
+        ValueError: if the recipe is unknown, the data has other classes than the recipe, or the devices can't share it.
+        machines.LostProcess: if another process of the group ended, or can't be reached any more.
     """
     check_precision(precision)
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if results is None and faces is not None and faces.protocol == "drawn":
         results = paths.build() / "results"
-    recorded = runs.find_run(recipe, seed, folder=results)
-    at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
-    if recorded and not force and not at_hand:
-        return recorded
-    given = load(recipe, path) if faces is None else faces
-    faces = as_it_sees_them(recipe, given)
-    if recorded and not force and not goes_on(recorded, minutes):
-        return same_data(recorded, faces)
-    check_faces(recipe, faces)
-    if recipe.members:
-        return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose)
-    network = make_network(recipe, seed, given, path, results, verbose)
-    taught = ask_teachers(recipe, faces, path, results, verbose)
-    session, folder = make_session(recipe, seed, network, faces, taught, verbose, precision)
-    if force and recorded and session.epochs_saved() == recorded.epochs_run:
-        session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
-    where = circumstances(precision)
-    stopped = session.train(verbose=verbose, callbacks=board(tensorboard), minutes=minutes)
-    network.save(folder / "model.keras")
-    run, history, predictions = outcome(recipe, seed, network, session, stopped, where)
-    run = runs.write_run(run, history, predictions, folder=results, force=force or recorded is not None)
-    if not run.cut_short:
-        session.path.unlink()
-    return run
+    devices = choose(devices)  # Before anything computes: here a process joins its group.
+    with devices.together():
+        devices.agree(f"{runs.run_id(recipe.name, recipe.digest, seed)}, {precision}, {force=}, {minutes=}")
+        at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
+        recorded, at_hand = devices.told(lambda: (runs.find_run(recipe, seed, folder=results), bool(at_hand)))
+        if recorded and not force and not at_hand:
+            return recorded
+        given = load(recipe, path) if faces is None else faces
+        faces = as_it_sees_them(recipe, given)
+        if recorded and not force and not goes_on(recorded, minutes):
+            return same_data(recorded, faces)
+        check_faces(recipe, faces)
+        devices.agree(f"data with fingerprint {faces.fingerprint}")
+        verbose = verbose if devices.first else 0
+        if recipe.members:
+            return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose, devices=devices)
+        network = make_network(recipe, seed, given, path, results, verbose, devices)
+        taught = ask_teachers(recipe, faces, path, results, verbose, devices)
+        session = make_session(recipe, seed, network, faces, taught, verbose, precision, devices)
+        if devices.first and force and recorded and session.epochs_saved() == recorded.epochs_run:
+            session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
+        where = circumstances(precision, devices)
+        callbacks = board(tensorboard) if devices.first else []
+        stopped = session.train(verbose=verbose, callbacks=callbacks, minutes=minutes)
+        ended = outcome(recipe, seed, network, session, stopped, where)
+        return devices.told(lambda: keep(session, network, *ended, folder=results, force=force or recorded is not None))
 
 
-def make_session(recipe, seed, network, faces, taught, verbose, precision):
-    """Return the `Session` of a network, or of its head if the rest is frozen, and the folder of its state."""
+def make_session(recipe, seed, network, faces, taught, verbose, precision, devices):
+    """Return the `Session` of a network, or of its head if the rest is frozen."""
     folder = run_folder(recipe, seed, faces)
     trained, images = what_to_train(recipe, network, faces, verbose)
     targets = make_targets(recipe, faces, taught)
-    options = {"seed": seed, "folder": folder, "images": images, "precision": precision}
-    return Session(recipe, trained, faces, targets, **options), folder
+    options = {"seed": seed, "folder": folder, "images": images, "precision": precision, "devices": devices}
+    return Session(recipe, trained, faces, targets, **options)
 
 
 def outcome(recipe, seed, network, session, stopped, where):
@@ -117,14 +128,28 @@ def outcome(recipe, seed, network, session, stopped, where):
     return run, history, predictions
 
 
-def fit_ensemble(recipe, seed, faces, *, results, force, verbose):
+def keep(session, network, run, history, predictions, *, folder, force):
+    """Write network and record of a session that has ended, and forget its state unless it may go on."""
+    network.save(session.path.with_name("model.keras"))
+    run = runs.write_run(run, history, predictions, folder=folder, force=force)
+    if not run.cut_short:
+        session.path.unlink()
+    return run
+
+
+def fit_ensemble(recipe, seed, faces, *, results, force, verbose, devices):
     """Train the members of an ensemble, or read their records; combine what they say; record that."""
-    options = {"faces": faces, "results": results, "verbose": verbose}
+    options = {"faces": faces, "results": results, "verbose": verbose, "devices": devices}
     members = [fit(name, *(own or [seed]), **options) for name, _, *own in recipe.members]
+    return devices.told(lambda: keep_ensemble(recipe, seed, faces, members, results, force))
+
+
+def keep_ensemble(recipe, seed, faces, members, results, force):
+    """Combine what the members of an ensemble say, and record that."""
     metrics, predictions = score_ensemble(recipe, members, seed)
     run = runs.Run(
         **identity(recipe, seed, faces),
-        **circumstances("float32"),
+        **circumstances("float32", ONE),
         seconds=round(sum(run.seconds for run in members), 1),
         seconds_per_epoch=0.0,
         num_parameters=sum(run.num_parameters for run in members),
@@ -156,9 +181,24 @@ def load_network(run):
     return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
 
 
+def fetch_network(run, devices):
+    """Return where a run's network lies; on other machines than the first process's, a copy of what it has."""
+    if devices.processes == 1:
+        return network_path(run)
+    content = devices.told(lambda: network_path(run).read_bytes())
+    path = network_place(run)
+    write_changed(path, content)
+    return path
+
+
+def network_place(run):
+    """Return where a run's network belongs."""
+    return paths.build() / "runs" / folder_name(run.run, run.data["fingerprint"]) / "model.keras"
+
+
 def network_path(run):
     """Return where a run's network lies; raise a `ValueError` if it is not on this machine."""
-    path = paths.build() / "runs" / folder_name(run.run, run.data["fingerprint"]) / "model.keras"
+    path = network_place(run)
     if not path.is_file():
         raise ValueError(
             f"The network of run {run.run!r} is not on this machine: expected {path}. "
@@ -189,7 +229,7 @@ def folder_name(run_name, fingerprint):
     return f"{run_name}-{fingerprint[:8]}"
 
 
-def make_network(recipe, seed, faces, path, results, verbose):
+def make_network(recipe, seed, faces, path, results, verbose, devices):
     """Build the recipe's network, starting from another recipe's best epoch if it says so.
 
     That of other classes is trained on its own faces, and only its body is taken.
@@ -198,8 +238,10 @@ def make_network(recipe, seed, faces, path, results, verbose):
     if recipe.start_recipe:
         start = for_split(find_recipe(recipe.start_recipe), faces.protocol)
         same = start.classes == recipe.classes
-        started = fit(start, seed, faces=faces if same else None, path=path, results=results, verbose=verbose)
-        weights, given = (network_path(started), None) if same else (None, load_network(started))
+        options = {"path": path, "results": results, "verbose": verbose, "devices": devices}
+        started = fit(start, seed, faces=faces if same else None, **options)
+        place = fetch_network(started, devices)
+        weights, given = (place, None) if same else (None, load_network(started))
     keras.utils.set_random_seed(seed)
     options = dict(recipe.model_options)
     if recipe.trainable_from:
@@ -213,14 +255,16 @@ def make_network(recipe, seed, faces, path, results, verbose):
     return network
 
 
-def ask_teachers(recipe, faces, path, results, verbose):
+def ask_teachers(recipe, faces, path, results, verbose, devices=ONE):
     """Return the mean of what a recipe's teachers say of each image and its mirror image, `(n, classes)`, or None.
 
     A teacher that has no record is trained first, on the same faces.
     """
     said = []
     for name, _, seed in recipe.teachers:
-        network = load_network(fit(name, seed, faces=faces, path=path, results=results, verbose=verbose))
+        run = fit(name, seed, faces=faces, path=path, results=results, verbose=verbose, devices=devices)
+        fetch_network(run, devices)
+        network = load_network(run)
         for images in (faces.images, faces.images[:, :, ::-1]):
             said.append(network.predict(images.astype(np.float32), batch_size=EVALUATION_BATCH, verbose=0))
     return with_temperature(np.mean(said, axis=0), recipe.teacher_temperature) if said else None

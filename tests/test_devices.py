@@ -1,0 +1,255 @@
+"""Training on several devices of one machine: the step of one device with the same batch, on both backends."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from fer_keras import machines
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit
+from fer_keras.training.devices import ONE, check_shares, choose, filled_up
+
+# Two devices, whatever the backend, and two small networks to train on one of them and on both.
+SCRIPT = """
+import dataclasses, json, os, sys
+import keras, numpy as np
+from pathlib import Path
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras import layers
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit, load_network, trainer
+from fer_keras.training.devices import ONE, choose
+from fer_keras.training.material import make_targets
+from fer_keras.training.session import Session
+
+folder, both = Path(sys.argv[1]), choose("all")
+# Everything: augmentation, mixup over the batch, averaged weights, a falling rate, class weights, a small last batch.
+LIVELY = dataclasses.replace(
+    RECIPES["capstone-model-1"], name="lively", batch_size=16, epochs=3, optimizer="sgd", learning_rate=0.05,
+    rotation_degrees=10.0, flip=True, brightness=(0.7, 1.3), erase_probability=0.5, mixup_alpha=0.4, ema_decay=0.5,
+    reduce_patience_epochs=1, stop_patience_epochs=0, label_smoothing=0.1, class_weights=True, final=False,
+)
+PLAIN = dataclasses.replace(LIVELY, name="plain", class_weights=False, ema_decay=0.0)
+
+
+def network(kind):
+    keras.utils.set_random_seed(1)
+    middle = {
+        "plain": [layers.ReLU()],
+        "normalised": [layers.BatchNormalization(momentum=0.5), layers.ReLU()],
+        "dropping": [layers.ReLU(), layers.Dropout(0.5)],
+    }[kind]
+    head = layers.Dense(4, activation="softmax", kernel_regularizer=keras.regularizers.L2(0.01))
+    parts = [layers.Rescaling(1 / 255), layers.AveragePooling2D(6), layers.Conv2D(6, 3), *middle, layers.Flatten()]
+    return keras.Sequential([keras.Input((48, 48, 1)), *parts, head])
+
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def session_of(name, recipe, faces, kind, devices, **options):
+    targets, place = make_targets(recipe, faces), folder / name
+    return Session(recipe, network(kind), faces, targets, seed=0, folder=place, devices=devices, **options)
+
+
+def trained(name, recipe, faces, kind, devices, **options):
+    session = session_of(name, recipe, faces, kind, devices, **options)
+    session.train(verbose=0)
+    return told(session)
+
+
+def told(session):
+    history = [[row[key] for key in sorted(row) if key != "seconds"] for row in session.history]
+    weights = np.concatenate([values.ravel() for values in session.given.get_weights()])
+    said = [session.predict("validation"), session.predict("validation", mirrored=True)]
+    return {"history": history, "weights": weights.tolist(), "said": np.array(said).tolist()}
+
+
+faces = drawn_faces(21, classes=FER4, seed=1)
+first = {split: np.flatnonzero(faces.split == split)[0] for split in ("train", "validation")}
+keep = np.arange(len(faces)) != first["validation"]
+ROWS = ("images", "labels", "split", "rows")
+even = dataclasses.replace(faces, **{name: getattr(faces, name)[keep] for name in ROWS})
+answers = {"shares": [both.count, int((even.split == "train").sum()), int((even.split == "validation").sum())]}
+for kind, recipe in (("plain", LIVELY), ("normalised", LIVELY), ("dropping", PLAIN)):
+    answers[kind] = [trained(f"{kind}-{d.count}", recipe, even, kind, d) for d in (ONE, both)]
+
+keep[first["train"]] = False
+odd = dataclasses.replace(faces, **{name: getattr(faces, name)[keep] for name in ROWS})
+unbroken = trained("unbroken", LIVELY, odd, "normalised", both)
+try:
+    session_of("broken", LIVELY, odd, "normalised", both).train(verbose=0, callbacks=[Kill()])
+except KeyboardInterrupt:
+    pass
+again = session_of("broken", LIVELY, odd, "normalised", both)
+begun = again.epochs_saved()
+again.train(verbose=0)
+answers["resumed"] = [unbroken, told(again), begun]
+answers["halves"] = [trained(f"h{d.count}", PLAIN, even, "plain", d, precision="mixed_bfloat16") for d in (ONE, both)]
+
+trainer.build = lambda *_, **__: network("normalised")
+run = fit(PLAIN, faces=faces, results=folder / "results", verbose=0, devices=2)
+x, y = faces["validation"]
+accuracy = float((load_network(run).predict(x.astype("float32"), verbose=0).argmax(axis=1) == y).mean())
+answers["record"] = [run.device, run.metrics["validation"]["accuracy"], accuracy, run.epochs_run]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+def answers(request, tmp_path_factory):
+    """What the script says, on a backend."""
+    pytest.importorskip(request.param)
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": request.param,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "FER_KERAS_BUILD": str(tmp_path_factory.mktemp("build")),
+    }
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path_factory.mktemp("sessions"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]) | {"backend": request.param}
+
+
+def assert_alike(one, both, tolerance):
+    for name in ("history", "weights", "said"):
+        np.testing.assert_allclose(both[name], one[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_the_script_trains_on_two_devices_with_a_small_last_batch(answers):
+    count, train, validation = answers["shares"]
+    assert count == 2
+    assert train % 2 == 0
+    assert train % 16 > 0
+    assert validation % 2 == 1, "so that one image is scored twice, and cut off"
+
+
+@pytest.mark.parametrize("kind", ["plain", "normalised"])
+def test_two_devices_train_as_one_does(answers, kind):
+    one, both = answers[kind]
+    assert len(one["history"]) == 3
+    assert_alike(one, both, 2e-4)
+
+
+def test_dropout_works_on_two_devices(answers):
+    """JAX draws the mask of the whole batch; TensorFlow that of a part, the same on every device."""
+    one, both = answers["dropping"]
+    if answers["backend"] == "jax":
+        assert_alike(one, both, 2e-4)
+    np.testing.assert_allclose(both["history"], one["history"], atol=0.3)
+
+
+def test_a_run_on_two_devices_goes_on_from_its_last_epoch(answers):
+    """Of an odd number of images, one sits out in each epoch: the same one, however often the run was stopped."""
+    unbroken, resumed, begun = answers["resumed"]
+    assert begun == 1
+    assert_alike(unbroken, resumed, 1e-6)
+
+
+def test_two_devices_compute_in_bfloat16_and_predict_in_float32(answers):
+    one, both = answers["halves"]
+    assert_alike(one, both, 0.05)
+    assert one["weights"] != answers["plain"][0]["weights"]
+
+
+def test_the_record_says_how_many_devices(answers):
+    device, recorded, found, epochs = answers["record"]
+    assert device.endswith("2 devices")
+    assert epochs == 3
+    assert recorded == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("devices", ["some", 0, -1, True, 1.5, "2"])
+def test_an_unknown_number_of_devices_is_refused(devices):
+    with pytest.raises(ValueError, match="must be 'all' or a number from 1, or None"):
+        choose(devices)
+
+
+def test_more_devices_than_there_are_are_refused():
+    there = len(keras.distribution.list_devices())
+    with pytest.raises(ValueError, match=f"at most {there}"):
+        choose(there + 1)
+
+
+def test_one_device_is_the_ordinary_path():
+    assert choose() is ONE
+    assert choose(1) is ONE
+    if len(keras.distribution.list_devices()) == 1:
+        assert choose("all") is ONE
+
+
+def test_a_backend_that_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ValueError, match="needs the backend TensorFlow or JAX"):
+        choose("all")
+    assert choose() is ONE
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    trio = ONE.__class__()
+    trio.count = 3
+    with pytest.raises(ValueError, match=r"3 devices can't share a batch of 128 .* e\.g\. 2"):
+        check_shares(trio, 128, 1000)
+    with pytest.raises(ValueError, match="as many training images"):
+        check_shares(trio, 3, 2)
+    check_shares(trio, 129, 1000)
+
+
+def test_indices_are_filled_up_to_a_multiple():
+    assert filled_up(np.arange(5), 4).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert filled_up(np.arange(4), 4).tolist() == [0, 1, 2, 3]
+    assert filled_up(np.arange(0), 4).tolist() == []
+
+
+def name_group(monkeypatch, addresses="127.0.0.1:1234", processes="2", process="0"):
+    values = {machines.ADDRESSES: addresses, machines.PROCESSES: processes, machines.PROCESS: process}
+    for name, value in values.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+
+def test_a_group_of_machines_is_read_from_the_environment(monkeypatch):
+    assert machines.named() is None
+    name_group(monkeypatch, "a:1,b:2", process="1")
+    assert machines.named() == machines.Group("a:1", 2, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [("a:1", "2", None), ("a", "2", "0"), ("a:1", "2", "2"), ("a:1,b:2,c:3", "2", "0"), (None, "2", "0")],
+    ids=["no number", "no port", "number too high", "too many addresses", "no address"],
+)
+def test_half_a_group_is_refused(monkeypatch, values):
+    name_group(monkeypatch, *values)
+    with pytest.raises(ValueError, match=f"Expected {machines.ADDRESSES}=HOST:PORT"):
+        machines.named()
+
+
+def test_tensorflow_does_not_join_several_machines(monkeypatch, tmp_path):
+    name_group(monkeypatch)
+    faces = drawn_faces(4, classes=FER4)
+    recipe = dataclasses.replace(RECIPES["capstone-model-1"], epochs=1)
+    if keras.backend.backend() == "tensorflow":
+        with pytest.raises(ValueError, match=r"MultiWorkerMirroredStrategy.*KERAS_BACKEND=jax"):
+            fit(recipe, faces=faces, results=tmp_path, verbose=0, devices="all")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="On several machines, `devices` must be 'all'"):
+        choose(2)
