@@ -1,0 +1,140 @@
+"""A search on Ray: the same table as here, stopped and killed and taken up, and a cell that fails stops no other."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fer_keras.__main__ import main
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.ray_cluster import ray_cluster
+from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.reporting import read_runs
+from fer_keras.reporting.runs import essence
+from fer_keras.reporting.tables import read_table
+from fer_keras.training import search as search_module
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("optuna")
+GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
+SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [2]}, "a test")
+KILLED = Space("killed", "capstone-model-1", {"epochs": [1, 60], "stop_patience_epochs": [0]}, "a test")
+FACES = "drawn_faces(12, classes=FER4, seed=1)"
+SCRIPT = f"""
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.labels import FER4
+from fer_keras.recipes.spaces import Space
+from fer_keras.training.search import search
+search({KILLED}, faces={FACES}, ray=True, verbose=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return drawn_faces(12, classes=FER4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def ray_of_two():
+    with ray_cluster(cores=2):
+        yield
+
+
+def records(folder):
+    return {run.run: essence(run) for run in read_runs(next(Path(folder).glob("searches/*/results")))}
+
+
+def test_several_at_once_end_as_one_after_the_other(faces, ray_of_two, own_folders, monkeypatch, capfd):
+    begun = search_module.search(SMALL, faces=faces, ray=True, minutes=1e-6)
+    assert len(begun) == 1
+    table = search_module.search(SMALL, faces=faces, ray=True)
+    said = capfd.readouterr()
+    assert len(said.out.splitlines()) == 4, "a line a cell, each trained once, and nothing of Ray's"
+    assert said.err == ""
+    assert not list(own_folders.glob("build/searches/*/tune"))
+    assert ray.is_initialized(), "whoever started a Ray ends it"
+    on_ray = records(own_folders / "build")
+    assert len(on_ray) == 4
+    monkeypatch.setenv("FER_KERAS_BUILD", str(own_folders / "here"))
+    here = search_module.search(SMALL, faces=faces, verbose=0)
+    scores = [name for name in here.columns if name not in ("seconds", "device")]
+    assert here[scores].equals(table[scores])
+    assert records(own_folders / "here") == on_ray
+
+
+def test_a_cell_that_fails_is_told_and_ends_no_other(faces, ray_of_two, own_folders, monkeypatch, capsys):
+    grid = {"optimizer": ["nonsense", "adam"], "epochs": [1]}
+    monkeypatch.setitem(SPACES, "odd", Space("odd", "capstone-model-1", grid, "a test"))
+    monkeypatch.setattr(search_module, "load", lambda recipe, path: faces)
+    assert main(["search", "odd", "--ray", "--workers", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "error: 1 trainings failed" in error
+    assert "optimizer=nonsense" in error
+    assert "Received: 'nonsense'" in error
+    assert read_table("search-odd", folder=own_folders / "build" / "results")["optimizer"].tolist() == ["adam"]
+    monkeypatch.setattr(search_module, "fit", failing)
+    with pytest.raises(ValueError, match="this one was tried again"):
+        search_module.search(SPACES["odd"], faces=faces, verbose=0)
+
+
+def failing(recipe, *_, **__):
+    raise ValueError("this one was tried again" if recipe.optimizer == "nonsense" else "this one was done")
+
+
+def test_killed_it_goes_on_in_the_epoch_where_it_was(faces, own_folders):
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: trained(own_folders, 1) and histories(own_folders, 60), process)
+        children = below(process.pid)
+        assert len(children) > 2
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    wait_for(lambda: not any(alive(child) for child in children))  # no Ray is left over
+    (state,) = histories(own_folders, 60)
+    before = len(state.read_text().splitlines()) - 1
+    assert 0 < before < 60
+    table = search_module.search(KILLED, faces=faces, verbose=0)
+    assert sorted(table["epochs"]) == [1, 60]
+    runs = {run.epochs_run: run for run in read_runs(next((own_folders / "build" / "searches").glob("*/results")))}
+    assert (runs[1].resumed, runs[60].resumed) == (0, 1)
+
+
+def trained(folder, epochs):
+    return list(folder.glob(f"build/searches/*/results/runs/*epochs={epochs},*.json"))
+
+
+def histories(folder, epochs):
+    return list(folder.glob(f"build/runs/*epochs={epochs},*/history.csv"))
+
+
+def wait_for(condition, process=None, seconds=500):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def below(pid):
+    """Return the numbers of all processes that a process has started, and those that they have."""
+    parents = {int(path.parent.name): parent_of(path) for path in Path("/proc").glob("[0-9]*/stat")}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def parent_of(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return None
+
+
+def alive(pid):
+    return parent_of(Path(f"/proc/{pid}/stat")) is not None
