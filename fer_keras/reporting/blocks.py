@@ -21,6 +21,7 @@ from fer_keras.reporting import (
     notebook_files,
     one_against_rest,
     recognising,
+    scale,
     searches,
     sentences,
     starts,
@@ -216,4 +217,5 @@ BLOCKS = {
     **recognising.BLOCKS,
     **looks.BLOCKS,
     **label_errors.BLOCKS,
+    **scale.BLOCKS,
 }

@@ -10,7 +10,7 @@ from fer_keras import paths
 from fer_keras.reporting import blocks, notebook_files
 from fer_keras.reporting.files import write_changed
 
-DOCUMENTS = ("README.md", "reports/report.md")
+DOCUMENTS = ("README.md", "reports/report.md", "docs/scale.md")
 MARK = re.compile(r"(<!-- generated: ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 ENDS = re.compile(r"<!-- (?:generated: [^>]+|end) -->")
 # Where a percentage may stand: generated text, code, tables (which carry their sources), links and comments.
