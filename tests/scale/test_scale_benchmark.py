@@ -1,0 +1,85 @@
+"""The benchmark of scale: what it makes of measured seconds, and a quick run of all of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+RATIOS = [
+    f"{kind}, two workers{words} / one worker"
+    for kind in ("recognition", "sweep")
+    for words in ("", ", start of the workers included")
+]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the benchmark itself sets it
+    monkeypatch.syspath_prepend(FOLDER)
+    return pytest.importorskip("scale")
+
+
+def made_up(work, memory):
+    return {"ray": 5.0, "workers": 3.0, "work": work, "whole": work + 3.0, "memory": {"Rss": memory, "Pss": 1.0}}
+
+
+def test_ratios_and_figures_are_those_of_the_fastest_rounds(benchmark):
+    seconds = {1: [10.0, 8.0], 2: [4.0, 6.0]}
+    kinds = (benchmark.RECOGNITION, benchmark.SWEEP)
+    runs = {
+        (kind, workers): [made_up(*pair) for pair in zip(found, (100.0, 200.0), strict=True)]
+        for kind in kinds
+        for workers, found in seconds.items()
+    }
+    found = {ratio.key: ratio for ratio in benchmark.compare(runs)}
+    assert sorted(found) == sorted(RATIOS)
+    assert found["recognition, two workers / one worker"].value == 2.0
+    assert found["recognition, two workers / one worker"].met
+    whole = found["sweep, two workers, start of the workers included / one worker"]
+    assert (whole.value, whole.goal) == (pytest.approx(11 / 7), None)
+    figures = benchmark.summary(runs, {"start-up": {"import": 1.0}}, benchmark.FULL)
+    assert figures["pictures a second"] == {
+        "one worker": benchmark.FULL.pictures / 8,
+        "two workers": benchmark.FULL.pictures / 4,
+    }
+    shares = figures["start-up"]["share of pictures on two cores"]
+    assert shares["10000"] == pytest.approx(8 / (8 + 10000 / (benchmark.FULL.pictures / 4)))
+    assert shares["10000000"] < shares["10000"] < 1
+    assert figures["memory a worker in MB"]["recognition"] == {"rss": 200.0, "pss": 1.0}
+
+
+def test_a_quick_run_measures_all_of_it(tmp_path):
+    path = tmp_path / "scale.json"
+    environment = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "FER_KERAS_DATA")}
+    done = subprocess.run(
+        [sys.executable, FOLDER / "scale.py", "--quick", "--json", path],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(path.read_text())
+    figures = entries.pop("figures")
+    assert sorted(entries) == sorted(RATIOS)
+    assert [key for key, entry in entries.items() if entry["goal"]] == sorted(RATIOS)[::2]
+    picture = figures["a picture"]
+    assert picture["pictures"] == picture["faces"] == 12
+    stages = dict(picture["milliseconds"])
+    assert sum(value for stage, value in stages.items() if stage != "whole") == pytest.approx(stages["whole"], abs=0.01)
+    assert all(stages[stage] > 0 for stage in ("decode", "detection", "crop", "network"))
+    assert picture["bytes in"] > 10_000 > picture["bytes out"] > 0
+    assert all(figures["start-up"][part] > 0 for part in ("import", "network and detector", "ray", "workers"))
+    if Path("/proc/self/smaps_rollup").exists():
+        for kind, least in (("recognition", 50), ("sweep", 200)):
+            memory = figures["memory a worker in MB"][kind]
+            assert memory["rss"] > memory["pss"] > least
+    assert list(tmp_path.iterdir()) == [path], "a benchmark leaves nothing behind"
