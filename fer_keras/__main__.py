@@ -13,7 +13,6 @@ from fer_keras.recognition.commands import add_commands
 def main(arguments=None):
     """Run one command; return the exit status: 0, or 2 after a clear error."""
     options = parser().parse_args(arguments)
-    options.arguments = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         status = options.run(options) or 0
@@ -119,10 +118,6 @@ def add_precision(parser):
 
 def train(options):
     """Train a recipe to its end and record it. Killed, the same command goes on from the last whole epoch."""
-    if options.devices and machines.named():
-        if not machines.guarded():
-            return machines.guard(options.arguments)
-        machines.follow_guard()
     from fer_keras.recipes import find_recipe, for_split
 
     recipe, faces = find_recipe(options.recipe), None
@@ -158,7 +153,6 @@ def train(options):
         devices=int(options.devices) if str(options.devices).isdecimal() else options.devices,
     )
     print(describe(run))
-    return 0
 
 
 def describe(run):
@@ -297,4 +291,4 @@ def check(options):
 
 
 if __name__ == "__main__":
-    sys.exit(machines.leave(main()))
+    sys.exit(machines.run(main))

@@ -53,19 +53,34 @@ def named():
     return Group(addresses[0], int(numbers[0]), int(numbers[1]))
 
 
-def guard(arguments):
-    """Run this command in a process of its own, and speak for it if it dies without a word; return the exit status.
+def run(command):
+    """Run a function that is all of a command; return its exit status.
 
-    Where a machine vanishes, JAX ends the processes of the others by an abort, which nothing inside them can catch.
-    If the guard itself is killed, its process ends too.
+    Where the environment names a group, it runs in a process of its own, and this one speaks for that if it dies
+    without a word: where another machine vanishes, JAX aborts, which nothing inside the process can catch.
 
     Args:
-        arguments: those of the command line, after `python -m fer_keras`.
+        command: a function without arguments that returns an exit status.
     """
-    command = [sys.executable, "-m", "fer_keras", *arguments]
-    # A session of its own: Ctrl-C reaches the guard, which passes it on once.
+    if not os.environ.get(ADDRESSES):
+        return command()
+    if GUARDED not in os.environ:
+        return guard()
+    threading.Thread(target=follow_guard, daemon=True).start()
+    status = command()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status:
+        # At once: the ordinary exit waits for the other processes, and they wait for this one.
+        os._exit(status)
+    return status
+
+
+def guard():
+    """Run the command line of this process again, guarded, and return the exit status."""
+    # A session of its own: Ctrl-C reaches this process alone, which passes it on.
     options = {"env": {**os.environ, GUARDED: "1"}, "stdin": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen(command, **options) as child:
+    with subprocess.Popen([sys.executable, *sys.orig_argv[1:]], **options) as child:
         try:
             status = child.wait()
         except KeyboardInterrupt:
@@ -73,38 +88,15 @@ def guard(arguments):
             status = child.wait()
     if status >= 0:
         return status
-    group = named()
     print(
-        f"error: process {group.process} of {group.processes} was ended by {signal.Signals(-status).name}, as happens "
-        f"when another process of the group ended or can't be reached; what it said stands above. {GOES_ON}",
+        f"error: process {os.environ.get(PROCESS)} was ended by {signal.Signals(-status).name}, as happens when "
+        f"another process of the group ended or can't be reached; what it said stands above. {GOES_ON}",
         file=sys.stderr,
     )
     return 2
 
 
-def guarded():
-    """Tell whether this process has a guard."""
-    return GUARDED in os.environ
-
-
 def follow_guard():
-    """End this process as soon as its guard has ended: the pipe from it closes."""
-
-    def watch():
-        # Not `sys.stdin`, whose lock would be held when Python shuts down.
-        os.read(0, 1)
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def leave(status):
-    """Return an exit status; a guarded process that failed exits with it at once.
-
-    The ordinary exit of a process of a group waits for all others, and these wait for this one.
-    """
-    if status and guarded():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    """End this process as soon as its guard has ended, however: then the pipe from it closes."""
+    os.read(0, 1)  # Not `sys.stdin`, whose lock would be held when Python shuts down.
+    os._exit(128 + signal.SIGTERM)
