@@ -269,8 +269,8 @@ def test_what_stops_a_worker_is_said_in_a_sentence(ray_of_two, tmp_path, monkeyp
 
 
 def test_a_worker_that_cannot_begin_says_so(tmp_path):
-    worker = many.Worker(tmp_path, "run", {"network": "of another version"})
-    assert worker({"part": b""})["stopped"].startswith("ValueError: There is no network 'of another version'")
+    worker = many.Worker(tmp_path, "run", {"network": "of another version.onnx"})
+    assert worker({"part": b""})["stopped"].startswith("ValueError: of another version.onnx: Expected an .onnx file")
 
 
 def test_a_worker_has_one_thread_and_needs_no_keras(tmp_path):
@@ -389,7 +389,7 @@ def test_faces_of_other_settings_are_not_mixed(tmp_path):
         ({"workers": 2}, "are for the engine 'ray'"),
         ({"engine": "ray", "out": "x", "workers": 0}, "`workers` must be a whole number above 0"),
         ({"engine": "ray", "out": "x", "network": object()}, "must be names or paths"),
-        ({"engine": "ray", "out": "x", "network": "nonsense"}, "There is no network 'nonsense'"),
+        ({"engine": "ray", "out": "x", "network": "nonsense.onnx"}, "nonsense.onnx: Expected an .onnx file"),
         ({"engine": "ray", "out": "x", "network": NETWORK, "address": "localhost:1"}, "Expected a Ray cluster at"),
         ({"engine": "ray", "out": "a.jpg", "network": NETWORK}, "Expected a folder for the faces. Received: a file"),
     ],
