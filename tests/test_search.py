@@ -81,6 +81,8 @@ def test_published_spaces_vary_fields_of_their_recipes(capsys):
         assert list(space.variants) == space.grid.get("variant", [])
     assert main(["search"]) == 0
     assert "sep-table-2       96 trainings of sep-baseline" in capsys.readouterr().out
+    assert main(["search", "sep-reduced", "--workers", "2"]) == 2
+    assert "--workers is for --ray" in capsys.readouterr().err
     assert main(["search", "everything"]) == 2
     assert "Expected one of: sep-table-2" in capsys.readouterr().err
     assert recipes.find_recipe("sep-baseline").epochs in SPACES["sep-table-2"].grid["epochs"]
