@@ -76,7 +76,7 @@ class Size:
     epochs: int
 
 
-FULL, QUICK = Size(256, 16, 128, 3, 4, 120, 3), Size(12, 3, 6, 1, 2, 8, 1)
+FULL, QUICK = Size(256, 16, 128, 3, 4, 120, 12), Size(12, 3, 6, 1, 2, 8, 1)
 
 
 def main():

@@ -78,6 +78,13 @@ def test_an_ingredient_is_held_against_the_recipe_with_the_same_seed(own_folders
     assert [row[0] for row in FIGURES["ingredients"].inputs()] == ["mixup", "no erasing", "Adam"]
 
 
+def test_of_one_seed_nothing_is_said(own_folders):
+    rows = search({"mixup": (0.01, 0.012, 0.014), "votes": (0.02, 0.0, 0.0)})
+    write_table("search-ingredients", rows[(rows["variant"] != "votes") | (rows["seed"] == 0)])
+    assert text("ingredients").splitlines()[-1] == "| votes | 62.0 % | 1 | +2.0 points, without an interval |"
+    assert text("ingredients-verdict") == "helps: mixup; too few seeds yet to say: votes"
+
+
 @pytest.mark.parametrize(
     ("share", "words"), [(0.75, "9.6 points above"), (0.5, "15.4 points below"), (0.65, "no different from")]
 )

@@ -17,23 +17,29 @@ def gains():
     """Return what each change of the recipe gives on validation, the best first, or None if that is not recorded.
 
     Returns:
-        A list of `(change, mean accuracy, number of seeds, Comparison)`. The difference is the mean, over seeds, of the
-        change's accuracy minus the recipe's own with the same seed; its 95 % interval is Student's over the seeds. It
-        says how much the seed matters, on these validation images.
+        A list of `(change, mean accuracy, number of seeds, Comparison)`, of two seeds or more. The difference is the
+        mean, over seeds, of the change's accuracy minus the recipe's own with the same seed; its 95 % interval is
+        Student's over the seeds. It says how much the seed matters, on these validation images.
     """
+    found = [
+        (name, mean, len(differences), over_seeds(differences))
+        for name, mean, differences in by_seed()
+        if len(differences) > 1
+    ]
+    return sorted(found, key=lambda one: -one[3].difference) or None
+
+
+def by_seed():
+    """Yield each change of the recipe that is recorded, its mean accuracy, and its differences, one a seed."""
     trained = find_table(TABLE)
     if trained is None:
-        return None
+        return
     accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy")
-    if REFERENCE not in accuracy:
-        return None
-    found = []
     for name in INGREDIENTS:
-        if name in accuracy and name != REFERENCE:
+        if {name, REFERENCE} <= set(accuracy) and name != REFERENCE:
             differences = (accuracy[name] - accuracy[REFERENCE]).dropna()
-            if len(differences) > 1:
-                found.append((name, accuracy[name].mean(), len(differences), over_seeds(differences)))
-    return sorted(found, key=lambda one: -one[3].difference) or None
+            if len(differences):
+                yield name, accuracy[name][differences.index].mean(), differences
 
 
 def over_seeds(differences):
@@ -47,22 +53,27 @@ def over_seeds(differences):
 
 def ingredients():
     """Return what each change of the recipe gives, as a table."""
-    found = gains()
-    if not found:
+    lines = [[name, percent(mean), seeds, str(result)] for name, mean, seeds, result in gains() or ()]
+    lines += [
+        [name, percent(mean), 1, f"{100 * differences.iloc[0]:+.1f} points, without an interval"]
+        for name, mean, differences in by_seed()
+        if len(differences) == 1
+    ]
+    if not lines:
         return MISSING
-    lines = [[name, percent(mean), seeds, str(result)] for name, mean, seeds, result in found]
     return table(("change of the recipe", "accuracy on validation", "seeds", "against the recipe as it is"), lines)
 
 
 def verdict():
     """Return which changes help, which harm and which make no difference, in words."""
-    found = gains()
-    if not found:
+    found, single = gains() or (), [name for name, _, differences in by_seed() if len(differences) == 1]
+    if not found and not single:
         return MISSING
     groups = {"helps": [], "harms": [], "makes no difference beyond the seeds": []}
     for name, _, _, result in found:
         key = list(groups)[2] if result.no_difference else "helps" if result.difference > 0 else "harms"
         groups[key].append(name)
+    groups["too few seeds yet to say"] = single
     return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
 
 

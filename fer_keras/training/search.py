@@ -31,7 +31,7 @@ def search(
     """Train the cells of a grid that are not trained yet, and return the table of all that are.
 
     Optuna keeps the book of the cells, `fit` trains them: stopped or killed, the same call goes on in the epoch where
-    it was. The test split is never looked at. The table is recorded as `search-<space>`.
+    it was. The test split is never looked at. The table is recorded as `search-<space>`, of what is done when stopped.
 
     Args:
         space: a `recipes.spaces.Space`.
@@ -72,14 +72,17 @@ def search(
 
     waiting, failed = enqueue(study, space), {}
     how = {"faces": faces, "minutes": minutes, "path": path, "precision": precision}
-    if waiting and ray:
-        how |= {"address": None if ray is True else ray, "workers": workers, "folder": folder}
-        failed = train_on_ray(study, [study.ask() for _ in range(waiting)], cell_of, verbose=verbose, **how)
-    elif waiting:
-        with quiet(optuna):
-            train_here(study, waiting, cell_of, verbose=verbose, results=folder / "results", **how)
-    table = as_table(study, space)
-    write_table(f"search-{space.name}", table, folder=results)
+    try:
+        if waiting and ray:
+            how |= {"address": None if ray is True else ray, "workers": workers, "folder": folder}
+            failed = train_on_ray(study, [study.ask() for _ in range(waiting)], cell_of, verbose=verbose, **how)
+        elif waiting:
+            with quiet(optuna):
+                train_here(study, waiting, cell_of, verbose=verbose, results=folder / "results", **how)
+    finally:  # also when it is stopped
+        table = as_table(study, space)
+        if len(table):
+            write_table(f"search-{space.name}", table, folder=results)
     if failed:
         lines = [f"{name}: {error}" for name, error in sorted(failed.items())]
         raise ValueError(
