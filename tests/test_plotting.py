@@ -90,6 +90,15 @@ FIGURES = {
     "taken_sides": lambda: plotting.taken_sides(
         {"ours": {"disputed": 9, "with_label": 4, "with_crowd": 3, "with_neither": 2}}
     ),
+    "label_errors": lambda: plotting.label_errors([[0, 3], [8, 0]], [20, 40], ("happy", "sad")),
+    "disputed": lambda: plotting.disputed(
+        [
+            {"images": number, "disputed_share": 0.8, "disputed_share_low": 0.7, "disputed_share_high": 0.9}
+            for number in (10, 500)
+        ],
+        overall=0.4,
+        flagged=90,
+    ),
     "gallery": lambda: plotting.gallery(np.zeros((5, 48, 48, 1), np.uint8), list("abcde"), columns=3),
 }
 
