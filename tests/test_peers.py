@@ -2,17 +2,14 @@
 
 import io
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_runs import BENCHMARKS, run_benchmark
 
 from fer_keras.labels import FER7
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 OUR_OWN = [
     "recognition of arrays / its detector and network",
     "recognition of files / its detector and network",
@@ -94,21 +91,21 @@ def analyze(picture, actions, detector_backend, enforce_detection, silent):
 @pytest.fixture
 def peers(monkeypatch):
     """The benchmark."""
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     return pytest.importorskip("peers")
 
 
 @pytest.fixture
 def workers(monkeypatch):
     """What it runs in each environment."""
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     return pytest.importorskip("peer_workers")
 
 
 @pytest.fixture
 def pictures(monkeypatch):
     """What it shows, and the scores of what is found."""
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     return pytest.importorskip("peer_pictures")
 
 
@@ -135,20 +132,7 @@ def packages(tmp_path):
 def run(folder, *options, path=None):
     """Run the benchmark quickly in a folder of its own; return its record and what it printed."""
     folder.mkdir()
-    environment = {key: value for key, value in os.environ.items() if key != "FER_KERAS_DATA"}
-    environment |= {"PYTHONPATH": str(path)} if path else {}
-    done = subprocess.run(
-        [sys.executable, FOLDER / "peers.py", "--quick", "--json", "peers.json", *options],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in folder.iterdir()] == ["peers.json"], "a benchmark leaves nothing behind"
-    return json.loads((folder / "peers.json").read_text()), done.stdout
+    return run_benchmark("peers", folder, *options, record="peers.json", path=path)
 
 
 def test_peers_that_are_not_there_are_said_and_left_out(tmp_path):

@@ -1,16 +1,12 @@
 """The benchmark of scale: what it makes of measured seconds, and a quick run of all of it."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from benchmark_runs import BENCHMARKS, run_benchmark
 
 pytest.importorskip("ray")
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 RATIOS = [
     f"{kind}, two workers{words} / one worker"
     for kind in ("recognition", "sweep")
@@ -21,7 +17,7 @@ RATIOS = [
 @pytest.fixture
 def benchmark(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the benchmark itself sets it
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     return pytest.importorskip("scale")
 
 
@@ -55,19 +51,7 @@ def test_ratios_and_figures_are_those_of_the_fastest_rounds(benchmark):
 
 
 def test_a_quick_run_measures_all_of_it(tmp_path):
-    path = tmp_path / "scale.json"
-    environment = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "FER_KERAS_DATA")}
-    done = subprocess.run(
-        [sys.executable, FOLDER / "scale.py", "--quick", "--json", path],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    entries = json.loads(path.read_text())
+    entries, _ = run_benchmark("scale", tmp_path, seconds=900)
     figures = entries.pop("figures")
     assert sorted(entries) == sorted(RATIOS)
     assert [key for key, entry in entries.items() if entry["goal"]] == sorted(RATIOS)[::2]
@@ -83,4 +67,3 @@ def test_a_quick_run_measures_all_of_it(tmp_path):
         for kind, least in (("recognition", 50), ("sweep", 200)):
             memory = figures["memory a worker in MB"][kind]
             assert memory["rss"] > memory["pss"] > least
-    assert list(tmp_path.iterdir()) == [path], "a benchmark leaves nothing behind"
