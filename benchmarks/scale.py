@@ -30,7 +30,8 @@ import ratios
 import skimage.data
 from PIL import Image, ImageEnhance
 
-from fer_keras.ray_cluster import num_cores, ray_cluster
+from fer_keras.machines import num_cores
+from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recognition import many
 from fer_keras.recognition.face_files import begin, write_faces
 from fer_keras.recognition.networks import BATCH

@@ -1,4 +1,4 @@
-"""Several machines that train together: how the environment names them, and a guard over each one's process."""
+"""This machine's cores; several machines that train together, and a guard over each one's process."""
 
 import dataclasses
 import os
@@ -31,6 +31,11 @@ class Group:
     address: str
     processes: int
     process: int
+
+
+def num_cores():
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def named():

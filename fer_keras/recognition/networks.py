@@ -11,6 +11,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.pictures import as_batch
+from fer_keras.machines import num_cores
 
 # A network's card lies in its `.onnx` file under this name; these of its fields are needed to use it, with how to tell
 # that they can be. `sha256` is the sum of the `.keras` file that it was exported from.
@@ -193,7 +194,7 @@ def new_session(path, *, threads=None):
     """Return an ONNX Runtime session on the CPU for a file, by default with a thread for each core, up to a few."""
     onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(num_cores(), MOST_THREADS)
+    options.intra_op_num_threads = threads or min(num_threads(), MOST_THREADS)
     # Threads that wait for work in a loop would take the core that the detector needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised
@@ -208,9 +209,7 @@ def runtime():
     return onnxruntime
 
 
-def num_cores():
-    """Return how many cores this process may use: as many as `OMP_NUM_THREADS` says, with which engines share them."""
+def num_threads():
+    """Return how many threads are wanted: as many as `OMP_NUM_THREADS` says, with which engines share cores, or all."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(told) if told.isdecimal() and int(told) else num_cores()
