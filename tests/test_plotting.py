@@ -8,6 +8,7 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from fer_keras.labels import COLOURS, FER7
@@ -193,6 +194,21 @@ def test_accuracy_against_size_names_its_points():
 def test_networks_of_the_same_size_are_named_on_both_sides():
     sides = [text.get_ha() for text in plotting.cost(leaderboard([RUN, TWIN])).axes[0].texts]
     assert sides == ["left", "right"]
+
+
+def test_names_of_a_crowd_hide_neither_each_other_nor_a_point():
+    crowd = [(f"a network with a long name, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
+    figure = plotting.cost(leaderboard([RUN]), others=crowd)
+    axes = figure.axes[0]
+    texts = sorted(axes.texts, key=lambda text: text.get_text())
+    assert [text.get_text() for text in texts] == [*sorted(name for name, *_ in crowd), "mini-xception"]
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in texts]
+    assert not any(box.count_overlaps(boxes[:number]) for number, box in enumerate(boxes))
+    points = axes.transData.transform([text.xy for text in texts])
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
 def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_published():

@@ -6,6 +6,7 @@ import made_up
 import pytest
 
 from fer_keras import paths
+from fer_keras.recognition import picture_parts
 from fer_keras.reporting import blocks, render, scale, sites
 from fer_keras.reporting.sites import ASSUMED, SITES, Site, rates
 from fer_keras.reporting.tables import write_table
@@ -171,3 +172,7 @@ def test_the_document_is_filled_and_checked(measured, monkeypatch):
     assert not any(problem.startswith("scale.md") for problem in render.stale())
     write_table("scale", json.loads(json.dumps(SCALE).replace("25.0", "20.0")))
     assert any(problem.startswith("scale.md") for problem in render.stale())
+
+
+def test_files_of_faces_are_counted_as_the_package_writes_them():
+    assert scale.PART == picture_parts.MOST_PICTURES

@@ -25,7 +25,8 @@ ASSUMED = {
     "flops": Assumed(
         3.12e12,
         "operations a second of a network on an A10G",
-        "a tenth of the peak of its data sheet in float32; the tenth is a guess",
+        "a tenth of the A10's peak in float32, [31.2e12]"
+        "(https://sysrqmts.com/ru/gpus/compare/nvidia-a10-pcie-vs-nvidia-quadro-rtx-4000); the tenth is a guess",
     ),
     "detection": Assumed(
         4.9,
@@ -42,8 +43,8 @@ ASSUMED = {
     "decode": Assumed(
         36,
         "cores that decode JPEG as fast as one GPU",
-        "nvJPEG on a V100, up to twice 18 cores with libjpeg-turbo "
-        "([NVIDIA](https://developer.nvidia.com/nvjpeg)); taken for any GPU",
+        "NVIDIA's claim for nvJPEG on a V100, up to twice 18 cores with libjpeg-turbo, as "
+        "[reported](https://encode.su/threads/2968-New-nvJPEG-decoder-from-Nvidia); taken for any GPU",
     ),
     "gigabit": Assumed(125e6, "bytes a second over gigabit Ethernet", "its definition, nothing lost"),
     "requests": Assumed(
@@ -51,7 +52,11 @@ ASSUMED = {
         "files a second from one prefix of an object store",
         "[Amazon S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html)",
     ),
-    "files": Assumed(2**32, "files at most in one ext4 file system", "its inode numbers have 32 bits"),
+    "files": Assumed(
+        2**32,
+        "files at most in one ext4 file system",
+        "[Linux's documentation](https://docs.kernel.org/filesystems/ext4/blocks.html)",
+    ),
 }
 
 

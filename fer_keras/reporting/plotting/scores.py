@@ -1,7 +1,9 @@
 """Scores: confusion matrices, accuracies with their intervals, recall of each class, accuracy against size."""
 
 import numpy as np
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
 
 from fer_keras.labels import COLOURS
 from fer_keras.reporting.leaderboard import row_name
@@ -19,6 +21,9 @@ from fer_keras.reporting.plotting.style import (
 )
 
 COSTS = {"num_parameters": "parameters", "multiply_adds": "multiply-adds of one face"}
+MANY_TICKS = 2e3  # from the lower to the upper end of an axis: beyond, powers of ten are enough
+# Where a point may be named: so many lines above it, on its right (1) or left (-1), the nearest first.
+PLACES = [(lines, side) for lines in (0, 1, -1, 2, -2, 3, -3, 4, -4) for side in (1, -1)]
 
 
 def confusion(counts, classes, *, title=None):
@@ -163,20 +168,21 @@ def cost(table, *, size="num_parameters", others=(), title=None):
             f"Received: {groups.to_dict('records')}."
         )
     figure, ((axes,),) = canvas(7, 4)
-    named = []
+    points = []
     for row in table.itertuples():
         colour, marker = model_style(row.model)
         spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
         point = getattr(row, size), row.accuracy
         axes.errorbar(*point, yerr=spread, fmt=marker, color=colour, capsize=3)
-        name_point(axes, row_name(row._asdict()), point, named)
+        points.append((row_name(row._asdict()), point))
     for name, *point in others:
         axes.plot(*point, "x", color=DARK, markersize=7, markeredgewidth=2)
-        name_point(axes, name, point, named, left=True)
+        points.append((name, tuple(point)))
     axes.axhline(1 / table["num_classes"].iloc[0], color=GREY, linewidth=1, linestyle="--", label="chance")
     axes.set_xscale("log")
     axes.margins(x=0.25)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < MANY_TICKS * low else (1,)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=PALE, linewidth=0.6)
@@ -184,15 +190,45 @@ def cost(table, *, size="num_parameters", others=(), title=None):
     axes.set_ylim(bottom=0)
     label(axes, x=COSTS[size], y=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
     legend(axes, loc="lower right")
+    name_points(axes, points)
     return figure
 
 
-def name_point(axes, name, point, named, *, left=False):
-    """Write a network's name beside its point: on the left where one of nearly the same cost is named already."""
-    left = left or sum(max(point[0], other) < 1.2 * min(point[0], other) for other in named) % 2
-    named.append(point[0])
-    options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "right" if left else "left"}
-    axes.annotate(name, point, (-7 if left else 7, 0), textcoords="offset points", **options)
+def name_points(axes, points):
+    """Write names beside points, each at the nearest place where it hides no point and no other name.
+
+    Args:
+        axes: Matplotlib's, with all else drawn.
+        points: list of `(name, (x, y))`.
+    """
+    axes.figure.draw_without_rendering()
+    frame = axes.get_window_extent()
+    taken = [Bbox([xy - 5, xy + 5]) for xy in axes.transData.transform([point for _, point in points])]
+    for name, point in points:
+        text = name_at(axes, name, point, *PLACES[0])
+        for place in PLACES[1:]:
+            box = extent(text)
+            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not box.count_overlaps(taken):
+                break
+            text.remove()
+            text = name_at(axes, name, point, *place)
+        taken.append(extent(text))
+
+
+def extent(text):
+    """Return where an annotation's words are, without its line, as a `Bbox` in pixels."""
+    text.update_positions(text.figure.canvas.get_renderer())
+    return Text.get_window_extent(text)
+
+
+def name_at(axes, name, point, lines, side):
+    """Return a point's name, written so many lines above it, on its right or left, with a line to it."""
+    end = (0.0 if side > 0 else 1.0, 0.5)  # of the words, where the line begins
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "relpos": end, "shrinkB": 4} if lines else None
+    options = {"fontsize": SMALL, "color": DARK, "va": "center", "ha": "left" if side > 0 else "right"}
+    text = axes.annotate(name, point, (7 * side, 11 * lines), textcoords="offset points", arrowprops=line, **options)
+    text.set_in_layout(False)
+    return text
 
 
 def bars(values, *, axis, shares=False, title=None, colours=COLOURS):
