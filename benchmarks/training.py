@@ -138,7 +138,7 @@ def real_path(recipe, faces, folder, on_features=False):
     epochs = itertools.count()
 
     def epoch():
-        with silence():
+        with silence(), session.at_work():
             session.train_epoch(next(epochs), "auto")
 
     return epoch

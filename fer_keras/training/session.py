@@ -1,5 +1,6 @@
 """One run from its first epoch to its last: compile, train an epoch, validate, remember, go on after a kill."""
 
+import contextlib
 import time
 
 import keras
@@ -9,6 +10,7 @@ import pandas as pd
 from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
 from fer_keras.training.devices import ONE, check_shares, filled_up
+from fer_keras.training.normalising import normalising_at_once
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.precision import computing_in
 from fer_keras.training.state import load_state, save_state
@@ -67,15 +69,21 @@ class Session:
         Returns:
             str, why it ended: `"early stop"`, `"epochs"` or `"cut short"`.
         """
-        with self.devices.scope(), computing_in(self.network, self.precision):
+        with self.at_work():
             ended = self.train_epochs(verbose, callbacks, minutes)
         self.trainee.predict_function = None  # which keeps the precision that it was compiled in
         if self.given is not self.network:
             self.given.set_weights(self.best_values)
         return ended
 
+    @contextlib.contextmanager
+    def at_work(self):
+        """Let the network compute as it does in training, for as long as the context lasts."""
+        with self.devices.scope(), computing_in(self.network, self.precision), normalising_at_once(self.network):
+            yield
+
     def train_epochs(self, verbose, callbacks, minutes):
-        """Do what `train` says, in whatever precision the layers are."""
+        """Do what `train` says, `at_work`."""
         own = make_callbacks(self.recipe)
         everyone = keras.callbacks.CallbackList([*own, *callbacks], model=self.trainee, epochs=self.recipe.epochs)
         everyone.on_train_begin()
