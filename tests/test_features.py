@@ -43,6 +43,7 @@ def test_trunk_and_head_together_are_the_network(network, faces):
 
 def test_only_a_backbone_that_is_frozen_and_sees_the_same_images_is_split_off(network):
     assert features.split_off(RECIPES["vgg16"], network) is None, "its recipe changes the images"
+    assert features.split_off(dataclasses.replace(FROZEN, flip_view=True), network) is None, "it scores mirror images"
     assert features.split_off(FROZEN, fine_tune(network, "block5_conv3")) is None
     assert features.split_off(FROZEN, build("capstone-model-1", 4)) is None
 

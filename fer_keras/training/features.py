@@ -22,10 +22,10 @@ def split_off(recipe, network):
 
     Returns:
         `(trunk, head)`, or None if there is no nested backbone that is frozen as a whole, or if the recipe changes the
-        images, so that the backbone sees each of them anew.
+        images, or scores their mirror images, so that the backbone sees more than each of them once.
     """
     nested = backbones_in(network)
-    if len(nested) != 1 or recipe.augmentation != Augmentation():
+    if len(nested) != 1 or recipe.flip_view or recipe.augmentation != Augmentation():
         return None
     seam = network.layers[network.layers.index(nested[0]) + 1].input
     trunk = keras.Model(network.input, seam)
