@@ -4,8 +4,9 @@ For each network, four things are timed in turn:
 - real path: whole epochs as `fer_keras train` runs them: order and augmentation drawn, pictures gathered and changed
   in the compiled step, progress bar written. These epochs are much shorter than the recipes', so that what an epoch
   costs once weighs more than it does in truth.
-- bare step: the compiled train function of the same network, called on one fixed batch; no feeding, no augmentation,
-  no callbacks.
+- bare step: the compiled train function of the same network as Keras makes it, called on one fixed batch; no feeding,
+  no augmentation, no callbacks. The real path can be faster: it normalises batches in one operation
+  (`fer_keras/training/normalising.py`), where Keras takes a dozen.
 - ImageDataGenerator: the same network and augmentation, fed by Keras' `ImageDataGenerator` from an array in memory (the
   projects read JPEG files, which is slower), without its rescaling (the networks rescale themselves).
 - forward pass: the compiled network on the fixed batch.

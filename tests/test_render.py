@@ -110,9 +110,19 @@ def test_what_is_not_recorded_yet_says_so(project):
         ("confused", "vgg16"),
         ("difference", "vgg16", "mini-xception"),
         ("value", "x", "y"),
+        ("trains", "bare", "step"),
     ):
         assert blocks.text(*arguments) == "(not recorded yet)"
     assert blocks.text("figure", "cost") == f"*{figures.find_entry('cost').alt[:-1]} (not recorded yet).*"
+
+
+def test_speed_of_training_is_said_over_the_networks_that_were_timed(project):
+    ratios = {"a: real path / bare step": 1.234, "b: real path / bare step": 0.97, "a: forward pass / bare step": 9.0}
+    write_table("speed", {what: {"ratio": ratio} for what, ratio in ratios.items()} | {"bytes": {"value": 1}})
+    assert blocks.text("trains", "bare", "step") == "0.97 to 1.2 times"
+    write_table("speed", {"a: real path / bare step": {"ratio": 1.26}})
+    assert blocks.text("trains", "bare", "step") == "1.3 times"
+    assert blocks.text("trains", "ImageDataGenerator") == "(not recorded yet)"
 
 
 def test_sentences_say_what_the_record_says(project):

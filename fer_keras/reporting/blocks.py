@@ -138,6 +138,16 @@ def speed(name="speed"):
     return table(header, lines)
 
 
+def trains(*against):
+    """Return how many times as fast as something `train` is, over the networks of `benchmarks/training.py`."""
+    measured = find_table("speed") or {}
+    ratios = [entry["ratio"] for what, entry in measured.items() if what.endswith(f": real path / {' '.join(against)}")]
+    if not ratios:
+        return MISSING
+    low, high = f"{min(ratios):.2g}", f"{max(ratios):.2g}"
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
 def notebooks(*, folder):
     """Return the index of the notebooks: number, title with a link, question."""
     lines = []
@@ -195,6 +205,7 @@ BLOCKS = {
     "results": results,
     "costs": costs,
     "speed": speed,
+    "trains": trains,
     "notebooks": notebooks,
     "figure": figure,
     "value": value,
