@@ -127,7 +127,7 @@ def recorded_network(recipe, seed=0):
     from fer_keras.models import weights
     from fer_keras.reporting.runs import find_run
     from fer_keras.training import shipping
-    from fer_keras.training.trainer import load_network, network_path
+    from fer_keras.training.places import load_network, network_path
 
     run = find_run(recipe, seed)
     if run is None:

@@ -1,11 +1,12 @@
 """Training: recipes to recorded runs. The command line looks in here, so Keras is imported when something is used."""
 
-__all__ = ["fit", "load_network"]
+import importlib
+
+HOMES = {"fit": "trainer", "load_network": "places"}
+__all__ = list(HOMES)
 
 
 def __getattr__(name):
-    if name not in __all__:
+    if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fer_keras.training import trainer
-
-    return getattr(trainer, name)
+    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_keras import paths
+from fer_keras.training.places import load_network
 from fer_keras.training.session import EVALUATION_BATCH
-from fer_keras.training.trainer import fit, load_network
+from fer_keras.training.trainer import fit
 
 # Share of the pictures outside a fold on which its network's epoch is chosen: the fold itself stays unseen.
 VALIDATION = 0.05

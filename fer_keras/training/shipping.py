@@ -5,7 +5,7 @@ from pathlib import Path
 from fer_keras.evaluation import fit_temperature
 from fer_keras.models import weights
 from fer_keras.reporting.runs import find_run
-from fer_keras.training.trainer import load_network
+from fer_keras.training.places import load_network
 
 TERMS = (
     "FER-2013's pictures were collected from the web for research and are not part of this file, which holds trained "

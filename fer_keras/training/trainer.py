@@ -12,10 +12,10 @@ from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.reporting import runs
-from fer_keras.reporting.files import write_changed
 from fer_keras.training.devices import ONE, choose
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
+from fer_keras.training.places import fetch_network, load_network, run_folder
 from fer_keras.training.precision import check_precision
 from fer_keras.training.record import circumstances, identity, score, score_ensemble
 from fer_keras.training.session import EVALUATION_BATCH, Session
@@ -169,44 +169,6 @@ def goes_on(run, minutes):
     return run.cut_short and (minutes is None or run.seconds < 60 * minutes)
 
 
-def load_network(run):
-    """Return the trained `keras.Model` of a run.
-
-    Args:
-        run: a `Run` that was trained on this machine.
-
-    Raises:
-        ValueError: if its network is not on this machine.
-    """
-    return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
-
-
-def fetch_network(run, devices):
-    """Return where a run's network lies; on other machines than the first process's, a copy of what it has."""
-    if devices.processes == 1:
-        return network_path(run)
-    content = devices.told(lambda: network_path(run).read_bytes())
-    path = network_place(run)
-    write_changed(path, content)
-    return path
-
-
-def network_place(run):
-    """Return where a run's network belongs."""
-    return paths.build() / "runs" / folder_name(run.run, run.data["fingerprint"]) / "model.keras"
-
-
-def network_path(run):
-    """Return where a run's network lies; raise a `ValueError` if it is not on this machine."""
-    path = network_place(run)
-    if not path.is_file():
-        raise ValueError(
-            f"The network of run {run.run!r} is not on this machine: expected {path}. "
-            f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
-        )
-    return path
-
-
 def same_data(run, faces):
     """Return the run; say so if it was trained on other data than what is at hand."""
     if run.data["fingerprint"] != faces.fingerprint:
@@ -216,17 +178,6 @@ def same_data(run, faces):
             file=sys.stderr,
         )
     return run
-
-
-def run_folder(recipe, seed, faces):
-    """Return the folder of a run's state and network."""
-    name = runs.run_id(recipe.name, recipe.digest, seed)
-    return paths.build() / "runs" / folder_name(name, faces.fingerprint)
-
-
-def folder_name(run_name, fingerprint):
-    """Return the name of a run's folder: other data, other folder."""
-    return f"{run_name}-{fingerprint[:8]}"
 
 
 def make_network(recipe, seed, faces, path, results, verbose, devices):
