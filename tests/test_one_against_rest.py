@@ -6,8 +6,7 @@ import pytest
 from sklearn import metrics
 
 from fer_keras import paths
-from fer_keras.evaluation import summarise
-from fer_keras.evaluation.metrics import wilson
+from fer_keras.evaluation import summarise, wilson
 from fer_keras.evaluation.ranking import against_rest, average_precisions, compare_precision
 from fer_keras.labels import FER7, REST
 from fer_keras.recipes import RECIPES

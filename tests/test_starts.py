@@ -5,8 +5,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from fer_keras.evaluation import wilson
-from fer_keras.evaluation.metrics import difference
+from fer_keras.evaluation import difference, wilson
 from fer_keras.reporting import figures, plotting, starts, text
 from fer_keras.reporting.catalogue import FIGURES
 from fer_keras.reporting.tables import write_table

@@ -2,7 +2,8 @@
 
 from fer_keras.evaluation.agreement import sides
 from fer_keras.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
-from fer_keras.evaluation.metrics import Comparison, compare, confusion_matrix, difference, summarise, wilson
+from fer_keras.evaluation.intervals import Comparison, compare, difference, wilson
+from fer_keras.evaluation.metrics import confusion_matrix, summarise
 
 __all__ = [
     "Comparison",

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fer_keras.evaluation.metrics import checked, wilson
+from fer_keras.evaluation.intervals import wilson
+from fer_keras.evaluation.metrics import checked
 
 BINS = 15
 STEPS = 60  # halvings of the interval in which the temperature is sought

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_keras.evaluation.agreement import sides
-from fer_keras.evaluation.metrics import accuracy_with_interval, checked, confusion_matrix
+from fer_keras.evaluation.intervals import accuracy_with_interval
+from fer_keras.evaluation.metrics import checked, confusion_matrix
 
 FILTER = "prune_by_noise_rate"  # cleanlab's own choice, made before we looked
 NUM_POINTS = 40  # of the curve over the images in cleanlab's order

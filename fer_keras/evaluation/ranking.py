@@ -4,7 +4,8 @@ import functools
 
 import numpy as np
 
-from fer_keras.evaluation.metrics import RESAMPLES, Comparison, accuracy_with_interval, checked
+from fer_keras.evaluation.intervals import Comparison, accuracy_with_interval
+from fer_keras.evaluation.metrics import RESAMPLES, checked
 
 
 def against_rest(labels, probabilities, classes):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fer_keras.data.transforms import warp
-from fer_keras.evaluation.metrics import accuracy_with_interval
+from fer_keras.evaluation.intervals import accuracy_with_interval
 
 # By kind of damage: its unit, and its levels from none to severe.
 DAMAGES = {

@@ -1,13 +1,8 @@
 """What follows from records and tables: comparisons, levels that were reached or not, and what is set where."""
 
-import html
-
 import pandas as pd
 
-from fer_keras.data.forms import FORMS
-from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import compare
-from fer_keras.labels import SPLITS, USAGE_TO_SPLIT
 from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.leaderboard import leaderboard
@@ -198,64 +193,6 @@ def augmentation(recipe):
     return ", ".join(parts)
 
 
-def origin():
-    """Return from which official split the images of each split of the course set come, as a table."""
-    course = find_table("course")
-    if course is None:
-        return MISSING
-    found = course["official_split"]
-    lines = [
-        [f"course {split}", *[f"{found[split][other]:,}" for other in SPLITS], f"{sum(found[split].values()):,}"]
-        for split in SPLITS
-    ]
-    return table(("", *[f"official {usage}" for usage in USAGE_TO_SPLIT], "images"), lines)
-
-
-def forms():
-    """Return what the splits of each published form of FER-2013 really hold, as a table."""
-    found, lines = find_table("forms"), []
-    if found is None:
-        return MISSING
-    for form in FORMS:
-        if form.name in found:
-            holds = [usages(found[form.name][split]) for split in SPLITS]
-        elif form.protocol in COUNTS and form.protocol != "official":
-            totals = [sum(row) for row in COUNTS[form.protocol]]
-            holds = [f"{total:,} of any Usage" if total else "-" for total in totals]
-        else:
-            continue
-        layout = html.escape(form.layout, quote=False).replace("|", r"\|")
-        lines.append([layout, f"`{form.protocol}`", *holds])
-    return table(("what lies at the path", "protocol", *(f"its {split}" for split in SPLITS)), lines)
-
-
-def usages(counts):
-    """Return in words how many images of each official split there are."""
-    words = [f"{counts[split]:,} {usage}" for usage, split in USAGE_TO_SPLIT.items() if counts[split]]
-    return ", ".join(words) or "-"
-
-
-def images(split="all"):
-    """Return how many images FER-2013 has, in a split or in all."""
-    found = find_table("audit")
-    if found is None:
-        return MISSING
-    counts = found["counts"]
-    return f"{sum(sum(counts[name].values()) for name in (SPLITS if split == 'all' else (split,))):,}"
-
-
-def agreed(split="test"):
-    """Return the classes whose labels FER+'s voters share most and least."""
-    found = find_table("audit")
-    if found is None:
-        return MISSING
-    shares = {name: share for name, share in found["agreement"][split].items() if name != "all"}
-    order = sorted(shares, key=shares.get)
-    return (
-        f"most on {order[-1]} ({percent(shares[order[-1]], 0)}), least on {order[0]} ({percent(shares[order[0]], 0)})"
-    )
-
-
 def missing():
     """Return the final recipes that have no record yet."""
     recorded = {run.recipe_name for run in read_runs()}
@@ -274,10 +211,6 @@ BLOCKS = {
     "published-lead": published_lead,
     "best": best,
     "settings": settings,
-    "origin": origin,
-    "forms": forms,
-    "images": images,
-    "agreed": agreed,
     "missing": missing,
     "total-time": total_time,
 }

@@ -6,7 +6,7 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.data.votes import EMOTIONS, emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation import label_errors
-from fer_keras.evaluation.metrics import accuracy_with_interval
+from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import find_recipe
 from fer_keras.reporting.tables import write_table
 from fer_keras.training.folds import out_of_fold

@@ -4,6 +4,7 @@ In a notebook the figure is a cell's last expression; `figures.save` writes one 
 """
 
 from fer_keras.reporting.plotting.architecture import architecture
+from fer_keras.reporting.plotting.costs import cost
 from fer_keras.reporting.plotting.curves import histories, history
 from fer_keras.reporting.plotting.emotions import by_emotion
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
@@ -17,7 +18,7 @@ from fer_keras.reporting.plotting.heat import (
     taken_sides,
 )
 from fer_keras.reporting.plotting.labels import disputed, label_errors
-from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, cost, gains, recalls
+from fer_keras.reporting.plotting.scores import accuracies, bars, confusion, gains, recalls
 from fer_keras.reporting.plotting.sizes import by_training_images
 from fer_keras.reporting.plotting.style import Figure, model_style
 from fer_keras.reporting.plotting.timeline import plot_timeline
