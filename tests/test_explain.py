@@ -12,7 +12,8 @@ from lively import lively
 
 import fer_keras
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.evaluation.explain import METHODS, explain, feature_maps, find_layer, map_layers, way
+from fer_keras.evaluation.explain import METHODS, explain, feature_maps, map_layers
+from fer_keras.evaluation.inside import find_layer, way
 from fer_keras.evaluation.occlusion import log_odds, occlusion, patches
 from fer_keras.models import MODELS, build
 
@@ -140,7 +141,7 @@ def test_every_network_can_be_asked(name):
 
 def test_the_answer_rests_on_the_layer_that_is_taken():
     """Another picture's map of that layer makes the network say what it says of that picture."""
-    from fer_keras.evaluation.explain import answer, heard
+    from fer_keras.evaluation.inside import answer, heard
 
     model = lively(build("fer-small", 7))
     path, images = find_layer(way(model), model.name), FACES.astype(np.float32)

@@ -7,7 +7,8 @@ import numpy as np
 
 from fer_keras.data import load_fer7
 from fer_keras.evaluation import heat
-from fer_keras.evaluation.explain import METHODS, explain, find_layer, map_layers, way
+from fer_keras.evaluation.explain import METHODS, explain, map_layers
+from fer_keras.evaluation.inside import find_layer, way
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
 from fer_keras.reporting.tables import find_table, write_table
