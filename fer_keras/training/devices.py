@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from fer_keras import machines
+from fer_keras.training.feeding import feed
 
 
 class Devices:
@@ -37,12 +38,11 @@ class Devices:
 
     def fit(self, model, arrays, *, batch_size, **options):
         """Call `model.fit` on the batches of `(inputs, targets, weights)`, in order, each shared by the devices."""
-        inputs, targets, weights = arrays
-        return model.fit(inputs, targets, sample_weight=weights, batch_size=batch_size, shuffle=False, **options)
+        return model.fit(**feed(batch_size, *arrays), shuffle=False, **options)
 
     def predict(self, model, inputs, *, batch_size):
         """Return `model.predict` of a dict of arrays, whose batches are shared by the devices."""
-        return model.predict(inputs, batch_size=batch_size, verbose=0)
+        return model.predict(**feed(batch_size, inputs), verbose=0)
 
     def of_all(self, pixels):
         """Return the pictures of the whole batch inside a training step that may see its device's part of it only."""

@@ -10,6 +10,7 @@ import pandas as pd
 from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
 from fer_keras.training.devices import ONE, check_shares, filled_up
+from fer_keras.training.feeding import feed
 from fer_keras.training.normalising import normalising_at_once
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.precision import computing_in
@@ -164,9 +165,8 @@ class Session:
         index = np.flatnonzero(self.faces.split == split).astype(np.int32)
         if self.devices.count > 1:  # where some images are scored twice, so that the devices can share them
             return self.judge(self.targets[index], self.predict(split))
-        logs = self.trainee.evaluate(
-            {"index": index}, self.targets[index], batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
-        )
+        given = feed(EVALUATION_BATCH, {"index": index}, self.targets[index])
+        logs = self.trainee.evaluate(**given, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
     def judge(self, targets, probabilities):
