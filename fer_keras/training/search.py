@@ -155,17 +155,20 @@ def open_study(optuna, folder):
 
 
 def enqueue(study, space):
-    """Queue the cells that are neither done nor queued, in the order of the grid; return how many wait now."""
+    """Queue the cells that are not done, in the order of the grid; return how many there are.
+
+    What was queued before is queued anew: a cell that was stopped would else come last.
+    """
     from optuna.trial import TrialState
     from sklearn.model_selection import ParameterGrid
 
+    for _ in study.get_trials(states=(TrialState.WAITING,)):
+        study.tell(study.ask(), state=TrialState.FAIL)
     done = [trial.params for trial in study.get_trials(states=(TrialState.COMPLETE,))]
-    queued = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=(TrialState.WAITING,))]
-    for cell in ParameterGrid(space.grid):
-        if cell not in done and cell not in queued:
-            study.enqueue_trial(cell)
-            queued.append(cell)
-    return len(queued)
+    waiting = [cell for cell in ParameterGrid(space.grid) if cell not in done]
+    for cell in waiting:
+        study.enqueue_trial(cell)
+    return len(waiting)
 
 
 def as_table(study, space):
