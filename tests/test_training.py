@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from data_files import challenge_lines, fer_table, parquet_frame, set_up, write_csv, write_parquet
 
-from fer_keras import paths, recipes
+from fer_keras import machines, paths, recipes
 from fer_keras.data import load_ferplus
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.data.transforms import Augmentation
@@ -23,7 +23,7 @@ from fer_keras.labels import FER4, FER6, FERPLUS8
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
 from fer_keras.reporting import find_run, read_runs
-from fer_keras.training import fit, load_network, session, trainer
+from fer_keras.training import fit, load_network, record, session, trainer
 from fer_keras.training.callbacks import averaged
 from fer_keras.training.material import load, make_targets
 from fer_keras.training.optimizers import make_optimizer
@@ -501,3 +501,21 @@ def test_tensorboard_gets_the_epochs_when_asked_for(faces, own_folders):
         board = EventAccumulator(str(own_folders / "board" / writer), size_guidance={"tensors": 0})
         board.Reload()
         assert [event.step for event in board.Tensors("epoch_loss")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "words"),
+    [
+        (8, None, "cpu, 8 cores"),
+        (8, "2", "cpu, 2 cores"),
+        (1, "4", "cpu, 1 core"),
+        (8, "0", "cpu, 8 cores"),
+        (8, "x", "cpu, 8 cores"),
+    ],
+)
+def test_a_record_names_the_cores_that_were_used(cores, threads, words, monkeypatch):
+    monkeypatch.setattr(machines, "num_cores", lambda: cores)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
+    assert record.processor() == words

@@ -9,7 +9,7 @@ from importlib import metadata
 import keras
 import numpy as np
 
-from fer_keras import paths
+from fer_keras import machines, paths
 from fer_keras.evaluation import summarise
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES
@@ -100,5 +100,13 @@ def device(precision, devices):
     """Return what the network was trained on, in words, and what differs from one device and float32."""
     kinds = keras.distribution.list_devices()
     accelerators = [name for name in kinds if not name.startswith("cpu")]
-    where = f"{len(accelerators)} accelerators" if accelerators else f"cpu, {os.cpu_count()} cores"
+    where = f"{len(accelerators)} accelerators" if accelerators else processor()
     return ", ".join(filter(None, [where, devices.words(), "" if precision == "float32" else precision]))
+
+
+def processor():
+    """Return in words how many cores a training computes on: all that this process may use, or a backend's threads."""
+    threads, cores = os.environ.get("TF_NUM_INTRAOP_THREADS", ""), machines.num_cores()
+    if threads.isdecimal() and int(threads):
+        cores = min(cores, int(threads))
+    return f"cpu, {cores} core{'s' * (cores > 1)}"
