@@ -155,8 +155,8 @@ def test_kill_minus_nine_and_the_same_command_give_the_unbroken_record(tmp_path)
     unbroken, killed = (json.loads(file.read_text()) for file in files)
     assert killed.pop("resumed") == 1
     assert unbroken.pop("resumed") == 0
-    for record in (unbroken, killed):
-        del record["seconds"], record["seconds_per_epoch"]
+    for each in (unbroken, killed):
+        del each["seconds"], each["seconds_per_epoch"]
     assert killed == unbroken
     unbroken, killed = (find_run("killed", 3, folder=tmp_path / name / "results") for name in ("unbroken", "killed"))
     for mine, expected in zip(killed.predictions("validation"), unbroken.predictions("validation"), strict=True):
