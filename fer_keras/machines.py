@@ -38,6 +38,12 @@ def num_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def num_threads(variable):
+    """Return how many threads an environment variable asks for, or as many as there are cores if it does not say."""
+    told = os.environ.get(variable, "")
+    return int(told) if told.isdecimal() and int(told) else num_cores()
+
+
 def named():
     """Return the `Group` that Keras' environment variables name, or None if they name none.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.pictures import as_batch
-from fer_keras.machines import num_cores
+from fer_keras.machines import num_threads
 
 # A network's card lies in its `.onnx` file under this name; these of its fields are needed to use it, with how to tell
 # that they can be. `sha256` is the sum of the `.keras` file that it was exported from.
@@ -191,10 +191,13 @@ def is_list_of(kind, value):
 
 
 def new_session(path, *, threads=None):
-    """Return an ONNX Runtime session on the CPU for a file, by default with a thread for each core, up to a few."""
+    """Return an ONNX Runtime session on the CPU for a file, by default with a thread for each core, up to a few.
+
+    `OMP_NUM_THREADS`, with which engines share cores, may ask for fewer.
+    """
     onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(num_threads(), MOST_THREADS)
+    options.intra_op_num_threads = threads or min(num_threads("OMP_NUM_THREADS"), MOST_THREADS)
     # Threads that wait for work in a loop would take the core that the detector needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised
@@ -207,9 +210,3 @@ def runtime():
     import onnxruntime
 
     return onnxruntime
-
-
-def num_threads():
-    """Return how many threads are wanted: as many as `OMP_NUM_THREADS` says, with which engines share cores, or all."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else num_cores()

@@ -30,7 +30,7 @@ def in_batches(arrays, batch_size):
     """Return a `tf.data.Dataset` of nested arrays, cut into batches."""
     import tensorflow as tf
 
-    starts = np.arange(0, len(keras.tree.flatten(arrays)[0]), batch_size)
+    starts = np.arange(0, length(arrays), batch_size)
     tensors = keras.tree.map_structure(tf.convert_to_tensor, arrays)
 
     def cut(start):
@@ -39,3 +39,8 @@ def in_batches(arrays, batch_size):
     options = tf.data.Options()
     options.autotune.enabled = False
     return tf.data.Dataset.from_tensor_slices(starts).map(cut).prefetch(PREFETCHED).with_options(options)
+
+
+def length(arrays):
+    """Return how many rows nested arrays have."""
+    return len(keras.tree.flatten(arrays)[0])

@@ -8,6 +8,7 @@ from keras import layers
 
 from fer_keras.models.counting import leaves
 from fer_keras.training.devices import Devices
+from fer_keras.training.feeding import in_batches, length
 
 
 class Mirrored(Devices):
@@ -60,7 +61,7 @@ class Mirrored(Devices):
                 if stop > start:
                     cut = keras.tree.map_structure(lambda array, a=start, b=stop: array[a:b], arrays)
                     size = min(batch_size, stop - start) // self.count
-                    sets.append(tf.data.Dataset.from_tensor_slices(cut).batch(size))
+                    sets.append(in_batches(cut, size))
             return sets[0] if len(sets) == 1 else sets[0].concatenate(sets[1])
 
         return self.strategy.distribute_datasets_from_function(make)
@@ -74,11 +75,6 @@ class Mirrored(Devices):
 def strategy_of(names):
     """Return the MirroredStrategy of some devices: a second one would give its messages the numbers of the first's."""
     return tf.distribute.MirroredStrategy([name.upper() for name in names])
-
-
-def length(arrays):
-    """Return how many rows nested arrays have."""
-    return len(keras.tree.flatten(arrays)[0])
 
 
 def steps(arrays, batch_size):

@@ -1,7 +1,6 @@
 """What a run's record holds beside its history: identity, circumstances, metrics."""
 
 import dataclasses
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -106,7 +105,5 @@ def device(precision, devices):
 
 def processor():
     """Return in words how many cores a training computes on: all that this process may use, or a backend's threads."""
-    threads, cores = os.environ.get("TF_NUM_INTRAOP_THREADS", ""), machines.num_cores()
-    if threads.isdecimal() and int(threads):
-        cores = min(cores, int(threads))
+    cores = min(machines.num_cores(), machines.num_threads("TF_NUM_INTRAOP_THREADS"))
     return f"cpu, {cores} core{'s' * (cores > 1)}"

@@ -140,7 +140,7 @@ def outcome(run):
 
 
 def open_study(optuna, folder):
-    """Return the study kept in a folder; what was running when it was stopped counts as not done."""
+    """Return the study kept in a folder, with nothing running or queued, so that what was stopped can come first."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -149,21 +149,19 @@ def open_study(optuna, folder):
     storage = JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
     with quiet(optuna):
         study = optuna.create_study(study_name=folder.name, storage=storage, direction="maximize", load_if_exists=True)
-    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    state = optuna.trial.TrialState
+    for _ in study.get_trials(states=(state.WAITING,)):
+        study.ask()  # a queued cell can't be taken back, but one that runs can fail
+    for trial in study.get_trials(states=(state.RUNNING,)):
+        study.tell(trial.number, state=state.FAIL)
     return study
 
 
 def enqueue(study, space):
-    """Queue the cells that are not done, in the order of the grid; return how many there are.
-
-    What was queued before is queued anew: a cell that was stopped would else come last.
-    """
+    """Queue the cells that are not done, in the order of the grid; return how many there are."""
     from optuna.trial import TrialState
     from sklearn.model_selection import ParameterGrid
 
-    for _ in study.get_trials(states=(TrialState.WAITING,)):
-        study.tell(study.ask(), state=TrialState.FAIL)
     done = [trial.params for trial in study.get_trials(states=(TrialState.COMPLETE,))]
     waiting = [cell for cell in ParameterGrid(space.grid) if cell not in done]
     for cell in waiting:
