@@ -1,16 +1,18 @@
 """What is said of our networks follows from their records: calibration, second views, ingredients, peers."""
 
 import dataclasses
+import math
 
 import made_up
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from fer_keras.evaluation import calibration_error, with_temperature
 from fer_keras.recipes.peers import PEERS
 from fer_keras.recipes.spaces import INGREDIENTS
-from fer_keras.reporting import text, trust
+from fer_keras.reporting import ingredients, text, trust
 from fer_keras.reporting.catalogue import FIGURES
 from fer_keras.reporting.runs import find_run, write_run
 from fer_keras.reporting.sentences import MISSING
@@ -67,22 +69,80 @@ def search(gains):
 def test_an_ingredient_is_held_against_the_recipe_with_the_same_seed(own_folders):
     assert text("ingredients") == MISSING
     assert FIGURES["ingredients"].inputs() is None
-    gains = {"mixup": (0.010, 0.011, 0.012), "Adam": (-0.02, -0.021, -0.022), "no erasing": (0.02, -0.02, 0.001)}
+    gains = {"mixup": (0.02, 0.021, 0.022), "Adam": (-0.02, -0.021, -0.022), "no erasing": (0.004, -0.004, 0.001)}
     assert set(gains) < set(INGREDIENTS)
-    write_table("search-ingredients", search(gains))
-    # Student's quantile for two degrees of freedom is 4.3027: 1.1 points, give or take 4.3027 x 0.1 / sqrt(3).
-    assert "| mixup | 62.1 % | 3 | +1.1 points (+0.9 to +1.3) |" in text("ingredients")
+    rows = search(gains)
+    write_table("search-ingredients", rows)
+    found = {name: (number, result) for name, _, number, result in ingredients.gains()}
+    assert list(found) == ["mixup", "no erasing", "Adam"], "the best first"
+    assert [row[0] for row in FIGURES["ingredients"].inputs()] == list(found)
+    # The additive model of change and seed, by least squares; what freedom it leaves is the residual's.
+    design = pd.get_dummies(rows[["variant", "seed"]].astype(str), drop_first=True, dtype=float).assign(one=1.0)
+    _, (residual,), rank, _ = np.linalg.lstsq(design.to_numpy(), rows["accuracy"].to_numpy(), rcond=None)
+    freedom = len(rows) - rank
+    half = ingredients.critical_value(3, freedom) * math.sqrt(2 / 3 * residual / freedom)
+    for name, (number, result) in found.items():
+        assert number == 3
+        assert result.difference == pytest.approx(np.mean(gains[name]))
+        assert (result.low, result.high) == pytest.approx((result.difference - half, result.difference + half))
     assert text("ingredients-verdict") == (
         "helps: mixup; harms: Adam; makes no difference beyond the seeds: no erasing"
     )
-    assert [row[0] for row in FIGURES["ingredients"].inputs()] == ["mixup", "no erasing", "Adam"]
 
 
-def test_of_one_seed_nothing_is_said(own_folders):
+def test_intervals_of_many_changes_hold_together():
+    generator = np.random.default_rng(0)
+    groups = [generator.normal(size=5) for _ in range(9)]
+    theirs = scipy.stats.dunnett(*groups[1:], control=groups[0], rng=0).confidence_interval(0.95)
+    error = math.sqrt(2 / 5 * np.mean([group.var(ddof=1) for group in groups]))
+    ours = ingredients.critical_value(8, 9 * 4)
+    assert (theirs.high - theirs.low) / 2 / error == pytest.approx(np.full(8, ours), rel=2e-3)
+    assert ours > 1.1 * ingredients.critical_value(1, 36) == pytest.approx(1.1 * scipy.stats.t.ppf(0.975, 36), rel=2e-3)
+
+
+def test_of_one_seed_nothing_is_said_nor_of_a_seed_that_is_not_whole(own_folders):
     rows = search({"mixup": (0.01, 0.012, 0.014), "votes": (0.02, 0.0, 0.0)})
-    write_table("search-ingredients", rows[(rows["variant"] != "votes") | (rows["seed"] == 0)])
-    assert text("ingredients").splitlines()[-1] == "| votes | 62.0 % | 1 | +2.0 points, without an interval |"
-    assert text("ingredients-verdict") == "helps: mixup; too few seeds yet to say: votes"
+    whole = (rows["variant"] != "votes") | (rows["seed"] == 0)
+    write_table("search-ingredients", rows[whole])
+    assert text("ingredients").splitlines()[2:] == [
+        "| votes | 62.0 % | 1 | +2.0 points, without an interval |",
+        "| mixup | 61.0 % | 1 | +1.0 points, without an interval |",
+    ]
+    assert text("ingredients-verdict") == "too few seeds yet to say"
+    assert FIGURES["ingredients"].inputs() is None
+    write_table("search-ingredients", rows[rows["seed"] < 2])
+    assert "| mixup | 61.6 % | 2 |" in text("ingredients")
+
+
+def test_every_recorded_seed_has_its_row_and_the_mean_is_theirs(own_folders):
+    assert (text("seeds", "fer-small"), text("spread", "fer-small")) == (MISSING, MISSING)
+    written = [made_up.run("fer-small", seed=seed, skill=skill) for seed, skill in enumerate((1.2, 1.5))]
+    for run, history, said in written:
+        write_run(run, history, said)
+    write_run(*made_up.run("fer-small-distilled", skill=2.0))
+    lines = text("seeds", "fer-small", "fer-base", "fer-small-distilled").splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in lines] == [
+        ["| `fer-small`", "0"],
+        ["| `fer-small`", "1"],
+        ["| `fer-small-distilled`", "0"],
+    ], "fer-base is not recorded and has no row"
+    first, second = (run.metrics["test"]["accuracy"] for run, _, _ in written)
+    assert f"| {100 * second:.1f} % (" in lines[1]
+    assert lines[1].endswith("| - |"), "no mirror images were looked at"
+    assert text("spread", "fer-small") == (
+        f"{100 * (first + second) / 2:.1f} % on test on average over the seeds 0, 1; "
+        f"{100 * abs(second - first):.1f} points between the best and the worst"
+    )
+    assert text("spread", "fer-small-distilled") == MISSING, "one seed has no spread"
+
+
+def test_settings_say_what_is_learned_beside_labels():
+    lines = text("settings", "fer-small", "fer-small-distilled", "fer-small-ferplus").splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == [
+        "7 classes, official split",
+        "7 classes, official split, learns 3 x fer-small",
+        "8 classes, official split, learns votes",
+    ]
 
 
 @pytest.mark.parametrize(

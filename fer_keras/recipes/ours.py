@@ -28,6 +28,8 @@ SMALL = {
 
 # From the body of the same network that knows seven classes, on the same split; a lower rate keeps what it learned.
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
+# Learns what three of its own kind say together of each training image: a target that is soft already.
+DISTILLED = {"epochs": 150, "label_smoothing": 0.0, "teacher_share": 0.8}
 # FER+'s votes for an image of Training are a distribution already: no smoothing.
 FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
 # Twenty times the parameters: more epochs, and mixup against learning by heart.
@@ -47,9 +49,34 @@ FOUR = {
     "flip": True,
 }
 
+SMALLS = Recipe(name="fer-small", title="fer-small", seeds=(0, 1, 2), **SMALL)
 BASES = Recipe(name="fer-base", title="fer-base", seeds=(0, 1, 2, 3, 4), **BASE)
+
+
+def all_seeds(recipe):
+    """Return name, digest and seed of each run of a recipe."""
+    return tuple((recipe.name, recipe.digest, seed) for seed in recipe.seeds)
+
+
 RECIPES = (
-    Recipe(name="fer-small", title="fer-small", **SMALL),
+    SMALLS,
+    Recipe(
+        name="fer-small-ensemble",
+        title="Three fer-small",
+        system="F",
+        model="ensemble",
+        data="fer7",
+        members=all_seeds(SMALLS),
+        rule="mean",
+        final=True,
+    ),
+    Recipe(
+        name="fer-small-distilled",
+        title="fer-small, taught by three",
+        teachers=all_seeds(SMALLS),
+        note="Learns what three fer-small with other seeds say of each training image and its mirror image.",
+        **SMALL | DISTILLED,
+    ),
     Recipe(
         name="fer-small-4",
         title="fer-small, four classes",
@@ -77,7 +104,7 @@ RECIPES = (
         system="F",
         model="ensemble",
         data="fer7",
-        members=tuple((BASES.name, BASES.digest, seed) for seed in BASES.seeds),
+        members=all_seeds(BASES),
         rule="mean",
         final=True,
     ),

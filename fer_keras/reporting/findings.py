@@ -172,7 +172,7 @@ def setting(recipe):
     stops = f"after {recipe.stop_patience_epochs} epochs"
     return [
         f"`{recipe.name}`",
-        f"{len(recipe.classes)} classes, {recipe.protocol} split",
+        f"{len(recipe.classes)} classes, {recipe.protocol} split{learned_from(recipe)}",
         recipe.batch_size,
         f"up to {recipe.epochs}",
         f"{recipe.optimizer}, {recipe.learning_rate:g}",
@@ -180,6 +180,14 @@ def setting(recipe):
         stops if recipe.stop_patience_epochs else "-",
         augmentation(recipe) or "none",
     ]
+
+
+def learned_from(recipe):
+    """Return in words what a recipe learns beside or instead of labels, or nothing."""
+    teachers = sorted({name for name, *_ in recipe.teachers})
+    said = [f"{len(recipe.teachers)} x {' and '.join(teachers)}"] if teachers else []
+    said += ["votes"] if recipe.targets == "votes" else []
+    return f", learns {' and '.join(said)}" if said else ""
 
 
 def augmentation(recipe):

@@ -1,8 +1,12 @@
 """What each ingredient of our recipe gives: the recorded search with one of them changed at a time."""
 
+import functools
 import math
 
+import numpy as np
+
 from fer_keras.evaluation import Comparison
+from fer_keras.recipes import find_recipe
 from fer_keras.recipes.peers import PEERS
 from fer_keras.recipes.spaces import INGREDIENTS
 from fer_keras.reporting.runs import find_run
@@ -17,64 +21,126 @@ def gains():
     """Return what each change of the recipe gives on validation, the best first, or None if that is not recorded.
 
     Returns:
-        A list of `(change, mean accuracy, number of seeds, Comparison)`, of two seeds or more. The difference is the
-        mean, over seeds, of the change's accuracy minus the recipe's own with the same seed; its 95 % interval is
-        Student's over the seeds. It says how much the seed matters, on these validation images.
+        A list of `(change, mean accuracy, number of seeds, Comparison)`, of the seeds with which every change was
+        trained, if these are two or more. The difference is the mean, over seeds, of the change's accuracy minus the
+        recipe's own with the same seed. Its 95 % interval is Dunnett's, of many changes against one reference, which
+        hold together: the spread between seeds is estimated from all changes at once, each seed being a block.
+        It says how much the seed matters, on these validation images.
+
+    Reference: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", 1955,
+    doi:10.1080/01621459.1955.10501294.
     """
-    found = [
-        (name, mean, len(differences), over_seeds(differences))
-        for name, mean, differences in by_seed()
-        if len(differences) > 1
-    ]
-    return sorted(found, key=lambda one: -one[3].difference) or None
+    accuracy = by_seed()
+    if accuracy is None or len(accuracy) < 2:
+        return None
+    means, (total, changes) = accuracy.mean(), accuracy.shape
+    residuals = accuracy.sub(accuracy.mean(axis=1), axis=0) - means + means.mean()
+    freedom = (total - 1) * (changes - 1)
+    error = math.sqrt(2 / total * float((residuals**2).to_numpy().sum()) / freedom)
+    half = critical_value(changes - 1, freedom) * error
+    found = []
+    for name in accuracy.columns.drop(REFERENCE):
+        difference = float(means[name] - means[REFERENCE])
+        found.append((name, means[name], total, Comparison(difference, difference - half, difference + half)))
+    return sorted(found, key=lambda one: -one[3].difference)
 
 
 def by_seed():
-    """Yield each change of the recipe that is recorded, its mean accuracy, and its differences, one a seed."""
+    """Return the accuracy on validation, a row a seed with which all recorded changes were trained, a column a change.
+
+    None if there is no search, no reference or no change.
+    """
     trained = find_table(TABLE)
     if trained is None:
-        return
-    accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy")
-    for name in INGREDIENTS:
-        if {name, REFERENCE} <= set(accuracy) and name != REFERENCE:
-            differences = (accuracy[name] - accuracy[REFERENCE]).dropna()
-            if len(differences):
-                yield name, accuracy[name][differences.index].mean(), differences
+        return None
+    accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy").dropna()
+    known = [name for name in INGREDIENTS if name in accuracy]
+    return accuracy[known] if REFERENCE in known and len(known) > 1 and len(accuracy) else None
 
 
-def over_seeds(differences):
-    """Return the mean of differences, one a seed, with Student's 95 % interval."""
-    from scipy.stats import t
+@functools.cache
+def critical_value(changes, freedom, level=0.95):
+    """Return how many standard errors an interval reaches to either side, for all changes to lie in theirs together.
 
-    mean, total = float(differences.mean()), len(differences)
-    half = float(t.ppf(0.975, total - 1)) * float(differences.std(ddof=1)) / math.sqrt(total)
-    return Comparison(mean, mean - half, mean + half)
+    Dunnett's two-sided value: the quantile of the largest of `changes` Student variables with a correlation of one
+    half, as they share a reference.
+
+    Example:
+
+    >>> round(critical_value(1, 10), 2)
+    2.23
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import multivariate_t
+
+    together = multivariate_t(shape=(np.eye(changes) + 1) / 2, df=freedom, seed=0)
+
+    def missed(reach):
+        ends = np.full(changes, reach)
+        return together.cdf(ends, lower_limit=-ends, random_state=0) - level
+
+    return brentq(missed, 1, 1000, xtol=1e-3)
 
 
 def ingredients():
     """Return what each change of the recipe gives, as a table."""
-    lines = [[name, percent(mean), seeds, str(result)] for name, mean, seeds, result in gains() or ()]
-    lines += [
-        [name, percent(mean), 1, f"{100 * differences.iloc[0]:+.1f} points, without an interval"]
-        for name, mean, differences in by_seed()
-        if len(differences) == 1
-    ]
+    lines = [[name, percent(mean), seeds, str(result)] for name, mean, seeds, result in gains() or of_one_seed()]
     if not lines:
         return MISSING
     return table(("change of the recipe", "accuracy on validation", "seeds", "against the recipe as it is"), lines)
 
 
+def of_one_seed():
+    """Return the lines of a single seed, the best change first; nothing can be concluded from them."""
+    accuracy = by_seed()
+    if accuracy is None:
+        return []
+    differences = accuracy.iloc[0].drop(REFERENCE).sort_values(ascending=False) - accuracy.iloc[0][REFERENCE]
+    return [
+        (name, accuracy.iloc[0][name], 1, f"{100 * difference:+.1f} points, without an interval")
+        for name, difference in differences.items()
+    ]
+
+
 def verdict():
     """Return which changes help, which harm and which make no difference, in words."""
-    found, single = gains() or (), [name for name, _, differences in by_seed() if len(differences) == 1]
-    if not found and not single:
-        return MISSING
+    found = gains()
+    if found is None:
+        return "too few seeds yet to say" if of_one_seed() else MISSING
     groups = {"helps": [], "harms": [], "makes no difference beyond the seeds": []}
     for name, _, _, result in found:
         key = list(groups)[2] if result.no_difference else "helps" if result.difference > 0 else "harms"
         groups[key].append(name)
-    groups["too few seeds yet to say"] = single
     return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
+
+
+def seeds(*recipes):
+    """Return every recorded seed of some recipes, with one view and with the mean over both views, as a table."""
+    lines = []
+    for run in (run for name in recipes for run in recorded_seeds(name)):
+        views = (f"{split}{end}" for split in ("validation", "test") for end in ("", "_flip"))
+        scores = [with_interval(run.metrics.get(view, {})) for view in views]
+        lines.append([f"`{run.recipe_name}`", run.seed, *scores])
+    header = "recipe", "seed", "validation", "with the mirror image", "test", "with the mirror image"
+    return table(header, lines) if lines else MISSING
+
+
+def spread(recipe):
+    """Return the mean accuracy of a recipe's recorded seeds, and how far they lie apart."""
+    runs = recorded_seeds(recipe)
+    if len(runs) < 2:
+        return MISSING
+    found = [run.scores["accuracy"] for run in runs]
+    names = ", ".join(str(run.seed) for run in runs)
+    return (
+        f"{percent(sum(found) / len(found))} on {runs[0].scores['split']} on average over the seeds {names}; "
+        f"{100 * (max(found) - min(found)):.1f} points between the best and the worst"
+    )
+
+
+def recorded_seeds(name):
+    """Return the recorded runs of a recipe, in the order of their seeds."""
+    return [run for seed in sorted(find_recipe(name).seeds) if (run := find_run(name, seed))]
 
 
 def peers(*recipes):
@@ -104,4 +170,4 @@ def lead(run):
 
 
 OF_RUNS = {"lead": lead}
-BLOCKS = {"ingredients": ingredients, "ingredients-verdict": verdict, "peers": peers}
+BLOCKS = {"ingredients": ingredients, "ingredients-verdict": verdict, "peers": peers, "seeds": seeds, "spread": spread}
