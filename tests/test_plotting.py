@@ -8,6 +8,7 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.path import Path
 from matplotlib.text import Text
 from PIL import Image
 
@@ -196,12 +197,20 @@ def test_networks_of_the_same_size_are_named_on_both_sides():
     assert sides == ["left", "right"]
 
 
-def test_names_of_a_crowd_hide_neither_each_other_nor_a_point():
-    crowd = [(f"a network with a long name, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
+LONG = "a network with a long name"
+ROW = [(f"{LONG}, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
+CLUSTER = [
+    *[("ensemble", 1.8e8, 0.581), ("stacking", 1.8e8, 0.576), ("single", 1.58e8, 0.542)],
+    *[(f"{LONG}, left", 1.78e8, 0.55), (f"{LONG}, right", 3.45e8, 0.549), (f"{LONG}, below", 2.9e8, 0.512)],
+]
+
+
+@pytest.mark.parametrize("crowd", [ROW, CLUSTER], ids=["row", "cluster"])
+def test_names_of_a_crowd_hide_neither_each_other_nor_a_point_and_no_line_crosses_them(crowd):
     figure = plotting.cost(leaderboard([RUN]), others=crowd)
     axes = figure.axes[0]
     texts = sorted(axes.texts, key=lambda text: text.get_text())
-    assert [text.get_text() for text in texts] == [*sorted(name for name, *_ in crowd), "mini-xception"]
+    assert [text.get_text() for text in texts] == sorted(["mini-xception", *(name for name, *_ in crowd)])
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in texts]
     assert not any(box.count_overlaps(boxes[:number]) for number, box in enumerate(boxes))
@@ -209,6 +218,9 @@ def test_names_of_a_crowd_hide_neither_each_other_nor_a_point():
     assert not any(box.contains(*point) for box in boxes for point in points)
     frame = axes.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    for text, point, box in zip(texts, points, boxes, strict=True):
+        line = Path([point, (box.x0 if text.get_ha() == "left" else box.x1, (box.y0 + box.y1) / 2)])
+        assert not any(line.intersects_bbox(other) for other in boxes if other is not box), text.get_text()
 
 
 def test_accuracies_show_what_is_comparable_together_with_interval_chance_and_published():

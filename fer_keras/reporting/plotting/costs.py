@@ -1,5 +1,6 @@
 """Accuracy against what a network costs, every point with its name."""
 
+from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
@@ -34,7 +35,7 @@ def cost(table, *, size="num_parameters", others=(), title=None):
             "Accuracies can be set against size for one number of classes, protocol and split. "
             f"Received: {groups.to_dict('records')}."
         )
-    figure, ((axes,),) = canvas(7, 4)
+    figure, ((axes,),) = canvas(7, 5)
     points = []
     for row in table.itertuples():
         colour, marker = model_style(row.model)
@@ -62,7 +63,9 @@ def cost(table, *, size="num_parameters", others=(), title=None):
 
 
 def name_points(axes, points):
-    """Write names beside points, each at the nearest place where it hides no point and no other name.
+    """Write names beside points, each at the nearest place where it hides no point and no name, if there is one.
+
+    Of these places, the nearest whose line crosses no name is taken, if there is one.
 
     Args:
         axes: Matplotlib's, with all else drawn.
@@ -70,16 +73,23 @@ def name_points(axes, points):
     """
     axes.figure.draw_without_rendering()
     frame = axes.get_window_extent()
-    taken = [Bbox([xy - 5, xy + 5]) for xy in axes.transData.transform([point for _, point in points])]
-    for name, point in points:
-        text = name_at(axes, name, point, *PLACES[0])
-        for place in PLACES[1:]:
-            box = extent(text)
-            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not box.count_overlaps(taken):
-                break
-            text.remove()
+    spots = axes.transData.transform([point for _, point in points])
+    taken, names, drawn = [Bbox([xy - 5, xy + 5]) for xy in spots], [], []
+    for (name, point), xy in zip(points, spots, strict=True):
+        faults = []
+        for place in PLACES:
             text = name_at(axes, name, point, *place)
-        taken.append(extent(text))
+            box = extent(text)
+            text.remove()
+            line = Path([xy, (box.x0 if place[1] > 0 else box.x1, (box.y0 + box.y1) / 2)])
+            hides = box.x0 < frame.x0 or box.x1 > frame.x1 or box.count_overlaps(taken + names) > 0
+            crosses = any(line.intersects_bbox(each) for each in names)
+            crosses |= any(each.intersects_bbox(box) for each in drawn)
+            faults.append((hides, crosses, place, box, line))
+        _, _, place, box, line = min(faults, key=lambda found: found[:2])
+        name_at(axes, name, point, *place)
+        names.append(box)
+        drawn.append(line)
 
 
 def extent(text):
