@@ -123,7 +123,7 @@ RECIPES = (
         name="fer-small@folds",
         title="fer-small, to judge images that it has not seen",
         note="Trained once for each fold of the training images: python -m fer_keras label-errors.",
-        **SMALL | {"final": False, "epochs": 15},
+        **SMALL | {"final": False, "epochs": 40},
     ),
     Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
 )

@@ -8,7 +8,7 @@ from fer_keras.reporting.catalogue.entry import Entry
 from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.tables import find_table
 
-NETWORKS = ("fer-small", "fer-small-distilled", "fer-base", "mini-xception")
+NETWORKS = ("fer-small", "fer-base", "mini-xception")
 METHODS = ("occlusion", "grad-cam++")
 RIVALS = ["chance", "single pixels"]
 
