@@ -173,3 +173,11 @@ def test_speed_is_told_with_its_goals():
     lines = text("speed").splitlines()
     assert lines[2] == "| CSV: first load | bytes | 5 (4 to 6) | - | at most 15, not met | 1 against 0.2 s |"
     assert lines[3].startswith("| CSV: strict parse | bytes | 5 (4 to 6) | - | at most 15, met |")
+
+
+def test_an_ensemble_trained_nothing_and_was_not_asked_about_training_images(own_folders):
+    run, history, said = made_up.run("fer-ensemble", stopped="combined")
+    write_run(run, history, said)
+    assert text("training", "fer-ensemble") == "its members' answers were combined, no network was trained"
+    assert text("stopping", "fer-ensemble") == text("training", "fer-ensemble")
+    assert text("gap", "fer-ensemble") == f"{100 * run.metrics['validation']['accuracy']:.1f} % on validation"

@@ -7,8 +7,10 @@ from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.leaderboard import leaderboard
 from fer_keras.reporting.runs import find_run, read_runs
-from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
+from fer_keras.reporting.sentences import COMBINED, MISSING, duration, percent, table, with_interval
 from fer_keras.reporting.tables import find_table
+
+SEEN = ("train", "validation")
 
 
 def comparison(first, second):
@@ -107,15 +109,15 @@ def width(run, split=None):
 
 
 def gap(run):
-    """Return what a run scores on the images it learned from, and on validation."""
-    shares = [percent(run.metrics[split]["accuracy"]) for split in ("train", "validation")]
-    return f"{shares[0]} on the images it learned from, {shares[1]} on validation"
+    """Return what a run scores on the images it learned from, where it was asked about them, and on validation."""
+    learned, unseen = (percent(run.metrics[split]["accuracy"]) if split in run.metrics else None for split in SEEN)
+    return f"{learned} on the images it learned from, {unseen} on validation" if learned else f"{unseen} on validation"
 
 
 def stopping(run):
     """Return how a run's training went: how often the learning rate fell, which epoch was kept, how it ended."""
     if run.stopped == "combined":
-        return "its members' answers were combined, no network was trained"
+        return COMBINED
     falls = rate_falls(run)
     fell = (
         f"the learning rate fell before epoch {' and '.join(map(str, falls))}"

@@ -5,6 +5,7 @@ import numpy as np
 from fer_keras.reporting.runs import find_run
 
 MISSING = "(not recorded yet)"
+COMBINED = "its members' answers were combined, no network was trained"
 SHARES = ("accuracy", "accuracy_without_copies", "macro_f1")
 
 
@@ -86,6 +87,8 @@ def published(run):
 
 def training(run):
     """Return how long a run trained and why it stopped."""
+    if run.stopped == "combined":
+        return COMBINED
     reason = {"early stop": "stopped early", "epochs": "trained to its last epoch"}.get(run.stopped, run.stopped)
     return f"{reason} after {run.epochs_run} epochs, best at {run.best_epoch}, {duration(run.seconds)} on {run.device}"
 

@@ -2,12 +2,22 @@
 
 from fer_keras.recipes.peers import PEERS
 from fer_keras.reporting import ingredients, label_errors, plotting, trust
-from fer_keras.reporting.catalogue.entry import Entry, architectures, board, histories, of_each, recalls, recorded
+from fer_keras.reporting.catalogue.entry import (
+    Entry,
+    architectures,
+    board,
+    confusion,
+    histories,
+    of_each,
+    recalls,
+    recorded,
+)
 from fer_keras.reporting.runs import find_run
 
 BUILT = ("fer-small", "fer-base")
 SEVEN = ("fer-small", "fer-small-distilled", "fer-base")
 OURS = (*SEVEN, "fer-small-4", "fer-small-ferplus", "fer-base-ferplus")
+ENSEMBLES = ("fer-small-ensemble", "fer-ensemble")
 BESIDE = ("mini-xception", *SEVEN)
 
 
@@ -64,5 +74,6 @@ FIGURES = {
     ),
     **{f"reliability-{name}": reliability(name) for name in OURS},
     **of_each(8, OURS),
+    **{f"confusion-{name}": Entry(8, f"Confusion matrix of {name}.", recorded(name), confusion) for name in ENSEMBLES},
     **architectures(8, BUILT),
 }
