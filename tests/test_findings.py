@@ -181,3 +181,10 @@ def test_an_ensemble_trained_nothing_and_was_not_asked_about_training_images(own
     assert text("training", "fer-ensemble") == "its members' answers were combined, no network was trained"
     assert text("stopping", "fer-ensemble") == text("training", "fer-ensemble")
     assert text("gap", "fer-ensemble") == f"{100 * run.metrics['validation']['accuracy']:.1f} % on validation"
+
+
+def test_the_time_of_an_ensemble_is_not_counted_beside_its_members(own_folders):
+    write_run(*made_up.run("fer-small"))
+    alone = text("total-time")
+    write_run(*made_up.run("fer-ensemble", stopped="combined"))
+    assert text("total-time") == alone != "0 min"

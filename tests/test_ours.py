@@ -50,6 +50,8 @@ def test_a_second_view_is_compared_as_a_pair(own_folders):
     better = said["test"]._replace(probabilities=np.eye(7)[said["test"].labels])
     metrics = run.metrics | {"test_flip": run.metrics["test"] | {"views": "flip"}}
     assert text("second-view", "fer-small") == MISSING
+    write_run(*made_up.run("fer-small-ensemble"))
+    assert text("second-view", "fer-small-ensemble") == "its mirror images were not asked about"
     write_run(dataclasses.replace(run, metrics=metrics), history, said | {"test_flip": better})
     gain = 100 * (1 - run.metrics["test"]["accuracy"])
     assert f"with the mirror image too: +{gain:.1f} points" in text("second-view", "fer-small")

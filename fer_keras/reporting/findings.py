@@ -210,8 +210,8 @@ def missing():
 
 
 def total_time():
-    """Return how long all recorded trainings took together."""
-    return duration(sum(run.seconds for run in read_runs()))
+    """Return how long all recorded trainings took together; an ensemble's time is its members', which count already."""
+    return duration(sum(run.seconds for run in read_runs() if run.stopped != "combined"))
 
 
 OF_RUNS = {"against": against, "width": width, "gap": gap, "stopping": stopping, "recall-agreement": recall_agreement}

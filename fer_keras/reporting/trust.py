@@ -55,7 +55,7 @@ def confidence(run):
 def second_view(run):
     """Return what the mean over a face and its mirror image gives on test, as a pair on the same images."""
     if "test_flip" not in run.metrics:
-        return MISSING
+        return "its mirror images were not asked about"
     single, both = run.predictions("test"), run.predictions("test_flip")
     gain = compare(single.labels, single.probabilities, both.probabilities)
     return f"{with_interval(run.metrics['test_flip'])} with the mirror image too: {gain}"
