@@ -198,14 +198,14 @@ def test_networks_of_the_same_size_are_named_on_both_sides():
 
 
 LONG = "a network with a long name"
-ROW = [(f"{LONG}, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
+IN_A_ROW = [(f"{LONG}, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
 CLUSTER = [
     *[("ensemble", 1.8e8, 0.581), ("stacking", 1.8e8, 0.576), ("single", 1.58e8, 0.542)],
     *[(f"{LONG}, left", 1.78e8, 0.55), (f"{LONG}, right", 3.45e8, 0.549), (f"{LONG}, below", 2.9e8, 0.512)],
 ]
 
 
-@pytest.mark.parametrize("crowd", [ROW, CLUSTER], ids=["row", "cluster"])
+@pytest.mark.parametrize("crowd", [IN_A_ROW, CLUSTER], ids=["row", "cluster"])
 def test_names_of_a_crowd_hide_neither_each_other_nor_a_point_and_no_line_crosses_them(crowd):
     figure = plotting.cost(leaderboard([RUN]), others=crowd)
     axes = figure.axes[0]
