@@ -58,18 +58,15 @@ def all_seeds(recipe):
     return tuple((recipe.name, recipe.digest, seed) for seed in recipe.seeds)
 
 
+def mean_of(recipe, **words):
+    """Return the recipe of the ensemble of all seeds of a recipe."""
+    own = {"system": recipe.system, "model": "ensemble", "data": recipe.data, "rule": "mean", "final": True}
+    return Recipe(members=all_seeds(recipe), **own, **words)
+
+
 RECIPES = (
     SMALLS,
-    Recipe(
-        name="fer-small-ensemble",
-        title="Three fer-small",
-        system="F",
-        model="ensemble",
-        data="fer7",
-        members=all_seeds(SMALLS),
-        rule="mean",
-        final=True,
-    ),
+    mean_of(SMALLS, name="fer-small-ensemble", title="Three fer-small"),
     Recipe(
         name="fer-small-distilled",
         title="fer-small, taught by three",
@@ -98,16 +95,7 @@ RECIPES = (
         note="Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels.",
         **BASE | FROM_SEVEN | FERPLUS,
     ),
-    Recipe(
-        name="fer-ensemble",
-        title="Five fer-base",
-        system="F",
-        model="ensemble",
-        data="fer7",
-        members=all_seeds(BASES),
-        rule="mean",
-        final=True,
-    ),
+    mean_of(BASES, name="fer-ensemble", title="Five fer-base"),
     Recipe(name="fer-small@short", title="fer-small, eight epochs", **SHORT),
     Recipe(
         name="fer-small@three",

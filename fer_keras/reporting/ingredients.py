@@ -53,9 +53,10 @@ def by_seed():
     trained = find_table(TABLE)
     if trained is None:
         return None
-    accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy").dropna()
+    accuracy = trained.pivot_table(index="seed", columns="variant", values="accuracy")
     known = [name for name in INGREDIENTS if name in accuracy]
-    return accuracy[known] if REFERENCE in known and len(known) > 1 and len(accuracy) else None
+    whole = accuracy[known].dropna()
+    return whole if REFERENCE in known and len(known) > 1 and len(whole) else None
 
 
 @functools.cache
@@ -73,7 +74,7 @@ def critical_value(changes, freedom, level=0.95):
     from scipy.optimize import brentq
     from scipy.stats import multivariate_t
 
-    together = multivariate_t(shape=(np.eye(changes) + 1) / 2, df=freedom, seed=0)
+    together = multivariate_t(shape=(np.eye(changes) + 1) / 2, df=freedom)
 
     def missed(reach):
         ends = np.full(changes, reach)

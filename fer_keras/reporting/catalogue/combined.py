@@ -1,7 +1,7 @@
 """Figures of notebook 07: one emotion against the rest, and networks combined."""
 
 from fer_keras.reporting import plotting
-from fer_keras.reporting.catalogue.entry import Entry, architectures, board, confusion, of_each, recorded
+from fer_keras.reporting.catalogue.entry import Entry, architectures, board, confusions, of_each
 from fer_keras.reporting.one_against_rest import SEVEN, told
 
 ENSEMBLES = ("ensemble-single", "ensemble-single-and-general", "stacking")
@@ -61,6 +61,6 @@ FIGURES = {
         plotting.accuracies,
     ),
     **of_each(7, ("general",)),
-    **{f"confusion-{name}": Entry(7, f"Confusion matrix of {name}.", recorded(name), confusion) for name in ENSEMBLES},
+    **confusions(7, ENSEMBLES),
     **architectures(7, ("general",)),
 }

@@ -97,7 +97,12 @@ def of_each(notebook, recipes):
     return {
         f"history-{name}": Entry(notebook, f"Loss and accuracy by epoch of {name}.", recorded(name), history)
         for name in recipes
-    } | {
+    } | confusions(notebook, recipes)
+
+
+def confusions(notebook, recipes):
+    """Return the entries of the confusion matrix of each of some recipes."""
+    return {
         f"confusion-{name}": Entry(notebook, f"Confusion matrix of {name}.", recorded(name), confusion)
         for name in recipes
     }

@@ -6,7 +6,7 @@ from fer_keras.reporting.catalogue.entry import (
     Entry,
     architectures,
     board,
-    confusion,
+    confusions,
     histories,
     of_each,
     recalls,
@@ -74,6 +74,6 @@ FIGURES = {
     ),
     **{f"reliability-{name}": reliability(name) for name in OURS},
     **of_each(8, OURS),
-    **{f"confusion-{name}": Entry(8, f"Confusion matrix of {name}.", recorded(name), confusion) for name in ENSEMBLES},
+    **confusions(8, ENSEMBLES),
     **architectures(8, BUILT),
 }
