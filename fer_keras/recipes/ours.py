@@ -2,7 +2,8 @@
 
 from fer_keras.recipes.recipe import Recipe
 
-SMALL = {
+# What every ingredient was measured against.
+PLAIN = {
     "system": "F",
     "model": "fer-small",
     "data": "fer7",
@@ -26,6 +27,9 @@ SMALL = {
     "final": True,
 }
 
+# Each channel's mean over the places of a face, each place with a weight that is learned.
+SMALL = PLAIN | {"model_options": (("pooling", "weighted"),)}
+
 # From the body of the same network that knows seven classes, on the same split; a lower rate keeps what it learned.
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
 # Learns what three of its own kind say together of each training image: a target that is soft already.
@@ -36,7 +40,7 @@ FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
 BASE = SMALL | {"model": "fer-base", "epochs": 150, "mixup_alpha": 0.2}
 
 # What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
-SHORT = SMALL | {"final": False, "epochs": 8}
+SHORT = PLAIN | {"final": False, "epochs": 8}
 FOUR = {
     "system": "F",
     "model": "fer-small",
@@ -50,6 +54,7 @@ FOUR = {
 }
 
 SMALLS = Recipe(name="fer-small", title="fer-small", seeds=(0, 1, 2), **SMALL)
+PLAINS = Recipe(name="fer-small@mean", title="fer-small with a plain mean", seeds=(0, 1, 2), **PLAIN)
 BASES = Recipe(name="fer-base", title="fer-base", seeds=(0, 1, 2, 3, 4), **BASE)
 
 
@@ -66,13 +71,14 @@ def mean_of(recipe, **words):
 
 RECIPES = (
     SMALLS,
+    PLAINS,
     mean_of(SMALLS, name="fer-small-ensemble", title="Three fer-small"),
     Recipe(
         name="fer-small-distilled",
         title="fer-small, taught by three",
-        teachers=all_seeds(SMALLS),
-        note="Learns what three fer-small with other seeds say of each training image and its mirror image.",
-        **SMALL | DISTILLED,
+        teachers=all_seeds(PLAINS),
+        note="Learns what three fer-small with a plain mean say of each training image and its mirror image.",
+        **PLAIN | DISTILLED,
     ),
     Recipe(
         name="fer-small-4",
@@ -111,7 +117,7 @@ RECIPES = (
         name="fer-small@folds",
         title="fer-small, to judge images that it has not seen",
         note="Trained once for each fold of the training images: python -m fer_keras label-errors.",
-        **SMALL | {"final": False, "epochs": 40},
+        **PLAIN | {"final": False, "epochs": 40},
     ),
     Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
 )
