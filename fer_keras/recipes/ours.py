@@ -25,9 +25,9 @@ PLAIN = {
     "erase_probability": 0.35,
     "flip_view": True,
     "final": True,
+    "model_options": (("pooling", "mean"),),
 }
-
-# Each channel's mean over the places of a face, each place with a weight that is learned.
+# A weight for each place of a face that a channel is pooled over.
 SMALL = PLAIN | {"model_options": (("pooling", "weighted"),)}
 
 # From the body of the same network that knows seven classes, on the same split; a lower rate keeps what it learned.
@@ -44,6 +44,7 @@ SHORT = PLAIN | {"final": False, "epochs": 8}
 FOUR = {
     "system": "F",
     "model": "fer-small",
+    "model_options": PLAIN["model_options"],
     "data": "fer4",
     "batch_size": 64,
     "epochs": 12,
