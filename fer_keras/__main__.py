@@ -57,7 +57,7 @@ def parser():
         one = commands.add_parser(command.__name__, help=words, description=command.__doc__)
         one.set_defaults(run=command)
         if command in (report, notebooks):
-            one.add_argument("--force", action="store_true", help="write everything anew, e.g. after a change of style")
+            one.add_argument("--force", action="store_true", help="write all notebooks, e.g. after a change of style")
     recognition.add_commands(commands)
     return top
 

@@ -1,4 +1,4 @@
-"""Figures are written by one function, from recorded inputs, and only when those changed."""
+"""Figures are written by one function, from recorded inputs, and only when those or the drawing code changed."""
 
 import json
 
@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_keras import paths
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.reporting import figures, networks, plotting
 from fer_keras.reporting.catalogue import FIGURES, Entry
 from fer_keras.reporting.catalogue.attention import SIX
+from fer_keras.reporting.files import digest_of_code
 from fer_keras.reporting.runs import write_run
 from fer_keras.reporting.tables import write_table
 
@@ -36,7 +38,11 @@ def test_save_writes_the_figure_and_its_index(places):
     path = figures.save(small(), "sketch", inputs={"happy": 3})
     assert path == places / "figures" / "sketch.png"
     entry = json.loads((places / "figures" / "index.json").read_text())["sketch"]
-    assert entry == {"digest": figures.digest({"happy": 3}), "notebook": 9, "alt": FIGURES["sketch"].alt}
+    assert entry == {
+        "digest": figures.digest([figures.drawing_code(), {"happy": 3}]),
+        "notebook": 9,
+        "alt": FIGURES["sketch"].alt,
+    }
 
 
 def test_the_same_inputs_leave_the_files_alone_and_others_do_not(places):
@@ -135,13 +141,31 @@ def test_a_new_run_makes_its_figures_stale_and_no_others(places, monkeypatch):
     assert figures.stale() == []
 
 
-def test_force_draws_all_again(places, monkeypatch):
+def test_a_change_of_the_drawing_code_makes_every_figure_stale(places, monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", {name: FIGURES[name] for name in ("leaderboard", "cost")})
     made_up.results(places / "results")
     first = figures.redraw_all()
-    (places / "figures" / "leaderboard.png").write_bytes(b"spoilt")
-    assert figures.redraw_all(force=True) == first
+    assert figures.stale() == []
+    (places / "figures" / "leaderboard.png").write_bytes(b"in another style")
+    assert figures.redraw_all() == [], "the style is the code's"
+    monkeypatch.setattr(figures, "drawing_code", lambda: "changed")
+    assert [message.split(".png")[0].rsplit("/")[-1] for message in figures.stale()] == sorted(first)
+    assert figures.redraw_all() == first
     assert (places / "figures" / "leaderboard.png").read_bytes()[:4] == b"\x89PNG"
+    assert figures.stale() == []
+
+
+def test_the_digest_of_code_is_of_every_module(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
+    for folder, name in (("one", "a.py"), ("one", "b.py"), ("two", "c.py")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(name)
+    before = digest_of_code("one", "two")
+    (tmp_path / "one" / "notes.txt").write_text("no code")
+    (tmp_path / "one" / "a.py").write_bytes(b"a.py")
+    assert digest_of_code("one", "two") == before != digest_of_code("one")
+    (tmp_path / "two" / "c.py").write_text("c.py changed")
+    assert digest_of_code("one", "two") != before
 
 
 def test_what_does_not_belong_is_named(places):

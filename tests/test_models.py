@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lively import lively, pictures
 
-from fer_keras.models import MODELS, build, multiply_adds, stages, transfer
+from fer_keras.models import MODELS, build, compact, multiply_adds, stages, transfer
 from fer_keras.models.attention import squeeze_and_excite
 from fer_keras.models.backbones import load_backbone
 from fer_keras.models.counting import leaves
@@ -43,8 +43,8 @@ PARAMETERS = {  # (classes, parameters), the published ones first
     "sep-se": (6, 2_651_526),
     "sep-se-residual": (6, 5_926_406),
     "resnet18": (6, 11_189_190),
-    "fer-small": (7, 324_311),
-    "fer-base": (7, 6_460_919),
+    "fer-small": (7, 328_919),
+    "fer-base": (7, 6_472_439),
 }
 SEQUENTIAL = {
     "capstone-model-1",
@@ -187,6 +187,22 @@ def test_a_residual_block_adds_what_its_shortcut_carries():
     kernel = next(w for w in halved.weights if w.shape == (1, 1, 4, 8)).numpy()[0, 0]
     expected = np.maximum(x[:, ::2, ::2] @ kernel / np.sqrt(1 + 1e-3), 0)
     np.testing.assert_allclose(answers(halved, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weighted_pooling_begins_as_a_mean_and_knows_places():
+    inputs = keras.Input((3, 5, 4))
+    weighted, mean = (keras.Model(inputs, compact.POOLINGS[name](inputs)) for name in ("weighted", "mean"))
+    x = np.random.default_rng(1).normal(size=(2, 3, 5, 4)).astype("float32")
+    np.testing.assert_allclose(answers(weighted, x), answers(mean, x), atol=1e-6)
+    places = np.random.default_rng(2).normal(size=(3, 5, 4)).astype("float32")
+    weighted.set_weights([places[..., None]])
+    np.testing.assert_allclose(answers(weighted, x), (x * places).sum(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fer-small", "fer-base"])
+def test_an_unknown_pooling_is_refused(name):
+    with pytest.raises(ValueError, match=r"`pooling` must be one of mean, weighted\. Received: 'max'"):
+        build(name, 7, pooling="max")
 
 
 @pytest.mark.parametrize("name", MODELS)

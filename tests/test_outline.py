@@ -34,6 +34,12 @@ def test_side_branches_are_marked_and_not_stages():
     assert "conv 1x1" not in separable, "shortcuts are side branches"
 
 
+@pytest.mark.parametrize(("pooling", "label"), [("mean", "mean of all"), ("weighted", "weights of all")])
+def test_what_pools_all_places_is_a_stage(pooling, label):
+    stage = outline(build("fer-small", 7, pooling=pooling))[-2]
+    assert (stage["kind"], stage["label"], stage["shape"][-1]) == ("pooling", label, 128)
+
+
 def test_a_nested_backbone_is_one_stage():
     stages = outline(build("vgg16", 4, weights=None))
     assert [stage["kind"] for stage in stages] == ["input", "backbone", *4 * ["dense"]]

@@ -73,6 +73,8 @@ def kind_and_label(layer):
     word = next((word for kind, word in WORDS.items() if isinstance(layer, kind)), None)
     if word is None:
         return None
+    if word == "depthwise" and layer.kernel_size == layer.input.shape[1:3]:
+        return "pooling", "weights of all"
     size = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", ())
     kind = "convolution" if hasattr(layer, "kernel_size") else KINDS.get(word, "pooling")
     return kind, f"{word} {'x'.join(map(str, size))}".strip()

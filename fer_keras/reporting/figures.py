@@ -1,5 +1,6 @@
-"""The only writer of figures: small PNG files, rewritten only when what they are drawn from has changed."""
+"""The only writer of figures: small PNG files, rewritten only when what they are drawn from, or how, has changed."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.profile import profile
 from fer_keras.reporting.catalogue import FIGURES
-from fer_keras.reporting.files import write_changed, write_whole
+from fer_keras.reporting.files import digest_of_code, write_changed, write_whole
 from fer_keras.reporting.sentences import MISSING
 
 DPI = 150
@@ -69,10 +70,10 @@ def save(figure, name, *, inputs):
 
 
 def write(figure, name, inputs, folder):
-    """Write a figure and its line in the index into a folder, if its inputs changed; return its path."""
+    """Write a figure and its line in the index into a folder, if it is not fresh; return its path."""
     entry, index = find_entry(name), read_index(folder)
     path = Path(folder) / f"{name}.png"
-    known = {"digest": digest(inputs), "notebook": entry.notebook, "alt": entry.alt}
+    known = {"digest": digest([drawing_code(), inputs]), "notebook": entry.notebook, "alt": entry.alt}
     if not is_fresh(name, inputs, folder):
         content = figure.png(dpi=DPI)
         if len(content) > LARGEST_BYTES:
@@ -92,21 +93,18 @@ def save_private(figure, name):
     return path
 
 
-def redraw_all(*, folder=None, force=False):
-    """Draw every figure of the catalogue that is missing or whose records have changed; return their ids.
+def redraw_all(*, folder=None):
+    """Draw every figure of the catalogue that is missing or not fresh; return their ids.
 
     Args:
         folder: default `paths.figures()` in both profiles: the records are the same, and so are their figures.
-        force: True draws all of them, e.g. after a change of style.
     """
     folder = Path(folder or paths.figures())
     redrawn = []
     for name, entry in FIGURES.items():
         inputs = entry.inputs() if entry.inputs else None
-        if inputs is None or (not force and is_fresh(name, inputs, folder)):
+        if inputs is None or is_fresh(name, inputs, folder):
             continue
-        if force:
-            (folder / f"{name}.png").unlink(missing_ok=True)
         write(entry.plot(inputs), name, inputs, folder)
         redrawn.append(name)
     return redrawn
@@ -132,13 +130,20 @@ def stale(*, folder=None):
     for name, entry in FIGURES.items():
         inputs = entry.inputs() if entry.inputs else None
         if inputs is not None and not is_fresh(name, inputs, folder):
-            problems.append(f"{folder / name}.png is not drawn from today's records: run `make report`")
+            problems.append(f"{folder / name}.png is not drawn from today's records by today's code: run `make report`")
     return sorted(problems)
 
 
 def is_fresh(name, inputs, folder):
-    """Return whether a figure stands in a folder, drawn from these inputs."""
-    return (Path(folder) / f"{name}.png").is_file() and read_index(folder).get(name, {}).get("digest") == digest(inputs)
+    """Return whether a figure stands in a folder, drawn from these inputs by today's code."""
+    known = read_index(folder).get(name, {}).get("digest")
+    return (Path(folder) / f"{name}.png").is_file() and known == digest([drawing_code(), inputs])
+
+
+@functools.cache
+def drawing_code():
+    """Return a hex digest of the code that figures are drawn by: a change of style makes all of them stale."""
+    return digest_of_code("reporting/plotting", "reporting/catalogue")
 
 
 def find_entry(name):

@@ -1,7 +1,10 @@
 """Writing files: whole or not at all, and only where something changed."""
 
+import hashlib
 import os
 from pathlib import Path
+
+from fer_keras import paths
 
 
 def write_whole(path, content):
@@ -30,3 +33,12 @@ def write_changed(path, content):
         return False
     write_whole(path, content)
     return True
+
+
+def digest_of_code(*folders):
+    """Return a hex digest (16 characters) of the modules that lie in folders of the package."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((paths.PACKAGE / folder).glob("*.py")):
+            total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()[:16]

@@ -139,6 +139,31 @@ def spread(recipe):
     )
 
 
+def seed_difference(first, second):
+    """Return how far two recipes lie apart on average over their seeds (second minus first), in words.
+
+    The intervals are Welch's, of a difference of two means: of the recipes, not of two networks that came out of them.
+    """
+    ours = [recorded_seeds(name) for name in (first, second)]
+    if min(map(len, ours)) < 2:
+        return MISSING
+    counts = f"{len(ours[1])} seeds of `{second}` against {len(ours[0])} of `{first}`, on average"
+    found = []
+    for split in ("validation", "test"):
+        scores = [[run.metrics[split]["accuracy"] for run in runs if split in run.metrics] for runs in ours]
+        if min(map(len, scores)) > 1:
+            found.append(f"{welch(*scores)} on {split}")
+    return f"{counts}: {', '.join(found)}"
+
+
+def welch(first, second):
+    """Return the `Comparison` of the means of two samples (second minus first)."""
+    from scipy.stats import ttest_ind
+
+    low, high = ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
+    return Comparison(float(np.mean(second) - np.mean(first)), float(low), float(high))
+
+
 def recorded_seeds(name):
     """Return the recorded runs of a recipe, in the order of their seeds."""
     return [run for seed in sorted(find_recipe(name).seeds) if (run := find_run(name, seed))]
@@ -171,4 +196,11 @@ def lead(run):
 
 
 OF_RUNS = {"lead": lead}
-BLOCKS = {"ingredients": ingredients, "ingredients-verdict": verdict, "peers": peers, "seeds": seeds, "spread": spread}
+BLOCKS = {
+    "ingredients": ingredients,
+    "ingredients-verdict": verdict,
+    "peers": peers,
+    "seeds": seeds,
+    "spread": spread,
+    "seed-difference": seed_difference,
+}

@@ -19,7 +19,7 @@ def report(*, run_notebooks=True, force=False):
 
     Args:
         run_notebooks: False leaves the notebooks as they are.
-        force: True redraws all figures and writes all notebooks, e.g. after a change of style.
+        force: True writes all notebooks, also those that say the same as before.
 
     Returns:
         The path of the report's page.
@@ -33,7 +33,7 @@ def report(*, run_notebooks=True, force=False):
     if run_notebooks:
         notebooks.execute_all(data=data, force=force)
     write_leaderboard()
-    redrawn = figures.redraw_all(force=force)
+    redrawn = figures.redraw_all()
     print(f"figures redrawn: {', '.join(redrawn) or 'none, all are fresh'}")
     changed = [path.name for path in render.refill()]
     print(f"documents refilled: {', '.join(changed) or 'none, all are fresh'}")

@@ -1,8 +1,6 @@
 """The recorded descriptions of the networks, which their diagrams are drawn from without Keras."""
 
-import hashlib
-
-from fer_keras import paths
+from fer_keras.reporting.files import digest_of_code
 from fer_keras.reporting.tables import find_table, write_table
 
 TABLE = "networks"
@@ -31,7 +29,4 @@ def recorded(folder):
 
 def sources_digest():
     """Return a hex digest of the code that builds networks."""
-    total = hashlib.sha256()
-    for path in sorted((paths.PACKAGE / "models").glob("*.py")):
-        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return total.hexdigest()[:16]
+    return digest_of_code("models")
