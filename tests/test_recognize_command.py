@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+import fer_keras
 from fer_keras.__main__ import main
 from fer_keras.recognition import listing
 from fer_keras.recognition.recognizer import Recognizer
@@ -147,6 +148,19 @@ def test_a_zip_is_a_folder(photos, capsys):
 def test_pictures_that_are_faces_already(photos, capsys):
     assert main(["recognize", "astronaut.png", "--detector", "none", "--min-confidence", "0", *WITH]) == 0
     assert "512x512 at (0, 0)" in capsys.readouterr().out
+
+
+def test_mirror_images_too(photos, capsys):
+    said = []
+    for more in ([], ["--mirrored"]):
+        assert main(["recognize", "astronaut.png", "--json", "--detector", "none", *more, *WITH]) == 0
+        said.append(json.loads(capsys.readouterr().out)["faces"][0]["probabilities"])
+    first, second = said
+    assert first != second
+    assert sum(second.values()) == pytest.approx(1, abs=1e-4)
+    picture = photos / "astronaut.png"
+    (face,) = fer_keras.recognize(picture, network="mini-xception", detector=None, mirrored=True)
+    assert face.probabilities == pytest.approx(second, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,31 @@ def test_a_face_of_the_networks_size_reaches_it_pixel_by_pixel():
     np.testing.assert_array_equal(network.batches, [[face[..., None]]])
 
 
+class LeftHalf(Brightness):
+    """A stand-in for a network that looks at the left half alone."""
+
+    def predict(self, images):
+        return super().predict(np.repeat(images[:, :, :4], 2, axis=2))
+
+
+@pytest.mark.parametrize("card", [{}, {"temperature_mirrored": 0.5}], ids=["", "with a temperature of its own"])
+def test_mirrored_takes_the_mean_over_both_views(card):
+    face = np.zeros((8, 8), np.uint8)
+    face[:, :4], face[:, 4:] = 204, 51  # as shares of 255: .8 and .2
+    single, both = (Recognizer(LeftHalf(2.0), detector=None, mirrored=mirrored) for mirrored in (False, True))
+    both.network.card = card
+    low, high = np.sqrt(0.2), np.sqrt(0.8)  # the temperature of 2
+    assert single.recognize(face)[0].probabilities["high"] == pytest.approx(high / (low + high), abs=1e-4)
+    assert both.recognize(face)[0].probabilities["high"] == pytest.approx(0.5, abs=1e-4)
+    assert [batch.shape for batch in both.network.batches] == [(2, 8, 8, 1)]
+    face[:, 4:] = 102  # the mean of .8 and .4 is .6
+    odds = (0.6 / 0.4) ** (1 / card.get("temperature_mirrored", 2.0))
+    assert both.recognize(face)[0].probabilities["high"] == pytest.approx(odds / (1 + odds), abs=1e-4)
+    assert both.recognize_batch([face, face]) == 2 * both.recognize_batch([face])
+    nobody = Recognizer(LeftHalf(), detector=Quarters(), mirrored=True)
+    assert nobody.recognize(quarters(0)) == []
+
+
 def test_what_is_empty_or_no_picture_is_an_error(real):
     for source in (np.zeros((0, 0, 3), np.uint8), b"words", "no such file.jpg", None):
         with pytest.raises(DataError):

@@ -2,17 +2,19 @@
 
 import dataclasses
 
+import made_up
 import numpy as np
 import pytest
 
 from fer_keras import recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.evaluation import fit_temperature
+from fer_keras.evaluation import fit_temperature, with_temperature
 from fer_keras.labels import FER4
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
-from fer_keras.training import fit, load_network
+from fer_keras.reporting.runs import find_run, write_run
+from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 
 
@@ -35,10 +37,25 @@ def test_a_run_ships_with_its_record(trained, tmp_path, capsys):
     assert found.card["data"] == trained.data
     recorded = trained.predictions("validation")
     assert found.temperature == pytest.approx(fit_temperature(recorded.labels, recorded.probabilities), abs=1e-4)
+    assert "temperature_mirrored" not in found.card, "no mirror images were looked at"
     assert (found.name, found.size) == ("fer-tiny", (48, 48))
     images = drawn_faces(4, classes=FER4, seed=2).images
     expected = load_network(trained).predict_on_batch(images)
     np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
+
+
+def test_the_mean_with_the_mirror_image_has_a_temperature_of_its_own(own_folders):
+    run, history, said = made_up.run("fer-small", skill=1.0)
+    flatter = {
+        **said,
+        "validation_flip": said["validation"]._replace(
+            probabilities=with_temperature(said["validation"].probabilities, 2.0)
+        ),
+    }
+    run = dataclasses.replace(run, metrics={**run.metrics, "validation_flip": run.metrics["validation"]})
+    write_run(run, history, flatter)
+    found = shipping.temperatures(find_run("fer-small"))
+    assert found["temperature_mirrored"] == pytest.approx(found["temperature"] / 2, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,14 @@ def add_options(parser):
     parser.add_argument("--weights", metavar="NAME", help="a shipped network, a trained recipe, or a file with a card")
     parser.add_argument("--detector", metavar="NAME", help="haar (the default), mtcnn, yunet:FILE, or none")
     parser.add_argument("--min-confidence", type=float, metavar="P", help="below it a face is called uncertain")
+    parser.add_argument("--mirrored", action="store_true", help="ask about each face's mirror image too")
 
 
 def chosen(options):
     """Return the options of `Recognizer` that were given on the command line."""
     found = {"network": options.weights, "detector": options.detector, "min_confidence": options.min_confidence}
     found = {name: value for name, value in found.items() if value is not None}
+    found |= {"mirrored": True} if options.mirrored else {}
     return {name: None if value == "none" else value for name, value in found.items()}
 
 

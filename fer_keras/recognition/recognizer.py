@@ -55,6 +55,8 @@ class Recognizer:
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
         min_size: side of the smallest face sought, as a share of the picture's longer side; None is 0.05, but at least
             48 pixels.
+        mirrored: ask the network about each face's mirror image too, and take the mean: somewhat more accurate, for
+            twice its work.
 
     Raises:
         ValueError: if there is no such network or detector, or a number is out of range.
@@ -67,10 +69,18 @@ class Recognizer:
     1
     """
 
-    def __init__(self, network=DEFAULT_NETWORK, *, detector="haar", min_confidence=MIN_CONFIDENCE, min_size=None):
+    def __init__(
+        self,
+        network=DEFAULT_NETWORK,
+        *,
+        detector="haar",
+        min_confidence=MIN_CONFIDENCE,
+        min_size=None,
+        mirrored=False,
+    ):
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
-        self.min_confidence = min_confidence
+        self.min_confidence, self.mirrored = min_confidence, mirrored
         self.detector = find_detector(detector, min_size=min_size)
         self.network = open_network(network) if isinstance(network, str | os.PathLike) else network
 
@@ -132,7 +142,14 @@ class Recognizer:
 
     def calibrated(self, crops):
         """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
-        return with_temperature(self.network.predict(crops), self.network.temperature).astype(np.float32)
+        temperature = self.network.temperature
+        if self.mirrored:
+            said = self.network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
+            said = (said[: len(crops)] + said[len(crops) :]) / 2
+            temperature = self.network.card.get("temperature_mirrored", temperature)
+        else:
+            said = self.network.predict(crops)
+        return with_temperature(said, temperature).astype(np.float32)
 
     def faces(self, detections, probabilities):
         """Return a `Face` for each detection and its row of `probabilities`."""
@@ -165,7 +182,7 @@ def recognize(source, **options):
     Args:
         source: path of a picture, its bytes, an open file, a PIL image, or an array `(height, width)` or
             `(height, width, channels)` of uint8 or uint16.
-        options: `network`, `detector`, `min_confidence` and `min_size`, as for `Recognizer`.
+        options: `network`, `detector`, `min_confidence`, `min_size` and `mirrored`, as for `Recognizer`.
 
     Returns:
         A list of `Face`s, the one that the detector is surest of first; empty if there is none.

@@ -26,6 +26,7 @@ def recognize_video(
     network=DEFAULT_NETWORK,
     detector="haar",
     min_confidence=MIN_CONFIDENCE,
+    mirrored=False,
     start=0.0,
     stop=None,
     show=None,
@@ -48,6 +49,7 @@ def recognize_video(
         network: as for `Recognizer`.
         detector: as for `Recognizer`.
         min_confidence: as for `Recognizer`.
+        mirrored: as for `Recognizer`.
         start: seconds of the video before which frames are left out.
         stop: seconds at which to stop, or None for all.
         show: function of each frame with boxes and words, uint8 RGB `(height, width, 3)`; if it returns False, that is
@@ -62,7 +64,7 @@ def recognize_video(
     Raises:
         ValueError: if the source cannot be read, an option is out of range, or a file would be written over the source.
     """
-    recognizer = Recognizer(network, detector=detector, min_confidence=min_confidence)
+    recognizer = Recognizer(network, detector=detector, min_confidence=min_confidence, mirrored=mirrored)
     tracker = Tracker(every=1 if detector is None else every, smoothing_seconds=smoothing_seconds)
     if not start >= 0 or (stop is not None and not stop > start):
         raise ValueError(f"Expected 0 <= `start` < `stop`, in seconds. Received: {start!r} and {stop!r}.")

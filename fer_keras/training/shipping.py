@@ -66,7 +66,7 @@ def card(run, network, name):
         "data": run.data,
         "terms": TERMS,
         "metrics": run.metrics,
-        "temperature": temperature(run),
+        **temperatures(run),
         "parameters": run.num_parameters,
         "multiply_adds": run.multiply_adds,
         "versions": run.versions,
@@ -75,7 +75,14 @@ def card(run, network, name):
     }
 
 
-def temperature(run):
-    """Return the temperature that makes a run's probabilities mean what they say, fitted on validation."""
-    found = run.predictions("validation")
-    return round(fit_temperature(found.labels, found.probabilities), 4)
+def temperatures(run):
+    """Return the temperatures that make a run's probabilities mean what they say, fitted on validation.
+
+    A dict: `temperature`, and `temperature_mirrored` for the mean over image and mirror image if that was recorded.
+    """
+    found = {}
+    for name, split in (("temperature", "validation"), ("temperature_mirrored", "validation_flip")):
+        if split in run.metrics:
+            said = run.predictions(split)
+            found[name] = round(fit_temperature(said.labels, said.probabilities), 4)
+    return found
