@@ -73,6 +73,7 @@ def mean_of(recipe, **words):
 RECIPES = (
     SMALLS,
     PLAINS,
+    Recipe(name="fer-small@mixup", title="fer-small with mixup", **SMALL | {"mixup_alpha": 0.2}),
     mean_of(SMALLS, name="fer-small-ensemble", title="Three fer-small"),
     Recipe(
         name="fer-small-distilled",
