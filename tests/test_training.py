@@ -28,6 +28,7 @@ from fer_keras.training.callbacks import averaged
 from fer_keras.training.material import load, make_targets
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session, class_weights
+from fer_keras.training.trainee import augment, epoch_inputs
 
 # Everything that has a memory or a random state: dropout, augmentation, Adam, both callbacks.
 LIVELY = dataclasses.replace(
@@ -365,8 +366,11 @@ def test_a_network_learns_what_its_teachers_say_of_training_images(faces, own_fo
     pupil = dataclasses.replace(teacher, name="pupil", teachers=teachers, teacher_share=0.25, teacher_temperature=2.0)
     run = fit(pupil, faces=faces, verbose=0)
     assert {run.recipe_name for run in read_runs(own_folders / "build" / "results")} == {"teacher", "pupil"}
-    taught = trainer.ask_teachers(pupil, faces, None, None, 0)
     networks = [load_network(fit(teacher, seed, faces=faces, verbose=0)) for seed in (0, 1)]
+    found = trainer.find_teachers(pupil, faces, None, None, 0)
+    for mine, theirs in zip(found, networks, strict=True):
+        assert all(map(np.array_equal, mine.get_weights(), theirs.get_weights()))
+    taught = trainer.ask(found, faces, 2.0)
     pixels = faces.images.astype(np.float32)
     said = np.mean(
         [network.predict(view, verbose=0) for network in networks for view in (pixels, pixels[:, :, ::-1])], axis=0
@@ -378,6 +382,46 @@ def test_a_network_learns_what_its_teachers_say_of_training_images(faces, own_fo
     np.testing.assert_array_equal(targets[~train], labels[~train])
     np.testing.assert_allclose(targets[train], (0.75 * labels + 0.25 * taught)[train], atol=1e-6)
     assert run.recipe_digest != dataclasses.replace(pupil, teachers=teachers[:1]).digest
+    beside = fit(dataclasses.replace(pupil, name="beside", teachers_see="changes"), faces=faces, verbose=0)
+    assert beside.history().loss[0] != run.history().loss[0], "what is said of augmented pictures is something else"
+
+
+TAUGHT = dataclasses.replace(LIVELY, name="taught", teachers_see="changes", teacher_share=0.25, teacher_temperature=2.0)
+
+
+def test_teachers_may_see_the_pictures_that_the_network_sees(faces, tmp_path):
+    """The loss of a step by hand: a quarter of each target is what they say of the augmented, mixed picture."""
+    keras.utils.set_random_seed(5)
+    teachers = [build(TAUGHT.model, 4) for _ in range(2)]
+    before = [teacher.get_weights() for teacher in teachers]
+    options = {"seed": 0, "targets": make_targets(TAUGHT, faces), "teachers": teachers}
+    taught = Session(TAUGHT, build(TAUGHT.model, 4), faces, folder=tmp_path, **options)
+    taught.build()
+    index, generator = np.flatnonzero(faces.split == "train"), np.random.default_rng(3)
+    inputs, order, _ = epoch_inputs(TAUGHT, index, faces.images.shape[1:3], generator)
+    inputs = {name: values[:16] for name, values in inputs.items()}
+    targets, answers = taught.targets[index[order]][:16], np.full((16, 4), [0.4, 0.3, 0.2, 0.1], np.float32)
+
+    pictures = augment(faces.images[inputs["index"]].astype(np.float32), inputs)
+    said = np.sqrt(np.mean([teacher(pictures, training=False) for teacher in teachers], axis=0))
+    mixed = 0.75 * targets + 0.25 * said / said.sum(axis=1, keepdims=True)
+    for training, expected in ((True, mixed), (False, targets)):
+        loss = taught.trainee.compute_loss(inputs, targets, answers, training=training)
+        assert float(loss) == pytest.approx(-(expected * np.log(answers)).sum(axis=1).mean(), rel=1e-4)
+
+    taught.train(verbose=0)
+    for teacher, weights in zip(teachers, before, strict=True):
+        assert all(map(np.array_equal, teacher.get_weights(), weights)), "teachers do not learn"
+    number = len(taught.network.trainable_variables)
+    assert len(taught.trainee.trainable_variables) == number
+
+
+def test_teachers_see_no_features(faces, own_folders, monkeypatch):
+    monkeypatch.setattr(trainer, "what_to_train", lambda recipe, network, faces, verbose: (network.layers[-1], None))
+    with pytest.raises(
+        ValueError, match=r"Teachers see pictures\. Received: recipe taught, which trains on a backbone's"
+    ):
+        trainer.make_session(TAUGHT, 0, build(TAUGHT.model, 4), faces, ["a teacher"], 0, "float32", trainer.ONE)
 
 
 def test_targets_from_votes_are_used_on_training_images_only(faces):

@@ -34,6 +34,8 @@ SMALL = PLAIN | {"model_options": (("pooling", "weighted"),)}
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
 # Learns what three of its own kind say together of each training image: a target that is soft already.
 DISTILLED = {"epochs": 150, "label_smoothing": 0.0, "teacher_share": 0.8}
+# Learns what larger networks say, in each step, of the very pictures that it sees, mixed ones among them.
+TAUGHT = {"epochs": 300, "label_smoothing": 0.0, "mixup_alpha": 0.2, "teacher_share": 0.8, "teachers_see": "changes"}
 # FER+'s votes for an image of Training are a distribution already: no smoothing.
 FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
 # Twenty times the parameters: more epochs, and mixup against learning by heart.
@@ -81,6 +83,13 @@ RECIPES = (
         teachers=all_seeds(PLAINS),
         note="Learns what three fer-small with a plain mean say of each training image and its mirror image.",
         **PLAIN | DISTILLED,
+    ),
+    Recipe(
+        name="fer-small-taught",
+        title="fer-small, taught by five fer-base",
+        teachers=all_seeds(BASES),
+        note="Learns what five fer-base say of the augmented pictures that it sees.",
+        **SMALL | TAUGHT,
     ),
     Recipe(
         name="fer-small-4",

@@ -39,6 +39,8 @@ class Recipe:
         targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
         teachers: name, digest and seed of each run whose probabilities are learned too (distillation); their mean has
             `teacher_share` of the target of a training image, after softening by `teacher_temperature`.
+        teachers_see: `"images"`, once, each training image and its mirror image; or `"changes"`, in each step, the
+            augmented pictures that the network itself sees (Beyer et al., 2022, arXiv:2106.05237: "consistent").
         ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
         flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
         weights: where the network starts: None (random values), `"imagenet"`.
@@ -85,6 +87,7 @@ class Recipe:
     teachers: tuple = ()
     teacher_share: float = 0.5
     teacher_temperature: float = 1.0
+    teachers_see: str = "images"
     ema_decay: float = 0.0
     flip: bool = False
     rotation_degrees: float = 0.0

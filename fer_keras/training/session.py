@@ -37,9 +37,23 @@ class Session:
         precision: one of `precision.PRECISIONS`, in which it trains; its predictions are float32 always.
         devices: the `Devices` to train on; if several, on a copy of the network, which gets the values at the end. With
             another number of devices than it was begun on, a session goes on, but not as if it was never stopped.
+        teachers: `keras.Model`s that see what the network sees and say their part of its targets, if any.
     """
 
-    def __init__(self, recipe, network, faces, targets, *, seed, folder, images=None, precision="float32", devices=ONE):
+    def __init__(
+        self,
+        recipe,
+        network,
+        faces,
+        targets,
+        *,
+        seed,
+        folder,
+        images=None,
+        precision="float32",
+        devices=ONE,
+        teachers=(),
+    ):
         self.recipe, self.given, self.faces, self.targets, self.devices = recipe, network, faces, targets, devices
         self.seed, self.path, self.precision = seed, folder / "state.npz", precision
         self.train_index = np.flatnonzero(faces.split == "train")
@@ -48,9 +62,19 @@ class Session:
         # Of the images that take part in an epoch: all that the devices can share equally.
         self.steps = -(-(len(self.train_index) // devices.count * devices.count) // recipe.batch_size)
         self.network = devices.spread(network, seed)
+        self.teachers = [devices.spread(teacher, seed) for teacher in teachers]
+        for teacher in self.teachers:
+            teacher.trainable = False
         with devices.scope():
             pixels = np.ascontiguousarray(faces.images if images is None else images)
-            self.trainee = Trainee(self.network, pixels, devices)
+            self.trainee = Trainee(
+                self.network,
+                pixels,
+                devices,
+                teachers=self.teachers,
+                share=recipe.teacher_share,
+                temperature=recipe.teacher_temperature,
+            )
             self.trainee.compile(
                 optimizer=make_optimizer(recipe, self.steps),
                 loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
@@ -80,7 +104,11 @@ class Session:
     @contextlib.contextmanager
     def at_work(self):
         """Let the network compute as it does in training, for as long as the context lasts."""
-        with self.devices.scope(), computing_in(self.network, self.precision), normalising_at_once(self.network):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.devices.scope())
+            for network in (self.network, *self.teachers):
+                stack.enter_context(computing_in(network, self.precision))
+            stack.enter_context(normalising_at_once(self.network))
             yield
 
     def train_epochs(self, verbose, callbacks, minutes):

@@ -7,6 +7,7 @@ from keras import ops
 from fer_keras.data import transforms
 from fer_keras.training.devices import ONE
 
+SMALLEST = 1e-12  # added to a probability before its logarithm
 PLAN_KEYS = ("transform", "light", "box", "partner", "share")
 
 
@@ -20,21 +21,41 @@ class Trainee(keras.Model):
         network: the `keras.Model` to train, from pixels in [0, 255], or a backbone's features, to probabilities.
         images: uint8 `(n, height, width, 1)`, or features `(n, ...)`.
         devices: the `Devices` that the network lies on; make a trainee in their scope.
+        teachers: frozen `keras.Model`s with the network's inputs and outputs. In training, the mean of what they say of
+            a changed picture, softened by `temperature`, has `share` of that picture's target.
+        share: in [0, 1].
+        temperature: above 0; 1 softens nothing.
     """
 
-    def __init__(self, network, images, devices=ONE):
+    def __init__(self, network, images, devices=ONE, *, teachers=(), share=0.0, temperature=1.0):
         super().__init__(name="trainee")
         self.network, self.devices = network, devices
+        self.teachers, self.share, self.temperature = list(teachers), share, temperature
         self.images = keras.Variable(devices.place(images), trainable=False, dtype=images.dtype.name, name="images")
 
     def call(self, inputs, training=False):
         """Return probabilities `(batch, classes)` for `inputs["index"]`; the plan counts in training only."""
+        if training:
+            return self.network(self.changed(inputs), training=True)
+        return self.devices.for_all(self.network(self.pixels(inputs), training=training))
+
+    def pixels(self, inputs):
+        """Return the images of `inputs["index"]`, float32."""
         # Where Keras builds a model on several devices, it takes the mean of their indices, a float.
         index = ops.cast(inputs["index"], "int32")
-        pixels = ops.cast(ops.take(self.images, index, axis=0), "float32")
-        if training:
-            return self.network(augment(pixels, inputs, self.devices), training=True)
-        return self.devices.for_all(self.network(pixels, training=training))
+        return ops.cast(ops.take(self.images, index, axis=0), "float32")
+
+    def changed(self, inputs):
+        """Return the images of `inputs["index"]` as the plan changes them."""
+        return augment(self.pixels(inputs), inputs, self.devices)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the loss, in training with the teachers' part in the targets."""
+        if self.teachers and training:
+            pictures = self.changed(x)
+            said = ops.mean(ops.stack([teacher(pictures, training=False) for teacher in self.teachers]), axis=0)
+            y = (1.0 - self.share) * y + self.share * ops.softmax(ops.log(said + SMALLEST) / self.temperature)
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
 
 
 def augment(pixels, plan, devices=ONE):

@@ -88,8 +88,8 @@ def fit(
         if recipe.members:
             return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose, devices=devices)
         network = make_network(recipe, seed, given, path, results, verbose, devices)
-        taught = ask_teachers(recipe, faces, path, results, verbose, devices)
-        session = make_session(recipe, seed, network, faces, taught, verbose, precision, devices)
+        teachers = find_teachers(recipe, faces, path, results, verbose, devices)
+        session = make_session(recipe, seed, network, faces, teachers, verbose, precision, devices)
         if devices.first and force and recorded and session.epochs_saved() == recorded.epochs_run:
             session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
         where = circumstances(precision, devices)
@@ -99,13 +99,19 @@ def fit(
         return devices.told(lambda: keep(session, network, *ended, folder=results, force=force or recorded is not None))
 
 
-def make_session(recipe, seed, network, faces, taught, verbose, precision, devices):
+def make_session(recipe, seed, network, faces, teachers, verbose, precision, devices):
     """Return the `Session` of a network, or of its head if the rest is frozen."""
     folder = run_folder(recipe, seed, faces)
     trained, images = what_to_train(recipe, network, faces, verbose)
+    beside = teachers if recipe.teachers_see == "changes" else []
+    if beside and trained is not network:
+        raise ValueError(
+            f"Teachers see pictures. Received: recipe {recipe.name}, which trains on a backbone's features."
+        )
+    taught = ask(teachers, faces, recipe.teacher_temperature) if teachers and not beside else None
     targets = make_targets(recipe, faces, taught)
     options = {"seed": seed, "folder": folder, "images": images, "precision": precision, "devices": devices}
-    return Session(recipe, trained, faces, targets, **options)
+    return Session(recipe, trained, faces, targets, teachers=beside, **options)
 
 
 def outcome(recipe, seed, network, session, stopped, where):
@@ -206,19 +212,21 @@ def make_network(recipe, seed, faces, path, results, verbose, devices):
     return network
 
 
-def ask_teachers(recipe, faces, path, results, verbose, devices=ONE):
-    """Return the mean of what a recipe's teachers say of each image and its mirror image, `(n, classes)`, or None.
-
-    A teacher that has no record is trained first, on the same faces.
-    """
-    said = []
+def find_teachers(recipe, faces, path, results, verbose, devices=ONE):
+    """Return the networks of a recipe's teachers; one that has no record is trained first, on the same faces."""
+    found = []
     for name, _, seed in recipe.teachers:
         run = fit(name, seed, faces=faces, path=path, results=results, verbose=verbose, devices=devices)
         fetch_network(run, devices)
-        network = load_network(run)
-        for images in (faces.images, faces.images[:, :, ::-1]):
-            said.append(network.predict(images.astype(np.float32), batch_size=EVALUATION_BATCH, verbose=0))
-    return with_temperature(np.mean(said, axis=0), recipe.teacher_temperature) if said else None
+        found.append(load_network(run))
+    return found
+
+
+def ask(teachers, faces, temperature):
+    """Return the mean of what teachers say of each image and its mirror image, `(n, classes)`."""
+    views = (faces.images.astype(np.float32), faces.images[:, :, ::-1].astype(np.float32))
+    said = [teacher.predict(view, batch_size=EVALUATION_BATCH, verbose=0) for teacher in teachers for view in views]
+    return with_temperature(np.mean(said, axis=0), temperature)
 
 
 def what_to_train(recipe, network, faces, verbose):
