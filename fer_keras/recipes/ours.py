@@ -2,8 +2,7 @@
 
 from fer_keras.recipes.recipe import Recipe
 
-# What every ingredient was measured against.
-PLAIN = {
+SMALL = {
     "system": "F",
     "model": "fer-small",
     "data": "fer7",
@@ -25,10 +24,9 @@ PLAIN = {
     "erase_probability": 0.35,
     "flip_view": True,
     "final": True,
-    "model_options": (("pooling", "mean"),),
 }
 # A weight for each place of a face that a channel is pooled over.
-SMALL = PLAIN | {"model_options": (("pooling", "weighted"),)}
+WEIGHTED = {"model_options": (("pooling", "weighted"),)}
 
 # From the body of the same network that knows seven classes, on the same split; a lower rate keeps what it learned.
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
@@ -42,11 +40,10 @@ FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
 BASE = SMALL | {"model": "fer-base", "epochs": 150, "mixup_alpha": 0.2}
 
 # What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
-SHORT = PLAIN | {"final": False, "epochs": 8}
+SHORT = SMALL | {"final": False, "epochs": 8}
 FOUR = {
     "system": "F",
     "model": "fer-small",
-    "model_options": PLAIN["model_options"],
     "data": "fer4",
     "batch_size": 64,
     "epochs": 12,
@@ -56,8 +53,8 @@ FOUR = {
     "flip": True,
 }
 
-SMALLS = Recipe(name="fer-small", title="fer-small", seeds=(0, 1), **SMALL)
-PLAINS = Recipe(name="fer-small@mean", title="fer-small with a plain mean", seeds=(0, 1, 2), **PLAIN)
+SMALLS = Recipe(name="fer-small", title="fer-small", seeds=(0, 1, 2), **SMALL)
+WEIGHTEDS = Recipe(name="fer-small@weighted", title="fer-small with weighted pooling", seeds=(0, 1), **SMALL | WEIGHTED)
 BASES = Recipe(name="fer-base", title="fer-base", seeds=(0, 1, 2, 3, 4), **BASE)
 
 
@@ -74,15 +71,15 @@ def mean_of(*recipes, **words):
 
 RECIPES = (
     SMALLS,
-    PLAINS,
-    Recipe(name="fer-small@mixup", title="fer-small with mixup", **SMALL | {"mixup_alpha": 0.2}),
-    mean_of(SMALLS, PLAINS, name="fer-small-ensemble", title="Five fer-small"),
+    WEIGHTEDS,
+    Recipe(name="fer-small@mixup", title="fer-small@weighted with mixup", **SMALL | WEIGHTED | {"mixup_alpha": 0.2}),
+    mean_of(SMALLS, WEIGHTEDS, name="fer-small-ensemble", title="Five fer-small"),
     Recipe(
         name="fer-small-distilled",
         title="fer-small, taught by three",
-        teachers=all_seeds(PLAINS),
-        note="Learns what three fer-small with a plain mean say of each training image and its mirror image.",
-        **PLAIN | DISTILLED,
+        teachers=all_seeds(SMALLS),
+        note="Learns what three fer-small with other seeds say of each training image and its mirror image.",
+        **SMALL | DISTILLED,
     ),
     Recipe(
         name="fer-small-taught",
@@ -96,6 +93,12 @@ RECIPES = (
         title="fer-small, four classes",
         start_recipe="fer-small",
         **SMALL | FROM_SEVEN | {"data": "fer4"},
+    ),
+    Recipe(
+        name="fer-small-4@weighted",
+        title="fer-small with weighted pooling, four classes",
+        start_recipe="fer-small@weighted",
+        **SMALL | WEIGHTED | FROM_SEVEN | {"data": "fer4"},
     ),
     Recipe(
         name="fer-small-ferplus",
@@ -128,7 +131,7 @@ RECIPES = (
         name="fer-small@folds",
         title="fer-small, to judge images that it has not seen",
         note="Trained once for each fold of the training images: python -m fer_keras label-errors.",
-        **PLAIN | {"final": False, "epochs": 40},
+        **SMALL | {"final": False, "epochs": 40},
     ),
     Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
 )

@@ -64,7 +64,7 @@ _ALL = (
     ),
     Space(
         "ingredients",
-        "fer-small@mean",
+        "fer-small",
         {"variant": list(INGREDIENTS), "seed": [0, 1, 2], "epochs": [15]},
         "what each ingredient of our recipe gives",
         INGREDIENTS,

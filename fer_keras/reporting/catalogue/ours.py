@@ -16,7 +16,7 @@ from fer_keras.reporting.runs import find_run
 
 BUILT = ("fer-small", "fer-base")
 SEVEN = ("fer-small", "fer-small-distilled", "fer-base")
-CURVES = ("fer-small", "fer-small@mean", "fer-small@mixup", "fer-small-distilled", "fer-base")
+CURVES = ("fer-small", "fer-small@weighted", "fer-small@mixup", "fer-small-distilled", "fer-base")
 OURS = (*SEVEN, "fer-small-4", "fer-small-ferplus", "fer-base-ferplus")
 ENSEMBLES = ("fer-small-ensemble", "fer-ensemble")
 BESIDE = ("mini-xception", *SEVEN)
