@@ -139,18 +139,18 @@ def test_every_recorded_seed_has_its_row_and_the_mean_is_theirs(own_folders):
 
 
 def test_two_recipes_are_compared_over_their_seeds(own_folders):
-    words = "seed-difference", "fer-small@weighted", "fer-small"
-    skills = {"fer-small@weighted": (1.2, 1.3, 1.25), "fer-small": (1.9, 2.1)}
+    words = "seed-difference", "fer-small", "fer-small@weighted"
+    skills = {"fer-small": (1.2, 1.3, 1.25), "fer-small@weighted": (1.9, 2.1)}
     written = {
         name: [made_up.run(name, seed=seed, skill=skill) for seed, skill in enumerate(each)]
         for name, each in skills.items()
     }
-    for made in [*written["fer-small@weighted"], written["fer-small"][0]]:
+    for made in [*written["fer-small"], written["fer-small@weighted"][0]]:
         write_run(*made)
     assert text(*words) == MISSING, "one seed has no spread"
-    write_run(*written["fer-small"][1])
+    write_run(*written["fer-small@weighted"][1])
     said = text(*words)
-    assert said.startswith("2 seeds of `fer-small` against 3 of `fer-small@weighted`, on average: ")
+    assert said.startswith("2 seeds of `fer-small@weighted` against 3 of `fer-small`, on average: ")
     for split in ("validation", "test"):
         plain, ours = ([run.metrics[split]["accuracy"] for run, _, _ in made] for made in written.values())
         # By hand: standard error and the degrees of freedom of Welch and Satterthwaite.
