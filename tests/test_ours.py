@@ -153,14 +153,35 @@ def test_two_recipes_are_compared_over_their_seeds(own_folders):
     assert said.startswith("2 seeds of `fer-small@weighted` against 3 of `fer-small`, on average: ")
     for split in ("validation", "test"):
         plain, ours = ([run.metrics[split]["accuracy"] for run, _, _ in made] for made in written.values())
-        # By hand: standard error and the degrees of freedom of Welch and Satterthwaite.
-        parts = [np.var(each, ddof=1) / len(each) for each in (plain, ours)]
-        freedom = sum(parts) ** 2 / sum(
-            part**2 / (len(each) - 1) for part, each in zip(parts, (plain, ours), strict=True)
-        )
-        half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts))
+        # By hand: one spread of both, and the degrees of freedom that are left of five seeds.
+        spread = np.sqrt((np.var(plain, ddof=1) * 2 + np.var(ours, ddof=1)) / 3)
+        half = scipy.stats.t.ppf(0.975, 3) * spread * np.sqrt(1 / 3 + 1 / 2)
         middle = np.mean(ours) - np.mean(plain)
         assert f"{Comparison(middle, middle - half, middle + half)} on {split}" in said
+
+
+def test_leads_are_means_over_seeds_and_five_epochs_of_recipes_of_one_length(own_folders):
+    assert FIGURES["leads"].inputs() is None
+    written = {
+        name: [made_up.run(name, seed=seed) for seed in seeds]
+        for name, seeds in {"fer-small": (0, 1), "fer-small@weighted": (3, 4), "fer-small@mixup": (0,)}.items()
+    }
+    accuracy = {
+        name: np.mean([history["val_accuracy"] for _, history, _ in made], axis=0) for name, made in written.items()
+    }
+    ((run, history, said),) = written["fer-small@mixup"]
+    for made in [*written["fer-small"], (dataclasses.replace(run, epochs_run=8, best_epoch=8), history[:8], said)]:
+        write_run(*made)
+    assert FIGURES["leads"].inputs() is None, (
+        "mixup trained fewer epochs: at the same epoch it is elsewhere on its schedule"
+    )
+    for (run, history, said), seed in zip(written["fer-small@weighted"], (0, 1), strict=True):
+        write_run(dataclasses.replace(run, run=run.run.replace(f"s{run.seed}", f"s{seed}"), seed=seed), history, said)
+    ((name, found),) = FIGURES["leads"].inputs().items()
+    assert name == "fer-small@weighted"
+    assert found["epoch"].tolist() == list(range(3, 11))
+    difference = accuracy["fer-small@weighted"] - accuracy["fer-small"]
+    np.testing.assert_allclose(found["difference"], np.convolve(difference, np.full(5, 0.2), "valid"), atol=1e-5)
 
 
 def test_settings_say_what_is_learned_beside_labels():

@@ -51,6 +51,9 @@ FIGURES = {
     "accuracies": lambda: plotting.accuracies(leaderboard([RUN, OTHER, FOUR]), human={7: 0.65}, title="All"),
     "recalls": lambda: plotting.recalls({"a": PER_CLASS}, models={"a": "mini-xception"}),
     "cost": lambda: plotting.cost(leaderboard([RUN])),
+    "leads": lambda: plotting.leads(
+        {name: pd.DataFrame({"epoch": [3, 4, 5], "difference": [0.02, -0.01, 0]}) for name in ("a", "b")}, axis="points"
+    ),
     "gains": lambda: plotting.gains([("mixup", 0.01, 0.005, 0.015), ("Adam", -0.01, -0.03, 0.01)], axis="points"),
     "reliability": lambda: plotting.reliability(
         {

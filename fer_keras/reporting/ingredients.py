@@ -142,7 +142,8 @@ def spread(recipe):
 def seed_difference(first, second):
     """Return how far two recipes lie apart on average over their seeds (second minus first), in words.
 
-    The intervals are Welch's, of a difference of two means: of the recipes, not of two networks that came out of them.
+    The intervals are Student's, of a difference of two means with one spread: of the recipes, not of two networks that
+    came out of them.
     """
     ours = [recorded_seeds(name) for name in (first, second)]
     if min(map(len, ours)) < 2:
@@ -152,16 +153,37 @@ def seed_difference(first, second):
     for split in ("validation", "test"):
         scores = [[run.metrics[split]["accuracy"] for run in runs if split in run.metrics] for runs in ours]
         if min(map(len, scores)) > 1:
-            found.append(f"{welch(*scores)} on {split}")
+            found.append(f"{of_means(*scores)} on {split}")
     return f"{counts}: {', '.join(found)}"
 
 
-def welch(first, second):
+def of_means(first, second):
     """Return the `Comparison` of the means of two samples (second minus first)."""
     from scipy.stats import ttest_ind
 
-    low, high = ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
+    low, high = ttest_ind(second, first).confidence_interval(0.95)
     return Comparison(float(np.mean(second) - np.mean(first)), float(low), float(high))
+
+
+def leads(reference, *recipes):
+    """Return by how much recipes lie above another on validation, by epoch, or None if none can be told.
+
+    Returns:
+        A dict from each recorded recipe that trained as many epochs as the reference to a `pandas.DataFrame` with the
+        columns `epoch` and `difference`: of the mean accuracies over all seeds, itself a running mean over five epochs.
+    """
+    base = mean_history(reference)
+    if base is None:
+        return None
+    found = {name: mean for name in recipes if (mean := mean_history(name)) is not None and len(mean) == len(base)}
+    differences = {name: (mean - base).rolling(5, center=True).mean().dropna() for name, mean in found.items()}
+    return {name: each.rename("difference").reset_index() for name, each in differences.items()} or None
+
+
+def mean_history(name):
+    """Return the mean accuracy on validation over a recipe's recorded seeds, by epoch, or None."""
+    accuracies = [run.history().set_index("epoch")["val_accuracy"] for run in recorded_seeds(name)]
+    return sum(accuracies) / len(accuracies) if accuracies else None
 
 
 def recorded_seeds(name):

@@ -5,7 +5,7 @@ In a notebook the figure is a cell's last expression; `figures.save` writes one 
 
 from fer_keras.reporting.plotting.architecture import architecture
 from fer_keras.reporting.plotting.costs import cost
-from fer_keras.reporting.plotting.curves import histories, history
+from fer_keras.reporting.plotting.curves import histories, history, leads
 from fer_keras.reporting.plotting.emotions import by_emotion
 from fer_keras.reporting.plotting.faces import class_counts, gallery, mean_faces
 from fer_keras.reporting.plotting.grids import parallel_coordinates
@@ -44,6 +44,7 @@ __all__ = [
     "histories",
     "history",
     "label_errors",
+    "leads",
     "mean_faces",
     "model_style",
     "parallel_coordinates",

@@ -74,7 +74,7 @@ def name_points(axes, points):
     axes.figure.draw_without_rendering()
     frame = axes.get_window_extent().padded(-10)  # in pixels: words are a little wider at another resolution
     spots = axes.transData.transform([point for _, point in points])
-    taken, names, drawn = [Bbox([xy - 5, xy + 5]) for xy in spots], [], []
+    taken, names, drawn = [Bbox([xy - 8, xy + 8]) for xy in spots], [], []
     for (name, point), xy in zip(points, spots, strict=True):
         faults = []
         for place in PLACES:

@@ -3,7 +3,18 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from fer_keras.reporting.plotting.style import DARK, GREY, LINES, SMALL, canvas, label, legend, model_style, percent
+from fer_keras.reporting.plotting.style import (
+    DARK,
+    GREY,
+    LINES,
+    PALETTE,
+    SMALL,
+    canvas,
+    label,
+    legend,
+    model_style,
+    percent,
+)
 
 
 def history(table, *, model, best_epoch, num_classes, title=None):
@@ -70,6 +81,27 @@ def histories(tables, *, models, best_epochs, num_classes, title=None):
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label(axes, x="epoch", y="validation accuracy", title=title)
+    legend(axes, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def leads(lines, *, axis, title=None):
+    """Draw differences of accuracy by epoch beside zero.
+
+    Args:
+        lines: dict from a label to a table with the columns `epoch` and `difference`, a fraction in [-1, 1].
+        axis: str, what the difference is of.
+        title: str or None.
+
+    Returns:
+        A `Figure`.
+    """
+    figure, ((axes,),) = canvas(7, 3)
+    for name, colour, line in zip(lines, PALETTE, LINES * len(lines), strict=False):
+        axes.plot(lines[name]["epoch"], 100 * lines[name]["difference"], line, color=colour, label=name)
+    axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label(axes, x="epoch", y=axis, title=title)
     legend(axes, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
