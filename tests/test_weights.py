@@ -1,5 +1,6 @@
 """A trained network comes back as it was saved, with its classes, or not at all."""
 
+import dataclasses
 import json
 import zipfile
 
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss
 
 import fer_keras
 from fer_keras.labels import FER7
 from fer_keras.models import build, weights
 from fer_keras.models.weights import FIELDS, as_half, load, padded, save
 from fer_keras.recipes import Recipe
+from fer_keras.recognition.recognizer import Recognizer
 from fer_keras.training import material
 
 CARD = {
@@ -161,3 +164,9 @@ def test_a_shipped_network_scores_what_its_card_says(name, fer2013_path):
     right = found.predict(images).argmax(axis=1) == labels
     assert right.mean() == pytest.approx(found.card["metrics"]["test"]["accuracy"], abs=0.0015)
     assert len(labels) == found.card["metrics"]["test"]["num_images"]
+    if "test_flip" in found.card["metrics"]:
+        raw = dataclasses.replace(found, card=found.card | {"temperature_mirrored": 1.0})
+        own, none = (Recognizer(each, detector=None, mirrored=True).calibrated(images) for each in (found, raw))
+        accuracy = (own.argmax(axis=1) == labels).mean()
+        assert accuracy == pytest.approx(found.card["metrics"]["test_flip"]["accuracy"], abs=0.0015)
+        assert log_loss(labels, own) < log_loss(labels, none), "its temperature helps"
