@@ -49,8 +49,8 @@ def add_options(parser):
 def chosen(options):
     """Return the options of `Recognizer` that were given on the command line."""
     found = {"network": options.weights, "detector": options.detector, "min_confidence": options.min_confidence}
+    found |= {"mirrored": options.mirrored or None}
     found = {name: value for name, value in found.items() if value is not None}
-    found |= {"mirrored": True} if options.mirrored else {}
     return {name: None if value == "none" else value for name, value in found.items()}
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from keras import ops
 
 from fer_keras.data import transforms
+from fer_keras.evaluation.calibration import SMALLEST
 from fer_keras.training.devices import ONE
 
-SMALLEST = 1e-12  # added to a probability before its logarithm
 PLAN_KEYS = ("transform", "light", "box", "partner", "share")
 
 
@@ -54,7 +54,8 @@ class Trainee(keras.Model):
         if self.teachers and training:
             pictures = self.changed(x)
             said = ops.mean(ops.stack([teacher(pictures, training=False) for teacher in self.teachers]), axis=0)
-            y = (1.0 - self.share) * y + self.share * ops.softmax(ops.log(said + SMALLEST) / self.temperature)
+            softened = ops.softmax(ops.log(ops.maximum(said, SMALLEST)) / self.temperature)
+            y = (1.0 - self.share) * y + self.share * softened
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
 
 
