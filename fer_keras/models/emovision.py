@@ -64,7 +64,7 @@ def emovision_vgg(num_classes, *, input_shape=(48, 48, 1), weights=None, dropout
 
     Reference: Chon, Han and Yoo, "EmoVision"; Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
     Image Recognition", 2015, arXiv:1409.1556. Args, Returns and Raises as in `scratch.capstone_model_1`; sides of at
-    least 32; `dropout` is the rate after the dense layer.
+    least 32; `dropout` is the rate before the dense layer, where the text names it.
     """
     stages.check_input(num_classes, input_shape, least=32)
     model = keras.Sequential([layers.Input(input_shape), stages.to_unit()], name="emovision_vgg")
@@ -81,7 +81,7 @@ def add_vgg(model, num_classes, blocks, *, dropout):
             model.add(layers.Conv2D(filters, 3, padding="same", **values))
         model.add(layers.MaxPooling2D(2))
     model.add(layers.Flatten())
-    model.add(layers.Dense(512, **values))
     if dropout:
         model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(512, **values))
     model.add(layers.Dense(num_classes, activation="softmax"))

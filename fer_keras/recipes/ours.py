@@ -32,12 +32,23 @@ WEIGHTED = {"model_options": (("pooling", "weighted"),)}
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
 # Learns what three of its own kind say together of each training image: a target that is soft already.
 DISTILLED = {"epochs": 150, "label_smoothing": 0.0, "teacher_share": 0.8}
-# Learns what larger networks say, in each step, of the very pictures that it sees, mixed ones among them.
-TAUGHT = {"epochs": 300, "label_smoothing": 0.0, "mixup_alpha": 0.2, "teacher_share": 0.8, "teachers_see": "changes"}
+# Faces that come looser or tighter than FER-2013 cuts them, and from other cameras.
+WIDER = {
+    "zoom": (0.8, 1.25),
+    "shift_fraction": 0.12,
+    "brightness": (0.5, 1.2),
+    "contrast": (0.5, 1.4),
+    "gamma": (0.6, 1.5),
+    "blur_pixels": 0.8,
+}
+# Learns what its teachers say, in each step, of the very pictures that it sees, mixed ones among them.
+TAUGHT = WIDER | {"label_smoothing": 0.0, "mixup_alpha": 0.2, "teacher_share": 0.8, "teachers_see": "changes"}
 # FER+'s votes for an image of Training are a distribution already: no smoothing.
 FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
-# Twenty times the parameters: more epochs, and mixup against learning by heart.
-BASE = SMALL | {"model": "fer-base", "epochs": 150, "mixup_alpha": 0.2}
+# Four times the parameters: mixup against learning by heart.
+BASE = SMALL | WIDER | {"model": "fer-base", "mixup_alpha": 0.2}
+# Twenty times the parameters, for accelerators.
+LARGE = SMALL | WIDER | {"model": "fer-large", "epochs": 150, "mixup_alpha": 0.2}
 
 # What the study of transfer starts from, and what it trains: short schedules, judged on validation only.
 SHORT = SMALL | {"final": False, "epochs": 8}
@@ -55,7 +66,7 @@ FOUR = {
 
 SMALLS = Recipe(name="fer-small", title="fer-small", seeds=(0, 1, 2), **SMALL)
 WEIGHTEDS = Recipe(name="fer-small@weighted", title="fer-small with weighted pooling", seeds=(0, 1), **SMALL | WEIGHTED)
-BASES = Recipe(name="fer-base", title="fer-base", seeds=(0, 1, 2, 3, 4), **BASE)
+BASES = Recipe(name="fer-base", title="fer-base", **BASE)
 
 
 def all_seeds(recipe):
@@ -83,9 +94,9 @@ RECIPES = (
     ),
     Recipe(
         name="fer-small-taught",
-        title="fer-small, taught by five fer-base",
-        teachers=all_seeds(BASES),
-        note="Learns what five fer-base say of the augmented pictures that it sees.",
+        title="fer-small, taught by fer-base and five fer-small",
+        teachers=(*all_seeds(BASES), *all_seeds(SMALLS), *all_seeds(WEIGHTEDS)),
+        note="Learns the mean prediction of six networks for the augmented pictures that it sees.",
         **SMALL | TAUGHT,
     ),
     Recipe(
@@ -115,7 +126,8 @@ RECIPES = (
         note="Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels.",
         **BASE | FROM_SEVEN | FERPLUS,
     ),
-    mean_of(BASES, name="fer-ensemble", title="Five fer-base"),
+    mean_of(SMALLS, WEIGHTEDS, BASES, name="fer-ensemble", title="fer-base and five fer-small"),
+    Recipe(name="fer-large", title="fer-large", note="Prepared for accelerators.", **LARGE),
     Recipe(name="fer-small@short", title="fer-small, eight epochs", **SHORT),
     Recipe(
         name="fer-small@three",
@@ -133,5 +145,5 @@ RECIPES = (
         note="Trained once for each fold of the training images: python -m fer_keras label-errors.",
         **SMALL | {"final": False, "epochs": 40},
     ),
-    Recipe(name="fer-small@four", title="fer-small, four classes, from random values", **FOUR),
+    Recipe(name="fer-small@four", title="fer-small, four classes, from random initialisation", **FOUR),
 )

@@ -9,6 +9,8 @@ from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 
 CLASSES = {"fer7": FER7, "fer4": FER4, "fer3": FER3, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
+MONITORS = ("val_loss", "val_accuracy", "val_precision", "val_recall")
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -33,7 +35,7 @@ class Recipe:
         reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0
             is none.
         stop_patience_epochs: EarlyStopping on `monitor`; 0 is none. The best epoch by `monitor` is always the one kept.
-        monitor: `"val_loss"` or `"val_accuracy"`.
+        monitor: one of `MONITORS`; precision and recall are means over the classes.
         label_smoothing: share of the target spread over all classes.
         class_weights: weigh classes by the inverse of their frequency.
         targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
@@ -98,6 +100,8 @@ class Recipe:
     crop_fraction: float = 1.0
     brightness: tuple = (1.0, 1.0)
     contrast: tuple = (1.0, 1.0)
+    gamma: tuple = (1.0, 1.0)
+    blur_pixels: float = 0.0
     erase_probability: float = 0.0
     mixup_alpha: float = 0.0
     weights: str | None = None
@@ -113,6 +117,12 @@ class Recipe:
     published_split: str = ""
     published_source: str = ""
     note: str = ""
+
+    def __post_init__(self):
+        if self.monitor not in MONITORS:
+            raise ValueError(
+                f"Recipe {self.name}: `monitor` must be one of {', '.join(MONITORS)}. Received: {self.monitor!r}."
+            )
 
     @property
     def classes(self):

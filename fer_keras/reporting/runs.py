@@ -15,6 +15,8 @@ from fer_keras.reporting.files import write_whole
 
 SCHEMA = 1
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+# Macro precision and recall, which histories carry since they are computed at every epoch.
+MACRO_COLUMNS = ("precision", "recall", "val_precision", "val_recall")
 # What may differ between two runs of the same recipe, seed and data without making them different runs.
 CIRCUMSTANCES = ("commit", "device", "resumed", "seconds", "seconds_per_epoch", "versions")
 
@@ -219,7 +221,8 @@ def write_run(run, history, predictions, *, folder=None, force=False):
             f"{record} holds another result of the same recipe and seed, and results are append-only. "
             "Pass force (--force) to overwrite it."
         )
-    table = history[list(HISTORY_COLUMNS)].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    columns = [*HISTORY_COLUMNS, *(name for name in MACRO_COLUMNS if name in history.columns)]
+    table = history[columns].to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_whole(run.place("histories", ".csv"), table)
     for split, arrays in predictions.items():
         write_whole(run.place("predictions", f"-{split}.npz"), packed(arrays))

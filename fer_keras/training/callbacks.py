@@ -30,7 +30,7 @@ def make_callbacks(recipe):
 
 def mode(recipe):
     """Return whether more or less of the recipe's monitor is better, as Keras names it."""
-    return "max" if recipe.monitor == "val_accuracy" else "min"
+    return "min" if recipe.monitor == "val_loss" else "max"
 
 
 def memory_of(callback):

@@ -30,6 +30,8 @@ def add_train(commands):
         "--devices", metavar="all|N", help="share each batch between all devices, of all machines of a group, or N"
     )
     parser.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard's logs there")
+    checkpoints_help = "write the network there at each fall of the validation loss, named with epoch and accuracy"
+    parser.add_argument("--checkpoints", metavar="DIR", help=checkpoints_help)
     parser.set_defaults(run=train, trains=True)
 
 
@@ -105,6 +107,7 @@ def train(options):
         force=options.force,
         verbose=verbosity(),
         tensorboard=options.tensorboard,
+        checkpoints=options.checkpoints,
         minutes=options.minutes,
         precision=options.precision,
         devices=int(options.devices) if str(options.devices).isdecimal() else options.devices,

@@ -11,6 +11,7 @@ from fer_keras.data.transforms import mix_targets
 from fer_keras.training.callbacks import averaged, make_callbacks, memory_of, restore_memory
 from fer_keras.training.devices import ONE, check_shares, filled_up
 from fer_keras.training.feeding import feed
+from fer_keras.training.macro_metrics import macro_metrics
 from fer_keras.training.normalising import normalising_at_once
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.precision import computing_in
@@ -78,11 +79,11 @@ class Session:
             self.trainee.compile(
                 optimizer=make_optimizer(recipe, self.steps),
                 loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-                metrics=["accuracy"],
+                metrics=["accuracy", *macro_metrics(len(recipe.classes))],
             )
         self.history, self.best, self.best_values, self.resumed = [], None, [], 0
 
-    def train(self, *, verbose="auto", callbacks=(), minutes=None):
+    def train(self, *, verbose="auto", callbacks=(), minutes=None, checkpoint=None):
         """Train to the end of the recipe or its early stop, then put the best epoch's values into the network.
 
         Args:
@@ -90,12 +91,14 @@ class Session:
             callbacks: more `keras.callbacks.Callback`s, told of the epochs; what they remember is not saved.
             minutes: no epoch begins after so many minutes of training, those of earlier sessions included; None is no
                 limit.
+            checkpoint: called with an epoch's row of the history at each fall of the validation loss, while the network
+                holds the weights that were validated; None does nothing.
 
         Returns:
             str, why it ended: `"early stop"`, `"epochs"` or `"cut short"`.
         """
         with self.at_work():
-            ended = self.train_epochs(verbose, callbacks, minutes)
+            ended = self.train_epochs(verbose, callbacks, minutes, checkpoint)
         self.trainee.predict_function = None  # which keeps the precision that it was compiled in
         if self.given is not self.network:
             self.given.set_weights(self.best_values)
@@ -111,7 +114,7 @@ class Session:
             stack.enter_context(normalising_at_once(self.network))
             yield
 
-    def train_epochs(self, verbose, callbacks, minutes):
+    def train_epochs(self, verbose, callbacks, minutes, checkpoint):
         """Do what `train` says, `at_work`."""
         own = make_callbacks(self.recipe)
         everyone = keras.callbacks.CallbackList([*own, *callbacks], model=self.trainee, epochs=self.recipe.epochs)
@@ -127,6 +130,8 @@ class Session:
             with averaged(self.trainee):
                 logs |= {f"val_{name}": value for name, value in self.evaluate("validation").items()}
                 self.keep_if_best(epoch, logs)
+                if checkpoint and all(logs["val_loss"] < row["val_loss"] for row in self.history):
+                    checkpoint({"epoch": epoch + 1, **logs})
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.trainee.optimizer.learning_rate))
             self.trainee.stop_training = False
             everyone.on_epoch_end(epoch, dict(logs))
@@ -152,7 +157,7 @@ class Session:
         self.trainee.optimizer.build(self.trainee.trainable_variables)
 
     def train_epoch(self, epoch, verbose):
-        """Train one epoch; return its mean loss and accuracy."""
+        """Train one epoch; return its mean loss, accuracy, precision and recall."""
         generator = np.random.default_rng([self.seed, epoch])
         self.set_random_states(generator)
         size, count = self.faces.images.shape[1:3], self.devices.count
@@ -189,7 +194,7 @@ class Session:
                 variable.assign(generator.integers(0, 2**32, variable.shape, dtype=np.uint32))
 
     def evaluate(self, split):
-        """Return loss and accuracy on a split, without augmentation."""
+        """Return loss, accuracy, precision and recall on a split, without augmentation."""
         index = np.flatnonzero(self.faces.split == split).astype(np.int32)
         if self.devices.count > 1:  # where some images are scored twice, so that the devices can share them
             return self.judge(self.targets[index], self.predict(split))
@@ -198,12 +203,15 @@ class Session:
         return {name: float(value) for name, value in logs.items()}
 
     def judge(self, targets, probabilities):
-        """Return loss and accuracy of what was predicted, as Keras finds them, on every process the same."""
+        """Return loss and metrics of what was predicted, as Keras finds them, on every process the same."""
         smoothing = self.recipe.label_smoothing
         losses = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
         penalties = sum(float(keras.ops.convert_to_numpy(value)) for value in self.network.losses)  # of large weights
-        right = targets.argmax(axis=1) == probabilities.argmax(axis=1)
-        found = {"accuracy": float(right.mean()), "loss": float(keras.ops.convert_to_numpy(losses).mean()) + penalties}
+        metrics = [keras.metrics.CategoricalAccuracy(name="accuracy"), *macro_metrics(targets.shape[1])]
+        found = {"loss": float(keras.ops.convert_to_numpy(losses).mean()) + penalties}
+        for metric in metrics:
+            metric.update_state(targets, probabilities)
+            found[metric.name] = float(keras.ops.convert_to_numpy(metric.result()))
         return self.devices.told(lambda: found)
 
     def predict(self, split, *, mirrored=False):
@@ -222,7 +230,7 @@ class Session:
     def keep_if_best(self, epoch, logs):
         """Keep the values of the network if this is the best epoch so far by the recipe's monitor."""
         value = logs[self.recipe.monitor]
-        better = np.greater if self.recipe.monitor == "val_accuracy" else np.less
+        better = np.less if self.recipe.monitor == "val_loss" else np.greater
         if self.best is None or better(value, self.best["value"]):
             self.best = {"epoch": epoch + 1, "value": value}
             self.best_values = self.network.get_weights()

@@ -8,7 +8,7 @@ from fer_keras.data import transforms
 from fer_keras.evaluation.calibration import SMALLEST
 from fer_keras.training.devices import ONE
 
-PLAN_KEYS = ("transform", "light", "box", "partner", "share")
+PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
 
 
 class Trainee(keras.Model):
@@ -67,6 +67,10 @@ def augment(pixels, plan, devices=ONE):
     """
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
+    if "blur" in plan:
+        pixels = blur(pixels, plan["blur"])
+    if "gamma" in plan:
+        pixels = 255.0 * ops.power(ops.clip(pixels, 0.0, 255.0) / 255.0, plan["gamma"][:, None, None, None])
     if "light" in plan:
         light = plan["light"][:, :, None, None, None]
         pixels = ops.clip(pixels * light[:, 0] + light[:, 1], 0.0, 255.0)
@@ -75,6 +79,17 @@ def augment(pixels, plan, devices=ONE):
     if "partner" in plan:
         share = plan["share"][:, None, None, None]
         pixels = share * pixels + (1.0 - share) * ops.take(devices.of_all(pixels), plan["partner"], axis=0)
+    return pixels
+
+
+def blur(pixels, weights):
+    """Blur columns, then rows, by the weights `(batch, 3)` of a pixel and its neighbours; the border mirrors."""
+    w = weights[:, :, None, None, None]
+    for axis in (1, 2):
+        size = pixels.shape[axis]
+        padded = ops.pad(pixels, [(2, 2) if each == axis else (0, 0) for each in range(4)], mode="symmetric")
+        at = [padded[:, i : i + size] if axis == 1 else padded[:, :, i : i + size] for i in range(5)]
+        pixels = w[:, 2] * (at[0] + at[4]) + w[:, 1] * (at[1] + at[3]) + w[:, 0] * at[2]
     return pixels
 
 

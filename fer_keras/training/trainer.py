@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -32,6 +33,7 @@ def fit(
     results=None,
     verbose="auto",
     tensorboard=None,
+    checkpoints=None,
     minutes=None,
     precision="float32",
     devices=None,
@@ -51,6 +53,8 @@ def fit(
         results: folder of results; None is `paths.results()`, or for drawn faces a folder below `paths.build()`.
         verbose: as in `keras.Model.fit`.
         tensorboard: folder for TensorBoard's logs, or None.
+        checkpoints: folder for a `.keras` file at each fall of the validation loss, named
+            `<recipe>-<epoch>-<accuracy>.keras` after the epoch and its accuracy on validation; or None.
         minutes: cut the training short after so many minutes, earlier sessions' included, and record that; None trains
             to the end.
         precision: one of `precision.PRECISIONS`, in which the network trains; the record names it beside the device.
@@ -94,7 +98,8 @@ def fit(
             session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
         where = circumstances(precision, devices)
         callbacks = board(tensorboard) if devices.first else []
-        stopped = session.train(verbose=verbose, callbacks=callbacks, minutes=minutes)
+        checkpoint = checkpoint_writer(network, recipe.name, checkpoints) if checkpoints and devices.first else None
+        stopped = session.train(verbose=verbose, callbacks=callbacks, minutes=minutes, checkpoint=checkpoint)
         ended = outcome(recipe, seed, network, session, stopped, where)
         return devices.told(lambda: keep(session, network, *ended, folder=results, force=force or recorded is not None))
 
@@ -236,6 +241,25 @@ def what_to_train(recipe, network, faces, verbose):
         return network, faces.images
     trunk, head = parts
     return head, frozen_features(trunk, faces, verbose=verbose)
+
+
+def checkpoint_writer(network, name, folder):
+    """A function that writes a network, as it is when called, to a file named after a row of the history.
+
+    It writes a plain copy: in training, layers may compute in another precision, which a file of them would keep.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = keras.models.clone_model(network)
+
+    def write(row):
+        copy.set_weights(network.get_weights())
+        target = folder / f"{name}-{row['epoch']:03d}-{row['val_accuracy']:.4f}.keras"
+        temporary = target.with_name(f".{target.name}")  # Keras refuses a file with another suffix
+        copy.save(temporary)
+        temporary.replace(target)
+
+    return write
 
 
 def board(folder):
