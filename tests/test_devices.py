@@ -75,12 +75,16 @@ def trained(name, recipe, faces, kind, devices, **options):
 
 
 def told(session):
-    history = [[row[key] for key in sorted(row) if key != "seconds"] for row in session.history]
+    names = sorted(set(session.history[0]) - {"seconds"})
+    smooth = [name for name in names if name.endswith("loss") or name in ("epoch", "learning_rate")]
+    history = [[row[name] for name in smooth] for row in session.history]
+    counted = ["accuracy", "val_accuracy", *(name for name in names if name not in smooth and "accuracy" not in name)]
+    scores = [[row[name] for name in counted] for row in session.history]
     weights = np.concatenate([values.ravel() for values in session.given.get_weights()])
     said = [session.predict("validation"), session.predict("validation", mirrored=True)]
     pixels = session.faces["validation"][0].astype("float32")
     given = [session.given.predict(view, verbose=0) for view in (pixels, pixels[:, :, ::-1])]
-    told = {"history": history, "weights": weights, "said": np.array(said), "given": np.array(given)}
+    told = {"history": history, "scores": scores, "weights": weights, "said": said, "given": given}
     return {name: np.asarray(values).tolist() for name, values in told.items()}
 
 
@@ -109,8 +113,10 @@ odd = without(even, "train")
 trainer.build = lambda *_, **__: network("dropping")
 run = fit(LIVELY, faces=odd, results=folder / "results", verbose=0, devices=2)
 x, y = odd["validation"]
-accuracy = float((load_network(run).predict(x.astype("float32"), verbose=0).argmax(axis=1) == y).mean())
+found = load_network(run).predict(x.astype("float32"), verbose=0)
+said, accuracy = run.predictions("validation").probabilities, float((found.argmax(axis=1) == y).mean())
 answers["record"] = [run.device, run.metrics["validation"]["accuracy"], accuracy, run.epochs_run, len(odd["train"][0])]
+answers["recorded"] = [said.tolist(), found.tolist()]
 print(json.dumps(answers))
 """
 
@@ -143,9 +149,20 @@ def answers(request, scripts):
     return json.loads(printed.splitlines()[-1])
 
 
-def assert_alike(one, both, tolerance):
+def assert_close(one, both, tolerance):
     for name in ("history", "weights", "said"):
         np.testing.assert_allclose(both[name], one[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def assert_alike(one, both, tolerance, shares):
+    """Check losses, values and probabilities, and what is counted: in an epoch, rounding may turn one answer over."""
+    assert_close(one, both, tolerance)
+    scores, others = np.array(one["scores"]), np.array(both["scores"])
+    differences = np.abs(scores - others)
+    assert (differences[:, :2] < 1.5 / np.array(shares[1:])).all(), "accuracy on train and validation"
+    same = differences[:, :2].max(axis=1) < 1e-6
+    assert same.any()
+    np.testing.assert_allclose(others[same], scores[same], atol=tolerance)
 
 
 def test_the_script_trains_on_two_devices_with_a_small_last_batch(answers):
@@ -160,7 +177,7 @@ def test_the_script_trains_on_two_devices_with_a_small_last_batch(answers):
 def test_two_devices_train_as_one_does(answers, kind):
     one, both = answers[kind]
     assert len(one["history"]) == 3
-    assert_alike(one, both, 2e-4)
+    assert_alike(one, both, 2e-4, answers["shares"])
 
 
 def test_what_two_devices_predict_is_what_their_network_says(answers):
@@ -172,13 +189,15 @@ def test_what_two_devices_predict_is_what_their_network_says(answers):
 def test_a_run_on_two_devices_goes_on_from_its_last_epoch(answers):
     resumed, begun = answers["resumed"]
     assert begun == 1
-    assert_alike(answers["normalised"][1], resumed, 1e-6)
+    assert_alike(answers["normalised"][1], resumed, 1e-6, answers["shares"])
 
 
 def test_two_devices_compute_in_bfloat16_and_predict_in_float32(answers):
-    halves = answers["halves"]
-    assert_alike(answers["plain"][1], halves, 0.05)
-    assert halves["weights"] != answers["plain"][1]["weights"]
+    """Of eleven faces, two may be answered otherwise: where two classes are about as likely."""
+    plain, halves = answers["plain"][1], answers["halves"]
+    assert_close(plain, halves, 0.05)
+    np.testing.assert_allclose(np.array(halves["scores"])[:, :2], np.array(plain["scores"])[:, :2], atol=0.2)
+    assert halves["weights"] != plain["weights"]
     np.testing.assert_allclose(halves["said"], halves["given"], atol=1e-5)
 
 
@@ -188,7 +207,8 @@ def test_the_record_says_how_many_devices(answers):
     assert images % 2 == 1
     assert device.endswith("2 devices")
     assert epochs == 3
-    assert recorded == pytest.approx(found, abs=1e-6)
+    np.testing.assert_allclose(*answers["recorded"], atol=1e-3)
+    assert recorded == pytest.approx(found, abs=1.5 / answers["shares"][2]), "one answer may be a tie"
 
 
 @pytest.mark.parametrize("devices", ["some", 0, -1, True, 1.5, "2"])

