@@ -119,7 +119,7 @@ def test_int8_is_smaller_and_says_what_it_costs(name, format, tmp_path):
     assert 0 < np.abs(got - wanted).mean() < parity.INT8_TOLERANCE
     if card["quantized"]["source"] == "drawn faces":
         agreement = (got.argmax(axis=1) == wanted.argmax(axis=1)).mean()
-        assert card["quantized"]["agreement"] == pytest.approx(agreement, abs=1e-4)
+        assert card["quantized"]["agreement"] == pytest.approx(agreement, abs=1.5 / len(images)), "one may be a tie"
         assert "accuracy" not in card["quantized"], "there is none on drawn faces"
     assert card["quantized"]["kind"] == "int8"
     assert path.stat().st_size < 0.7 * 4 * network.model.count_params()
@@ -132,6 +132,19 @@ def test_activations_are_of_the_kind_that_onnx_runtime_is_quick_with(tmp_path):
     of = {node.output[0]: kinds[node.input[2]] for node in graph.node if node.op_type == "DequantizeLinear"}
     pairs = {tuple(of[name] for name in node.input[:2]) for node in graph.node if node.op_type == "Conv"}
     assert pairs == {(onnx.TensorProto.UINT8, onnx.TensorProto.INT8)}
+
+
+@pytest.mark.parametrize("name", ["fer-small-int8", "made"])
+def test_no_sum_of_two_products_saturates_where_there_is_no_vnni(name, tmp_path):
+    """Processors with AVX2 only add two products of an activation and a weight in 16 bits."""
+    path = weights.folder() / f"{name}.onnx"
+    if name == "made":
+        path = export(untrained("fer-small"), tmp_path / "made.onnx", quantize="int8")
+    graph = onnx.load(path).graph
+    arrays = [onnx.numpy_helper.to_array(each).astype(int) for each in graph.initializer if each.data_type == 3]
+    largest = max(np.abs(array).max() for array in arrays)
+    assert largest > 60, "seven bits are used"
+    assert 2 * 255 * largest <= np.iinfo(np.int16).max
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])
@@ -234,7 +247,7 @@ def test_the_accuracy_of_an_int8_file_is_that_on_publictest(fer2013_path, tmp_pa
     images, labels = load_fer7()["validation"]
     found = networks.open_network(path)
     right = (found.predict(images).argmax(axis=1) == labels).mean()
-    assert found.card["quantized"]["accuracy"] == pytest.approx(right, abs=1e-4)
+    assert found.card["quantized"]["accuracy"] == pytest.approx(right, abs=1e-3), "a few may be ties"
     assert found.card["quantized"]["num_images"] == len(labels) == 3589
     assert found.card["quantized"]["accuracy_float32"] == pytest.approx(
         mini().card["metrics"]["validation"]["accuracy"], abs=2e-3
