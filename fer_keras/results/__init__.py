@@ -1,0 +1,23 @@
+"""Recorded runs and tables, and what follows from them: numbers, DataFrames and `Comparison`s; Keras is not needed."""
+
+# A line a name would be seventy lines.
+# ruff: noqa: F401, I001
+# fmt: off
+from fer_keras.results.comparisons import (
+    HUMAN_ACCURACY, accuracy_difference_by_epoch, calibration_table, compare_runs, comparison_table, confusion_pairs,
+    flip_gain_table, level_table, majority_level, rate_falls, reliability_table, seed_difference, seed_table,
+)
+from fer_keras.results.leaderboard import (
+    accuracy_table, as_csv, leaderboard, row_name, starts_from, with_interval, write_leaderboard,
+)
+from fer_keras.results.recorded_data import agreement_table, crowd_table, forms_table, record_data
+from fer_keras.results.runs import (
+    HISTORY_COLUMNS, MACRO_COLUMNS, Predictions, Run, comparable_fields, find_run, find_seeds, find_table, read_run,
+    read_runs, read_table, run_id, table_names, write_run, write_table,
+)
+from fer_keras.results.studies import (
+    ablation, deletion_curves, deletion_table, ensemble_members, grid, grid_means, heatmap_regions,
+    label_error_difference, label_error_groups, label_error_matrix, label_error_order, label_error_table,
+    majority_baseline, num_claims, one_vs_rest, peer_table, precision_gains, robustness_table, tracking_table,
+    transfer_study,
+)

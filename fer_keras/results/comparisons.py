@@ -1,0 +1,243 @@
+"""Comparisons of runs: with one another, with levels, over seeds; confusions, calibration, test-time augmentation."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fer_keras.data.published import COUNTS
+from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, reliability, with_temperature
+from fer_keras.evaluation.metrics import log_loss
+from fer_keras.labels import FER7, SPLITS
+from fer_keras.results.leaderboard import ACCURACY
+from fer_keras.results.runs import Run, as_run, as_runs, find_seeds
+
+# Share of FER-2013's labels that people gave too: 65 ± 5 %, Goodfellow et al. (2013), Challenges in representation
+# learning, section 4.
+HUMAN_ACCURACY = {7: 0.65}
+AMONG_RUNS, AMONG_LEVELS = ("better", "worse"), ("above", "below")
+
+
+def compare_runs(first: Run | str, second: Run | str, *, split: str | None = None) -> Comparison:
+    """Compare the accuracies of two runs (second minus first) on the same images, as a pair.
+
+    Args:
+        first: a `Run`, or a recipe's name (seed 0).
+        second: the other.
+        split: by default the split that both are judged by.
+
+    Raises:
+        ValueError: if one is not recorded, or they were not scored on the same images.
+    """
+    runs = as_run(first), as_run(second)
+    splits = [split or run.scores["split"] for run in runs]
+    found = [run.predictions(name) for run, name in zip(runs, splits, strict=True)]
+    images = [(run.protocol, run.classes, each.rows.tolist()) for run, each in zip(runs, found, strict=True)]
+    if splits[0] != splits[1] or images[0] != images[1]:
+        raise ValueError(
+            f"Expected two runs with predictions on the same images. Received: {runs[0].run!r} on {splits[0]}, "
+            f"{runs[1].run!r} on {splits[1]}. Compare runs of the same classes and protocol, or pass `split`."
+        )
+    return compare(found[0].labels, found[0].probabilities, found[1].probabilities)
+
+
+def comparison_table(pairs: Iterable[tuple[Run | str, Run | str]], *, split: str | None = None) -> pd.DataFrame:
+    """Compare pairs of runs, a row each; see `compare_runs`.
+
+    Returns:
+        DataFrame: `first`, `second`, `split`, `num_images`, `difference` (second minus first), `low`, `high`,
+        `no_difference`, `verdict` (`"better"`, `"worse"`, `"no difference"`). There is no verdict where a run was
+        stopped by time and the other trained for another number of epochs; a pair that is not recorded has names alone.
+    """
+    rows = []
+    for pair in pairs:
+        row, runs = (
+            dict(zip(("first", "second"), (getattr(run, "label", run) for run in pair), strict=True)),
+            as_runs(pair),
+        )
+        if len(runs) == 2:
+            scores = runs[0].metrics_of(split)
+            row |= {"split": scores["split"], "num_images": scores["num_images"]}
+            same_length = not any(run.stopped_by_time for run in runs) or runs[0].epochs_run == runs[1].epochs_run
+            row |= as_columns(compare_runs(*runs, split=split), AMONG_RUNS if same_length else None)
+        rows.append(row)
+    columns = ["first", "second", "split", "num_images", *as_columns(Comparison(0, 0, 0))]
+    return pd.DataFrame(rows, columns=columns).astype({"num_images": "Int64"})
+
+
+def as_columns(result: Comparison, words: Sequence[str] | None = AMONG_RUNS) -> dict:
+    """A `Comparison` as columns of a table; without words there is no verdict."""
+    verdict = words and ("no difference" if result.no_difference else words[result.difference < 0])
+    values = {"difference": result.difference, "low": result.low, "high": result.high}
+    return values | {"no_difference": result.no_difference, "verdict": verdict}
+
+
+def to_level(scores: dict, level: float) -> Comparison:
+    """The difference of an accuracy to a level that is known exactly, with the accuracy's own interval."""
+    return Comparison(*(scores[name] - level for name in ACCURACY))
+
+
+def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
+    """Hold the accuracy of runs against the majority class, people, and the published number on its own split.
+
+    Returns:
+        DataFrame, a row a run and level that it has: `run`, `recipe`, `seed`, `level` (`"majority"`, `"human"`,
+        `"published"`), `level_accuracy`, `split`, `num_images`, `accuracy` and its difference to the level
+        (`"above"`, `"below"`); no verdict for a published number and a run that was stopped by time.
+    """
+    rows = []
+    for run in as_runs(runs):
+        published, human = run.recipe.get("published"), HUMAN_ACCURACY.get(len(run.classes))
+        levels = {"majority": run.majority(), "human": human, "published": published and published / 100}
+        for level, share in levels.items():
+            theirs = level == "published"
+            scores = run.metrics_of("validation" if theirs and run.recipe["published_split"] == "validation" else None)
+            row = {"run": run.run, "recipe": run.recipe_name, "seed": run.seed, "level": level, "level_accuracy": share}
+            row |= {name: scores[name] for name in ("split", "num_images", *ACCURACY)}
+            if share is not None:
+                words = None if theirs and run.stopped_by_time else AMONG_LEVELS
+                rows.append(row | as_columns(to_level(scores, share), words))
+    return pd.DataFrame(rows)
+
+
+def majority_level(split: str = "test", *, classes: Sequence[str] = FER7, protocol: str = "official") -> float:
+    """Accuracy of predicting the most frequent of some classes for every image of a published split of FER-2013.
+
+    >>> round(majority_level("test"), 4)
+    0.2449
+    """
+    counts = dict(zip(FER7, COUNTS[protocol][SPLITS.index(split)], strict=True))
+    return max(counts[name] for name in classes) / sum(counts[name] for name in classes)
+
+
+def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
+    """List which class is taken for which: `true`, `predicted`, `count`, `share_of_true`, `share_of_mistakes`.
+
+    The largest share of a true class comes first; pairs that never occur are left out.
+    """
+    counts = as_run(run).confusion(split)
+    pairs = counts.stack().rename("count").reset_index()
+    pairs["share_of_true"] = pairs["count"] / pairs["true"].map(counts.sum(axis=1))
+    pairs = pairs[(pairs["true"] != pairs["predicted"]) & (pairs["count"] > 0)]
+    pairs = pairs.assign(share_of_mistakes=pairs["count"] / pairs["count"].sum())
+    return pairs.sort_values("share_of_true", ascending=False, kind="stable", ignore_index=True)
+
+
+def calibrate(run: Run) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
+    """Fit a run's temperature on validation; return it, the labels of test, and its probabilities without and with it.
+
+    Raises:
+        ValueError: if the run was not scored on test: where a temperature is fitted, it proves nothing.
+    """
+    fitted, judged = run.predictions("validation"), run.predictions("test")
+    temperature = fit_temperature(fitted.labels, fitted.probabilities)
+    scaled = with_temperature(judged.probabilities, temperature)
+    return temperature, judged.labels, {"as predicted": judged.probabilities, "temperature-scaled": scaled}
+
+
+def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
+    """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation.
+
+    Returns:
+        DataFrame: `recipe`, `seed`, `num_images`, `temperature`, `calibration_error`, `calibration_error_scaled`,
+        `log_loss`, `log_loss_scaled`; runs that were not scored on test are left out.
+    """
+    rows = []
+    for run in [run for run in as_runs(runs) if "test" in run.metrics]:
+        temperature, labels, probabilities = calibrate(run)
+        row = {"recipe": run.recipe_name, "seed": run.seed, "num_images": len(labels), "temperature": temperature}
+        for end, each in zip(("", "_scaled"), probabilities.values(), strict=True):
+            row |= {
+                f"calibration_error{end}": calibration_error(labels, each),
+                f"log_loss{end}": log_loss(labels, each),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def reliability_table(run: Run | str) -> pd.DataFrame:
+    """Accuracy by confidence on test, without and with a temperature fitted on validation; see `calibrate`.
+
+    Returns:
+        DataFrame: `probabilities` (`"as predicted"`, `"temperature-scaled"`), `confidence` (mean of a bin), `accuracy`,
+        `num_images`.
+    """
+    _, labels, found = calibrate(as_run(run))
+    return pd.DataFrame({"probabilities": name} | row for name in found for row in reliability(labels, found[name]))
+
+
+def flip_gain_table(runs: Iterable[Run | str]) -> pd.DataFrame:
+    """Compare flip test-time augmentation (the mean over an image and its mirror image) with the image alone.
+
+    Returns:
+        DataFrame, a row a run and split: `recipe`, `seed`, `split`, `num_images`, `accuracy`, `flip_accuracy` and the
+        difference; runs without it are left out.
+    """
+    rows = []
+    for run, split in [(run, split) for run in as_runs(runs) for split in SPLITS if f"{split}_flip" in run.metrics]:
+        single, flip = run.predictions(split), run.predictions(f"{split}_flip")
+        scores, flipped = run.metrics[split], run.metrics[f"{split}_flip"]
+        row = {"recipe": run.recipe_name, "seed": run.seed, "split": split, "num_images": scores["num_images"]}
+        row |= {name: scores[name] for name in ACCURACY} | {f"flip_{name}": flipped[name] for name in ACCURACY}
+        rows.append(row | as_columns(compare(single.labels, single.probabilities, flip.probabilities)))
+    return pd.DataFrame(rows)
+
+
+def seed_table(names: Iterable[str]) -> pd.DataFrame:
+    """Accuracy of recorded seeds by split and view: `recipe`, `seed`, `split`, `views`, `num_images`, `accuracy`."""
+    return pd.DataFrame(
+        {"recipe": name, "seed": run.seed}
+        | {key: run.metrics[entry][key] for key in ("split", "views", "num_images", *ACCURACY)}
+        for name in names
+        for run in find_seeds(name)
+        for entry in ("validation", "validation_flip", "test", "test_flip")
+        if entry in run.metrics
+    )
+
+
+def seed_difference(first: str, second: str, *, split: str = "validation") -> Comparison:
+    """Compare the mean accuracies of two recipes over their seeds (second minus first), with Student's interval.
+
+    It holds for the recipes, not for two networks that came out of them.
+
+    Raises:
+        ValueError: if one has fewer than two recorded seeds.
+    """
+    from scipy.stats import ttest_ind
+
+    accuracies = [[run.metrics_of(split)["accuracy"] for run in find_seeds(name)] for name in (first, second)]
+    if min(map(len, accuracies)) < 2:
+        raise ValueError(
+            f"Expected two recorded seeds or more of each recipe. Received: {len(accuracies[0])} of {first!r}, "
+            f"{len(accuracies[1])} of {second!r}. Train more seeds, or use `compare_runs`."
+        )
+    ends = ttest_ind(accuracies[1], accuracies[0]).confidence_interval(0.95)
+    return Comparison(*map(float, (np.mean(accuracies[1]) - np.mean(accuracies[0]), ends.low, ends.high)))
+
+
+def accuracy_difference_by_epoch(reference: str, names: Iterable[str]) -> pd.DataFrame:
+    """How far recipes lie above another on validation, by epoch: means over seeds, running mean over five epochs.
+
+    Returns:
+        DataFrame: `recipe`, `epoch`, `difference`; recipes that trained for another number of epochs are left out.
+    """
+
+    def mean_accuracy(name):
+        histories = [run.history().set_index("epoch")["val_accuracy"] for run in find_seeds(name)]
+        return pd.concat(histories, axis=1).mean(axis=1) if histories else pd.Series(dtype=float)
+
+    base, parts = mean_accuracy(reference), [pd.DataFrame(columns=["recipe", "epoch", "difference"])]
+    for name in names:
+        difference = mean_accuracy(name) - base
+        if len(difference) == difference.count():  # The same epochs.
+            smooth = difference.rolling(5, center=True).mean().dropna().rename("difference").reset_index()
+            parts.append(smooth.assign(recipe=name))
+    return pd.concat(parts[1:] or parts)[parts[0].columns].reset_index(drop=True)
+
+
+def rate_falls(run: Run | str) -> list[int]:
+    """Epochs, counted from 1, before which the learning rate fell; none where it falls all the time, on a cosine."""
+    if as_run(run).recipe.get("schedule") == "cosine":
+        return []
+    rates = as_run(run).history().set_index("epoch")["learning_rate"]
+    return [int(epoch) for epoch in rates.index[rates < 0.99 * rates.shift()]]

@@ -1,0 +1,362 @@
+"""Records of runs, one JSON each with history and predictions beside it, and recorded tables."""
+
+import dataclasses
+import glob
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fer_keras import paths
+from fer_keras.evaluation import wilson
+from fer_keras.recipes import RECIPES, Recipe, find_recipe
+
+SCHEMA = 1
+HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+# Macro precision and recall; histories recorded before they were computed lack them.
+MACRO_COLUMNS = ("precision", "recall", "val_precision", "val_recall")
+# Two runs of the same recipe, seed and data may differ in these fields.
+ENVIRONMENT_FIELDS = ("commit", "device", "resumed", "seconds", "seconds_per_epoch", "versions")
+
+
+class Predictions(NamedTuple):
+    """Predictions on one split: `rows`, `labels` and `copies` `(n,)`, `probabilities` `(n, classes)`."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    copies: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: its recipe, where and on what it ran, and its metrics; the fields are those of its JSON.
+
+    Fractions lie in [0, 1]; `metrics` has an entry for each split, as `evaluation.summarise` makes it, and
+    `validation_flip` and `test_flip` where flip test-time augmentation was recorded too.
+    """
+
+    run: str
+    recipe: dict
+    recipe_name: str
+    recipe_digest: str
+    seed: int
+    classes: tuple
+    data: dict
+    versions: dict
+    device: str
+    seconds: float
+    seconds_per_epoch: float
+    commit: str
+    num_parameters: int
+    multiply_adds: int
+    epochs_run: int
+    best_epoch: int
+    stopped: str
+    resumed: int
+    metrics: dict
+    schema: int = SCHEMA
+    folder: Path | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))
+        expected = run_id(self.recipe_name, self.recipe_digest, self.seed)
+        if self.schema != SCHEMA or self.run != expected:
+            raise ValueError(
+                f"A record must have schema {SCHEMA} and be named after its recipe, digest and seed, {expected!r}. "
+                f"Received: schema {self.schema}, name {self.run!r}. Train the recipe again."
+            )
+        if {"test", "test_flip"} & set(self.metrics) and not self.final:
+            raise ValueError(
+                f"Only recipes marked `final` are scored on the test split. Received: test metrics in {self.run!r}. "
+                "Choose on validation, then mark the recipe final."
+            )
+
+    @property
+    def final(self) -> bool:
+        """True if the recipe is marked final: everything was chosen before the test split was looked at."""
+        return bool(self.recipe["final"])
+
+    @property
+    def stopped_by_time(self) -> bool:
+        """True if the run was stopped from outside, before its recipe's end."""
+        return self.stopped == "cut short"
+
+    @property
+    def protocol(self) -> str:
+        """The protocol whose splits the run was trained and scored on, e.g. `"official"`."""
+        return self.data["protocol"]
+
+    @property
+    def scores(self) -> dict:
+        """The metrics that the run is judged by: those of test for a final recipe, else those of validation."""
+        return self.metrics.get("test") or self.metrics["validation"]
+
+    @property
+    def label(self) -> str:
+        """A name for tables and legends: the recipe, the seed if not 0, and the epochs if stopped by time."""
+        seed = f", seed {self.seed}" if self.seed else ""
+        epochs = f", {self.epochs_run} of {self.recipe['epochs']} epochs" if self.stopped_by_time else ""
+        return f"{self.recipe_name}{seed}{epochs}"
+
+    def metrics_of(self, split: str | None = None) -> dict:
+        """Metrics of one split, by default of the one that the run is judged by; a ValueError if it was not scored."""
+        if split is not None and split not in self.metrics:
+            scored = ", ".join(self.metrics)
+            raise ValueError(f"{self.run!r} has no metrics on {split!r}. Expected one of: {scored}. Pass one of these.")
+        return self.scores if split is None else self.metrics[split]
+
+    def history(self) -> pd.DataFrame:
+        """Loss, accuracy and learning rate by epoch, counted from 1; macro precision and recall where recorded."""
+        return pd.read_csv(self.place("histories", ".csv"))
+
+    def predictions(self, split: str) -> Predictions:
+        """The recorded `Predictions` on one split, probabilities as float32; a ValueError if there are none."""
+        path = self.place("predictions", f"-{split}.npz")
+        if not path.is_file():
+            raise ValueError(
+                f"Run {self.run!r} has no recorded predictions on {split!r}. Recorded metrics: {list(self.metrics)}. "
+                "Test predictions are recorded for final recipes only."
+            )
+        with np.load(path) as arrays:
+            found = Predictions(**{name: arrays[name] for name in Predictions._fields})
+        return found._replace(probabilities=found.probabilities.astype(np.float32))
+
+    def per_class(self, split: str | None = None) -> pd.DataFrame:
+        """Precision, recall with its 95 % interval, F1 and support; the index is the class."""
+        scores = self.metrics_of(split)["per_class"]
+        table = pd.DataFrame([scores[name] for name in self.classes], index=pd.Index(self.classes, name="class"))
+        pairs = zip(np.diag(self.confusion(split)), table["support"], strict=True)
+        table[["recall_low", "recall_high"]] = [wilson(*pair) if pair[1] else (np.nan, np.nan) for pair in pairs]
+        return table[["precision", "recall", "recall_low", "recall_high", "f1", "support"]]
+
+    def confusion(self, split: str | None = None) -> pd.DataFrame:
+        """Confusion matrix as counts: a row a true class, a column a predicted one."""
+        index, columns = (pd.Index(self.classes, name=name) for name in ("true", "predicted"))
+        return pd.DataFrame(self.metrics_of(split)["confusion"], index=index, columns=columns)
+
+    def majority(self, split: str | None = None) -> float:
+        """Share of the most frequent class of a split: the accuracy of predicting it for every image."""
+        counts = self.confusion(split).sum(axis=1)
+        return float(counts.max() / counts.sum())
+
+    def place(self, kind: str, suffix: str) -> Path:
+        """Path of one of the run's files below its folder of results."""
+        return Path(self.folder or paths.results()) / kind / f"{self.run}{suffix}"
+
+    def to_json(self) -> str:
+        """The record as text: sorted keys, a line a value, so that a diff can be read."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "folder"}
+        return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def run_id(recipe_name: str, recipe_digest: str, seed: int) -> str:
+    """Name of a run's files.
+
+    >>> run_id("mini-xception", "0123456789ab", 1)
+    'mini-xception-01234567-s1'
+    """
+    return f"{recipe_name}-{recipe_digest[:8]}-s{seed}"
+
+
+def read_run(path: str | Path) -> Run:
+    """Read one record, and check that its digest is that of the recipe it holds.
+
+    Fields of the recipe that the record lacks, or that today's `Recipe` does not know, are taken to be at their
+    defaults, which no digest counts.
+
+    Raises:
+        ValueError: if the file holds no record of this schema, or a recipe that was changed by hand.
+    """
+    path, known = Path(path), {field.name for field in dataclasses.fields(Recipe)}
+    try:
+        run = Run(**json.loads(path.read_text(encoding="utf-8")), folder=path.parent.parent)
+        digest = Recipe(**{name: as_tuple(value) for name, value in run.recipe.items() if name in known}).digest
+    except (TypeError, ValueError) as error:  # JSONDecodeError is a ValueError, a wrong field a TypeError.
+        raise ValueError(f"{path} is not the record of a run: {error}") from error
+    if digest != run.recipe_digest:
+        unknown = ", ".join(sorted(set(run.recipe) - known))
+        raise ValueError(
+            f"{path} must hold the recipe that was trained, of digest {run.recipe_digest}. Received: one of digest "
+            f"{digest}. Restore the file, or train the recipe again"
+            + (f"; a version of fer_keras that knows {unknown} may read it." if unknown else ".")
+        )
+    return run
+
+
+def as_tuple(value: Any) -> Any:
+    """Turn the lists of a JSON value into tuples, at every depth."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def read_runs(folder: str | Path | None = None) -> list[Run]:
+    """Read every record below a folder of results (default: `paths.results()`), sorted by name; see `read_run`."""
+    return [read_run(path) for path in sorted(Path(folder or paths.results()).glob("runs/*.json"))]
+
+
+def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None = None) -> Run | None:
+    """Read the record of a recipe and seed; None if it was never trained. No other record is read.
+
+    Args:
+        recipe: a `Recipe`, whose digest must match the record's; or its name. Of several records with that name, e.g.
+            of a recipe trained for fewer epochs too, the one of the recipe as it stands in `RECIPES` is meant.
+        seed: int.
+        folder: folder of results; default `paths.results()`.
+
+    Raises:
+        ValueError: if a name alone finds several records, none of them of the recipe as it is today.
+    """
+    places = Path(folder or paths.results()) / "runs"
+    if not isinstance(recipe, str):
+        path = places / f"{run_id(recipe.name, recipe.digest, seed)}.json"
+        return read_run(path) if path.is_file() else None
+    found = sorted(places.glob(f"{glob.escape(recipe)}-{'[0-9a-f]' * 8}-s{seed}.json"))
+    if len(found) > 1 and recipe in RECIPES:
+        today = run_id(recipe, RECIPES[recipe].digest, seed)
+        found = [path for path in found if path.stem == today] or found
+    if len(found) > 1:
+        raise ValueError(
+            f"Expected one record of {recipe!r} with seed {seed}. Received: {', '.join(path.stem for path in found)}. "
+            "Pass the recipe itself, or remove the records of its older versions."
+        )
+    return read_run(found[0]) if found else None
+
+
+def find_seeds(name: str, *, folder: str | Path | None = None) -> list[Run]:
+    """Read the recorded runs of a recipe, in the order of its seeds."""
+    found = (find_run(name, seed, folder=folder) for seed in sorted(find_recipe(name).seeds))
+    return [run for run in found if run]
+
+
+def as_runs(runs: Iterable[Run | str]) -> list[Run]:
+    """Read runs by the names of their recipes (seed 0), or pass them through; what is not recorded is left out."""
+    found = (find_run(run) if isinstance(run, str) else run for run in runs)
+    return [run for run in found if run]
+
+
+def as_run(run: Run | str) -> Run:
+    """Read a run by the name of its recipe (seed 0), or pass it through; a ValueError if it is not recorded."""
+    if found := as_runs([run]):
+        return found[0]
+    raise ValueError(
+        f"Expected a recorded run. Received: {run!r}, which has none in {paths.results()}. "
+        f"Train it: python -m fer_keras train {run}"
+    )
+
+
+def write_run(
+    run: Run,
+    history: pd.DataFrame,
+    predictions: dict[str, Predictions],
+    *,
+    folder: str | Path | None = None,
+    force: bool = False,
+) -> Run:
+    """Write a run's history and predictions and, last, its record; each file appears whole or not at all.
+
+    Results are append-only: where the record exists and holds the same (time, machine and versions apart) it is kept.
+
+    Args:
+        run: the `Run`.
+        history: DataFrame with the columns of `HISTORY_COLUMNS` and any of `MACRO_COLUMNS`, a row an epoch.
+        predictions: dict from split to `Predictions`.
+        folder: folder of results; default `paths.results()`.
+        force: True overwrites a record that holds something else.
+
+    Returns:
+        The `Run` as it now stands in the folder.
+
+    Raises:
+        ValueError: if another record stands there, if columns are missing, or if a recipe that is not final brings
+            predictions on the test split.
+    """
+    run = dataclasses.replace(run, folder=Path(folder or paths.results()))
+    missing = [name for name in HISTORY_COLUMNS if name not in history.columns]
+    if missing or len(history) != run.epochs_run:
+        raise ValueError(
+            f"`history` must have the columns {HISTORY_COLUMNS} and a row for each of the {run.epochs_run} epochs. "
+            f"Received: {len(history)} rows, without {missing}."
+        )
+    if set(predictions) - set(run.metrics):
+        raise ValueError(f"Predictions need metrics of the same split. Received: {list(predictions)}, {run.run!r}.")
+    record = run.place("runs", ".json")
+    if record.is_file() and not force:
+        standing = read_run(record)
+        if comparable_fields(standing) == comparable_fields(run):
+            return standing
+        raise ValueError(
+            f"{record} holds another result of the same recipe and seed, and results are append-only. "
+            "Pass force (--force) to overwrite it."
+        )
+    columns = [*HISTORY_COLUMNS, *(name for name in MACRO_COLUMNS if name in history.columns)]
+    table = history[columns].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    paths.write_whole(run.place("histories", ".csv"), table)
+    dtypes = dict(zip(Predictions._fields, (np.int32, np.int8, np.float16, bool), strict=True))
+    for split, arrays in predictions.items():
+        small = {name: np.asarray(array, dtypes[name]) for name, array in arrays._asdict().items()}
+        paths.write_whole(run.place("predictions", f"-{split}.npz"), as_npz(small))
+    paths.write_whole(record, run.to_json())
+    return read_run(record)
+
+
+def comparable_fields(run: Run) -> str:
+    """The record as text without time, machine and versions: equal for two runs of the same training."""
+    return dataclasses.replace(run, **dict.fromkeys(ENVIRONMENT_FIELDS)).to_json()
+
+
+def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """Pack arrays as the bytes of an NPZ file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_table(name: str, table: Any, *, folder: str | Path | None = None) -> Path:
+    """Record a table below `reports/results/tables`, unless it stands there already; return its path.
+
+    Args:
+        name: str, without suffix.
+        table: a DataFrame (written as CSV with its index, floats as `%.4f`), a dict of arrays (NPZ) or any plain value
+            that JSON holds.
+        folder: folder of results; default `paths.results()`.
+    """
+    if isinstance(table, pd.DataFrame):
+        suffix, content = ".csv", table.to_csv(float_format="%.4f", lineterminator="\n")
+    elif isinstance(table, dict) and table and all(isinstance(value, np.ndarray) for value in table.values()):
+        suffix, content = ".npz", as_npz(table)
+    else:
+        suffix, content = ".json", json.dumps(table, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    path = Path(folder or paths.results()) / "tables" / f"{name}{suffix}"
+    paths.write_changed(path, content)
+    return path
+
+
+def read_table(name: str, *, folder: str | Path | None = None) -> Any:
+    """Read a recorded table as it was given to `write_table`; a ValueError if there is none of that name."""
+    found = find_table(name, folder=folder)
+    if found is None:
+        names = ", ".join(table_names(folder=folder))
+        raise ValueError(f"There is no recorded table {name!r}. Expected one of: {names}. Record it, or pass `folder`.")
+    return found
+
+
+def find_table(name: str, *, folder: str | Path | None = None) -> Any:
+    """Read a recorded table as it was given to `write_table`; None if there is none of that name."""
+    path = next(Path(folder or paths.results()).glob(f"tables/{name}.*"), None)
+    if path is None:
+        return None
+    if path.suffix == ".csv":
+        return pd.read_csv(path, index_col=0)
+    if path.suffix == ".json":
+        return json.loads(path.read_text(encoding="utf-8"))
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def table_names(*, folder: str | Path | None = None) -> list[str]:
+    """Names of the recorded tables."""
+    return sorted(path.stem for path in Path(folder or paths.results()).glob("tables/*.*"))

@@ -1,0 +1,401 @@
+"""The recorded studies, a DataFrame each: transfer, ablation, grids, one against the rest, ensembles, saliency, ….
+
+Columns are named as everywhere in this room: a score with `_low` and `_high`; `difference`, `low`, `high`,
+`no_difference` and `verdict`. What is not recorded raises the `ValueError` of `read_table`.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from fer_keras.data.published import COUNTS
+from fer_keras.evaluation import Comparison, difference, wilson
+from fer_keras.evaluation.heat import REGIONS
+from fer_keras.evaluation.ranking import against_rest, compare_precision
+from fer_keras.evaluation.robustness import DAMAGES
+from fer_keras.labels import FER7, SPLITS
+from fer_keras.recipes import find_recipe
+from fer_keras.recipes.peers import PEERS
+from fer_keras.recipes.spaces import INGREDIENTS, find_space
+from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
+from fer_keras.results.leaderboard import ACCURACY, ENDS
+from fer_keras.results.runs import Run, as_run, as_runs, find_run, read_table
+
+RANDOM = "random initialisation"
+# What a backbone was trained on, by the recipe that trained it.
+STARTS = {
+    "fer-small@short": "seven classes",
+    "fer-small@votes": "votes of FER+",
+    "fer-small@three": "three other classes",
+}
+UNCHANGED = "as it is"
+SEVEN = "one-vs-rest"
+# Share in a table -> the recorded one; the name says of what it is a share.
+VOTED = {
+    "disputed_of_judged": "disputed_share",
+    "unsupported_of_judged": "unsupported_share",
+    "likely_of_disputed": "with_crowd_share",
+}
+
+
+def transfer_study() -> pd.DataFrame:
+    """Validation accuracy by starting point and number of training images, against random initialisation.
+
+    Returns:
+        DataFrame: `start`, `backbone` (`"trained"`, `"frozen"`), `train_images`, `num_images` (of validation),
+        `accuracy`, and the difference to a network trained whole from random initialisation on as many images (NaN for
+        that one). The images of both are taken for different ones, so the intervals are rather too wide.
+    """
+    study = read_table("search-transfer").sort_values("train_images", ascending=False)
+    study["start"] = study["start_recipe"].map(STARTS).fillna(RANDOM)
+    study["backbone"] = np.where(study["frozen_body"].astype(bool), "frozen", "trained")
+    study["num_images"] = study["validation_images"]
+    order = [(start, backbone) for start in (RANDOM, *STARTS.values()) for backbone in ("trained", "frozen")]
+    rows = sorted(study.to_dict("records"), key=lambda row: order.index((row["start"], row["backbone"])))
+    base = {row["train_images"]: row for row in rows if (row["start"], row["backbone"]) == order[0]}
+    return pd.DataFrame(
+        {name: row[name] for name in ("start", "backbone", "train_images", "num_images", *ACCURACY)}
+        | (as_columns(difference(base[row["train_images"]], row)) if row is not base[row["train_images"]] else {})
+        for row in rows
+    )
+
+
+def ablation() -> pd.DataFrame:
+    """Validation accuracy that each change of our recipe gives or costs, on average over seeds.
+
+    The 95 % intervals are Dunnett's, of many changes against one reference, and hold together. They show how much the
+    seed matters, on these validation images. The analysis is one-way: it does not take the seeds for blocks, which
+    makes the intervals slightly wider than those that do.
+
+    Reference: Dunnett (1955), A multiple comparison procedure for comparing several treatments with a control, JASA 50.
+
+    Returns:
+        DataFrame, the best change first: `change`, `seeds` (with which all were trained), `accuracy` (mean) and the
+        difference to the recipe as it is; without an interval if there is one seed.
+    """
+    from scipy.stats import dunnett
+
+    accuracy = read_table("search-ingredients").pivot_table(index="seed", columns="variant", values="accuracy")
+    accuracy = accuracy[[name for name in INGREDIENTS if name in accuracy]].dropna()
+    changes, control = accuracy.drop(columns=UNCHANGED), accuracy[UNCHANGED]
+    table = pd.DataFrame({"seeds": len(accuracy), "accuracy": changes.mean()})
+    table["difference"] = table["accuracy"] - control.mean()
+    if len(accuracy) > 1:
+        ends = dunnett(*changes.to_numpy().T, control=control, rng=0).confidence_interval()
+        results = map(Comparison, table["difference"], ends.low, ends.high)
+        table = table.assign(**pd.DataFrame(map(as_columns, results), index=table.index))
+    return table.rename_axis("change").reset_index().sort_values("difference", ascending=False, ignore_index=True)
+
+
+def grid(name: str) -> pd.DataFrame:
+    """The trainings of a search over a space of `recipes.spaces`, best first; `own` marks the recipe's own settings."""
+    space, cells = find_space(name), read_table(f"search-{name}")
+    recipe = vars(find_recipe(space.recipe))
+    varied = [field for field, values in space.grid.items() if len(values) > 1 and field in recipe]
+    same = [cells[field].isna() if recipe[field] is None else cells[field] == recipe[field] for field in varied]
+    return cells.assign(own=np.logical_and.reduce(same) if same else False)
+
+
+def grid_means(name: str) -> pd.DataFrame:
+    """Mean validation accuracy at each value of each setting that a search varied.
+
+    Returns:
+        DataFrame: `setting`, `value`, `trainings`, `accuracy` (mean), `range` (of the setting's means) and
+        `no_difference` (the range is no wider than the widest interval of one training); the largest range first.
+    """
+    cells, parts = grid(name), []
+    noise = (cells["accuracy_high"] - cells["accuracy_low"]).max()
+    for setting in find_space(name).grid:
+        if setting in cells and cells[setting].nunique() > 1:
+            means = (
+                cells.groupby(setting, dropna=False)["accuracy"]
+                .agg(trainings="size", accuracy="mean")
+                .rename_axis("value")
+            )
+            spread = means["accuracy"].max() - means["accuracy"].min()
+            means = means.reset_index().astype({"value": object})
+            parts.append(means.assign(range=spread, no_difference=spread <= noise).assign(setting=setting))
+    columns = ["setting", "value", "trainings", "accuracy", "range", "no_difference"]
+    return pd.concat(sorted(parts, key=lambda part: -part["range"][0]))[columns].reset_index(drop=True)
+
+
+def runs_of(source: str) -> dict[str, Run]:
+    """The recorded run that recognises each emotion: one of the seven single networks, or the same recipe's for all."""
+    if source == SEVEN:
+        return {name: run for name in FER7 if (run := find_run(f"{SEVEN}-{name}"))}
+    return dict.fromkeys(as_run(source).classes, as_run(source))
+
+
+def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
+    """How well each emotion is distinguished from the rest.
+
+    Args:
+        source: `"one-vs-rest"`, the seven networks that know one emotion each; or a recipe that knows several classes,
+            whose probabilities are taken one class at a time.
+
+    Returns:
+        DataFrame: `emotion`, `source`, `seed`, `stopped_by_time`, `split`, `num_images`, `views`, `share` (of images
+        of that emotion), `majority` (accuracy of the same answer for every image), `balanced_accuracy`,
+        `average_precision`, `roc_auc`, `accuracy`, its difference to `majority` (`"above"`, `"below"`), and `published`
+        (accuracy; NaN for one recipe).
+    """
+    rows = []
+    for name, run in runs_of(source).items():
+        found = run.predictions(run.scores["split"])
+        scores = against_rest(found.labels, found.probabilities, run.classes)[name]
+        rows.append(
+            {"emotion": name, "source": source, "seed": run.seed, "stopped_by_time": run.stopped_by_time}
+            | {key: run.scores[key] for key in ("split", "num_images", "views")}
+            | scores
+            | as_columns(to_level(scores, scores["majority"]), AMONG_LEVELS)
+            | {"published": find_recipe(run.recipe_name).published / 100 if source == SEVEN else np.nan}
+        )
+    return pd.DataFrame(rows)
+
+
+def majority_baseline() -> pd.DataFrame:
+    """The published accuracies of one emotion against the rest beside those of predicting "rest" for every image.
+
+    Returns:
+        DataFrame: `emotion`, `published`, `majority_published` (on the same images), `majority_test` (on our test
+        split) and `published_is_majority` (equal to two digits of a percent).
+    """
+    theirs, ours = COUNTS["folders"][SPLITS.index("validation")], COUNTS["official"][SPLITS.index("test")]
+    published = [find_recipe(f"{SEVEN}-{name}").published / 100 for name in FER7]
+    table = pd.DataFrame({"emotion": FER7, "published": published})
+    table["majority_published"] = 1 - np.divide(theirs, sum(theirs))
+    table["majority_test"] = 1 - np.divide(ours, sum(ours))
+    return table.assign(published_is_majority=table["published"].round(4) == table["majority_published"].round(4))
+
+
+def precision_gains(first: str, second: str) -> pd.DataFrame:
+    """Compare how two sources (see `one_vs_rest`) rank each emotion that both know, by average precision, as pairs.
+
+    Returns:
+        DataFrame: `emotion`, `split`, `num_images`, `first`, `second` and the difference, second minus first.
+
+    Raises:
+        ValueError: if their predictions are not of the same images.
+    """
+    runs, rows = (runs_of(first), runs_of(second)), []
+    for name in [name for name in runs[0] if name in runs[1]]:
+        pair = [(run, run.predictions(run.scores["split"])) for run in (runs[0][name], runs[1][name])]
+        truths = [found.labels == run.classes.index(name) for run, found in pair]
+        if not all(np.array_equal(*both) for both in (truths, [found.rows for _, found in pair])):
+            raise ValueError(
+                f"Expected two sources with predictions of the same images. Received: {first!r} and {second!r}, which "
+                f"differ on {name}. Compare sources of the same protocol and split."
+            )
+        gain = compare_precision(truths[0], *(found.probabilities[:, run.classes.index(name)] for run, found in pair))
+        about = {"emotion": name, "split": pair[0][0].scores["split"], "num_images": len(truths[0])}
+        rows.append(about | {"first": first, "second": second} | as_columns(gain))
+    return pd.DataFrame(rows)
+
+
+def num_claims() -> pd.DataFrame:
+    """Count images by how many of the seven single networks claim them: `claims`, `num_images`, `share`."""
+    runs = [as_run(f"{SEVEN}-{name}") for name in FER7]
+    found = [run.predictions(run.scores["split"]).probabilities for run in runs]
+    claims = sum((probabilities[:, 1] > probabilities[:, 0]).astype(int) for probabilities in found)
+    counts = np.bincount(claims, minlength=len(FER7) + 1)
+    return pd.DataFrame({"claims": range(len(counts)), "num_images": counts, "share": counts / counts.sum()})
+
+
+def ensemble_members(name: str) -> pd.DataFrame:
+    """Compare an ensemble with each of its recorded members on the same images.
+
+    Returns:
+        DataFrame: `ensemble`, `member`, `measure` (`"accuracy"`; `"average precision"` for a member that knows one
+        emotion), `split`, `num_images` and the difference, ensemble minus member.
+    """
+    ensemble, rows = as_run(name), []
+    members = [(member, seed[0] if seed else ensemble.seed) for member, _, *seed in ensemble.recipe["members"]]
+    for run in filter(None, (find_run(*member) for member in members)):
+        if run.classes == ensemble.classes:
+            about = {"ensemble": name, "member": run.label, "measure": "accuracy"}
+            about |= {key: run.scores[key] for key in ("split", "num_images")}
+            rows.append(about | as_columns(compare_runs(run, ensemble)))
+    table, single = pd.DataFrame(rows), [member for member, _ in members if member.startswith(SEVEN)]
+    if single:
+        gains = precision_gains(SEVEN, name).drop(columns=["first", "second"])
+        gains = gains.assign(ensemble=name, member=f"{SEVEN}-" + gains.pop("emotion"), measure="average precision")
+        table = pd.concat([table, gains[gains["member"].isin(single)]], ignore_index=True)
+    return table
+
+
+def label_error_table() -> pd.DataFrame:
+    """Likely label errors by class, and how many of them the FER+ voters dispute.
+
+    Returns:
+        DataFrame: `label`, `images` (with it), `predicted` (of these, predicted so), `predictions` (images predicted
+        so in all), `flagged`, `flagged_share` (of `images`), `noise` (estimated share of wrong labels), `likely` (the
+        class most often predicted instead), `likely_share` (of `flagged`); and of the flagged the columns `judged` and
+        later of `label_error_groups`, where FER+ is recorded.
+    """
+    found, matrix = read_table("label-errors"), label_error_matrix()
+    one = pd.DataFrame(found["per_class"]).T.loc[found["classes"]]
+    columns = {"images": "images", "predicted": "named", "predictions": "said", "flagged": "flagged"}
+    table = pd.DataFrame({new: one[old].astype(int) for new, old in columns.items()})
+    table["flagged_share"], table["noise"] = table["flagged"] / table["images"], one["noise"]
+    table["likely"] = matrix.idxmax(axis=1).where(table["flagged"] > 0)
+    table["likely_share"] = matrix.max(axis=1) / table["flagged"]
+    if found["crowd"]:
+        table = table.join(of_voters(found["crowd"]["per_class"]).drop(columns="images"))
+    return table.rename_axis("label").reset_index()
+
+
+def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
+    """What the FER+ voters say of groups of labels, a row each; each share is named after its denominator."""
+    shares = {f"{old}{end}": f"{new}{end}" for new, old in VOTED.items() for end in ENDS}
+    table = pd.DataFrame(groups).T.rename(columns=shares)[["images", "judged", "disputed", *shares.values()]]
+    ends = [
+        wilson(*pair) if pair[1] else (np.nan,) * 2 for pair in table[["disputed", "images"]].astype(int).to_numpy()
+    ]
+    table["disputed_of_images"] = table["disputed"] / table["images"]
+    table[["disputed_of_images_low", "disputed_of_images_high"]] = ends
+    counts = dict.fromkeys(("images", "judged", "disputed"), int)
+    return table.astype(dict.fromkeys(table.columns, float) | counts)
+
+
+def label_error_groups() -> pd.DataFrame:
+    """What the FER+ voters say of flagged and of other labels.
+
+    Returns:
+        DataFrame: `group` (`"all"`, `"flagged"`, `"unflagged"`), `images`, `judged` (the voters name an emotion),
+        `disputed` (another one) and the shares `disputed_of_judged`, `disputed_of_images`, `unsupported_of_judged`
+        (nobody gave the label) and `likely_of_disputed` (they name the predicted class).
+    """
+    crowd = read_table("label-errors")["crowd"]
+    return of_voters({name: crowd[name] for name in ("all", "flagged", "unflagged")}).rename_axis("group").reset_index()
+
+
+def label_error_difference() -> Comparison:
+    """By how much the disputed share of judged labels is higher among flagged labels than among the others."""
+    groups = (read_table("label-errors")["crowd"][name] for name in ("unflagged", "flagged"))
+    return difference(*({f"accuracy{end}": group[f"disputed_share{end}"] for end in ENDS} for group in groups))
+
+
+def label_error_matrix() -> pd.DataFrame:
+    """Flagged images by given label (rows) and likely class (columns)."""
+    found = read_table("label-errors")
+    index, columns = (pd.Index(found["classes"], name=name) for name in ("label", "likely"))
+    return pd.DataFrame(found["flagged"], index=index, columns=columns)
+
+
+def label_error_order() -> pd.DataFrame:
+    """Share of judged labels that the FER+ voters dispute, `disputed_of_judged`, of the `images` believed least."""
+    table = pd.DataFrame(read_table("label-errors")["crowd"]["in_order"])
+    return table.rename(columns=lambda name: name.replace("disputed_share", "disputed_of_judged"))
+
+
+def recorded_networks(table: str, networks: Iterable[str] | None) -> dict[str, dict]:
+    """Entries of a recorded table by network: all of them, or those of `networks` that it has."""
+    found = read_table(table)
+    return {name: found[name] for name in (found if networks is None else networks) if name in found}
+
+
+def robustness_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
+    """Accuracy by corruption and level, for `networks` or all that are recorded.
+
+    Returns:
+        DataFrame: `network`, `num_classes`, `split`, `num_images`, `corruption`, `unit`, `level`, `accuracy`, `loss`
+        (against the uncorrupted images) and `clear_loss` (the intervals are apart).
+    """
+    rows = []
+    for network, one in recorded_networks("robustness", networks).items():
+        about = {"network": network, "num_classes": len(one["classes"]), "split": one["split"]}
+        whole = {row["kind"]: row for row in reversed(one["rows"])}  # The first row of each kind is uncorrupted.
+        for row in one["rows"]:
+            lost = whole[row["kind"]]["accuracy"] - row["accuracy"]
+            clear = row["accuracy_high"] < whole[row["kind"]]["accuracy_low"]
+            kind = {"corruption": row["kind"], "unit": DAMAGES[row["kind"]][0]}
+            scores = {name: row[name] for name in ("level", *ACCURACY)}
+            rows.append(about | {"num_images": one["num_images"]} | kind | scores | {"loss": lost, "clear_loss": clear})
+    return pd.DataFrame(rows)
+
+
+def deletion_curves(networks: Iterable[str] | None = None) -> pd.DataFrame:
+    """Mean `probability` of the class while a share of pixels, `deleted`, is replaced, those first that a `map` marks.
+
+    Returns:
+        DataFrame: `network`, `fill` (what replaces them), `map`, `deleted`, `probability`.
+    """
+    return pd.DataFrame(
+        {"network": network, "fill": fill, "map": name, "deleted": deleted, "probability": probability}
+        for network, one in recorded_networks("explain", networks).items()
+        for fill, maps in one["deletion"].items()
+        for name, each in maps.items()
+        for deleted, probability in zip(one["shares"], each["curve"], strict=True)
+    )
+
+
+def deletion_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
+    """How much earlier the probability falls when a saliency map's pixels are deleted than with a rival's.
+
+    Returns:
+        DataFrame: `network`, `split`, `num_images`, `fill`, `map`, `rival` (`"chance"`: smooth maps of chance;
+        `"another face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability.
+    """
+    return pd.DataFrame(
+        {"network": network, "split": one["split"], "num_images": one["num_images"]}
+        | {"fill": fill, "map": name, "rival": rival}
+        | as_columns(Comparison(*(value[end] for end in ("mean", "low", "high"))))
+        for network, one in recorded_networks("explain", networks).items()
+        for fill, maps in one["deletion"].items()
+        for name, each in maps.items()
+        for rival, value in each.get("sooner_than", {}).items()
+    )
+
+
+def heatmap_regions(networks: Iterable[str] | None = None) -> pd.DataFrame:
+    """Share of the saliency on each region of the face, by emotion.
+
+    Returns:
+        DataFrame: `network`, `map`, `emotion`, `num_images`, `region`, `even` (the share that an even map has there),
+        `share`, and `ratio` (`share` / `even`).
+    """
+    rows = []
+    for network, one in recorded_networks("explain", networks).items():
+        found = [(method, name, each) for method, maps in one["emotions"].items() for name, each in maps.items()]
+        for method, emotion, each in sorted(found, key=lambda item: (item[0], one["classes"].index(item[1]))):
+            for region, (top, bottom) in REGIONS.items():
+                even, value = bottom - top, each["regions"][region]
+                about = {"network": network, "map": method, "emotion": emotion, "num_images": each["num_images"]}
+                shares = dict(zip(ENDS, (value["mean"], value["low"], value["high"]), strict=True))
+                row = about | {"region": region, "even": even} | {f"share{end}": shares[end] for end in ENDS}
+                rows.append(row | {f"ratio{end}": shares[end] / even for end in ENDS})
+    return pd.DataFrame(rows)
+
+
+def tracking_table() -> pd.DataFrame:
+    """Detecting faces on `every` n-th frame only: `speedup`, `recall`, `recall_from_first_look`, `false_alarms`."""
+    found = {int(name.split()[1]): one for name, one in read_table("video").items() if "scores" in one}  # "every N / …"
+    first = next(iter(found.values()))
+    rows = {1: {"speedup": 1.0} | first["scores_against"]}
+    rows |= {every: {"speedup": one["ratio"]} | one["scores"] for every, one in found.items()}
+    return pd.DataFrame(rows).T.sort_index().rename_axis("every").reset_index()
+
+
+def peer_table(runs: Iterable[Run | str]) -> pd.DataFrame:
+    """Our networks beside those that people install today, on FER-2013's PrivateTest.
+
+    Returns:
+        DataFrame: `network`, `num_parameters`, `multiply_adds`, `accuracy` (of peers without an interval),
+        `chosen_on`, and for ours the difference to the best peer (`"above"`, `"below"`).
+    """
+    best = max(peer.accuracy for peer in PEERS) / 100
+    rows = [
+        {"network": run.label, "num_parameters": run.num_parameters, "multiply_adds": run.multiply_adds}
+        | {name: run.metrics["test"][name] for name in ACCURACY}
+        | {"chosen_on": "PublicTest"}
+        | as_columns(to_level(run.metrics["test"], best), AMONG_LEVELS)
+        for run in as_runs(runs)
+        if "test" in run.metrics
+    ]
+    rows += [
+        {"network": peer.name, "num_parameters": peer.parameters, "multiply_adds": peer.multiply_adds}
+        | {"accuracy": peer.accuracy / 100, "chosen_on": peer.chosen_on}
+        for peer in PEERS
+    ]
+    return pd.DataFrame(rows)
