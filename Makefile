@@ -24,18 +24,19 @@ lint: setup ## check style and format
 
 test: lint ## run every check: style, tests, notebooks, fresh figures and numbers
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
-	$(BIN)/python -m fer_keras check
+	rm -rf build/redrawn
+	FER_KERAS_FIGURES=build/redrawn $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval-lax --nbval-sanitize-with tests/nbval.cfg notebooks
+	$(BIN)/python reports/build.py --check --redrawn build/redrawn
 
 test-scale: setup ## install Ray and JAX too, and check what runs on them
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
 	$(BIN)/python -m pytest -q tests/scale
 
 notebooks: setup ## execute every notebook (with FER_KERAS_DATA: in full, over the committed ones)
-	$(BIN)/python -m fer_keras notebooks
+	$(BIN)/python reports/build.py --notebooks-only
 
-report: setup ## execute the notebooks, redraw the figures, refill README and report, write reports/report.html
-	$(BIN)/python -m fer_keras report
+report: setup ## execute the notebooks, redraw the figures, fill README's tables, write reports/report.md and report.html
+	$(BIN)/python reports/build.py
 
 lab: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

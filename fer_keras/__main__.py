@@ -48,16 +48,8 @@ def parser():
     models_parser.add_argument("name", metavar="NAME", nargs="?", help="one network, stage by stage")
     models_parser.add_argument("--classes", type=int, help="number of classes; default as in the network's recipes")
     models_parser.set_defaults(run=models)
-    for command, words in (
-        (recipes, "list the recipes"),
-        (report, "execute the notebooks, redraw the figures, refill README and report"),
-        (notebooks, "execute the notebooks only"),
-        (check, "say what is not as `report` would make it"),
-    ):
-        one = commands.add_parser(command.__name__, help=words, description=command.__doc__)
-        one.set_defaults(run=command)
-        if command in (report, notebooks):
-            one.add_argument("--force", action="store_true", help="write all notebooks, e.g. after a change of style")
+    recipes_parser = commands.add_parser("recipes", help="list the recipes", description=recipes.__doc__)
+    recipes_parser.set_defaults(run=recipes)
     recognition.add_commands(commands)
     return top
 
@@ -119,33 +111,6 @@ def data(options):
     faces = load_faces(options.path, on_error="skip" if options.skip else "raise")
     print(f"{faces}\n\n{audit(faces)}")
     print("\n".join(faces.skipped))
-
-
-def report(options):
-    """Execute every notebook, redraw every figure, refill README and report, write reports/report.html."""
-    from fer_keras import reporting
-    from fer_keras.models.catalogue import record_networks
-
-    record_networks()
-    reporting.report(force=options.force)
-
-
-def notebooks(options):
-    """Execute every notebook: with FER-2013 in full, over the committed ones; without it to build/notebooks."""
-    from fer_keras.reporting.make import data_at_hand
-    from fer_keras.reporting.notebooks import execute_all
-
-    execute_all(data=data_at_hand(), force=options.force)
-
-
-def check(options):
-    """Say what is not as `report` would make it; exit with 1 if anything is not."""
-    from fer_keras import reporting
-    from fer_keras.reporting import networks
-
-    problems = reporting.check() + networks.problems()
-    print("\n".join(problems) or "All generated text, figures and notebooks are fresh.")
-    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,17 +1,11 @@
-"""What all tests share: the quick profile, and folders of their own for whatever is written."""
+"""What all tests share: FER-2013 where there is one, and folders of their own for whatever is written."""
 
 import os
 from pathlib import Path
 
-# Kernels that nbval starts inherit this; FER-2013 is used by marked tests only.
-os.environ["FER_PROFILE"] = "quick"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import pytest
 
-DATA = os.environ.get("FER_KERAS_DATA")
-if DATA:  # A kernel starts in the notebooks' folder: a relative path would lead elsewhere.
-    os.environ["FER_KERAS_DATA"] = DATA = str(Path(DATA).resolve())
+DATA = os.environ.get("FER_KERAS_DATA")  # an absolute path, as the checkout's conftest.py sets it
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL import Image
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import read_runs
+from fer_keras.results import read_runs
 
 
 def write_folders(folder, faces):
@@ -26,7 +26,7 @@ def write_folders(folder, faces):
 def test_help_lists_the_commands_without_loading_keras():
     command = [sys.executable, "-X", "importtime", "-m", "fer_keras", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("train", "recipes", "data", "report", "notebooks", "check"):
+    for name in ("train", "recipes", "data"):
         assert re.search(rf"^    {name}\b", done.stdout, re.MULTILINE)
     assert "keras.src" not in done.stderr
     assert "numpy" not in done.stderr

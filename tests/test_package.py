@@ -1,5 +1,6 @@
 """What is shipped: the wheel, the pinned list, the Makefile's own help."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -43,8 +44,10 @@ def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_pat
     python = next(place for place in places if place.exists())
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for arguments in (["-c", "import fer_keras; print(fer_keras.__version__)"], ["-m", "fer_keras", "--help"]):
-        done = subprocess.run([str(python), *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        command = [str(python), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
         assert done.stdout
     assert "usage" in done.stdout
 

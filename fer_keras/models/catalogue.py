@@ -1,10 +1,13 @@
 """Every network at a glance: size, work, input, source, stages."""
 
+import hashlib
+from pathlib import Path
+
 from fer_keras.models.counting import multiply_adds
 from fer_keras.models.outline import outline
 from fer_keras.models.registry import MODELS, build
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import networks
+from fer_keras.results import find_table, write_table
 
 
 def describe_network(name, num_classes=None, *, input_shape=(48, 48, 1)):
@@ -47,7 +50,21 @@ def source_of(name):
     return words.partition(" Args,")[0]
 
 
-def record_networks(*, folder=None):
-    """Record the description of every network, unless it is recorded as the code stands."""
-    if networks.problems(folder=folder):
-        networks.write({name: describe_network(name) for name in MODELS}, folder=folder)
+def record_networks(*, folder: str | Path | None = None) -> None:
+    """Record the description of every network (table `networks`), unless it is recorded as the code stands."""
+    if not networks_are_recorded(folder=folder):
+        networks = {name: describe_network(name) for name in MODELS}
+        write_table("networks", {"sources": digest_of_sources(), "networks": networks}, folder=folder)
+
+
+def networks_are_recorded(*, folder: str | Path | None = None) -> bool:
+    """Whether the recorded descriptions were made from the code of this folder as it stands."""
+    return (find_table("networks", folder=folder) or {}).get("sources") == digest_of_sources()
+
+
+def digest_of_sources() -> str:
+    """Digest of the code that builds networks, 16 hex characters."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()[:16]

@@ -22,7 +22,6 @@ from fer_keras.reporting import (
     notebook_files,
     one_against_rest,
     recognising,
-    scale,
     searches,
     sentences,
     starts,
@@ -30,10 +29,9 @@ from fer_keras.reporting import (
 )
 from fer_keras.reporting.catalogue import HUMAN
 from fer_keras.reporting.figures import find_entry
-from fer_keras.reporting.leaderboard import comparable, leaderboard, row_name
-from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.leaderboard import leaderboard, row_name
+from fer_keras.results.runs import find_table, read_runs
 
 MET = {True: "met", False: "not met"}
 RESULT_COLUMNS = {
@@ -71,7 +69,7 @@ def text(block, *arguments, folder=None):
 
 def results(num_classes=None, protocol=None):
     """Return the leaderboard as tables, one for each number of classes and protocol, or one of them."""
-    board = comparable(leaderboard())
+    board = leaderboard().query("num_classes > 2")
     parts = []
     for (classes, whose), rows in board.groupby(["num_classes", "protocol"], sort=False):
         if num_classes in (None, str(classes)) and protocol in (None, whose):
@@ -109,7 +107,7 @@ def costs():
     header = "recipe", "parameters", "multiply-adds", "epochs", "seconds an epoch", "time", "on"
     lines = [
         [
-            run.recipe_name + (", cut short" if run.cut_short else ""),
+            run.recipe_name + (", cut short" if run.stopped_by_time else ""),
             f"{run.num_parameters:,}",
             f"{run.multiply_adds / 1e6:,.1f} M",
             run.epochs_run or "-",
@@ -230,5 +228,4 @@ BLOCKS = {
     **recognising.BLOCKS,
     **looks.BLOCKS,
     **label_errors.BLOCKS,
-    **scale.BLOCKS,
 }
