@@ -131,7 +131,7 @@ def split_in_python(file, num_rows):
 def decode_with_pillow(files):
     """Return all pixels of Parquet files, a picture at a time."""
     pictures = pd.concat([pd.read_parquet(file, columns=["png"]) for file in files])["png"]
-    return np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in pictures])
+    return np.stack([np.asarray(Image.open(io.BytesIO(png), formats=["PNG"])) for png in pictures])
 
 
 def compare_csv(seconds, scale):

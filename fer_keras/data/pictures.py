@@ -12,6 +12,13 @@ from PIL import ExifTags, Image, ImageOps
 from fer_keras.data.problems import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
+# What `Image.open` may open: pictures made of pixels. Left to itself it takes every format that Pillow knows, whatever
+# the file is called: it runs Ghostscript on EPS, and IPTC holds a picture of any format. MPO is opened as JPEG.
+FORMATS = (
+    *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000"),
+    *("DIB", "ICO", "ICNS", "PCX", "PSD", "QOI", "SGI", "SUN", "TGA"),
+)
+UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # What Pillow raises on damaged files; beside OSError, those of the libraries it parses with.
@@ -37,7 +44,7 @@ def decode(content, image_size=None):
     Raises:
         DataError: if it is no picture, is cut short, moves, holds more than 8 bits a channel, or is absurdly large.
     """
-    with sound(), Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+    with sound(), open_picture(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
         refuse(picture)
         grey = upright(picture)
         if grey.mode != "L":
@@ -45,6 +52,11 @@ def decode(content, image_size=None):
         if image_size and grey.size != tuple(image_size)[::-1]:
             grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
         return np.asarray(grey)
+
+
+def open_picture(file):
+    """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet."""
+    return Image.open(file, formats=FORMATS)
 
 
 @contextlib.contextmanager

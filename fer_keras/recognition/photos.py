@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from fer_keras.data.pictures import on_black, orientation, refuse_huge, sound, upright
+from fer_keras.data.pictures import UNSAFE, on_black, open_picture, orientation, refuse_huge, sound, upright
 from fer_keras.data.problems import DataError
 
 SOURCES = "the path of a picture, its bytes, an open file, a PIL image or an array"
@@ -78,7 +78,7 @@ def read(source, *, reduced=False):
 
 def from_file(file, reduced):
     """Return the pixels of a picture in a file, and its full size."""
-    with sound(), Image.open(file) as picture:
+    with sound(), open_picture(file) as picture:
         width, height = picture.size
         if reduced:
             picture.draft(None, tuple(-(-side * ENOUGH_SIDE // max(width, height)) for side in (width, height)))
@@ -89,6 +89,8 @@ def from_file(file, reduced):
 def as_rgb(picture):
     """Return a PIL image as upright RGB pixels."""
     refuse_huge(picture)
+    if picture.format in UNSAFE:
+        raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
     picture = upright(picture)
     if picture.mode.startswith(("I", "F")):
         picture = Image.fromarray(eight_bits(np.asarray(picture)))
