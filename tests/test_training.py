@@ -22,7 +22,7 @@ from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER4, FER6, FERPLUS8
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import find_run, read_runs
+from fer_keras.results import find_run, read_runs
 from fer_keras.training import fit, load_network, record, session, trainer
 from fer_keras.training.callbacks import averaged
 from fer_keras.training.material import load, make_targets
@@ -251,7 +251,7 @@ def test_a_run_that_was_cut_short_says_so_and_goes_on(faces, own_folders, monkey
     ticks = iter(range(0, 10_000, 60))  # each epoch takes a minute
     monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     short = fit(recipe, faces=faces, verbose=0, minutes=2)
-    assert (short.stopped, short.cut_short, short.epochs_run) == ("cut short", True, 2)
+    assert (short.stopped, short.stopped_by_time, short.epochs_run) == ("cut short", True, 2)
     assert fit(recipe, faces=faces, verbose=0, minutes=2) == short, "its time is up"
     longer = fit(recipe, faces=faces, verbose=0, minutes=4)
     assert (longer.stopped, longer.epochs_run, longer.resumed) == ("cut short", 4, 1)
@@ -262,6 +262,23 @@ def test_a_run_that_was_cut_short_says_so_and_goes_on(faces, own_folders, monkey
     assert end.metrics == whole.metrics
     assert len(read_runs(own_folders / "build" / "results")) == 1
     assert not list((own_folders / "build").rglob("state.npz"))
+
+
+def test_a_run_sees_the_test_split_when_its_recipe_is_marked_final(faces, own_folders, monkeypatch):
+    variant = dataclasses.replace(LIVELY, name="chosen", epochs=1, flip_view=True, final=False)
+    monkeypatch.setitem(RECIPES, "chosen", variant)
+    before = fit(variant, faces=faces, verbose=0)
+    chosen = dataclasses.replace(variant, final=True)
+    monkeypatch.setitem(RECIPES, "chosen", chosen)
+    after = fit(chosen, faces=faces, verbose=0)
+    assert set(after.metrics) - set(before.metrics) == {"test", "test_flip"}
+    assert {name: after.metrics[name] for name in before.metrics} == before.metrics
+    pd.testing.assert_frame_equal(after.history(), before.history())
+    images, labels = faces["test"]
+    expected = load_network(after).predict(images, verbose=0)
+    np.testing.assert_allclose(after.predictions("test").probabilities, expected, atol=2e-3)
+    np.testing.assert_array_equal(after.predictions("test").labels, labels)
+    assert fit(chosen, faces=faces, verbose=0) == after
 
 
 def test_only_a_final_recipe_is_scored_on_test(faces, own_folders, monkeypatch):

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 from fer_keras import machines, paths
+from fer_keras.data import FaceDataset
 from fer_keras.evaluation import summarise
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import runs
+from fer_keras.results import runs
 from fer_keras.training.ensembles import combine
 
 
@@ -43,6 +44,32 @@ def seen(recipe, session, split):
     yield split, "single", single
     if recipe.flip_view and split != "train":
         yield f"{split}_flip", "flip", (single + session.predict(split, mirrored=True)) / 2
+
+
+@dataclasses.dataclass
+class Scorer:
+    """A trained network and its faces, as `score` asks a session for them."""
+
+    network: keras.Model
+    faces: FaceDataset
+
+    def predict(self, split, *, mirrored=False):
+        """Probabilities `(n, classes)` of a split's images, or of their mirror images."""
+        images = self.faces.images[self.faces.split == split]
+        return self.network.predict(images[:, :, ::-1] if mirrored else images, batch_size=256, verbose=0)
+
+
+def with_test_scores(run, recipe, network, faces):
+    """A finished run of a recipe that was marked final afterwards, with test metrics, and all of its predictions.
+
+    Train and validation metrics stay as they are recorded.
+    """
+    metrics, predictions = score(recipe, Scorer(network, faces))
+    added = {name: scores for name, scores in metrics.items() if name.startswith("test")}
+    kept = {name: run.predictions(name) for name in run.metrics if name.startswith("validation")}
+    predictions = kept | {name: predictions[name] for name in added}
+    recipe = run.recipe | {"final": True}
+    return dataclasses.replace(run, metrics=run.metrics | added, recipe=recipe), predictions
 
 
 def score_ensemble(recipe, members, seed):

@@ -12,13 +12,13 @@ from fer_keras import paths
 from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
-from fer_keras.reporting import runs
+from fer_keras.results import runs
 from fer_keras.training.devices import ONE, choose
 from fer_keras.training.features import frozen_features, split_off
 from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
 from fer_keras.training.places import fetch_network, load_network, run_folder
 from fer_keras.training.precision import check_precision
-from fer_keras.training.record import circumstances, identity, score, score_ensemble
+from fer_keras.training.record import circumstances, identity, is_final, score, score_ensemble, with_test_scores
 from fer_keras.training.session import EVALUATION_BATCH, Session
 from fer_keras.training.transplant import body, give_body
 
@@ -65,7 +65,7 @@ def fit(
             first one alone writes state, network and record, and all get that record. Or `Devices` chosen before.
 
     Returns:
-        A `reporting.runs.Run`.
+        A `results.Run`.
 
     Raises:
         ValueError: if the recipe is unknown, the data has other classes than the recipe, or the devices can't share it.
@@ -85,7 +85,8 @@ def fit(
         given = load(recipe, path) if faces is None else faces
         faces = as_it_sees_them(recipe, given)
         if recorded and not force and not goes_on(recorded, minutes):
-            return same_data(recorded, faces)
+            scored = devices.told(lambda: scored_on_test(recorded, recipe, faces, results))
+            return scored or same_data(recorded, faces)
         check_faces(recipe, faces)
         devices.agree(f"data with fingerprint {faces.fingerprint}")
         verbose = verbose if devices.first else 0
@@ -143,7 +144,7 @@ def keep(session, network, run, history, predictions, *, folder, force):
     """Write network and record of a session that has ended, and forget its state unless it may go on."""
     network.save(session.path.with_name("model.keras"))
     run = runs.write_run(run, history, predictions, folder=folder, force=force)
-    if not run.cut_short:
+    if not run.stopped_by_time:
         session.path.unlink()
     return run
 
@@ -175,9 +176,21 @@ def keep_ensemble(recipe, seed, faces, members, results, force):
     return runs.write_run(run, history, predictions, folder=results, force=force)
 
 
+def scored_on_test(run, recipe, faces, results):
+    """The run with its test scores, recorded, if its recipe was marked final after it had ended; else None.
+
+    Variants are compared on validation; the one that is chosen there is marked final, and sees the test split then.
+    """
+    same = run.data["fingerprint"] == faces.fingerprint
+    if run.final or run.stopped_by_time or not is_final(recipe) or not same or recipe.members:
+        return None
+    run, predictions = with_test_scores(run, recipe, load_network(run), faces)
+    return runs.write_run(run, run.history(), predictions, folder=results, force=True)
+
+
 def goes_on(run, minutes):
     """Tell whether a recorded run was cut short and may train on."""
-    return run.cut_short and (minutes is None or run.seconds < 60 * minutes)
+    return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
 
 
 def same_data(run, faces):
