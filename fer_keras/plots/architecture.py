@@ -1,0 +1,97 @@
+"""A network as a row of boxes."""
+
+import itertools
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from fer_keras.plots.style import GREY, SMALL, Figure, canvas, styled
+
+COLOURS = {
+    "input": "#d9d9d9",
+    "convolution": "#8ec1ea",
+    "pooling": "#f7c59f",
+    "dense": "#b8dfb0",
+    "backbone": "#c9b3e0",
+}
+GAP = 0.25
+LABEL_WIDTH = 0.62  # inches that the text under a box needs
+
+
+@styled
+def architecture(stages: list[dict], *, title: str) -> Figure:
+    """Draw the stages of a network from left to right: a box is as high as its output, and as wide as it has channels.
+
+    Equal stages that follow one another are one box, with their number.
+
+    Args:
+        stages: as `models.outline.outline` returns it.
+        title: str, before the number of parameters and multiply-adds.
+    """
+    boxes = merged(stages)
+    figure, grid = canvas(max(5.0, LABEL_WIDTH * len(boxes) + 0.6), 2.5)
+    axes, left = grid[0, 0], 0.0
+    for box in boxes:
+        width = 0.12 + 0.55 * math.log2(1 + box["shape"][-1]) / 11
+        place = left + max(width, LABEL_WIDTH) / 2
+        draw_box(axes, box, place, width, largest=max(max(sides(stage)) for stage in stages))
+        left += max(width, LABEL_WIDTH)
+    axes.set_xlim(-0.1, left + 0.1)
+    axes.set_ylim(-0.72, 1.3)
+    axes.axis("off")
+    total = sum(stage["parameters"] for stage in stages)
+    work = sum(stage["multiply_adds"] for stage in stages)
+    axes.set_title(f"{title}: {total:,} parameters, {work / 1e6:,.1f} M multiply-adds")
+    return figure
+
+
+def draw_box(axes: Axes, box: dict, place: float, width: float, largest: int):
+    """Draw one box in the middle of the row, its shape above it, what it is and its parameters below."""
+    # A backbone is a network of its own: its height says nothing of its last output.
+    height = 1.0 if box["kind"] == "backbone" else max(math.sqrt(max(sides(box)) / largest), 0.12)
+    patch = FancyBboxPatch(
+        (place - width / 2, 0.5 - height / 2),
+        width,
+        height,
+        boxstyle="round,pad=0,rounding_size=0.03",
+        facecolor=COLOURS[box["kind"]],
+        edgecolor=GREY,
+        linewidth=0.7,
+    )
+    axes.add_patch(patch)
+    axes.text(place, 0.52 + height / 2, "×".join(map(str, box["shape"])), ha="center", va="bottom", fontsize=6)
+    if box["marks"]:
+        axes.text(place, 0.5, "\n".join(dict.fromkeys(box["marks"])), ha="center", va="center", fontsize=SMALL)
+    word, _, size = box["label"].rpartition(" ") if "x" in box["label"].split(" ")[-1] else (box["label"], "", "")
+    lines = [f"{box['count']} × {word}" if box["count"] > 1 else word, size, short(box["parameters"])]
+    axes.text(place, -0.06, "\n".join(filter(None, lines)), ha="center", va="top", fontsize=6, linespacing=1.4)
+
+
+def merged(stages: list[dict]) -> list[dict]:
+    """Merge equal stages that follow one another into one with their `count`."""
+    boxes = []
+    for _, group in itertools.groupby(stages, key=lambda stage: (stage["kind"], stage["label"], stage["shape"])):
+        group = list(group)
+        together = {"count": len(group), "parameters": sum(stage["parameters"] for stage in group)}
+        boxes.append({**group[0], **together, "marks": [mark for stage in group for mark in stage["marks"]]})
+    return boxes
+
+
+def sides(stage: dict) -> list[int]:
+    """Height and width of a stage's output; 1 where it has none."""
+    return stage["shape"][:-1] or [1, 1]
+
+
+def short(parameters: int) -> str:
+    """Write a number of parameters in a few characters, or nothing for none.
+
+    Example:
+
+    >>> short(4_478_727), short(58_423), short(104), short(0)
+    ('4.48 M', '58.4 k', '104', '')
+    """
+    if parameters < 1000:
+        return str(parameters or "")
+    value, unit = (parameters / 1e6, "M") if parameters >= 1e6 else (parameters / 1e3, "k")
+    return f"{value:.3g} {unit}"

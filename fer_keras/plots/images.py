@@ -1,0 +1,166 @@
+"""Pictures of data: grids of faces, how many there are, and emotions over time."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fer_keras.labels import COLOURS
+from fer_keras.plots.style import GREY, LINES, PALETTE, SMALL, Figure, canvas, percent, styled
+
+GAP_SECONDS = 0.5  # without a row; from there on a face was away, and its lines are broken
+MINUTE = 60
+# Columns of a video's table that are no classes.
+PLACE = ("time", "frame", "id", "left", "top", "width", "height", "emotion", "confidence", "detected")
+
+
+@styled
+def gallery(
+    images: Iterable,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    side: float = 0.85,
+    title: str | None = None,
+) -> Figure:
+    """Draw a grid of grey images, each with its title.
+
+    Args:
+        images: arrays `(height, width)` or `(height, width, 1)`, values in [0, 255].
+        titles: one for each image, or None.
+        columns: images in a row.
+        side: width of an image in inches.
+        title: str or None.
+
+    Raises:
+        ValueError: if there is no image, or not a title for each.
+    """
+    images = [np.squeeze(np.asarray(image)) for image in images]
+    titles = [""] * len(images) if titles is None else list(titles)
+    if not images or len(images) != len(titles):
+        raise ValueError(
+            "Expected one image at least and a title for each. "
+            f"Received: {len(images)} images, {len(titles)} titles. Pass as many of both."
+        )
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    step = 1.08 + 0.18 / side * max(text.count("\n") + 1 if text else 0 for text in titles)
+    figure, ((axes,),) = canvas(side * 1.08 * columns, side * step * rows + (0.3 if title else 0), title=title)
+    for index, (image, text) in enumerate(zip(images, titles, strict=True)):
+        left, top = index % columns * 1.08, index // columns * step
+        options = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+        axes.imshow(image, extent=(left, left + 1, top + 1, top), **options)
+        axes.annotate(text, (left + 0.5, top - 0.03), fontsize=SMALL, ha="center", va="bottom")
+    axes.set(xlim=(-0.02, columns * 1.08 - 0.06), ylim=(step * (rows - 1) + 1.02, 1.06 - step), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
+@styled
+def class_counts(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
+    """Draw the number of images of each class, a panel a split.
+
+    Args:
+        counts: as `FaceDataset.counts` returns it: a row a split, a column a class, and perhaps `total`.
+        title: str or None.
+    """
+    import seaborn  # It brings pyplot, which few figures need.
+
+    counts = counts.drop(columns="total", errors="ignore")
+    counts = counts[counts.sum(axis=1) > 0]
+    size = 1.2 + 2.6 * len(counts), 0.9 + 0.3 * counts.shape[1]
+    figure, (panels,) = canvas(*size, 1, len(counts), sharey=True, title=title)
+    colours = [COLOURS.get(name, GREY) for name in counts]
+    for axes, (split, row) in zip(panels, counts.iterrows(), strict=True):
+        options = {"hue": row.index, "palette": colours, "saturation": 1, "legend": False}
+        seaborn.barplot(x=row.to_numpy(), y=row.index, ax=axes, **options)
+        for bars in axes.containers:
+            axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=SMALL)
+        axes.margins(x=0.22)
+        axes.xaxis.get_major_locator().set_params(nbins=4)
+        axes.set(xlabel="images", ylabel="", title=f"{split}: {row.sum():,}")
+    return figure
+
+
+@styled
+def bars(values: Mapping | pd.Series, *, axis: str, shares: bool = False, title: str | None = None) -> Figure:
+    """Draw named values as horizontal bars, each with its number: duplicates by split, agreement by class.
+
+    Args:
+        values: from a name, whose colour is that of the class, to a count, or to a share in [0, 1].
+        axis: what the numbers are, with their unit.
+        shares: True shows the values in percent.
+        title: str or None.
+    """
+    values = dict(values)
+    figure, ((axes,),) = canvas(6.5, 0.9 + 0.32 * len(values))
+    drawn = axes.barh(list(values), list(values.values()), color=[COLOURS.get(name, GREY) for name in values])
+    texts = [f"{100 * value:.0f} %" if shares else f"{value:,.0f}" for value in values.values()]
+    axes.bar_label(drawn, texts, padding=3, fontsize=SMALL)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    if shares:
+        percent(axes.xaxis)
+        axes.set_xlim(0, 1.05)
+    axes.set(xlabel=axis, title=title)
+    return figure
+
+
+@styled
+def timeline(table: pd.DataFrame, *, faces: int | Sequence[int] = 4, title: str | None = None) -> Figure:
+    """Draw the probability of each emotion over time, one panel a face; lines are broken where a face was away.
+
+    Args:
+        table: as `recognize_video` returns it.
+        faces: the ids to draw, or so many of those that are seen in most frames.
+        title: written above the first panel, or None.
+
+    Raises:
+        ValueError: if the table has no row or lacks a column, or there is no such face.
+    """
+    missing = [name for name in ("time", "id", "emotion") if name not in table]
+    classes = [name for name in table if name not in PLACE]
+    if missing or not classes or not len(table):
+        raise ValueError(
+            "Expected the table of a video, with at least one face. Received: "
+            f"{len(table)} rows with the columns {', '.join(map(str, table))}. Pass what `recognize_video` returns."
+        )
+    chosen = chosen_faces(table, faces)
+    figure, grid = canvas(8, 0.6 + 1.9 * len(chosen), len(chosen), 1, sharex=True, sharey=True)
+    unit, length = ("minutes", MINUTE) if np.ptp(table["time"]) > 5 * MINUTE else ("seconds", 1)
+    for axes, number in zip(grid[:, 0], chosen, strict=True):
+        rows = with_gaps(table[table["id"] == number].sort_values("time"))
+        options = {"linewidth": 1.5, "marker": "o" if len(rows) == 1 else ""}
+        for index, name in enumerate(classes):
+            # A class without a colour of its own takes the next, and is not drawn through.
+            colour, line = COLOURS.get(name, PALETTE[index % len(PALETTE)]), LINES[1 + index // len(PALETTE) % 3]
+            line = "-" if name in COLOURS else line
+            axes.plot(rows["time"] / length, rows[name], line, color=colour, label=name, **options)
+        percent(axes.yaxis)
+        axes.set(ylim=(0, 1.03), ylabel="probability", title=f"{title}: face {number}" if title else f"face {number}")
+    axes.set_xlabel(f"time ({unit})")
+    grid[0, 0].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def chosen_faces(table: pd.DataFrame, faces: int | Sequence[int]) -> list[int]:
+    """List the ids to draw."""
+    seen = table["id"].value_counts().sort_index()
+    if isinstance(faces, int):
+        if faces < 1:
+            raise ValueError(f"`faces` must be at least 1. Received: {faces}. Pass how many to draw, or a list of ids.")
+        return sorted(seen.sort_values(ascending=False, kind="stable").index[:faces].tolist())
+    if not len(faces) or set(faces) - set(seen.index):
+        known = ", ".join(map(str, seen.index))
+        raise ValueError(f"`faces` must be ids of the table. Received: {list(faces)}. Choose of: {known}.")
+    return list(faces)
+
+
+def with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add an empty row after each stretch in which a face was seen, to break its lines."""
+    times = rows["time"].to_numpy()
+    last = np.flatnonzero(np.diff(times) > max(GAP_SECONDS, 3 * np.median(np.diff(times))) if len(times) > 1 else [])
+    rows = rows.reset_index(drop=True)
+    empty = rows.loc[last, ["time"]].set_axis(last + 0.5)
+    return rows.reindex(rows.index.union(empty.index)).fillna({"time": empty["time"]}).sort_index()

@@ -1,0 +1,403 @@
+"""Scores with their intervals, confusion matrices, calibration and label errors."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.transforms import Bbox
+
+from fer_keras.labels import COLOURS
+from fer_keras.plots import style
+from fer_keras.plots.style import DARK, GREY, PALE, SMALL, Figure, canvas, dash_majority, model_style, percent, styled
+from fer_keras.results import Run, confusion_pairs, leaderboard, row_name
+
+APART = 0.17  # of a row, between series, so that equal scores do not hide each other
+TICKS = (("|", 13, 0), ("x", 6, -0.27))  # marker, size, and how far above the middle of the row
+COSTS = {"num_parameters": "parameters", "multiply_adds": "multiply-adds of one face"}
+MARK = 9  # pixels from the middle of a point to where its name may begin
+MANY_TICKS = 2e3  # from the lower to the upper end of an axis: beyond, powers of ten are enough
+POINTS = FuncFormatter(lambda value, _: f"{100 * value:+.6g}" if abs(value) > 1e-9 else "0")
+
+
+@styled
+def intervals(
+    table: pd.DataFrame,
+    value: str = "accuracy",
+    *,
+    label: str | None = None,
+    series: str | None = None,
+    panel: str | None = None,
+    model: str = "model",
+    lines: dict | None = None,
+    ticks: dict | None = None,
+    reference: float | None = None,
+    axis: str | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw values with their 95 % intervals, the first row on top: accuracies, recalls, differences.
+
+    A point is hollow if its interval holds the reference; without a reference, if it is the second series of a model;
+    with neither, if it was measured on validation.
+
+    Args:
+        table: a row a point.
+        value: its column, in [0, 1]; or `"difference"`, in [-1, 1], shown in points. The ends of its interval are the
+            columns `VALUE_low` and `VALUE_high`, or `low` and `high` for a difference; without them none is drawn.
+        label: column that names the row; default: the index.
+        series: column whose values stand side by side in a row and are named in the legend.
+        panel: column; each of its values has a panel of its own.
+        model: column with the name of a model or recipe, which decides colour and marker; without it all are dark.
+        lines: dict from a name to the column of a level, drawn through the rows. For accuracies the column `majority`
+            is always drawn.
+        ticks: dict from a name to a column of values, a mark a row; two at most.
+        reference: a level for all rows, such as 0 for differences.
+        axis: name of the axis.
+        title: str or None.
+
+    Raises:
+        ValueError: if accuracies come without the column `majority`.
+    """
+    if value == "accuracy":
+        if "majority" not in table:
+            raise ValueError(
+                "Accuracies must stand beside the majority class's share, in the column `majority`. "
+                f"Received the columns: {', '.join(table)}. Add it: `run.majority()` or `results.majority_level`."
+            )
+        lines = {style.MAJORITY: "majority", **(lines or {})}
+    points = as_points(table, value, label, series, model, reference)
+    groups = list(points.groupby(points[panel], sort=False)) if panel else [(title, points)]
+    heights = [rows["row"].nunique() + 1.2 for _, rows in groups]
+    size = 1 + (0.26 + 0.04 * points["series"].nunique()) * sum(heights)
+    options = {"sharex": True, "gridspec_kw": {"height_ratios": heights, "hspace": 0}}
+    figure, grid = canvas(8, size, len(groups), title=title if panel else None, **options)
+    for axes, (name, rows) in zip(grid[:, 0], groups, strict=True):
+        draw_levels(axes, rows, lines or {}, ticks or {}, reference)
+        draw_points(axes, rows, list(points["series"].unique()))
+        axes.set_title(name)
+    axes.xaxis.set_major_formatter(POINTS if value == "difference" else PercentFormatter(1, 0, " %"))
+    known = " (95 % interval)" if (points["low"] < points["high"]).any() else ""
+    axes.set_xlabel(axis or value.replace("_", " ") + known)
+    style.shared_legend(figure)
+    return figure
+
+
+def as_points(
+    table: pd.DataFrame, value: str, label: str | None, series: str | None, model: str, reference: float | None
+) -> pd.DataFrame:
+    """Add to a table the columns `row`, `series`, `value`, `low`, `high`, `style` and `hollow` of its points."""
+    ends = ["low", "high"] if value == "difference" else [f"{value}_low", f"{value}_high"]
+    low, high = (table[end].fillna(table[value]) if end in table else table[value] for end in ends)
+    points = table.assign(row=table[label] if label else table.index, series=table[series] if series else "")
+    points = points.assign(value=table[value], low=low, high=high)
+    points["style"] = [model_style(name) for name in table[model]] if model in table else [(DARK, "o")] * len(table)
+    if reference is not None:
+        return points.assign(hollow=(low <= reference) & (reference <= high))
+    if series:
+        first = points.drop_duplicates("series").drop_duplicates("style")["series"]
+        return points.assign(hollow=~points["series"].isin(first))
+    return points.assign(hollow=table["split"] == "validation" if "split" in table else False)
+
+
+def draw_points(axes: Axes, rows: pd.DataFrame, series: list):
+    """Draw the points of a panel, those of a row side by side, one for each series."""
+    order = list(rows["row"].unique())
+    for (name, (colour, marker), hollow), part in rows.groupby(["series", "style", "hollow"], sort=False):
+        shift = min(APART, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
+        places = [order.index(row) + shift for row in part["row"]]
+        spread = [(part["value"] - part["low"]).clip(lower=0), (part["high"] - part["value"]).clip(lower=0)]
+        look = {"fmt": marker, "color": colour, "mfc": "white" if hollow else colour, "markersize": 6}
+        look |= {"xerr": spread, "capsize": 3} if np.any(spread) else {}
+        axes.errorbar(part["value"], places, label=name or None, **look)
+    axes.set_yticks(range(len(order)), order)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.grid(axis="both" if len(series) > 1 else "x")
+
+
+def draw_levels(axes: Axes, rows: pd.DataFrame, lines: dict, ticks: dict, reference: float | None):
+    """Draw what the points of a panel are held against: a line through the rows, or a tick a row."""
+    first = rows.drop_duplicates("row")
+    edges = np.arange(len(first))[:, None] + (-0.5, 0.5, 0.5)
+    for (name, column), line, colour in zip(lines.items(), ("--", ":"), (GREY, DARK), strict=False):
+        if (level := first[column].astype(float)).notna().any():
+            breaks = level.where(level == level.shift(-1))  # between rows of different levels
+            axes.plot(np.c_[level, level, breaks].ravel(), edges.ravel(), line, color=colour, linewidth=1, label=name)
+    for (name, column), (marker, size, above) in zip(ticks.items(), TICKS, strict=False):
+        if (known := first[column].notna().to_numpy()).any():
+            look = {"color": DARK, "markersize": size, "markeredgewidth": 2, "label": name}
+            axes.plot(first[column][known], np.flatnonzero(known) + above, marker, **look)
+    if reference is not None:
+        axes.axvline(reference, color=GREY, linewidth=1, linestyle="--")
+
+
+@styled
+def accuracies(runs: list[Run], *, human: dict | None = None, title: str | None = None) -> Figure:
+    """Draw the accuracy of runs as the leaderboard lists them, comparable ones together, beside what was published.
+
+    Args:
+        runs: list of `Run`.
+        human: dict from a number of classes to people's accuracy, such as `results.HUMAN_ACCURACY`; None draws none.
+        title: str or None.
+    """
+    table = board(runs)
+    # What was published on another data set would be compared.
+    elsewhere = table["published_split"].fillna("").str.contains("RAF-DB")
+    table["published"] = table["published"].astype(float).mask(elsewhere)
+    table["human"] = table["num_classes"].map(human or {}).astype(float)
+    table["panel"] = [f"{row.num_classes} classes, {row.protocol} split" for row in table.itertuples()]
+    options = {"lines": {"people, about": "human"}, "ticks": {"published": "published"}}
+    figure = intervals(table, label="name", panel="panel", **options, title=title)
+    figure.axes[-1].set_xlim(0, 1)
+    return figure
+
+
+def board(runs: list[Run]) -> pd.DataFrame:
+    """Rows of the leaderboard, each with its `name` and the `majority` class's share of its split."""
+    table, majority = leaderboard(runs), {run.run: run.majority() for run in runs}
+    names = [row_name(row) for row in table.to_dict("records")]
+    return table.assign(name=names, majority=table["run"].map(majority))
+
+
+@styled
+def recalls(runs: list[Run], *, title: str | None = None) -> Figure:
+    """Draw the recall of each class by several runs, the lowest of the first run on top.
+
+    Args:
+        runs: list of `Run` of the same classes.
+        title: default: the split.
+    """
+    order = runs[0].per_class().sort_values("recall", kind="stable")
+    tables = [run.per_class().loc[order.index].assign(run=run.label, model=run.recipe["model"]) for run in runs]
+    table = pd.concat(tables).rename(lambda name: f"{name} ({order['support'][name]:,})")
+    title = title or f"{' and '.join(sorted({run.scores['split'] for run in runs}))} split"
+    axis = "recall: share of the class that was recognised (95 % interval)"
+    figure = intervals(table, "recall", series="run", axis=axis, title=title)
+    figure.axes[0].set(xlim=(-0.02, 1.02), ylabel="true class (images)")
+    return figure
+
+
+@styled
+def cost(
+    runs: list[Run], *, size: str = "num_parameters", others: pd.DataFrame | None = None, title: str | None = None
+) -> Figure:
+    """Draw accuracy, with its 95 % interval, against what a network costs on a logarithmic axis, each point named.
+
+    Args:
+        runs: list of `Run` of the same classes, protocol and split.
+        size: `"num_parameters"` or `"multiply_adds"`.
+        others: networks of others, measured on the same images, drawn as crosses: columns `network`, the one that
+            `size` names, and `accuracy`.
+        title: str or None.
+
+    Raises:
+        ValueError: if the runs are not comparable.
+    """
+    table = board(runs).rename(columns={"name": "network"})
+    groups = table[["num_classes", "protocol", "split"]].drop_duplicates()
+    if len(groups) != 1:
+        raise ValueError(
+            "Accuracies can be set against size for one number of classes, protocol and split. "
+            f"Received: {groups.to_dict('records')}. Choose runs of one of these."
+        )
+    figure, ((axes,),) = canvas(8, 5)
+    for row in table.itertuples():
+        colour, marker = model_style(row.model)
+        spread = [[row.accuracy - row.accuracy_low], [row.accuracy_high - row.accuracy]]
+        axes.errorbar(getattr(row, size), row.accuracy, yerr=spread, fmt=marker, color=colour, capsize=3)
+    if others is not None:
+        axes.plot(size, "accuracy", "x", data=others, color=DARK, markersize=7, markeredgewidth=2, label="_others")
+    dash_majority(axes, *table["majority"])
+    axes.set_xscale("log")
+    axes.margins(x=0.25)
+    costs_axis(axes, many=np.divide(*axes.get_xlim()[::-1]) > MANY_TICKS)
+    axes.grid()
+    percent(axes.yaxis)
+    axes.set(xlabel=COSTS[size], ylabel=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
+    axes.legend(loc="lower left")
+    name_points(axes, pd.concat([table, others])[["network", size, "accuracy"]].to_numpy().tolist())
+    return figure
+
+
+def costs_axis(axes: Axes, *, many: bool = False):
+    """Label a logarithmic x axis with 1, 2 and 5 times the powers of ten, or if there are many, with those alone."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def name_points(axes: Axes, points: list):
+    """Write names beside points, given as `(name, x, y)`, where they hide neither points nor each other."""
+    from adjustText import adjust_text  # It brings pyplot, which few figures need.
+
+    axes.figure.draw_without_rendering()  # settles the layout, which the places depend on
+    texts = [axes.text(x, y, name.replace(", ", "\n"), fontsize=SMALL, in_layout=False) for name, x, y in points]
+    places = axes.transData.transform([point[1:] for point in points])
+    marks = [Bbox([place - MARK, place + MARK]).transformed(axes.transData.inverted()) for place in places]
+    # So many steps and not so many seconds, so that names stand at the same places on any machine.
+    forces = {"force_text": (0.4, 0.6), "force_static": (0.1, 0.2), "max_move": 20, "prevent_crossings": False}
+    arrows = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
+    adjust_text(texts, objects=marks, ax=axes, iter_lim=250, arrowprops=arrows, **forces)
+
+
+def share_heatmap(axes: Axes, shares: pd.DataFrame, texts: list, *, scale: str, limits: tuple = (0, 1)) -> Axes:
+    """Draw shares as a heatmap with a text in each cell that is not NaN; return the axes of its scale."""
+    import seaborn  # It brings pyplot, which few figures need.
+
+    bar = {"shrink": 0.8, "format": PercentFormatter(1, 0, " %"), "label": scale}
+    look = {"annot": np.array(texts), "fmt": "", "annot_kws": {"fontsize": SMALL}, "cmap": "Blues", "linewidths": 0.5}
+    seaborn.heatmap(shares, ax=axes, vmin=limits[0], vmax=limits[1], cbar_kws=bar, **look)
+    if max(map(len, map(str, shares))) > 3:
+        axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="y", rotation=0)
+    for each in axes.figure.axes:
+        each.tick_params(length=0)
+    return axes.figure.axes[-1]
+
+
+@styled
+def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
+    """Draw a confusion matrix: each row as shares of its true class, with the counts below.
+
+    Args:
+        counts: index: true classes; columns: predicted ones, as `Run.confusion` returns it.
+        title: str or None.
+    """
+    totals = counts.sum(axis=1)
+    shares = counts.div(totals.clip(lower=1), axis=0)
+    texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,}".format)
+    size = 1.6 + 0.72 * len(counts)
+    figure, ((axes,),) = canvas(size + 1.3, size)
+    names = [f"{name} ({total:,})" for name, total in totals.items()]
+    share_heatmap(axes, shares.set_axis(names), texts, scale="share of the true class")
+    axes.set(xlabel="predicted class", ylabel="true class (images)", title=title)
+    return figure
+
+
+@styled
+def top_confusions(runs: list[Run], *, most: int = 8, title: str | None = None) -> Figure:
+    """Draw the most frequent confusions of runs, a panel a run, each in the colour of the predicted class.
+
+    Args:
+        runs: list of `Run`.
+        most: confusions a panel.
+        title: str or None.
+    """
+    figure, (panels,) = canvas(4.2 * len(runs), 0.9 + 0.3 * most, 1, len(runs), sharex=True, title=title)
+    for axes, run in zip(panels, runs, strict=True):
+        pairs = confusion_pairs(run).head(most)
+        colours = [COLOURS.get(name, GREY) for name in pairs["predicted"]]
+        drawn = axes.barh(pairs["true"] + " → " + pairs["predicted"], pairs["share_of_true"], color=colours)
+        axes.bar_label(drawn, pairs["count"].map("{:,}".format), padding=3, fontsize=SMALL)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        percent(axes.xaxis)
+        axes.set(xlabel="share of the true class (images)", title=f"{run.label}, {run.scores['split']}")
+    return figure
+
+
+@styled
+def reliability(table: pd.DataFrame, *, model: str, majority: float, title: str | None = None) -> Figure:
+    """Draw how often predictions of each confidence are right, with 95 % intervals: a reliability diagram.
+
+    A bar behind each point shows which share of the images has that confidence. Calibrated probabilities lie on the
+    diagonal, overconfident ones below it.
+
+    Args:
+        table: as `results.reliability_table` returns it: columns `probabilities`, which has a panel each value,
+            `confidence`, `accuracy`, `accuracy_low`, `accuracy_high` and `num_images`.
+        model: name of a model or recipe, which decides the colour.
+        majority: the majority class's share of the images.
+        title: before the panels' titles, or None.
+    """
+    groups = list(table.groupby("probabilities", sort=False))
+    figure, (panels,) = canvas(3.4 * len(groups) + 0.4, 3.9, 1, len(groups), sharey=True)
+    figure.get_layout_engine().set(w_pad=0.1)
+    colour, marker = model_style(model)
+    for axes, (name, rows) in zip(panels, groups, strict=True):
+        axes.bar(rows["confidence"], rows["num_images"] / rows["num_images"].sum(), width=0.04, color=PALE)
+        axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1, label="calibrated")
+        dash_majority(axes, majority)
+        spread = [rows["accuracy"] - rows["accuracy_low"], rows["accuracy_high"] - rows["accuracy"]]
+        look = {"fmt": f"{marker}-", "color": colour, "capsize": 2, "markersize": 5}
+        axes.errorbar(rows["confidence"], rows["accuracy"], yerr=spread, **look)
+        axes.grid()
+        percent(axes.xaxis, axes.yaxis)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", title=": ".join(filter(None, (title, name))))
+    panels[0].set_ylabel("accuracy (95 % interval); bars: share of images")
+    style.shared_legend(figure)
+    return figure
+
+
+@styled
+def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | None = None) -> Figure:
+    """Draw whom networks agree with where the labels and FER+'s voters differ: a stacked bar a network.
+
+    Args:
+        table: columns `with_label`, `with_crowd`, `with_neither` and `disputed`: numbers of images.
+        label: column that names the bar.
+        title: str or None.
+    """
+    parts = {"with_label": ("the label", DARK), "with_crowd": ("the voters", GREY), "with_neither": ("neither", PALE)}
+    figure, ((axes,),) = canvas(7, 1.1 + 0.4 * len(table))
+    start = np.zeros(len(table))
+    for column, (name, colour) in parts.items():
+        shares = (table[column] / table["disputed"].clip(lower=1)).to_numpy()
+        drawn = axes.barh(table[label], shares, left=start, color=colour, label=name, height=0.65)
+        texts = [f"{100 * share:.0f} %" for share in shares]
+        axes.bar_label(drawn, texts, label_type="center", fontsize=SMALL, color=DARK if colour == PALE else "white")
+        start += shares
+    axes.invert_yaxis()
+    percent(axes.xaxis)
+    totals = " or ".join(f"{total:,}" for total in sorted(table["disputed"].unique(), reverse=True))
+    axes.set(xlim=(0, 1), xlabel=f"share of the {totals} disputed images", title=title)
+    axes.legend(**style.BESIDE)
+    return figure
+
+
+@styled
+def label_errors(counts: pd.DataFrame, totals: pd.Series, *, title: str | None = None) -> Figure:
+    """Draw the likely label errors: each row as shares of the images of a given label, with the counts below.
+
+    Args:
+        counts: index: given labels; columns: likely classes, as `results.label_error_matrix` returns it.
+        totals: how many images have each label; the index is the label.
+        title: str or None.
+
+    Returns:
+        A `Figure`; the names of the rows say which share of the label's images are likely errors.
+    """
+    totals = totals.reindex(counts.index)
+    shares = counts.div(totals.clip(lower=1), axis=0).mask(np.eye(len(counts), dtype=bool))
+    texts = (100 * shares).map("{:.1f} %\n".format) + counts.map("{:,}".format)
+    size = 1.6 + 0.72 * len(counts)
+    figure, ((axes,),) = canvas(size + 1.9, size)
+    names = [f"{name} ({totals[name]:,})\n{100 * share:.1f} %" for name, share in shares.sum(axis=1).items()]
+    limits = 0, max(shares.max().max(), 1e-9)
+    share_heatmap(axes, shares.set_axis(names), texts, scale="share of the label's images", limits=limits)
+    axes.set(xlabel="likely class", ylabel="given label (images), share that is likely wrong", title=title)
+    return figure
+
+
+@styled
+def disputed_labels(table: pd.DataFrame, *, overall: float, flagged: int, title: str | None = None) -> Figure:
+    """Draw which share of the least believed labels FER+'s voters dispute, for more and more of these.
+
+    Args:
+        table: as `results.label_error_order` returns it: columns `images` and `disputed_of_judged` with its interval.
+        overall: share of all labels that are disputed: what a random order finds.
+        flagged: how many labels are called likely errors.
+        title: str or None.
+    """
+    figure, ((axes,),) = canvas(6.5, 3.6)
+    share, low, high = (table[f"disputed_of_judged{end}"] for end in ("", "_low", "_high"))
+    axes.fill_between(table["images"], low, high, color=style.PALETTE[0], alpha=0.25, linewidth=0)
+    axes.plot(table["images"], share, color=style.PALETTE[0], label="labels believed least (95 % interval)")
+    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--", label="all labels: a random order")
+    axes.axvline(flagged, color=DARK, linewidth=1, linestyle=":", label="as many as are called likely errors")
+    costs_axis(axes)
+    axes.grid()
+    percent(axes.yaxis)
+    axes.set(xlim=(table["images"].min(), table["images"].max()), ylim=(0, 1), title=title)
+    axes.set(xlabel="labels that are believed least (images)", ylabel="disputed by FER+'s voters")
+    axes.legend(loc="lower left")
+    return figure

@@ -1,0 +1,232 @@
+"""What all figures share: their style, a colour and marker for each model, the majority class's level, and saving."""
+
+import functools
+import io
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import PercentFormatter
+from PIL import Image, ImageChops, ImageFilter
+
+from fer_keras import paths
+from fer_keras.recipes import RECIPES
+
+DPI = 150
+LARGEST_BYTES = 200_000
+TOLERANCE = 20  # grey levels of 255 by which a smoothed pixel may differ, and
+CONTRAST = 0.5  # this share of the contrast around it, as anti-aliasing moves edges by parts of a pixel
+OCTREE = Image.Quantize.FASTOCTREE
+SMOOTH = ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1))
+
+# Petroff (2021), Accessible Color Sequences for Data Visualization; its two greys last.
+PALETTE = (
+    *("#3f90da", "#e76300", "#832db6", "#a96b59", "#bd1f01"),
+    *("#ffa90e", "#b9ac70", "#92dadd", "#717581", "#94a4a2"),
+)
+MARKERS = "osD^vPX"
+LINES = ("-", "--", ":", "-.")
+# In the order of the projects they come from; a model keeps its place, so that it keeps its colour.
+MODELS = (
+    *("emovision-baseline", "capstone-model-1", "capstone-model-2", "capstone-final", "mini-xception", "fer-small"),
+    *("scratch-four-conv", "emovision-vgg", "vgg16", "fer-base", "resnet101", "efficientnet-b5"),
+    *("inception-resnet-v2", "efficientnet", "sep-baseline", "sep-se", "sep-se-residual", "resnet18"),
+    *("emovision-vgg-draft", "ensemble", "general", "one-vs-rest"),
+)
+MAJORITY = "majority class"
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}  # where a legend stands
+SMALL = 7.5
+DARK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
+STYLE = {
+    "font.size": 9,
+    "axes.axisbelow": True,
+    "axes.labelcolor": DARK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.dpi": DPI,
+    "figure.titlesize": 11,
+    "grid.color": PALE,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 3,
+    "text.color": DARK,
+    "xtick.color": DARK,
+    "ytick.color": DARK,
+}
+
+
+def styled(draw: Callable) -> Callable:
+    """Let a function draw in the project's style, whatever style is in force where it is called."""
+
+    @functools.wraps(draw)
+    def in_style(*args, **kwargs):
+        with matplotlib.style.context(["default", STYLE]):
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+class Figure(matplotlib.figure.Figure):
+    """A Matplotlib figure that shows itself in a notebook without pyplot, as the same bytes every time."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, layout="constrained", **kwargs)
+        FigureCanvasAgg(self)
+
+    @styled
+    def png(self, *, dpi: int = DPI) -> bytes:
+        """Render the figure as the bytes of a PNG with no date in them; if it were too large, in 256 colours.
+
+        The layout is settled the first time, for that resolution, as words are not as wide at another, and then kept:
+        Matplotlib's would move on a little with every drawing.
+        """
+        self.set_dpi(dpi)
+        self.draw_without_rendering()
+        self.set_layout_engine("none")
+        self.canvas.draw()
+        pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
+        grey = (pixels == pixels[..., :1]).all()
+        image = Image.fromarray(pixels[..., 0] if grey else pixels)
+        content = compressed(image, dpi)
+        return content if grey or len(content) <= LARGEST_BYTES else compressed(image.quantize(256, OCTREE), dpi)
+
+    def _repr_png_(self) -> bytes:
+        return self.png(dpi=100)
+
+
+def compressed(image: Image.Image, dpi: int) -> bytes:
+    """Encode an image as PNG, as small as it can be without loss."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True, dpi=(dpi, dpi))
+    return buffer.getvalue()
+
+
+def save(figure: Figure, name: str, *, from_images: bool = False) -> Path:
+    """Write a figure to `reports/figures`, unless a picture stands there that looks the same.
+
+    Args:
+        figure: a `Figure`.
+        name: of the file, without `.png`.
+        from_images: True for a figure that is drawn from images instead of records: in the quick profile, whose images
+            are synthetic, it goes to `build/figures` and never to the report.
+
+    Returns:
+        The path of the PNG.
+
+    Raises:
+        ValueError: if the file would be larger than 200 KB.
+    """
+    content = figure.png()
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(
+            f"A figure must have at most {LARGEST_BYTES:,} bytes. Received: {name!r} of {len(content):,} bytes. "
+            "Make it smaller, or show fewer images."
+        )
+    quick = from_images and paths.profile() == "quick"
+    path = (paths.build() / "figures" if quick else paths.figures()) / f"{name}.png"
+    if not path.is_file() or differs(path, content):
+        paths.write_whole(path, content)
+    return path
+
+
+def save_private(figure: Figure, name: str) -> Path:
+    """Write a figure that shows people's faces to `build/private`, which is never published; return its path."""
+    path = paths.build() / "private" / f"{name}.png"
+    paths.write_whole(path, figure.png())
+    return path
+
+
+def differs(first: Figure | bytes | str | os.PathLike, second: Figure | bytes | str | os.PathLike) -> bool:
+    """Whether two pictures look different; what another machine's anti-aliasing changes does not count.
+
+    Pictures of different sizes differ. So do those with a pixel that differs, after smoothing over its eight
+    neighbours, by more than 20 of 255 grey levels plus half of the contrast around it. A changed digit is more than
+    that, and a bar that is longer by three pixels; noise and edges that lie half a pixel elsewhere are less.
+
+    Args:
+        first: a `Figure`, or a PNG as bytes or path; a file that holds no picture differs from all.
+        second: the same.
+    """
+    try:
+        one, other = picture(first), picture(second)
+    except OSError:
+        return True
+    if one.size != other.size:
+        return True
+    contrast = ImageChops.lighter(*(ImageChops.subtract(*extremes(each)) for each in (one, other)))
+    allowed = TOLERANCE + CONTRAST * np.asarray(contrast, float)
+    return bool((np.asarray(ImageChops.difference(one, other)) > allowed).any())
+
+
+def picture(source: Figure | bytes | str | os.PathLike) -> Image.Image:
+    """Decode a picture in RGB and smooth it."""
+    content = source.png() if isinstance(source, Figure) else source
+    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        return image.convert("RGB").filter(SMOOTH)
+
+
+def extremes(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The highest and the lowest value among each pixel and its eight neighbours."""
+    return image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3))
+
+
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, title: str | None = None, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Make `(figure, axes)`: sizes in inches, axes as an array `(rows, columns)`, the title above all of them."""
+    figure = Figure(figsize=(width, height))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def percent(*axes: Any):
+    """Show axes of fractions, such as `axes.yaxis`, in percent."""
+    for axis in axes:
+        axis.set_major_formatter(PercentFormatter(1, 0, " %"))
+
+
+def shared_legend(figure: Figure):
+    """Add one legend for all panels below them."""
+    known = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        known |= dict(zip(names, handles, strict=True))
+    if known:
+        wide = 42 + 4.5 * max(map(len, known))  # points that an entry takes
+        columns = int(min(len(known), 4, max(1, 72 * figure.get_figwidth() // wide)))
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns)
+
+
+def dash_majority(axes: Axes, *levels: float):
+    """Dash the accuracy of predicting the majority class across a panel whose y axis is accuracy; equal levels once."""
+    for place, level in enumerate(sorted({round(level, 6) for level in levels})):
+        axes.axhline(level, color=GREY, linewidth=1, linestyle="--", label="_" * bool(place) + MAJORITY)
+
+
+def model_style(name: str) -> tuple[str, str]:
+    """Colour and marker of a model, or of a recipe's model: the same in every figure.
+
+    Example:
+
+    >>> model_style("mini-xception@64x64") == model_style("mini-xception")
+    True
+    """
+    model = name if name in MODELS or name not in RECIPES else RECIPES[name].model
+    place = MODELS.index(model) if model in MODELS else len(MODELS) + zlib.crc32(model.encode())
+    return PALETTE[place % len(PALETTE)], MARKERS[place // len(PALETTE) % len(MARKERS)]
+
+
+def lines_of(models: list) -> list[str]:
+    """A line style for each model in a list: a model that comes again gets the next."""
+    return [LINES[models[:place].count(model) % len(LINES)] for place, model in enumerate(models)]

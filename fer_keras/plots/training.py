@@ -1,0 +1,181 @@
+"""How trainings went, and what studies of many trainings found."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from fer_keras.plots import style
+from fer_keras.plots.scores import POINTS, share_heatmap
+from fer_keras.plots.style import (
+    DARK,
+    GREY,
+    LINES,
+    SMALL,
+    Figure,
+    canvas,
+    dash_majority,
+    model_style,
+    percent,
+    styled,
+)
+from fer_keras.results import Run
+
+EPOCHS = {"integer": True, "min_n_ticks": 1}
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # under words among lines
+LONGER = 10  # times the epochs of the shortest run: beyond, the axis is logarithmic
+SPREAD = 1.04  # neighbours at the same number of images are set apart by this factor, so that their bars do not overlap
+
+
+@styled
+def training_history(run: Run, *, title: str | None = None) -> Figure:
+    """Draw one run's loss and accuracy by epoch, on the training and on the validation images.
+
+    The epoch whose weights were kept is marked, and so is every fall of the learning rate.
+
+    Args:
+        run: a `Run` that was trained, not combined of others.
+        title: default: the run's label.
+    """
+    table, (colour, marker) = run.history(), model_style(run.recipe["model"])
+    figure, ((loss, accuracy),) = canvas(8, 3.4, 1, 2)
+    best = table.set_index("epoch").loc[run.best_epoch]
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        single = "." if len(table) == 1 else "None"  # a line needs two points
+        axes.plot("epoch", name, marker=single, data=table, color=GREY, linewidth=1.2, label="training")
+        axes.plot("epoch", f"val_{name}", data=table, color=colour, linewidth=1.8, label="validation")
+        axes.axvline(run.best_epoch, color=DARK, linewidth=0.8, linestyle=":", label="epoch that was kept")
+        axes.plot(run.best_epoch, best[f"val_{name}"], marker, color=colour, markeredgecolor=DARK, markersize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
+    loss.margins(y=0.15)
+    mark_rates(loss, table)
+    dash_majority(accuracy, run.majority("validation"))
+    percent(accuracy.yaxis)
+    loss.set(xlabel="epoch", ylabel="loss (nats)", title=title or run.label)
+    accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0, None), title=f"best epoch: {run.best_epoch}")
+    style.shared_legend(figure)
+    return figure
+
+
+def mark_rates(axes: Axes, table: pd.DataFrame):
+    """Write the learning rate into a panel of the loss: where training starts, and at every fall by half or more.
+
+    A rate that changes with every epoch, as on a cosine, is written where training starts and where it is highest.
+    """
+    rates = table["learning_rate"].to_numpy()
+    smooth = len(rates) > 3 and (rates[1:] != rates[:-1]).all()
+    marked = [0, rates.argmax()] if smooth else np.flatnonzero(np.r_[True, rates[1:] <= rates[:-1] / 2])
+    for index in marked:
+        epoch, first = table["epoch"].iloc[index], index == 0
+        axes.axvline(epoch, color=GREY, linewidth=0.6, alpha=0.5)
+        # The loss falls from the upper left to the lower right: these corners are free.
+        look = {"fontsize": SMALL, "color": GREY, "rotation": 90, "va": "bottom" if first else "top", "bbox": PAPER}
+        text = f"rate {rates[index]:.1e}".replace("e-0", "e-").replace(".0e", "e")
+        where = (epoch, 0.01 if first else 0.99)
+        axes.annotate(text, where, (2, 0), axes.get_xaxis_transform(), "offset points", **look)
+
+
+@styled
+def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
+    """Draw the validation accuracy by epoch of several runs in one panel, the kept epoch of each marked.
+
+    Runs of the same model share its colour and differ in their line.
+    """
+    figure, ((axes,),) = canvas(7, 3.6)
+    for run, line in zip(runs, style.lines_of([run.recipe["model"] for run in runs]), strict=True):
+        table, (colour, marker) = run.history(), model_style(run.recipe["model"])
+        kept = table["epoch"].tolist().index(run.best_epoch)
+        look = {"marker": marker, "markevery": [kept], "markersize": 7, "markeredgecolor": DARK}
+        axes.plot("epoch", "val_accuracy", line, data=table, color=colour, label=run.label, **look)
+    dash_majority(axes, *(run.majority("validation") for run in runs))
+    percent(axes.yaxis)
+    if max(run.epochs_run for run in runs) > LONGER * min(run.epochs_run for run in runs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
+    axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, None), title=title)
+    axes.legend(**style.BESIDE)
+    return figure
+
+
+@styled
+def accuracy_differences(table: pd.DataFrame, *, axis: str, title: str | None = None) -> Figure:
+    """Draw differences of accuracy by epoch beside zero, in points.
+
+    Args:
+        table: columns `recipe`, `epoch` and `difference`, in [-1, 1]; a line a recipe, in its model's colour.
+        axis: what the difference is of.
+        title: str or None.
+    """
+    figure, ((axes,),) = canvas(7, 3)
+    groups = list(table.groupby("recipe", sort=False))
+    for (name, rows), line in zip(groups, style.lines_of([model_style(name) for name, _ in groups]), strict=True):
+        axes.plot("epoch", "difference", line, data=rows, color=model_style(name)[0], label=name)
+    axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
+    axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
+    axes.yaxis.set_major_formatter(POINTS)
+    axes.set(xlabel="epoch", ylabel=axis, title=title)
+    axes.legend(**style.BESIDE)
+    return figure
+
+
+@styled
+def training_sizes(table: pd.DataFrame, *, majority: float, title: str | None = None) -> Figure:
+    """Draw validation accuracy with its 95 % interval against the number of training images, a line a starting point.
+
+    Args:
+        table: columns `start`, which has its colour and marker, `backbone` (trained or frozen), which has its line,
+            `train_images`, `accuracy`, `accuracy_low` and `accuracy_high`.
+        majority: the majority class's share of the validation images.
+        title: str or None.
+    """
+    figure, ((axes,),) = canvas(7, 3.8)
+    starts, backbones = list(table["start"].unique()), list(table["backbone"].unique())
+    groups = list(table.groupby(["start", "backbone"], sort=False))
+    for place, ((start, backbone), rows) in enumerate(groups):
+        rows, shift = rows.sort_values("train_images"), SPREAD ** (place - (len(groups) - 1) / 2)
+        spread = [rows["accuracy"] - rows["accuracy_low"], rows["accuracy_high"] - rows["accuracy"]]
+        look = {"color": style.PALETTE[starts.index(start)], "marker": style.MARKERS[starts.index(start)]}
+        look |= {"linestyle": LINES[backbones.index(backbone)], "markersize": 5, "elinewidth": 0.8}
+        axes.errorbar(rows["train_images"] * shift, rows["accuracy"], spread, label=f"{start}, {backbone}", **look)
+    dash_majority(axes, majority)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(table["train_images"].unique()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+    percent(axes.yaxis)
+    axes.set(xlabel="training images", ylabel="validation accuracy", title=title)
+    axes.legend(**style.BESIDE)
+    return figure
+
+
+@styled
+def grid(
+    cells: pd.DataFrame, row: str, column: str, *, majority: float, value: str = "accuracy", title: str | None = None
+) -> Figure:
+    """Draw what a search over two settings gave as a heatmap, each value with its 95 % interval.
+
+    Args:
+        cells: a row a training: the settings, `accuracy`, `accuracy_low` and `accuracy_high`, as `results.grid` has it.
+            Of trainings that share both settings the means are shown.
+        row: column of `cells`, the setting down the heatmap.
+        column: column of `cells`, the setting across it.
+        majority: the majority class's share of the validation images, dashed on the scale.
+        value: column of `cells` to be shown.
+        title: str or None.
+    """
+    ends = [value, f"{value}_low", f"{value}_high"]
+    shares, low, high = (cells.pivot_table(index=row, columns=column, values=end) for end in ends)
+    texts = [100 * each for each in (shares, low, high)]
+    texts = texts[0].map("{:.1f} %\n(".format) + texts[1].map("{:.1f} to ".format) + texts[2].map("{:.1f})".format)
+    figure, ((axes,),) = canvas(2.6 + 1.1 * shares.shape[1], 1.3 + 0.5 * shares.shape[0])
+    lowest, highest = min(shares.min().min(), majority), max(shares.max().max(), majority)
+    limits = lowest - 0.05 * (highest - lowest), highest
+    scale = share_heatmap(axes, shares, texts, scale=f"validation {value}", limits=limits)
+    scale.axhline(majority, color=DARK, linewidth=1.2, linestyle="--", label=style.MAJORITY)
+    style.shared_legend(figure)
+    axes.set(xlabel=column.replace("_", " "), ylabel=row.replace("_", " "), title=title)
+    return figure
