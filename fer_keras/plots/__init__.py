@@ -1,54 +1,18 @@
 """Figures from numbers, DataFrames and runs: every function returns a `Figure`; only `save` and `save_private` write.
 
-In a notebook a figure shows itself as a cell's last expression. Nothing here keeps a figure in pyplot.
+In a notebook a figure shows itself as a cell's last expression. Nothing here keeps a figure in pyplot. `title` is
+written above a figure; where a split or a run is its default, that is said.
 """
 
+# A line a name would be fifty lines.
+# ruff: noqa: F401, I001
+# fmt: off
 from fer_keras.plots.architecture import architecture
 from fer_keras.plots.explanations import deletion_curves, heatmaps, regions, robustness
 from fer_keras.plots.images import bars, class_counts, gallery, timeline
 from fer_keras.plots.scores import (
-    accuracies,
-    confusion_matrix,
-    cost,
-    disputed_labels,
-    intervals,
-    label_agreement,
-    label_errors,
-    recalls,
-    reliability,
+    accuracies, confusion_matrix, cost, disputed_labels, intervals, label_agreement, label_errors, recalls, reliability,
     top_confusions,
 )
 from fer_keras.plots.style import Figure, differs, model_style, save, save_private
 from fer_keras.plots.training import accuracy_differences, grid, learning_curves, training_history, training_sizes
-
-__all__ = [
-    "Figure",
-    "accuracies",
-    "accuracy_differences",
-    "architecture",
-    "bars",
-    "class_counts",
-    "confusion_matrix",
-    "cost",
-    "deletion_curves",
-    "differs",
-    "disputed_labels",
-    "gallery",
-    "grid",
-    "heatmaps",
-    "intervals",
-    "label_agreement",
-    "label_errors",
-    "learning_curves",
-    "model_style",
-    "recalls",
-    "regions",
-    "reliability",
-    "robustness",
-    "save",
-    "save_private",
-    "timeline",
-    "top_confusions",
-    "training_history",
-    "training_sizes",
-]

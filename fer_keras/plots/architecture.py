@@ -15,7 +15,6 @@ COLOURS = {
     "dense": "#b8dfb0",
     "backbone": "#c9b3e0",
 }
-GAP = 0.25
 LABEL_WIDTH = 0.62  # inches that the text under a box needs
 
 

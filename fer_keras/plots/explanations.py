@@ -41,7 +41,6 @@ def heatmaps(
         maps: from a method to a dict from the title to the heatmap, `(height, width)` in [0, 1].
         counts: from a title to the number of faces in the mean, or None.
         bands: from a part of the face to `(top, bottom)`, shares of the height, written beside it; or None.
-        title: str or None.
     """
     figure, grid = canvas(0.86 * len(faces) + 1.0, 1.0 * len(maps) + 0.6, len(maps), len(faces), title=title)
     for row, (method, of_face) in zip(grid, maps.items(), strict=True):
@@ -70,7 +69,6 @@ def regions(table: pd.DataFrame, *, title: str | None = None) -> Figure:
     Args:
         table: of one network and method, as `results.heatmap_regions` has it: columns `emotion`, `region`, `share`,
             `share_low`, `share_high` and `even`, the share that an even map would have: a tick.
-        title: str or None.
     """
     groups = list(table.groupby("emotion", sort=False))
     figure, (panels,) = canvas(0.9 + 1.35 * len(groups), 2.5, 1, len(groups), sharey=True, sharex=True, title=title)
@@ -97,7 +95,6 @@ def deletion_curves(
         table: of one fill, as `results.deletion_curves` has it: columns `network`, `map`, `deleted` (a share of the
             pixels) and `probability`.
         baselines: maps that know nothing of the face: they are grey.
-        title: str or None.
     """
     groups = list(table.groupby("network", sort=False))
     figure, (panels,) = canvas(3.3 * len(groups) + 1.5, 3.4, 1, len(groups), sharey=True, title=title)
@@ -126,7 +123,6 @@ def robustness(table: pd.DataFrame, *, majority: float, title: str | None = None
         table: as `results.robustness_table` has it: columns `network`, which decides the colour, `corruption`, `unit`,
             `level`, `accuracy`, `accuracy_low` and `accuracy_high`.
         majority: the majority class's share of the images.
-        title: str or None.
     """
     groups = list(table.groupby(["corruption", "unit"], sort=False))
     lines = style.lines_of([model_style(name) for name in table["network"].unique()])

@@ -31,7 +31,6 @@ def gallery(
         titles: one for each image, or None.
         columns: images in a row.
         side: width of an image in inches.
-        title: str or None.
 
     Raises:
         ValueError: if there is no image, or not a title for each.
@@ -63,7 +62,6 @@ def class_counts(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
 
     Args:
         counts: as `FaceDataset.counts` returns it: a row a split, a column a class, and perhaps `total`.
-        title: str or None.
     """
     import seaborn  # It brings pyplot, which few figures need.
 
@@ -91,7 +89,6 @@ def bars(values: Mapping | pd.Series, *, axis: str, shares: bool = False, title:
         values: from a name, whose colour is that of the class, to a count, or to a share in [0, 1].
         axis: what the numbers are, with their unit.
         shares: True shows the values in percent.
-        title: str or None.
     """
     values = dict(values)
     figure, ((axes,),) = canvas(6.5, 0.9 + 0.32 * len(values))

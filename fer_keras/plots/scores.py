@@ -52,7 +52,6 @@ def intervals(
         ticks: dict from a name to a column of values, a mark a row; two at most.
         reference: a level for all rows, such as 0 for differences.
         axis: name of the axis.
-        title: str or None.
 
     Raises:
         ValueError: if accuracies come without the column `majority`.
@@ -136,7 +135,6 @@ def accuracies(runs: list[Run], *, human: dict | None = None, title: str | None 
     Args:
         runs: list of `Run`.
         human: dict from a number of classes to people's accuracy, such as `results.HUMAN_ACCURACY`; None draws none.
-        title: str or None.
     """
     table = board(runs)
     # What was published on another data set would be compared.
@@ -186,7 +184,6 @@ def cost(
         size: `"num_parameters"` or `"multiply_adds"`.
         others: networks of others, measured on the same images, drawn as crosses: columns `network`, the one that
             `size` names, and `accuracy`.
-        title: str or None.
 
     Raises:
         ValueError: if the runs are not comparable.
@@ -260,16 +257,34 @@ def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figur
 
     Args:
         counts: index: true classes; columns: predicted ones, as `Run.confusion` returns it.
-        title: str or None.
     """
-    totals = counts.sum(axis=1)
+    names = "predicted class", "true class (images)", "share of the true class"
+    return share_matrix(counts, counts.sum(axis=1), names, title=title)
+
+
+@styled
+def label_errors(counts: pd.DataFrame, totals: pd.Series, *, title: str | None = None) -> Figure:
+    """Draw the likely label errors: each row as shares of the images of a given label, with the counts below.
+
+    Args:
+        counts: index: given labels; columns: likely classes, as `results.label_error_matrix` returns it.
+        totals: how many images have each label; the index is the label.
+    """
+    counts = counts.astype(float).mask(np.eye(len(counts), dtype=bool))
+    highest = counts.div(totals, axis=0).max().max()  # the sum is not to be compared with its parts by colour
+    names = "likely class", "given label (images)", "share of the label's images"
+    counts = counts.assign(**{"any of these": counts.sum(axis=1)})
+    return share_matrix(counts, totals[counts.index], names, highest=highest, title=title)
+
+
+def share_matrix(counts: pd.DataFrame, totals: pd.Series, names: tuple, *, highest: float = 1, title: str | None):
+    """Draw counts as shares of the totals of their rows; `names` are those of the axes and of the scale."""
     shares = counts.div(totals.clip(lower=1), axis=0)
-    texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,}".format)
-    size = 1.6 + 0.72 * len(counts)
-    figure, ((axes,),) = canvas(size + 1.3, size)
-    names = [f"{name} ({total:,})" for name, total in totals.items()]
-    share_heatmap(axes, shares.set_axis(names), texts, scale="share of the true class")
-    axes.set(xlabel="predicted class", ylabel="true class (images)", title=title)
+    texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,.0f}".format)
+    figure, ((axes,),) = canvas(2.9 + 0.72 * len(counts.columns), 1.6 + 0.72 * len(counts))
+    rows = [f"{name} ({total:,})" for name, total in totals.items()]
+    share_heatmap(axes, shares.set_axis(rows), texts, scale=names[2], limits=(0, highest))
+    axes.set(xlabel=names[0], ylabel=names[1], title=title)
     return figure
 
 
@@ -280,7 +295,6 @@ def top_confusions(runs: list[Run], *, most: int = 8, title: str | None = None) 
     Args:
         runs: list of `Run`.
         most: confusions a panel.
-        title: str or None.
     """
     figure, (panels,) = canvas(4.2 * len(runs), 0.9 + 0.3 * most, 1, len(runs), sharex=True, title=title)
     for axes, run in zip(panels, runs, strict=True):
@@ -335,7 +349,6 @@ def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | 
     Args:
         table: columns `with_label`, `with_crowd`, `with_neither` and `disputed`: numbers of images.
         label: column that names the bar.
-        title: str or None.
     """
     parts = {"with_label": ("the label", DARK), "with_crowd": ("the voters", GREY), "with_neither": ("neither", PALE)}
     figure, ((axes,),) = canvas(7, 1.1 + 0.4 * len(table))
@@ -355,30 +368,6 @@ def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | 
 
 
 @styled
-def label_errors(counts: pd.DataFrame, totals: pd.Series, *, title: str | None = None) -> Figure:
-    """Draw the likely label errors: each row as shares of the images of a given label, with the counts below.
-
-    Args:
-        counts: index: given labels; columns: likely classes, as `results.label_error_matrix` returns it.
-        totals: how many images have each label; the index is the label.
-        title: str or None.
-
-    Returns:
-        A `Figure`; the names of the rows say which share of the label's images are likely errors.
-    """
-    totals = totals.reindex(counts.index)
-    shares = counts.div(totals.clip(lower=1), axis=0).mask(np.eye(len(counts), dtype=bool))
-    texts = (100 * shares).map("{:.1f} %\n".format) + counts.map("{:,}".format)
-    size = 1.6 + 0.72 * len(counts)
-    figure, ((axes,),) = canvas(size + 1.9, size)
-    names = [f"{name} ({totals[name]:,})\n{100 * share:.1f} %" for name, share in shares.sum(axis=1).items()]
-    limits = 0, max(shares.max().max(), 1e-9)
-    share_heatmap(axes, shares.set_axis(names), texts, scale="share of the label's images", limits=limits)
-    axes.set(xlabel="likely class", ylabel="given label (images), share that is likely wrong", title=title)
-    return figure
-
-
-@styled
 def disputed_labels(table: pd.DataFrame, *, overall: float, flagged: int, title: str | None = None) -> Figure:
     """Draw which share of the least believed labels FER+'s voters dispute, for more and more of these.
 
@@ -386,7 +375,6 @@ def disputed_labels(table: pd.DataFrame, *, overall: float, flagged: int, title:
         table: as `results.label_error_order` returns it: columns `images` and `disputed_of_judged` with its interval.
         overall: share of all labels that are disputed: what a random order finds.
         flagged: how many labels are called likely errors.
-        title: str or None.
     """
     figure, ((axes,),) = canvas(6.5, 3.6)
     share, low, high = (table[f"disputed_of_judged{end}"] for end in ("", "_low", "_high"))

@@ -1,30 +1,20 @@
 """How trainings went, and what studies of many trainings found."""
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fer_keras.plots import style
 from fer_keras.plots.scores import POINTS, share_heatmap
-from fer_keras.plots.style import (
-    DARK,
-    GREY,
-    LINES,
-    SMALL,
-    Figure,
-    canvas,
-    dash_majority,
-    model_style,
-    percent,
-    styled,
-)
-from fer_keras.results import Run
+from fer_keras.plots.style import DARK, GREY, LINES, Figure, canvas, dash_majority, model_style, percent, styled
+from fer_keras.results import Run, rate_falls
 
-EPOCHS = {"integer": True, "min_n_ticks": 1}
-PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # under words among lines
 LONGER = 10  # times the epochs of the shortest run: beyond, the axis is logarithmic
 SPREAD = 1.04  # neighbours at the same number of images are set apart by this factor, so that their bars do not overlap
+
+
+def whole_epochs() -> MaxNLocator:
+    """Ticks at whole epochs, also where there is only one."""
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 @styled
@@ -46,33 +36,15 @@ def training_history(run: Run, *, title: str | None = None) -> Figure:
         axes.plot("epoch", f"val_{name}", data=table, color=colour, linewidth=1.8, label="validation")
         axes.axvline(run.best_epoch, color=DARK, linewidth=0.8, linestyle=":", label="epoch that was kept")
         axes.plot(run.best_epoch, best[f"val_{name}"], marker, color=colour, markeredgecolor=DARK, markersize=7)
-        axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
-    loss.margins(y=0.15)
-    mark_rates(loss, table)
+        axes.xaxis.set_major_locator(whole_epochs())
+    for epoch in rate_falls(run):
+        loss.axvline(epoch, color=GREY, linewidth=0.6, linestyle="-.", label="learning rate falls")
     dash_majority(accuracy, run.majority("validation"))
     percent(accuracy.yaxis)
     loss.set(xlabel="epoch", ylabel="loss (nats)", title=title or run.label)
     accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0, None), title=f"best epoch: {run.best_epoch}")
     style.shared_legend(figure)
     return figure
-
-
-def mark_rates(axes: Axes, table: pd.DataFrame):
-    """Write the learning rate into a panel of the loss: where training starts, and at every fall by half or more.
-
-    A rate that changes with every epoch, as on a cosine, is written where training starts and where it is highest.
-    """
-    rates = table["learning_rate"].to_numpy()
-    smooth = len(rates) > 3 and (rates[1:] != rates[:-1]).all()
-    marked = [0, rates.argmax()] if smooth else np.flatnonzero(np.r_[True, rates[1:] <= rates[:-1] / 2])
-    for index in marked:
-        epoch, first = table["epoch"].iloc[index], index == 0
-        axes.axvline(epoch, color=GREY, linewidth=0.6, alpha=0.5)
-        # The loss falls from the upper left to the lower right: these corners are free.
-        look = {"fontsize": SMALL, "color": GREY, "rotation": 90, "va": "bottom" if first else "top", "bbox": PAPER}
-        text = f"rate {rates[index]:.1e}".replace("e-0", "e-").replace(".0e", "e")
-        where = (epoch, 0.01 if first else 0.99)
-        axes.annotate(text, where, (2, 0), axes.get_xaxis_transform(), "offset points", **look)
 
 
 @styled
@@ -95,7 +67,7 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
+        axes.xaxis.set_major_locator(whole_epochs())
     axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, None), title=title)
     axes.legend(**style.BESIDE)
     return figure
@@ -108,14 +80,13 @@ def accuracy_differences(table: pd.DataFrame, *, axis: str, title: str | None = 
     Args:
         table: columns `recipe`, `epoch` and `difference`, in [-1, 1]; a line a recipe, in its model's colour.
         axis: what the difference is of.
-        title: str or None.
     """
     figure, ((axes,),) = canvas(7, 3)
     groups = list(table.groupby("recipe", sort=False))
     for (name, rows), line in zip(groups, style.lines_of([model_style(name) for name, _ in groups]), strict=True):
         axes.plot("epoch", "difference", line, data=rows, color=model_style(name)[0], label=name)
     axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
-    axes.xaxis.set_major_locator(MaxNLocator(**EPOCHS))
+    axes.xaxis.set_major_locator(whole_epochs())
     axes.yaxis.set_major_formatter(POINTS)
     axes.set(xlabel="epoch", ylabel=axis, title=title)
     axes.legend(**style.BESIDE)
@@ -130,7 +101,6 @@ def training_sizes(table: pd.DataFrame, *, majority: float, title: str | None = 
         table: columns `start`, which has its colour and marker, `backbone` (trained or frozen), which has its line,
             `train_images`, `accuracy`, `accuracy_low` and `accuracy_high`.
         majority: the majority class's share of the validation images.
-        title: str or None.
     """
     figure, ((axes,),) = canvas(7, 3.8)
     starts, backbones = list(table["start"].unique()), list(table["backbone"].unique())
@@ -165,7 +135,6 @@ def grid(
         column: column of `cells`, the setting across it.
         majority: the majority class's share of the validation images, dashed on the scale.
         value: column of `cells` to be shown.
-        title: str or None.
     """
     ends = [value, f"{value}_low", f"{value}_high"]
     shares, low, high = (cells.pivot_table(index=row, columns=column, values=end) for end in ends)
