@@ -103,6 +103,12 @@ class Figure(matplotlib.figure.Figure):
     def _repr_png_(self) -> bytes:
         return self.png(dpi=100)
 
+    def _ipython_display_(self):
+        """Show these bytes in a notebook, also where it imports pyplot, whose formatter would come first."""
+        from IPython.display import display
+
+        display({"image/png": self._repr_png_(), "text/plain": repr(self)}, raw=True)
+
 
 def compressed(image: Image.Image, dpi: int) -> bytes:
     """Encode an image as PNG, as small as it can be without loss."""
