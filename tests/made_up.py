@@ -7,8 +7,8 @@ import pandas as pd
 
 from fer_keras.evaluation import summarise
 from fer_keras.labels import REST
-from fer_keras.recipes.recipe import CLASSES
-from fer_keras.reporting.runs import HISTORY_COLUMNS, Predictions, Run, run_id, write_run
+from fer_keras.recipes.recipe import CLASSES, Recipe
+from fer_keras.results import HISTORY_COLUMNS, Predictions, Run, run_id, write_run
 
 DEFAULTS = {
     "system": "D",
@@ -37,9 +37,10 @@ def predictions(classes, *, total=240, skill=1.2, seed=0):
 
 
 @functools.cache
-def run(name="mini-xception", *, seed=0, skill=1.2, digest="0123456789ab", stopped="early stop", **recipe):
-    """Return `(run, history, predictions)` of a training that never was."""
+def run(name="mini-xception", *, seed=0, skill=1.2, stopped="early stop", **recipe):
+    """Return `(run, history, predictions)` of a training that never was, of a recipe with these fields."""
     recipe = {**DEFAULTS, "name": name, **recipe}
+    digest = Recipe(**recipe).digest
     classes = CLASSES[recipe["data"]]
     if positive := recipe.get("positive"):
         classes = (REST, positive)

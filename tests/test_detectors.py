@@ -18,7 +18,7 @@ from fer_keras.recognition.boxes import finished, shared, smallest_side
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import Detection, find_detector
 from fer_keras.recognition.neural_detectors import Mtcnn
-from fer_keras.reporting import read_table
+from fer_keras.results import read_table
 
 HER_FACE = (173, 60, 100, 110)  # from the eye: brow to chin, ear to ear
 SIZES = [(1, 1), (1, 700), (700, 1), (2, 3), (19, 19), (41, 39), (48, 48), (64, 2000)]

@@ -10,8 +10,7 @@ from fer_keras import recipes
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting import find_run, read_runs
-from fer_keras.reporting.runs import Predictions
+from fer_keras.results import Predictions, find_run, read_runs
 from fer_keras.training import fit
 from fer_keras.training.ensembles import combine
 

@@ -13,8 +13,7 @@ from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7
 from fer_keras.models import weights
 from fer_keras.recognition.heat import painted
-from fer_keras.reporting import looks
-from fer_keras.reporting.tables import read_table
+from fer_keras.results import read_table
 from fer_keras.training import inspection
 
 
@@ -41,12 +40,12 @@ def test_what_ships_is_measured_once_a_file(quickly, capsys):
     card = weights.load("mini-xception").card
     assert (found["sha256"], found["split"], found["classes"]) == (card["sha256"], "validation", list(FER7))
     assert 0 < found["num_images"] <= 7
-    for fill in looks.FILLS:
+    for fill in inspection.FILLS:
         maps = found["deletion"][fill]
         assert set(maps) == {"occlusion", "grad-cam", "grad-cam++", inspection.LAST_MAP, "chance", "single pixels"}
         starts = [one["curve"][0] for one in maps.values()]
         assert max(starts) - min(starts) < 1e-5
-        assert set(maps["occlusion"]["sooner_than"]) == set(looks.RIVALS)
+        assert set(maps["occlusion"]["sooner_than"]) == {"chance", "another face", "single pixels"}
         assert maps["occlusion"]["sooner_than"]["chance"]["mean"] > 0
     regions = next(iter(found["emotions"]["occlusion"].values()))["regions"]
     assert sum(regions[name]["mean"] for name in REGIONS) == pytest.approx(1, abs=1e-4)
@@ -60,13 +59,13 @@ def test_what_ships_is_measured_once_a_file(quickly, capsys):
 
 def test_what_is_recorded_is_of_the_files_that_ship():
     """Where a network was replaced, `python -m fer_keras explain --record` has to be run again."""
-    for kind in (looks.EXPLAIN, looks.ROBUSTNESS):
+    for kind in ("explain", "robustness"):
         found = read_table(kind)
         assert "mini-xception" in found
         for name in set(found) & set(weights.shipped()):
             card = weights.read_card(weights.folder() / f"{name}.json")
             assert found[name]["sha256"] == card["sha256"], f"{kind}: {name} is another file now"
-    for rows in (one["rows"] for one in read_table(looks.ROBUSTNESS).values()):
+    for rows in (one["rows"] for one in read_table("robustness").values()):
         assert {row["kind"] for row in rows} == set(DAMAGES)
 
 
@@ -77,7 +76,7 @@ def test_the_recorded_damage_is_what_is_measured(fer2013_path):
     network = weights.load("mini-xception")
     images, labels = load_fer7(fer2013_path)["validation"]
     found = robustness(network.predict, images, labels, kinds=("mouth covered",))
-    expected = [row for row in read_table(looks.ROBUSTNESS)["mini-xception"]["rows"] if row["kind"] == "mouth covered"]
+    expected = [row for row in read_table("robustness")["mini-xception"]["rows"] if row["kind"] == "mouth covered"]
     assert [row["accuracy"] for row in found] == pytest.approx([row["accuracy"] for row in expected], abs=2e-3)
 
 

@@ -15,8 +15,15 @@ from fer_keras.evaluation import label_errors as errors
 from fer_keras.labels import FERPLUS_TO_CLASS, FERPLUS_VOTES
 from fer_keras.models import MODELS
 from fer_keras.recipes import RECIPES, Recipe
-from fer_keras.reporting import figures, text
-from fer_keras.reporting.tables import find_table, read_table, write_table
+from fer_keras.results import (
+    find_table,
+    label_error_difference,
+    label_error_groups,
+    label_error_order,
+    label_error_table,
+    read_table,
+    write_table,
+)
 from fer_keras.training import folds, load_network
 from fer_keras.training import label_errors as finding
 from fer_keras.training.session import Session
@@ -179,29 +186,18 @@ def test_the_least_believed_faces_are_drawn_where_nobody_publishes(found, flippe
     assert path.is_file()
 
 
-def test_what_was_found_is_told_and_drawn(found, own_folders):
-    assert text("label-errors") == text("label-errors-verdict") == "(not recorded yet)"
-    assert figures.draw("label-errors") is figures.draw("label-errors-crowd") is None
-    table = found[0]
+def test_what_was_found_is_tabulated(found, own_folders):
+    table, rows, _ = found
     write_table(finding.TABLE, table)
-    lines = text("label-errors").splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in CLASSES]
-    first = table["per_class"]["happy"]
-    assert f"{first['flagged']:,} ({100 * first['flagged'] / first['images']:.1f} %)" in lines[2]
-    verdict = text("label-errors-verdict")
-    assert f"{100 * table['crowd']['flagged']['disputed_share']:.1f} %" in verdict
-    assert "no difference" not in verdict
-    assert "hardly ever" not in verdict
-    assert text("label-errors-short").startswith(f"cleanlab points at {len(found[1])} of {table['num_images']} train")
-    matrix, _ = figures.draw("label-errors").axes
-    assert len(matrix.texts) == 3 * 4 - 3
-    (axes,) = figures.draw("label-errors-crowd").axes
-    assert axes.lines[0].get_ydata()[-1] == table["crowd"]["all"]["disputed_share"]
-    write_table(finding.TABLE, table | {"per_class": table["per_class"] | {"happy": first | {"said": 2}}})
-    assert "They hardly ever say happy:" in text("label-errors-verdict")
-    write_table(finding.TABLE, table | {"crowd": None})
-    assert "voters" not in text("label-errors") + text("label-errors-verdict")
-    assert figures.draw("label-errors-crowd") is None
+    by_class, groups = label_error_table().set_index("label"), label_error_groups().set_index("group")
+    assert by_class.index.tolist() == list(CLASSES)
+    assert by_class["flagged"].sum() == groups.loc["flagged", "images"] == len(rows)
+    assert groups.loc["all", "images"] == table["num_images"]
+    assert groups["disputed_of_judged"].to_dict() == {
+        name: table["crowd"][name]["disputed_share"] for name in ("all", "flagged", "unflagged")
+    }
+    assert not label_error_difference().no_difference
+    assert label_error_order()["disputed_of_judged"].iloc[-1] == table["crowd"]["all"]["disputed_share"]
 
 
 def test_folds_keep_copies_together_and_classes_apart():
@@ -254,13 +250,19 @@ def test_votes_that_name_no_emotion_judge_nothing(flipped):
     assert finding.crowd(dataclasses.replace(faces, votes=None), found) is None
 
 
-def test_labels_that_are_all_believed_are_told_of_too(found, own_folders):
+def test_labels_that_are_all_believed_are_tabulated_too(found, own_folders):
     none = {"flagged": 0, "images": 9, "named": 9, "said": 9, "noise": 0.0}
     crowd = found[0]["crowd"] | {"flagged": errors.against_crowd([], [], [], [])}
     changes = {"flagged": [[0] * 3] * 3, "per_class": dict.fromkeys(CLASSES, none), "crowd": crowd}
     write_table(finding.TABLE, found[0] | changes)
-    assert "points at 0 images" in text("label-errors-verdict")
-    assert "| happy | 9 | 100.0 % | 0 (0.0 %) | - |" in text("label-errors")
+    assert label_error_table()["likely"].isna().all()
+    assert (
+        label_error_groups()
+        .set_index("group")
+        .loc["flagged", ["disputed_of_judged", "disputed_of_images"]]
+        .isna()
+        .all()
+    )
 
 
 def noisy(total=3000, *, num_classes=4, share=0.15, seed=0):

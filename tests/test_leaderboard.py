@@ -1,92 +1,123 @@
-"""The leaderboard: a row a run, comparable rows together, test scores of final recipes only."""
+"""The leaderboard, best on validation first, and the table of training, validation and test accuracy."""
 
+import dataclasses
 import io
 
 import made_up
 import pandas as pd
 import pytest
 
-from fer_keras.reporting.leaderboard import COLUMNS, as_csv, leaderboard, write_leaderboard
-from fer_keras.reporting.runs import read_runs
-from fer_keras.reporting.tables import read_table, write_table
+from fer_keras import paths
+from fer_keras.recipes import RECIPES
+from fer_keras.results import (
+    accuracy_table,
+    as_csv,
+    find_run,
+    leaderboard,
+    read_runs,
+    row_name,
+    with_interval,
+    write_leaderboard,
+)
+from fer_keras.results.leaderboard import COLUMNS
+
+COMMITTED = paths.PACKAGE.parent / "reports" / "results"
 
 
 @pytest.fixture
-def results(tmp_path):
-    return made_up.results(tmp_path)
+def results(own_folders):
+    return made_up.results(own_folders / "results")
 
 
-def test_a_row_a_run_comparable_rows_together_best_first(results):
-    table = leaderboard(read_runs(results))
-    assert tuple(table.columns) == COLUMNS
-    assert sorted(table["run"]) == [run.run for run in read_runs(results)]
-    groups = list(dict.fromkeys(zip(table["num_classes"], table["protocol"], table["split"], strict=True)))
-    assert groups == [
-        (7, "official", "test"),
-        (7, "official", "validation"),
-        (4, "official", "test"),
-        (4, "course", "test"),
+def scored(name, validation, test, **recipe):
+    """A made-up run with these accuracies on validation and test."""
+    run = made_up.run(name, **recipe)[0]
+    shares = {"validation": validation, "test": test}
+    return dataclasses.replace(
+        run, metrics={split: run.metrics[split] | {"accuracy": shares[split]} for split in shares}
+    )
+
+
+def test_the_best_is_the_best_on_validation_inside_classes_and_protocol():
+    four = {"data": "fer4", "model": "capstone-model-1"}
+    runs = [
+        scored("capstone-model-1", 0.5, 0.9, **four),
+        scored("capstone-model-2", 0.6, 0.4, **four),
+        scored("capstone-model-2@course", 0.8, 0.8, protocol="course", **four),
+        scored("mini-xception", 0.4, 0.4),
+        scored("resnet18", 0.9, 0.9, data="ferplus6"),
     ]
-    first = table[(table["num_classes"] == 7) & (table["split"] == "test")]
-    assert first["accuracy"].is_monotonic_decreasing
-    assert len(first) == 3
+    board = leaderboard(runs)
+    names = ["mini-xception", "resnet18", "capstone-model-2", "capstone-model-1", "capstone-model-2@course"]
+    assert board["recipe"].tolist() == names
+    assert leaderboard(runs[::-1]).equals(board)
+    assert tuple(board.columns) == COLUMNS
 
 
 def test_scores_are_those_of_the_split_that_is_named(results):
-    rows = leaderboard(read_runs(results)).set_index("run")
+    rows = leaderboard().set_index("run")
+    assert sorted(rows.index) == [run.run for run in read_runs(results)]
     for run in read_runs(results):
         row = rows.loc[run.run]
         assert row["split"] == ("test" if run.final else "validation")
         assert row["accuracy"] == run.metrics[row["split"]]["accuracy"]
         assert row["accuracy_without_copies_low"] == run.metrics[row["split"]]["accuracy_without_copies_low"]
         assert row["validation_accuracy"] == run.metrics["validation"]["accuracy"]
-
-
-def test_the_published_number_stands_beside_as_a_fraction(results):
-    rows = leaderboard(read_runs(results)).set_index("recipe")
-    assert rows.loc["emovision-baseline", "published"] == pytest.approx(0.2471)
-    assert rows.loc["emovision-baseline", "published_split"] == "test"
-    assert pd.isna(rows.loc["capstone-model-1", "published"])
-    assert rows.loc["capstone-model-1@course", "stopped"] == "cut short"
+    assert rows.loc[rows["recipe"] == "emovision-baseline", "published"].tolist() == [pytest.approx(0.2471)]
+    assert rows.loc[rows["recipe"] == "capstone-model-1", "published"].isna().all()
 
 
 def test_the_csv_has_fixed_columns_and_four_digits(results):
-    text = as_csv(read_runs(results))
+    text = as_csv(read_runs())
     table = pd.read_csv(io.StringIO(text), dtype=str)
     assert tuple(table.columns) == COLUMNS
     assert table["accuracy"].str.fullmatch(r"0\.\d{4}").all()
     assert table["num_parameters"].eq("58423").all()
-    assert as_csv(read_runs(results)[::-1]) == text
+    assert as_csv([]) == ",".join(COLUMNS) + "\n"
 
 
-def test_without_runs_there_is_a_header(tmp_path):
-    assert write_leaderboard(folder=tmp_path).read_text() == ",".join(COLUMNS) + "\n"
+def test_columns_are_those_of_the_committed_leaderboard():
+    header, *_ = (COMMITTED / "leaderboard.csv").read_text().splitlines()
+    assert header == ",".join(COLUMNS)
 
 
 def test_an_unchanged_leaderboard_is_not_written(results):
-    path = write_leaderboard(folder=results)
+    path = write_leaderboard()
     before = path.stat().st_mtime_ns
-    write_leaderboard(folder=results)
-    assert path.stat().st_mtime_ns == before
+    assert write_leaderboard().stat().st_mtime_ns == before
     made = made_up.run("mini-xception", seed=2)
-    made_up.write_run(*made, folder=results)
-    write_leaderboard(folder=results)
-    assert made[0].run in path.read_text()
+    made_up.write_run(*made)
+    assert made[0].run in write_leaderboard().read_text()
 
 
-def test_tables_come_back_as_they_were_given(tmp_path):
-    counts = pd.DataFrame({"happy": [1, 2]}, index=pd.Index(["train", "test"], name="split"))
-    write_table("counts", counts, folder=tmp_path)
-    write_table("audit", {"copies": {"test": 288}, "groups": [1, 2]}, folder=tmp_path)
-    faces = {"happy": counts.to_numpy(), "sad": counts.to_numpy() * 2}
-    write_table("faces", faces, folder=tmp_path)
-    pd.testing.assert_frame_equal(read_table("counts", folder=tmp_path), counts)
-    assert read_table("audit", folder=tmp_path) == {"copies": {"test": 288}, "groups": [1, 2]}
-    back = read_table("faces", folder=tmp_path)
-    assert all((back[name] == faces[name]).all() for name in faces)
+def test_a_row_is_called_after_its_recipe_and_what_limits_it(results):
+    names = leaderboard().apply(row_name, axis=1).tolist()
+    assert {"mini-xception, seed 1", "mini-xception@no-flip, on validation"} <= set(names)
+    assert "capstone-model-1@course, stopped by time" in names
 
 
-def test_a_table_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    write_table("audit", {"copies": 1}, folder=tmp_path)
-    with pytest.raises(ValueError, match=r"no recorded table 'adit'.*one of: audit"):
-        read_table("adit", folder=tmp_path)
+def test_intervals_are_written_in_percent():
+    table = pd.DataFrame({"f1": [0.5, None], "f1_low": [0.45, None], "f1_high": [0.551, None]})
+    assert with_interval(table, "f1").tolist() == ["50.0 (45.0 to 55.1)", "-"]
+
+
+def test_all_recipes_of_a_system_have_a_row_recorded_or_not(results):
+    table = accuracy_table(["C", "mini-xception@64x64"]).set_index("recipe")
+    system = [recipe.name for recipe in RECIPES.values() if recipe.system == "C"]
+    assert table.index.tolist() == [*system, "mini-xception@64x64"]
+    run, row = find_run("capstone-model-1"), table.loc["capstone-model-1"]
+    assert (row["recorded"], row["best_epoch"], row["epochs_run"], row["epochs"]) == (True, 9, 12, 12)
+    for split in ("validation", "test"):
+        assert row[f"{split}_num_images"] == 240
+        ends = [row[f"{split}_accuracy{end}"] for end in ("", "_low", "_high")]
+        assert ends == [run.metrics[split][f"accuracy{end}"] for end in ("", "_low", "_high")]
+    assert pd.isna(row["train_accuracy"])
+    assert table.loc["vgg16", ["recorded", "starts_from", "protocol"]].tolist() == [False, "ImageNet", "official"]
+    assert table.loc["vgg16@finetuned", "starts_from"] == "vgg16"
+    assert table.loc["vgg16", "test_accuracy_low":"test_accuracy_high"].isna().all()
+    assert table.loc["capstone-model-1@course", ["protocol", "stopped"]].tolist() == ["course", "cut short"]
+
+
+def test_a_name_of_neither_recipe_nor_system_is_refused(results):
+    with pytest.raises(ValueError, match="no recipe 'Z'"):
+        accuracy_table(["Z"])

@@ -7,8 +7,9 @@ from fer_keras.__main__ import main
 from fer_keras.models import MODELS, build, multiply_adds
 from fer_keras.models import catalogue as network_catalogue
 from fer_keras.models.outline import outline
-from fer_keras.reporting import figures, networks, plotting
+from fer_keras.reporting import figures, plotting
 from fer_keras.reporting.catalogue import FIGURES
+from fer_keras.results import read_table
 
 LIGHT = ["capstone-model-1", "emovision-baseline", "mini-xception", "general", "sep-se-residual"]
 
@@ -58,22 +59,22 @@ def test_equal_stages_are_drawn_as_one_box_with_their_number():
 
 def test_networks_are_recorded_once_and_their_diagrams_drawn_from_the_record(own_folders, monkeypatch):
     monkeypatch.setattr(network_catalogue, "MODELS", {name: MODELS[name] for name in LIGHT})
-    assert networks.problems()
+    assert not network_catalogue.networks_are_recorded()
     assert figures.draw("architecture-mini-xception") is None
     network_catalogue.record_networks()
-    assert networks.problems() == []
-    known = networks.read("capstone-model-1")
+    assert network_catalogue.networks_are_recorded()
+    known = read_table("networks")["networks"]["capstone-model-1"]
     assert (known["num_classes"], known["parameters"]) == (4, 605_572)
     assert known["source"].startswith("Palacios Boyce")
     assert figures.draw("architecture-mini-xception").axes[0].get_title(loc="left").startswith("mini-xception: 58,423")
     monkeypatch.setattr(network_catalogue, "describe_network", None)  # would fail if it was called
     network_catalogue.record_networks()
-    monkeypatch.setattr(networks, "sources_digest", lambda: "of other code")
-    assert networks.problems() == ["the recorded networks are not those of today's code: run `make report`"]
+    monkeypatch.setattr(network_catalogue, "digest_of_sources", lambda: "of other code")
+    assert not network_catalogue.networks_are_recorded()
 
 
 def test_the_committed_networks_are_those_of_todays_code():
-    assert networks.problems(folder=paths.PACKAGE.parent / "reports" / "results") == []
+    assert network_catalogue.networks_are_recorded(folder=paths.PACKAGE.parent / "reports" / "results")
 
 
 def test_every_network_says_where_it_comes_from_and_has_its_diagram():

@@ -54,7 +54,7 @@ def test_a_run_trained_in_bfloat16_says_so_and_is_recorded_in_float32(faces, tmp
 def test_a_run_goes_on_in_the_precision_it_was_begun_in(faces, tmp_path):
     options = {"faces": faces, "results": tmp_path, "verbose": 0, "minutes": 1e-9}
     recipe = dataclasses.replace(SHORT, name="halves-cut-short")
-    assert fit(recipe, precision="mixed_bfloat16", **options).cut_short
+    assert fit(recipe, precision="mixed_bfloat16", **options).stopped_by_time
     with pytest.raises(ValueError, match=r"begun in mixed_bfloat16\. Received: float32"):
         fit(recipe, **options | {"minutes": None})
     assert fit(recipe, precision="mixed_bfloat16", **options | {"minutes": None}).epochs_run == 2

@@ -1,20 +1,55 @@
-"""Records of runs: written whole and once, read back as they were."""
+"""Records of runs: written whole and once, read back as they were, checked against their recipe and predictions."""
 
 import dataclasses
 import json
 import subprocess
 import sys
-import types
 
 import made_up
 import numpy as np
 import pandas as pd
 import pytest
 
-import fer_keras.reporting
-from fer_keras.evaluation import summarise
-from fer_keras.reporting import files
-from fer_keras.reporting.runs import find_run, read_run, read_runs, write_run
+from fer_keras import paths
+from fer_keras.evaluation import summarise, wilson
+from fer_keras.recipes import RECIPES, Recipe
+from fer_keras.results import (
+    find_run,
+    find_seeds,
+    read_run,
+    read_runs,
+    read_table,
+    runs,
+    table_names,
+    write_run,
+    write_table,
+)
+
+COMMITTED = paths.PACKAGE.parent / "reports" / "results"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("runs/*.json"))])
+def test_committed_metrics_are_those_of_the_committed_predictions(name):
+    run = read_run(COMMITTED / "runs" / f"{name}.json")
+    assert {"validation"} <= set(run.metrics)
+    for split in set(run.metrics) - {"train"}:
+        found, recorded = run.predictions(split), run.metrics[split]
+        options = {"split": recorded["split"], "views": recorded["views"], "copies": found.copies}
+        again = summarise(found.labels, found.probabilities, run.classes, **options)
+        assert again.keys() == recorded.keys()
+        assert again.pop("log_loss") == pytest.approx(recorded["log_loss"], abs=3e-5)  # of half precision
+        for key, value in again.items():
+            assert (
+                value == pytest.approx(recorded[key], abs=2e-6) if isinstance(value, float) else value == recorded[key]
+            )
+
+
+def test_committed_histories_fit_their_records():
+    for run in read_runs(COMMITTED):
+        history = run.history()
+        assert tuple(history.columns[: len(runs.HISTORY_COLUMNS)]) == runs.HISTORY_COLUMNS
+        assert history["epoch"].tolist() == list(range(1, run.epochs_run + 1))
+        assert 0 <= run.best_epoch <= run.epochs_run <= max(run.recipe["epochs"], run.epochs_run)
 
 
 def test_a_run_comes_back_as_it_was_written(tmp_path):
@@ -29,13 +64,6 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
         for name in ("rows", "labels", "probabilities", "copies"):
             np.testing.assert_array_equal(getattr(found, name), getattr(predictions[split], name))
         assert found.probabilities.dtype == np.float32
-
-
-def test_recorded_metrics_can_be_computed_again_from_the_recorded_predictions(tmp_path):
-    run = write_run(*made_up.run(), folder=tmp_path)
-    said = run.predictions("test")
-    again = summarise(said.labels, said.probabilities, run.classes, split="test", copies=said.copies)
-    assert again == run.metrics["test"]
 
 
 def test_the_json_is_sorted_and_ends_with_a_newline(tmp_path):
@@ -114,56 +142,131 @@ def test_half_a_file_is_named(tmp_path):
         read_runs(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"epochs": 13}, {"learning_rate": 0.5}, {"zoom": [0.5, 1.0]}, {"name": "vgg16"}])
+def test_a_record_whose_recipe_was_edited_is_refused(tmp_path, change):
+    path = write_run(*made_up.run(), folder=tmp_path).place("runs", ".json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"recipe": record["recipe"] | change}))
+    with pytest.raises(
+        ValueError, match=rf"{path.name} must hold .* digest {record['recipe_digest']}. Received: .*Restore"
+    ):
+        read_run(path)
+
+
+def test_fields_that_a_recipe_gained_or_lost_do_not_matter_at_their_defaults(tmp_path):
+    run, history, predictions = made_up.run(zoom=(0.9, 1.1))
+    whole = json.loads(json.dumps(dataclasses.asdict(Recipe(**run.recipe))))
+    for recipe in (run.recipe, whole, whole | {"from_the_future": 0}):
+        written = write_run(dataclasses.replace(run, recipe=recipe), history, predictions, folder=tmp_path, force=True)
+        assert read_run(written.place("runs", ".json")).recipe_digest == Recipe(**run.recipe).digest
+    path = written.place("runs", ".json")
+    path.write_text(path.read_text().replace(run.recipe_digest, run.recipe_digest[:8] + "ffff"))
+    with pytest.raises(ValueError, match="a version of fer_keras that knows from_the_future"):
+        read_run(path)
+
+
+def test_a_run_is_found_without_reading_any_other(tmp_path, monkeypatch):
+    made_up.results(tmp_path)
+    read = []
+    monkeypatch.setattr(runs, "read_run", lambda path: read.append(path.stem) or read_run(path))
+    found = find_run("mini-xception", folder=tmp_path)
+    assert (found.recipe_name, found.seed, read) == ("mini-xception", 0, [found.run])
+    assert find_run("mini", folder=tmp_path) is find_run("mini-xception", 7, folder=tmp_path) is None
+    assert find_run("mini-xception@*", folder=tmp_path) is None
+    assert len(read) == 1
+
+
 def test_find_run_by_recipe_asks_for_its_digest(tmp_path):
-    write_run(*made_up.run(), folder=tmp_path)
-    recipe = types.SimpleNamespace(name="mini-xception", digest="0123456789ab")
-    assert find_run(recipe, 0, folder=tmp_path).recipe_name == "mini-xception"
+    run = write_run(*made_up.run(), folder=tmp_path)
+    recipe = Recipe(**run.recipe)
+    assert find_run(recipe, 0, folder=tmp_path) == run
     assert find_run(recipe, 1, folder=tmp_path) is None
-    recipe.digest = "ffffffffffff"
-    assert find_run(recipe, 0, folder=tmp_path) is None
+    assert find_run(dataclasses.replace(recipe, epochs=99), 0, folder=tmp_path) is None
 
 
-def test_find_run_by_name_refuses_to_guess(tmp_path):
-    assert find_run("mini-xception", folder=tmp_path) is None
-    write_run(*made_up.run(), folder=tmp_path)
-    assert find_run("mini-xception", folder=tmp_path).seed == 0
-    write_run(*made_up.run(digest="ffffffffffff"), folder=tmp_path)
+def test_of_several_records_of_a_name_todays_recipe_is_meant_and_nothing_is_guessed(tmp_path, monkeypatch):
+    first, second = (write_run(*made_up.run(epochs=epochs), folder=tmp_path) for epochs in (12, 13))
     with pytest.raises(ValueError, match="older versions"):
         find_run("mini-xception", folder=tmp_path)
+    for run in (first, second):
+        monkeypatch.setitem(RECIPES, "mini-xception", Recipe(**run.recipe))
+        assert find_run("mini-xception", folder=tmp_path) == run
+
+
+def test_recorded_seeds_are_those_of_the_recipe_in_order(own_folders):
+    for seed in (2, 0, 7):
+        write_run(*made_up.run("fer-small", seed=seed))
+    assert [run.seed for run in find_seeds("fer-small")] == [0, 2]
+    with pytest.raises(ValueError, match=r"Received: 'fer-base'.*python -m fer_keras train fer-base"):
+        runs.as_run("fer-base")
+
+
+def test_macro_columns_of_a_history_are_kept_where_there_are_any(tmp_path):
+    run, history, predictions = made_up.run()
+    more = history.assign(val_recall=0.5, precision=0.25, note="x")
+    back = write_run(run, more, predictions, folder=tmp_path).history()
+    assert list(back.columns) == [*runs.HISTORY_COLUMNS, "precision", "val_recall"]
+    assert back["precision"].eq(0.25).all()
+
+
+def test_confusion_per_class_and_majority_follow_from_the_record():
+    run = dataclasses.replace(made_up.run("capstone-model-1", data="fer4", stopped="cut short")[0], metrics={})
+    labels, predicted = np.repeat(range(4), (4, 3, 2, 1)), np.array([0, 0, 0, 1, 1, 1, 0, 2, 3, 3])
+    run.metrics["test"] = summarise(labels, np.eye(4)[predicted], run.classes, split="test")
+    confusion = run.confusion("test")
+    assert (confusion.index.name, confusion.columns.name) == ("true", "predicted")
+    assert confusion.loc["happy", "sad"] == confusion.loc["surprise", "neutral"] == 1
+    assert (confusion.to_numpy().sum(), run.majority("test")) == (10, 0.4)
+    table = run.per_class()
+    assert table.index.tolist() == ["happy", "sad", "surprise", "neutral"]
+    assert table["support"].tolist() == [4, 3, 2, 1]
+    assert table["recall"].tolist() == pytest.approx([3 / 4, 2 / 3, 1 / 2, 1], abs=1e-6)
+    assert tuple(table.loc["happy", ["recall_low", "recall_high"]]) == pytest.approx(wilson(3, 4))
+    assert run.label == "capstone-model-1, 12 of 12 epochs"
+    with pytest.raises(ValueError, match=r"no metrics on 'tset'\. Expected one of: test"):
+        run.metrics_of("tset")
+
+
+def test_tables_come_back_as_they_were_given(tmp_path):
+    counts = pd.DataFrame({"happy": [1, 2]}, index=pd.Index(["train", "test"], name="split"))
+    faces = {"happy": np.eye(2), "sad": np.ones(3)}
+    for name, table in (("counts", counts), ("audit", {"copies": {"test": 288}, "groups": [1, 2]}), ("faces", faces)):
+        write_table(name, table, folder=tmp_path)
+    pd.testing.assert_frame_equal(read_table("counts", folder=tmp_path), counts)
+    assert read_table("audit", folder=tmp_path) == {"copies": {"test": 288}, "groups": [1, 2]}
+    np.testing.assert_equal(read_table("faces", folder=tmp_path), faces)
+    assert table_names(folder=tmp_path) == ["audit", "counts", "faces"]
+    with pytest.raises(ValueError, match=r"no recorded table 'adit'\. Expected one of: audit, counts, faces"):
+        read_table("adit", folder=tmp_path)
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
-    files.write_whole(path, "old")
+    paths.write_whole(path, "old")
 
     def fail(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(paths.os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        files.write_whole(path, "new")
+        paths.write_whole(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
 
 
 def test_an_unchanged_file_is_not_written(tmp_path):
     path = tmp_path / "table.csv"
-    assert files.write_changed(path, "a,b\n")
+    assert paths.write_changed(path, "a,b\n")
     before = path.stat().st_mtime_ns
-    assert not files.write_changed(path, b"a,b\n")
+    assert not paths.write_changed(path, b"a,b\n")
     assert path.stat().st_mtime_ns == before
-    assert files.write_changed(path, "a,c\n")
+    assert paths.write_changed(path, "a,c\n")
 
 
-def test_records_are_read_and_written_without_keras_or_matplotlib():
+def test_results_are_read_and_written_without_keras_or_matplotlib():
     code = (
-        "import sys; from fer_keras.reporting import Run, find_run, read_runs, write_run; import fer_keras.evaluation; "
-        "print({'keras', 'tensorflow', 'matplotlib', 'sklearn', 'nbformat'} & set(sys.modules))"
+        "import sys, fer_keras.results; "
+        "print({'keras', 'tensorflow', 'matplotlib', 'scipy', 'sklearn', 'nbformat'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
-
-
-def test_the_room_names_what_it_does_not_have():
-    with pytest.raises(AttributeError, match="no attribute 'leaderbord'"):
-        fer_keras.reporting.leaderbord  # noqa: B018

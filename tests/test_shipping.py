@@ -13,7 +13,7 @@ from fer_keras.evaluation import fit_temperature, with_temperature
 from fer_keras.labels import FER4
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
-from fer_keras.reporting.runs import find_run, write_run
+from fer_keras.results import find_run, write_run
 from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 

@@ -15,9 +15,7 @@ from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recipes.spaces import SPACES, Space
-from fer_keras.reporting import read_runs
-from fer_keras.reporting.runs import essence
-from fer_keras.reporting.tables import read_table
+from fer_keras.results import comparable_fields, read_runs, read_table
 from fer_keras.training import search as search_module
 
 ray = pytest.importorskip("ray")
@@ -53,7 +51,8 @@ def records(folder):
 def assert_same(run, other):
     """Check that two runs are one: a worker may add in another order, and one answer may be a tie."""
     apart = {"metrics": {}, "best_epoch": 0, "epochs_run": 0}
-    assert essence(dataclasses.replace(run, **apart)) == essence(dataclasses.replace(other, **apart))
+    first, second = (comparable_fields(dataclasses.replace(each, **apart)) for each in (run, other))
+    assert first == second
     said, others = run.predictions("validation"), other.predictions("validation")
     np.testing.assert_array_equal(said.labels, others.labels)
     np.testing.assert_allclose(said.probabilities, others.probabilities, atol=5e-3)

@@ -1,0 +1,228 @@
+"""Comparisons of runs: the same images, no verdict where lengths differ, numbers as worked by hand or by SciPy."""
+
+import dataclasses
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from fer_keras.evaluation import calibration_error, compare, summarise, with_temperature
+from fer_keras.labels import FER4
+from fer_keras.results import (
+    accuracy_difference_by_epoch,
+    calibration_table,
+    compare_runs,
+    comparison_table,
+    confusion_pairs,
+    find_run,
+    flip_gain_table,
+    level_table,
+    majority_level,
+    rate_falls,
+    reliability_table,
+    seed_difference,
+    seed_table,
+    write_run,
+)
+
+ENDS = ("", "_low", "_high")
+
+
+def write(name, *, epochs=12, **options):
+    """Record a made-up run that trained for a number of epochs."""
+    run, history, predictions = made_up.run(name, **options)
+    run = dataclasses.replace(run, epochs_run=epochs, best_epoch=min(epochs, 9))
+    return write_run(run, history[:epochs], predictions)
+
+
+def test_runs_are_compared_on_the_same_images(recorded_project):
+    first, second = (find_run(name) for name in ("emovision-baseline", "mini-xception"))
+    for split in ("validation", "test"):
+        ours, theirs = first.predictions(split), second.predictions(split)
+        expected = compare(ours.labels, ours.probabilities, theirs.probabilities)
+        assert compare_runs(first, "mini-xception", split=split) == expected
+    assert compare_runs(first, second) == expected, "final recipes are judged by test"
+    table = comparison_table([(first, second), (second, first), (first, first), ("mini-xception", "fer-base")])
+    assert table["verdict"].tolist()[:3] == ["better", "worse", "no difference"]
+    row = table.iloc[0]
+    assert (row["difference"], row["low"], row["high"]) == dataclasses.astuple(expected)
+    assert (row["first"], row["second"], row["split"], row["num_images"]) == (first.label, second.label, "test", 240)
+    assert table.iloc[3, 2:].isna().all(), "fer-base is not recorded"
+
+
+@pytest.mark.parametrize("other", ["capstone-model-1", "mini-xception@no-flip"])
+def test_other_images_are_not_compared(recorded_project, other):
+    with pytest.raises(ValueError, match=r"on the same images\. Received: .* on test, .*`split`"):
+        compare_runs("mini-xception", other)
+    if other == "mini-xception@no-flip":
+        assert not compare_runs("mini-xception", other, split="validation").no_difference
+
+
+@pytest.mark.parametrize(
+    ("lengths", "stopped", "verdict"),
+    [
+        ((1, 2), ("cut short", "cut short"), None),
+        ((2, 2), ("cut short", "cut short"), "better"),
+        ((2, 12), ("cut short", "early stop"), None),
+        ((12, 2), ("early stop", "cut short"), None),
+        ((9, 12), ("early stop", "epochs"), "better"),
+    ],
+)
+def test_there_is_no_verdict_where_time_stopped_a_run_of_another_length(own_folders, lengths, stopped, verdict):
+    for name, skill, epochs, how in zip(("sep-se", "resnet18"), (0.3, 2.0), lengths, stopped, strict=True):
+        write(name, epochs=epochs, stopped=how, skill=skill, data="ferplus6")
+    (row,) = comparison_table([("sep-se", "resnet18")]).to_dict("records")
+    assert row["verdict"] == verdict or (verdict is None and pd.isna(row["verdict"]))
+    assert row["low"] > 0
+    assert not row["no_difference"]
+
+
+def levels(stopped="early stop", **scores):
+    """The levels of a made-up run with these test scores; 40 % were published for validation, where it has 30 %."""
+    run = made_up.run("level", published=40.0, published_split="validation", stopped=stopped)[0]
+    test = {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.55} | scores
+    validation = {"accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35}
+    metrics = {"test": run.metrics["test"] | test, "validation": run.metrics["validation"] | validation}
+    return level_table([dataclasses.replace(run, metrics=metrics)]).set_index("level")
+
+
+def test_a_run_is_held_against_levels():
+    table = levels()
+    assert table["verdict"].to_dict() == {"majority": "above", "human": "below", "published": "below"}
+    assert table["split"].to_dict() == {"majority": "test", "human": "test", "published": "validation"}
+    assert table["level_accuracy"].tolist()[1:] == [0.65, 0.4]
+    assert table["difference"].tolist()[1:] == pytest.approx([-0.15, -0.1])
+    assert table.loc["published", ["low", "high"]].tolist() == pytest.approx([-0.15, -0.05])
+    assert levels(accuracy_high=0.66).loc["human", "verdict"] == "no difference"
+    stopped = levels(stopped="cut short")["verdict"]
+    assert stopped.isna().to_dict() == {"majority": False, "human": False, "published": True}
+
+
+def test_a_run_has_only_the_levels_that_there_are(recorded_project):
+    table = level_table(["capstone-model-1", "fer-base"])
+    assert table["level"].tolist() == ["majority"], "nothing was published, people were not asked about four classes"
+    counts = np.sum(find_run("capstone-model-1").metrics["test"]["confusion"], axis=1)
+    assert table["level_accuracy"].tolist() == [counts.max() / 240]
+
+
+def test_the_majority_of_the_published_splits():
+    assert majority_level("test") == 879 / 3589
+    assert majority_level("validation", classes=FER4) == 895 / 2570
+
+
+def test_confusions_are_ordered_by_their_share_of_the_true_class():
+    run = made_up.run("capstone-final", data="fer4")[0]
+    # happy, sad, surprise, neutral: 8 mistakes, 7 of them with neutral, 6 between sad and neutral.
+    confusion = [[9, 0, 1, 0], [0, 5, 0, 4], [0, 0, 9, 0], [1, 2, 0, 9]]
+    run = dataclasses.replace(run, metrics={"validation": {}, "test": {"confusion": confusion}})
+    table = confusion_pairs(run)
+    assert table[["true", "predicted", "count"]].to_numpy().tolist() == [
+        ["sad", "neutral", 4],
+        ["neutral", "sad", 2],
+        ["happy", "surprise", 1],
+        ["neutral", "happy", 1],
+    ]
+    assert table["share_of_true"].tolist() == [4 / 9, 2 / 12, 1 / 10, 1 / 12]
+    assert table["share_of_mistakes"].tolist() == [0.5, 0.25, 0.125, 0.125]
+    nothing = dataclasses.replace(run, metrics={"test": {"confusion": np.eye(4, dtype=int).tolist()}})
+    assert len(confusion_pairs(nothing)) == 0
+
+
+def test_a_temperature_is_fitted_on_validation_and_judged_on_test(own_folders):
+    run, history, calibrated = made_up.run("fer-small", skill=1.0)  # by construction: noise and signal of one unit
+    sharp = {
+        split: found._replace(probabilities=with_temperature(found.probabilities, 0.4))
+        for split, found in calibrated.items()
+    }
+    write_run(run, history, sharp)
+    write_run(*made_up.run("fer-small@mixup", final=False))
+    (row,) = calibration_table(["fer-small", "fer-small@mixup", "fer-base"]).to_dict("records")
+    assert 2 < row["temperature"] < 4, "probabilities sharpened by .4 need about 1 / .4"
+    test = find_run("fer-small").predictions("test")
+    scaled = with_temperature(test.probabilities, row["temperature"])
+    assert row["calibration_error"] == calibration_error(test.labels, test.probabilities)
+    assert row["calibration_error_scaled"] == calibration_error(test.labels, scaled) < row["calibration_error"] / 2
+    assert row["log_loss"] > row["log_loss_scaled"]
+    table = reliability_table("fer-small")
+    bins = table.groupby("probabilities", sort=False)
+    assert bins["num_images"].sum().to_dict() == {"as predicted": 240, "temperature-scaled": 240}
+    gaps = (table["accuracy"] - table["confidence"]).abs() * table["num_images"] / 240
+    errors = gaps.groupby(table["probabilities"], sort=False).sum().tolist()
+    assert errors == pytest.approx([row["calibration_error"], row["calibration_error_scaled"]])
+    with pytest.raises(ValueError, match="final recipes only"):
+        reliability_table("fer-small@mixup")
+
+
+def test_flip_augmentation_is_compared_with_the_image_alone_as_a_pair(own_folders):
+    run, history, found = made_up.run("fer-small")
+    better = found["test"]._replace(probabilities=np.eye(7)[found["test"].labels])
+    scores = summarise(better.labels, better.probabilities, run.classes, split="test", views="flip")
+    write_run(
+        dataclasses.replace(run, metrics=run.metrics | {"test_flip": scores}), history, found | {"test_flip": better}
+    )
+    write("mini-xception")
+    (row,) = flip_gain_table(["fer-small", "mini-xception"]).to_dict("records")
+    assert (row["recipe"], row["split"], row["flip_accuracy"], row["verdict"]) == ("fer-small", "test", 1, "better")
+    assert row["difference"] == pytest.approx(1 - run.metrics["test"]["accuracy"], abs=1e-6)
+    views = seed_table(["fer-small"])
+    assert views[["split", "views"]].to_numpy().tolist() == [
+        ["validation", "single"],
+        ["test", "single"],
+        ["test", "flip"],
+    ]
+
+
+def test_every_recorded_seed_has_its_row(own_folders):
+    runs = [write("fer-small", seed=seed, skill=skill) for seed, skill in enumerate((1.2, 1.5))]
+    table = seed_table(["fer-small", "fer-base"]).query("split == 'test'")
+    assert table[["recipe", "seed"]].to_numpy().tolist() == [["fer-small", 0], ["fer-small", 1]]
+    for end in ENDS:
+        assert table[f"accuracy{end}"].tolist() == [run.metrics["test"][f"accuracy{end}"] for run in runs]
+
+
+def test_two_recipes_are_compared_over_their_seeds(own_folders):
+    skills = {"fer-small": (1.2, 1.3, 1.25), "fer-small@weighted": (1.9, 2.1)}
+    made = {
+        name: [made_up.run(name, seed=seed, skill=skill) for seed, skill in enumerate(skills[name])] for name in skills
+    }
+    for each in [*made["fer-small"], made["fer-small@weighted"][0]]:
+        write_run(*each)
+    with pytest.raises(ValueError, match=r"3 of 'fer-small', 1 of 'fer-small@weighted'"):
+        seed_difference(*skills)
+    write_run(*made["fer-small@weighted"][1])
+    for split in ("validation", "test"):
+        plain, ours = ([run.metrics[split]["accuracy"] for run, _, _ in made[name]] for name in skills)
+        # By hand: one spread of both, and the degrees of freedom that are left of five seeds.
+        spread = np.sqrt((np.var(plain, ddof=1) * 2 + np.var(ours, ddof=1)) / 3)
+        half = scipy.stats.t.ppf(0.975, 3) * spread * np.sqrt(1 / 3 + 1 / 2)
+        middle = np.mean(ours) - np.mean(plain)
+        found = seed_difference(*skills, split=split)
+        assert dataclasses.astuple(found) == pytest.approx((middle, middle - half, middle + half))
+
+
+def test_differences_by_epoch_are_means_over_seeds_and_five_epochs_of_recipes_of_one_length(own_folders):
+    for seed in (0, 1):
+        write("fer-small", seed=seed)
+        write("fer-small@weighted", seed=seed, data="fer4")
+    write("fer-small@mixup", epochs=8)
+    for seed in (0, 1):  # other curves than those of fer-small
+        path = find_run("fer-small@weighted", seed).place("histories", ".csv")
+        history = pd.read_csv(path)
+        history.assign(val_accuracy=history["val_accuracy"] + seed * history["epoch"] ** 2 / 500).to_csv(
+            path, index=False
+        )
+    table = accuracy_difference_by_epoch("fer-small", ["fer-small@weighted", "fer-small@mixup", "fer-base"])
+    assert set(table["recipe"]) == {"fer-small@weighted"}, "elsewhere on its schedule at the same epoch"
+    assert table["epoch"].tolist() == list(range(3, 11))
+    expected = np.convolve(np.arange(1, 13) ** 2 / 1000, np.full(5, 0.2), "valid")
+    np.testing.assert_allclose(table["difference"], expected, atol=1e-9)
+
+
+def test_falls_of_the_learning_rate_are_read_from_the_history(own_folders):
+    run = write("mini-xception")
+    assert rate_falls(run) == rate_falls("mini-xception") == [10]
+    run.history().assign(learning_rate=1e-3).to_csv(run.place("histories", ".csv"), index=False)
+    assert rate_falls(run) == []
+    assert rate_falls(write("fer-small", schedule="cosine")) == [], "it falls all the time"

@@ -1,0 +1,522 @@
+"""The studies: each number follows from recorded predictions and tables, as scikit-learn, SciPy or a hand has it."""
+
+import dataclasses
+import itertools
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from fer_keras import results
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.evaluation import Comparison, difference, sides, summarise, wilson
+from fer_keras.evaluation.heat import REGIONS
+from fer_keras.evaluation.ranking import against_rest, average_precisions, compare_precision
+from fer_keras.evaluation.robustness import DAMAGES
+from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
+from fer_keras.recipes import RECIPES
+from fer_keras.recipes.peers import PEERS
+from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.results import Predictions, find_run, recorded_data, write_run, write_table
+
+TOTAL = 700
+LABELS = np.arange(TOTAL) % 7
+SINGLES = [f"one-vs-rest-{name}" for name in FER7]
+
+
+def ends(low, middle, high, name="accuracy"):
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
+
+
+# Transfer, ablation, grids
+
+
+@pytest.fixture
+def transfer(own_folders):
+    """Record a study of two sizes: the seven classes always help, three classes harm frozen with many images."""
+    right = {
+        (None, False): (2000, 900),
+        (None, True): (1000, 800),
+        ("fer-small@three", True): (1600, 910),
+        ("fer-small@short", False): (2100, 2020),
+    }
+    cells = [
+        {"start_recipe": start, "frozen_body": frozen, "train_images": size, "validation_images": 2570}
+        | dict(zip(("accuracy_low", "accuracy_high"), wilson(hits, 2570), strict=True))
+        | {"accuracy": hits / 2570}
+        for (start, frozen), counts in right.items()
+        for size, hits in zip((20181, 316), counts, strict=True)
+    ]
+    table = pd.DataFrame(cells[::-1]).rename_axis("place")
+    write_table("search-transfer", table)
+    return table.round(4)
+
+
+def test_starting_points_are_held_against_random_initialisation_with_as_many_images(transfer):
+    table = results.transfer_study()
+    assert len(table) == len(transfer)
+    lines = table.groupby(["start", "backbone"], sort=False)["verdict"].agg(list).to_dict()
+    assert list(lines)[:2] == [("random initialisation", "trained"), ("random initialisation", "frozen")]
+    assert all(map(pd.isna, lines.pop(("random initialisation", "trained"))))
+    assert lines == {
+        ("random initialisation", "frozen"): ["worse", "worse"],
+        ("seven classes", "trained"): ["better", "better"],
+        ("three other classes", "frozen"): ["worse", "no difference"],
+    }
+    few = transfer[transfer["train_images"] == 316].to_dict("records")
+    expected = difference(few[-1], few[0])
+    found = table.query("start == 'seven classes' and train_images == 316")[["difference", "low", "high"]]
+    assert found.to_numpy().tolist() == [list(dataclasses.astuple(expected))]
+
+
+def search_of_ingredients(gains):
+    """Record a search of three seeds, each change with a gain a seed."""
+    write_table(
+        "search-ingredients",
+        pd.DataFrame(
+            {"variant": name, "seed": seed, "accuracy": 0.6 + seed / 100 + gain}
+            for name, each in {"as it is": (0, 0, 0), **gains}.items()
+            for seed, gain in enumerate(each)
+            if gain is not None
+        ),
+    )
+
+
+def test_an_ablation_has_dunnetts_intervals_which_hold_together(own_folders):
+    gains = {"mixup": (0.1, 0.11, 0.12), "no erasing": (0.004, -0.004, 0.003), "Adam": (-0.1, -0.09, -0.12)}
+    search_of_ingredients(gains)
+    table = results.ablation()
+    assert table["change"].tolist() == list(gains), "the best first"
+    assert table["difference"].tolist() == pytest.approx([np.mean(each) for each in gains.values()])
+    assert table["accuracy"].tolist() == pytest.approx([0.61 + np.mean(each) for each in gains.values()])
+    assert table["verdict"].tolist() == ["better", "no difference", "worse"]
+    assert table["seeds"].eq(3).all()
+    base = np.array([0.60, 0.61, 0.62])
+    groups = [base + each for each in gains.values()]
+    variance = np.mean([group.var(ddof=1) for group in (base, *groups)])
+    half = (table["high"] - table["low"]) / 2 / np.sqrt(2 / 3 * variance)
+    # Of three changes against one reference: wider than of one, narrower than after Bonferroni.
+    assert half.between(scipy.stats.t.ppf(0.975, 8), scipy.stats.t.ppf(1 - 0.025 / 3, 8)).all()
+
+
+def test_of_one_seed_there_is_no_interval_and_a_seed_that_is_not_whole_does_not_count(own_folders):
+    search_of_ingredients({"mixup": (0.01, 0.012, 0.014), "votes": (0.02, None, None)})
+    table = results.ablation()
+    assert table["change"].tolist() == ["votes", "mixup"]
+    assert table["difference"].tolist() == pytest.approx([0.02, 0.01])
+    assert table["seeds"].eq(1).all()
+    assert not {"low", "verdict"} & set(table)
+
+
+GRID = {"learning_rate": [0.1, 0.001], "batch_size": [32, 64], "epochs": [2]}
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "first", "ranges"),
+    [
+        ((0.2, 0.3, 0.6, 0.52), "learning_rate", {"learning_rate": 0.31, "batch_size": 0.01}),
+        ((0.2, 0.6, 0.21, 0.62), "batch_size", {"batch_size": 0.405, "learning_rate": 0.015}),
+    ],
+)
+def test_a_grid_shows_which_setting_matters_and_where_the_recipe_stands(
+    own_folders, monkeypatch, accuracies, first, ranges
+):
+    monkeypatch.setitem(SPACES, "small", Space("small", "sep-baseline", GRID, "a test"))
+    assert (RECIPES["sep-baseline"].learning_rate, RECIPES["sep-baseline"].batch_size) == (0.001, 32)
+    cells = [
+        dict(zip(GRID, values, strict=True)) | ends(share - 0.01, share, share + 0.01)
+        for values, share in zip(itertools.product(*GRID.values()), accuracies, strict=True)
+    ]
+    table = pd.DataFrame(cells).sort_values("accuracy", ascending=False, ignore_index=True).rename_axis("place")
+    write_table("search-small", table)
+    own = results.grid("small").query("own")
+    assert own[["learning_rate", "batch_size"]].to_numpy().tolist() == [[0.001, 32]]
+    means = results.grid_means("small")
+    assert means["setting"].iloc[0] == first
+    assert means.groupby("setting")["range"].first().to_dict() == pytest.approx(ranges)
+    assert means.set_index("setting")["no_difference"].to_dict() == {name: ranges[name] < 0.02 for name in ranges}
+    assert means.query("setting == 'learning_rate' and value == 0.1")["accuracy"].item() == np.mean(accuracies[:2])
+    assert means["trainings"].eq(2).all()
+
+
+# One against the rest, ensembles
+
+
+def probabilities(skill, seed):
+    """Seven probabilities of each image: the higher the skill, the better."""
+    scores = np.random.default_rng(seed).normal(size=(TOTAL, 7))
+    scores[np.arange(TOTAL), LABELS] += skill
+    return np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+
+
+def record(name, labels, found, classes, **options):
+    """Record a made-up run of a recipe with these predictions on validation and test."""
+    fields = ("model", "positive", "published", "published_split", "members")
+    recipe = {field: getattr(RECIPES[name], field) for field in fields}
+    run, history, _ = made_up.run(name, **recipe, **options)
+    predictions = Predictions(np.arange(len(labels)), labels, found, np.zeros(len(labels), bool))
+    scores = {split: summarise(labels, found.astype(np.float16), classes, split=split) for split in run.metrics}
+    write_run(dataclasses.replace(run, metrics=scores), history, dict.fromkeys(scores, predictions))
+
+
+def record_single(name, found, **options):
+    """Record a made-up network that knows one emotion, from its probabilities."""
+    labels = (FER7.index(name) == LABELS).astype(int)
+    record(f"one-vs-rest-{name}", labels, np.stack([1 - found, found], axis=1), (REST, name), **options)
+
+
+@pytest.fixture
+def combined(own_folders):
+    """Record seven weak single networks, a strong general one and a stronger combination of them."""
+    for index, name in enumerate(FER7):
+        record_single(name, probabilities(1.0, seed=1)[:, index])
+    record("general", LABELS, probabilities(3.0, seed=2), FER7)
+    record("stacking", LABELS, probabilities(5.0, seed=3), FER7)
+
+
+def test_what_accuracy_is_worth_on_a_rare_class():
+    labels = np.array([0] * 98 + [1] * 2)
+    never = against_rest(labels, np.tile([0.99, 0.01], (100, 1)), ("rest", "disgust"))["disgust"]
+    assert (never["accuracy"], never["majority"], never["share"]) == (0.98, 0.98, 0.02)
+    assert (never["accuracy_low"], never["accuracy_high"]) == pytest.approx(wilson(98, 100), abs=1e-6)
+    assert (never["balanced_accuracy"], never["roc_auc"], never["average_precision"]) == (0.5, 0.5, 0.02)
+    scores = np.where(labels == 1, 0.4, 0.1)
+    ranked = against_rest(labels, np.stack([1 - scores, scores], axis=1), ("rest", "disgust"))["disgust"]
+    assert (ranked["accuracy"], ranked["roc_auc"], ranked["average_precision"]) == (0.98, 1, 1)
+    assert set(against_rest(labels, np.eye(3)[labels], ("a", "b", "c"))) == {"a", "b"}, "a class without images"
+
+
+def test_a_network_of_two_classes_finds_what_it_predicts_even_where_float16_ties():
+    found = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16)
+    labels = np.array([1, 1, 0])
+    rest = against_rest(labels, found, (REST, "happy"))["happy"]
+    assert rest["accuracy"] == summarise(labels, found, (REST, "happy"), split="test")["accuracy"]
+
+
+def test_average_precision_is_scikit_learns_with_ties_and_weights():
+    generator = np.random.default_rng(0)
+    truth, scores = generator.random(200) < 0.2, generator.integers(0, 12, 200) / 12
+    times = np.stack([np.ones(200, int), generator.integers(0, 3, 200)])
+    expected = [metrics.average_precision_score(truth, scores, sample_weight=weights) for weights in times]
+    np.testing.assert_allclose(average_precisions(truth, scores, times), expected)
+
+
+def test_rankings_are_compared_as_a_pair():
+    generator = np.random.default_rng(1)
+    truth = generator.random(400) < 0.3
+    noise = generator.normal(size=400)
+    better = compare_precision(truth, noise, noise + 2 * truth)
+    expected = [metrics.average_precision_score(truth, scores) for scores in (noise, noise + 2 * truth)]
+    assert better.difference == pytest.approx(expected[1] - expected[0])
+    assert better.low > 0
+    assert compare_precision(truth, noise + 2 * truth, noise).high < 0
+    assert compare_precision(truth, noise, 3 * noise) == Comparison(0, 0, 0)
+    assert compare_precision(truth, noise, generator.normal(size=400)).no_difference
+
+
+def test_single_networks_are_scored_as_scikit_learn_scores_them(own_folders):
+    found = probabilities(2.0, seed=5)[:, 3].astype(np.float16)
+    record_single("happy", found)
+    (row,) = results.one_vs_rest().to_dict("records")
+    truth = LABELS == 3
+    assert (row["emotion"], row["split"], row["num_images"], row["views"]) == ("happy", "test", TOTAL, "single")
+    assert (row["share"], row["majority"]) == pytest.approx((1 / 7, 6 / 7), abs=1e-6)
+    assert row["accuracy"] == find_run("one-vs-rest-happy").metrics["test"]["accuracy"]
+    assert row["accuracy"] == pytest.approx(np.mean((found > 0.5) == truth), abs=1e-6)
+    assert row["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, found > 0.5), abs=1e-6)
+    assert row["average_precision"] == pytest.approx(metrics.average_precision_score(truth, found), abs=1e-6)
+    assert row["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, found), abs=1e-6)
+    assert row["difference"] == pytest.approx(np.mean((found > 0.5) == truth) - 6 / 7, abs=2e-6)
+    assert row["published"] == RECIPES["one-vs-rest-happy"].published / 100
+
+
+def test_one_network_is_taken_one_class_at_a_time(combined):
+    table = results.one_vs_rest("general")
+    found = find_run("general").predictions("test").probabilities.astype(float)
+    found /= found.sum(axis=1, keepdims=True)
+    expected = [metrics.average_precision_score(index == LABELS, found[:, index]) for index in range(7)]
+    assert table["emotion"].tolist() == list(FER7)
+    assert table["average_precision"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert table["published"].isna().all(), "nothing was published of it"
+
+
+def test_an_accuracy_is_held_against_the_majority_in_three_ways(own_folders):
+    record_single("happy", np.where(LABELS == 3, 0.9, 0.1))
+    record_single("disgust", np.full(TOTAL, 0.1))
+    record_single("fear", np.full(TOTAL, 0.9), stopped="cut short")
+    table = results.one_vs_rest().set_index("emotion")
+    assert table["verdict"].to_dict() == {"disgust": "no difference", "fear": "below", "happy": "above"}
+    assert table.loc[["happy", "fear"], "difference"].tolist() == pytest.approx([1 / 7, -5 / 7], abs=1e-5)
+    assert table["stopped_by_time"].to_dict() == {"disgust": False, "fear": True, "happy": False}
+
+
+def test_published_accuracies_are_held_against_the_majority_of_their_own_split():
+    table = results.majority_baseline().set_index("emotion")
+    assert table.loc["disgust"].tolist() == pytest.approx([0.9843, 1 - 111 / 7066, 1 - 55 / 3589, True])
+    assert table["published_is_majority"].all()
+
+
+def test_images_are_counted_by_the_networks_that_claim_them(own_folders):
+    with pytest.raises(ValueError, match="one-vs-rest-angry"):
+        results.num_claims()
+    for index, name in enumerate(FER7):  # nobody claims the angry ones, two claim the fearful ones
+        record_single(name, np.where((index == LABELS) & (index > 0) | (index == 6) & (LABELS == 2), 0.9, 0.1))
+    table = results.num_claims()
+    assert table["num_images"].tolist() == [100, 500, 100, 0, 0, 0, 0, 0]
+    assert table["share"].sum() == pytest.approx(1)
+
+
+def test_sources_are_ranked_in_both_directions(combined):
+    better = results.precision_gains("one-vs-rest", "general").set_index("emotion")
+    worse = results.precision_gains("general", "one-vs-rest").set_index("emotion")
+    assert better["verdict"].eq("better").all()
+    assert worse["verdict"].eq("worse").all()
+    assert worse["difference"].tolist() == pytest.approx((-better["difference"]).tolist())
+    scores = [find_run(name).predictions("test").probabilities for name in ("one-vs-rest-fear", "general")]
+    expected = compare_precision(LABELS == 2, scores[0][:, 1], scores[1][:, 2])
+    assert better.loc["fear", ["difference", "low", "high"]].tolist() == list(dataclasses.astuple(expected))
+
+
+def test_sources_that_saw_other_images_are_not_compared(own_folders):
+    record_single("happy", np.full(TOTAL, 0.1))
+    record("general", np.roll(LABELS, 1), probabilities(1.0, seed=2), FER7)
+    assert results.precision_gains("general", "general")["no_difference"].all()
+    with pytest.raises(ValueError, match="of the same images"):
+        results.precision_gains("one-vs-rest", "general")
+
+
+def test_an_ensemble_is_compared_with_each_of_its_members(combined):
+    table = results.ensemble_members("stacking").set_index("member")
+    assert sorted(table.index) == sorted([*SINGLES, "general"])
+    assert table["measure"].to_dict() == dict.fromkeys(SINGLES, "average precision") | {"general": "accuracy"}
+    assert (table["low"] > 0).all(), "above all of them"
+    paired = results.compare_runs("general", "stacking")
+    assert table.loc["general", ["difference", "low", "high"]].tolist() == list(dataclasses.astuple(paired))
+    record("ensemble-single", LABELS, probabilities(1.0, seed=1), FER7)
+    alone = results.ensemble_members("ensemble-single").set_index("member")
+    assert sorted(alone.index) == sorted(SINGLES), "the general network is no member"
+    assert not (alone["low"] > 0).any()
+
+
+def test_each_member_is_meant_with_its_own_seed(own_folders):
+    members = (("fer-small", "0" * 12), ("fer-small", "0" * 12, 1), ("fer-base", "0" * 12))
+    run, history, predictions = made_up.run("fer-small-ensemble", members=members, model="ensemble")
+    for made in ((run, history, predictions), *(made_up.run("fer-small", seed=seed) for seed in (0, 1))):
+        write_run(made[0], made[1], predictions)
+    table = results.ensemble_members("fer-small-ensemble")
+    assert table["member"].tolist() == ["fer-small", "fer-small, seed 1"], "fer-base is not recorded"
+
+
+# Label errors, agreement with FER+
+
+
+def voters(images, judged, disputed):
+    """What FER+'s voters say of a group, as `against_crowd` records it."""
+    shares = (("disputed", disputed, judged), ("unsupported", 1, judged), ("with_crowd", 1, disputed))
+    found = {"images": images, "judged": judged, "disputed": disputed}
+    for name, part, whole in shares:
+        values = (wilson(part, whole)[0], part / whole, wilson(part, whole)[1]) if whole else (None,) * 3
+        found |= ends(*values, name=f"{name}_share")
+    return found
+
+
+@pytest.fixture
+def label_errors(own_folders):
+    """Record likely label errors of three classes, one of them without any."""
+    per_class = {
+        "sad": {"images": 60, "named": 50, "said": 55, "flagged": 10, "noise": 0.2},
+        "fear": {"images": 30, "named": 20, "said": 45, "flagged": 4, "noise": 0.1},
+        "happy": {"images": 10, "named": 10, "said": 0, "flagged": 0, "noise": 0.0},
+    }
+    groups = {"all": voters(100, 80, 30), "flagged": voters(14, 12, 9), "unflagged": voters(86, 68, 21)}
+    by_class = {"sad": voters(10, 9, 8), "fear": voters(4, 3, 1), "happy": voters(0, 0, 0)}
+    order = [{"images": 50, **ends(0.4, 0.5, 0.6, "disputed_share")}]
+    table = {"classes": ["fear", "happy", "sad"], "flagged": [[0, 1, 3], [0, 0, 0], [8, 2, 0]], "per_class": per_class}
+    write_table("label-errors", table | {"crowd": groups | {"per_class": by_class, "in_order": order}})
+    return table
+
+
+def test_likely_label_errors_are_counted_and_each_share_names_its_denominator(label_errors):
+    table = results.label_error_table().set_index("label")
+    assert table.index.tolist() == ["fear", "happy", "sad"]
+    assert table[["images", "predicted", "predictions", "flagged", "judged"]].to_numpy().tolist() == [
+        [30, 20, 45, 4, 3],
+        [10, 10, 0, 0, 0],
+        [60, 50, 55, 10, 9],
+    ]
+    assert table.loc["sad", ["flagged_share", "likely", "likely_share"]].tolist() == [1 / 6, "fear", 0.8]
+    assert table.loc["sad", ["disputed_of_judged", "disputed_of_images"]].tolist() == [8 / 9, 8 / 10]
+    assert table.loc["happy", ["likely", "likely_share", "disputed_of_judged"]].isna().all()
+    groups = results.label_error_groups().set_index("group")
+    assert groups["disputed_of_judged"].tolist() == [30 / 80, 9 / 12, 21 / 68]
+    assert groups["disputed_of_images"].tolist() == [30 / 100, 9 / 14, 21 / 86]
+    assert groups.loc["flagged", ["disputed_of_images_low", "disputed_of_images_high"]].tolist() == list(wilson(9, 14))
+    shares = [ends(wilson(*pair)[0], pair[0] / pair[1], wilson(*pair)[1]) for pair in ((21, 68), (9, 12))]
+    assert results.label_error_difference() == difference(*shares)
+    assert results.label_error_matrix().loc["sad", "fear"] == 8
+    assert results.label_error_order()["disputed_of_judged_high"].tolist() == [0.6]
+
+
+def test_without_voters_likely_label_errors_are_counted_alone(label_errors):
+    write_table("label-errors", label_errors | {"crowd": None})
+    assert results.label_error_table().columns[-1] == "likely_share"
+
+
+NAMES = st.sampled_from(("happy", "sad", "fear"))
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(("happy", "sad", "contempt", ""))), min_size=1))
+def test_every_judged_image_counts_once(rows):
+    labels, predicted, crowd = zip(*rows, strict=True)
+    found = sides(labels, predicted, crowd)
+    assert found["agreed"] + found["disputed"] == sum(name != "" for name in crowd)
+    assert found["with_label"] + found["with_crowd"] + found["with_neither"] == found["disputed"]
+    assert found["right"] <= found["agreed"]
+    assert found["with_crowd"] == sum(guess == most != label for label, guess, most in rows)
+
+
+def faces_with_votes(winner):
+    """Synthetic faces, a row for each made-up prediction, whose voters all name one emotion."""
+    faces = drawn_faces(40, seed=1)
+    votes = np.zeros((len(faces.labels), 10), np.float32)
+    votes[:, FERPLUS_VOTES.index(winner)] = 10
+    return dataclasses.replace(faces, votes=votes, rows=np.arange(len(faces.labels)))
+
+
+def test_recorded_networks_are_held_against_the_voters(recorded_project):
+    runs = results.read_runs()
+    found = recorded_data.count_sides(faces_with_votes("fear"), runs)
+    run = find_run("mini-xception")
+    test, fear = run.predictions("test"), FER7.index("fear")
+    predicted = test.probabilities.argmax(axis=1)
+    assert found[run.run]["agreed"] == (test.labels == fear).sum()
+    assert found[run.run]["with_crowd"] == ((predicted == fear) & (test.labels != fear)).sum()
+    assert not [name for name in found if "@course" in name]
+    unknown = recorded_data.count_sides(faces_with_votes("unknown"), runs)
+    assert set(unknown[run.run].values()) == {0}
+
+
+def test_shares_with_label_and_voters_are_of_the_disputed_images(recorded_project):
+    counts = {"agreed": 10, "right": 9, "disputed": 4, "with_label": 1, "with_crowd": 2, "with_neither": 1}
+    first, second = (find_run("mini-xception", seed).run for seed in (0, 1))
+    nothing = dict.fromkeys(counts, 0)
+    write_table("crowd", {first: counts | {"right": 5}, second: counts, find_run("emovision-baseline").run: nothing})
+    table = results.crowd_table()
+    assert table["run"].tolist()[:2] == [second, first]
+    assert table["right_share"].tolist()[:2] == [0.9, 0.5]
+    shares = ["with_label_share", "with_crowd_share", "with_neither_share"]
+    assert table.loc[0, shares].tolist() == [0.25, 0.5, 0.25]
+    assert table.loc[2, ["right_share", *shares]].isna().all()
+    assert results.crowd_table(["mini-xception"])["run"].tolist() == [first]
+
+
+def test_data_are_counted_and_recorded(recorded_project, monkeypatch):
+    faces = faces_with_votes("happiness")
+    monkeypatch.setattr(recorded_data, "load_fer7", lambda path: faces)
+    monkeypatch.setattr(recorded_data, "load_fer4", lambda path, protocol: no_course_set())
+    assert results.record_data() == faces.fingerprint
+    assert results.read_table("crowd") == recorded_data.count_sides(faces, results.read_runs())
+    agreement, counts = results.agreement_table("validation").set_index("label"), faces.counts()
+    assert agreement.loc["happy", "agreement_of_judged"] == 1
+    assert agreement.loc["sad", "agreement_of_judged"] == 0
+    assert agreement["images"].to_dict() == counts.loc["validation"].rename({"total": "all"}).to_dict()
+    forms, totals = results.forms_table().set_index(["form", "split"]), counts["total"]
+    for split in SPLITS:
+        assert forms.loc[("fer2013-csv", split), split] == forms.loc[("fer2013-csv", split), "images"] == totals[split]
+    assert forms.loc["challenge-csv", ["validation", "test"]].to_numpy().sum() == 0, "train.csv has Training rows alone"
+    unnamed = forms.loc[("fer2013-unnamed-folders", "test")]
+    assert unnamed[["validation", "test"]].tolist() == [totals["validation"], totals["test"]]
+    assert forms.loc["fer2013-validated-folders", "images"].tolist() == [28821, 7066, 0]
+
+
+def no_course_set():
+    raise recorded_data.DataError("none")
+
+
+# Saliency, robustness, video, peers
+
+
+def value(mean, half=0.01):
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def test_saliency_is_held_against_rivals_and_an_even_map(own_folders):
+    regions = {name: value(0.5 * (bottom - top) + 0.5 * (name == "mouth")) for name, (top, bottom) in REGIONS.items()}
+    maps = {
+        "occlusion": {"curve": [0.8, 0.2], "sooner_than": {"chance": value(0.2)}},
+        "grad-cam": {"curve": [0.8, 0.5], "sooner_than": {"chance": value(0.002)}},
+        "chance": {"curve": [0.8, 0.6]},
+    }
+    one = {"split": "validation", "classes": ["sad", "happy"], "num_images": 1234, "shares": [0.0, 0.5]}
+    emotions = {"happy": {"num_images": 10, "regions": regions}, "sad": {"num_images": 7, "regions": regions}}
+    write_table("explain", {"tiny": one | {"deletion": {"blur": maps}, "emotions": {"occlusion": emotions}}})
+    ahead = results.deletion_table(["tiny", "vgg16"]).set_index("map")
+    assert ahead["verdict"].to_dict() == {"occlusion": "better", "grad-cam": "no difference"}
+    assert ahead.loc["occlusion", ["num_images", "low", "high"]].tolist() == pytest.approx([1234, 0.19, 0.21])
+    curves = results.deletion_curves().query("map == 'chance'")
+    assert curves[["deleted", "probability"]].to_numpy().tolist() == [[0, 0.8], [0.5, 0.6]]
+    parts = results.heatmap_regions()
+    assert parts["emotion"].unique().tolist() == ["sad", "happy"], "as the classes stand"
+    happy = parts[parts["emotion"] == "happy"].set_index("region")
+    top, bottom = REGIONS["mouth"]
+    assert happy["ratio"].drop("mouth").tolist() == pytest.approx([0.5] * (len(REGIONS) - 1))
+    assert happy.loc["mouth", "ratio"] == pytest.approx(0.5 + 0.5 / (bottom - top))
+    assert happy.loc["mouth", "ratio_low"] == pytest.approx(happy.loc["mouth", "share_low"] / (bottom - top))
+    assert results.deletion_table(["vgg16"]).empty
+
+
+def test_a_loss_is_clear_where_the_intervals_are_apart(own_folders):
+    rows = [
+        {"kind": kind, "level": level, **ends(share - 0.02, share, share + 0.02)}
+        for kind, (_, levels) in DAMAGES.items()
+        for step, level in enumerate(levels)
+        for share in [0.6 - 0.03 * step]
+    ]
+    one = {"split": "validation", "classes": list(FER7), "num_images": 99, "rows": rows}
+    write_table("robustness", {"tiny": one, "other": one})
+    table = results.robustness_table(["tiny"])
+    assert len(table) == len(rows)
+    blur = table[table["corruption"] == "blur"]
+    assert blur["clear_loss"].tolist() == [step > 1 for step in range(len(blur))]
+    assert blur["loss"].tolist() == pytest.approx([0.03 * step for step in range(len(blur))])
+    assert (blur["unit"].iloc[0], blur["num_images"].iloc[0]) == (DAMAGES["blur"][0], 99)
+
+
+def test_what_tracking_gives_and_costs(own_folders):
+    def scores(recall):
+        return {"recall": recall, "recall_from_first_look": recall + 0.01, "false_alarms": 0.002}
+
+    entries = {
+        f"every {number} / every 1": {"ratio": ratio, "scores": scores(recall), "scores_against": scores(0.95)}
+        for number, ratio, recall in ((10, 6.0, 0.85), (2, 1.9, 0.94))
+    }
+    write_table("video", entries | {"every 5, and written / every 1, and written": {"ratio": 2.0}})
+    columns = ["every", "speedup", "recall", "false_alarms"]
+    expected = [[1, 1.0, 0.95, 0.002], [2, 1.9, 0.94, 0.002], [10, 6.0, 0.85, 0.002]]
+    assert results.tracking_table()[columns].to_numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.75, "above"), (0.5, "below"), (0.65, "no difference")])
+def test_a_network_is_held_against_those_that_people_install(own_folders, share, verdict):
+    run, history, predictions = made_up.run("fer-small")
+    test = run.metrics["test"] | ends(share - 0.015, share, share + 0.015)
+    write_run(dataclasses.replace(run, metrics=run.metrics | {"test": test}), history, predictions)
+    write_run(*made_up.run("mini-xception", final=False))
+    table = results.peer_table(["fer-small", "fer-base", "mini-xception"])
+    assert table["network"].tolist() == ["fer-small", *(peer.name for peer in PEERS)], "of test accuracies only"
+    assert table["verdict"].iloc[0] == verdict
+    best = max(peer.accuracy for peer in PEERS) / 100
+    assert table["difference"].iloc[0] == pytest.approx(share - best)
+
+
+def test_what_is_not_recorded_is_named(own_folders):
+    for study in (results.transfer_study, results.ablation, results.label_error_table, results.robustness_table):
+        with pytest.raises(ValueError, match="no recorded table"):
+            study()
+    with pytest.raises(ValueError, match="'general', which has none"):
+        results.one_vs_rest("general")
