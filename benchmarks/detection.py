@@ -30,11 +30,11 @@ from fer_keras.data import load_fer7
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import with_temperature
 from fer_keras.labels import FER7
+from fer_keras.paths import write_changed
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import Detection, Haar, find_detector, load_cascade
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.recognizer import MIN_CONFIDENCE
-from fer_keras.reporting.files import write_changed
 
 WIDTH, HEIGHT = 640, 480
 SIDES = (64, 200)

@@ -40,8 +40,8 @@ from peer_pictures import DEEPFACE, DEEPFACE_ONNX, FER, INT8, OURS
 from PIL import Image
 
 from fer_keras import paths
+from fer_keras.paths import write_changed
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK
-from fer_keras.reporting.files import write_changed
 
 CALLED = {
     FER: "fer",

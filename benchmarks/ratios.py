@@ -10,7 +10,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from fer_keras.reporting.files import write_changed
+from fer_keras.paths import write_changed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ import skimage.data
 from PIL import Image, ImageEnhance
 
 from fer_keras.machines import num_cores
+from fer_keras.paths import write_changed
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recognition import many
 from fer_keras.recognition.face_files import begin, write_faces
@@ -38,7 +39,6 @@ from fer_keras.recognition.networks import BATCH
 from fer_keras.recognition.photos import read_reduced
 from fer_keras.recognition.picture_parts import find_pictures, to_do
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
-from fer_keras.reporting.files import write_changed
 
 GOAL = 1.7  # times as fast with two workers as with one
 RECOGNITION, SWEEP = "recognition, two workers", "sweep, two workers"

@@ -19,12 +19,12 @@ import ratios
 import skimage.data
 
 from fer_keras.data import load_fer7
+from fer_keras.paths import write_changed
 from fer_keras.recognition import networks
 from fer_keras.recognition.boxes import overlap
 from fer_keras.recognition.detectors import find_detector
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK
 from fer_keras.recognition.video import EVERY, recognize_video
-from fer_keras.reporting.files import write_changed
 
 SIZE, RATE = (480, 640), 25.0
 SHOTS = (41, 33, 47, 29)  # frames

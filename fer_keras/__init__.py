@@ -36,8 +36,8 @@ _PUBLIC = {
     "recognize": "fer_keras.recognition.recognizer",
     "recognize_folder": "fer_keras.recognition.folders",
     "recognize_video": "fer_keras.recognition.video",
-    "profile": "fer_keras.profile",
-    "reduce": "fer_keras.profile",
+    "profile": "fer_keras.paths",
+    "reduce": "fer_keras.paths",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from fer_keras.paths import write_whole
 from fer_keras.recognition.drawing import draw_faces
 from fer_keras.recognition.photos import read_photo
 from fer_keras.recognition.recognizer import recognizer
-from fer_keras.reporting.files import write_whole
 
 WRITTEN = {
     ".bmp": "BMP",

@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from fer_keras.data.problems import DataError
+from fer_keras.paths import write_whole
 from fer_keras.recognition.folders import AFTER, BEFORE, WHOLE, as_table, recognize_each, rows
 from fer_keras.recognition.picture_parts import FILES, ROWS
 from fer_keras.recognition.picture_tables import PARQUET
-from fer_keras.reporting.files import write_whole
 
 ABOUT = "_fer_keras.json"  # readers of Parquet skip names that begin like this
 TRIES = 2

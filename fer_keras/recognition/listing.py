@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from fer_keras.paths import write_whole
 from fer_keras.recognition.annotating import WRITTEN, write_picture
 from fer_keras.recognition.drawing import draw_faces
 from fer_keras.recognition.folders import NO_FACE, as_table, pictures_at, recognize_each, rows
 from fer_keras.recognition.photos import read_photo
 from fer_keras.recognition.recognizer import Recognizer
-from fer_keras.reporting.files import write_whole
 
 
 class Picture(NamedTuple):

@@ -125,7 +125,7 @@ def recorded_network(recipe, seed=0):
         ValueError: if there is no such run, or its network is not on this machine.
     """
     from fer_keras.models import weights
-    from fer_keras.reporting.runs import find_run
+    from fer_keras.results import find_run
     from fer_keras.training import shipping
     from fer_keras.training.places import load_network, network_path
 

@@ -6,17 +6,7 @@ Training imports this room for its records alone, so the rest is loaded when it 
 import importlib
 
 _HOMES = {
-    "Predictions": "runs",
-    "Run": "runs",
-    "check": "make",
-    "find_run": "runs",
-    "read_runs": "runs",
-    "read_table": "tables",
-    "report": "make",
     "text": "blocks",
-    "write_leaderboard": "leaderboard",
-    "write_run": "runs",
-    "write_table": "tables",
 }
 __all__ = list(_HOMES)
 

@@ -1,9 +1,9 @@
 """The table of training, validation and test accuracy of many recipes, recorded or not."""
 
 from fer_keras.recipes import RECIPES, find_recipe
-from fer_keras.reporting.leaderboard import starts_from
-from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, table, with_interval
+from fer_keras.results.leaderboard import starts_from
+from fer_keras.results.runs import find_run
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,7 +39,7 @@ def accuracy_table(recipes):
         if run is None:
             lines.append([f"`{recipe.name}`", starts_from(vars(recipe)), MISSING, *["-"] * len(SPLITS)])
         else:
-            cut = ", cut short" if run.cut_short else ""
+            cut = ", cut short" if run.stopped_by_time else ""
             scores = (with_interval(run.metrics.get(split, {})) for split in SPLITS)
             kept = f"{run.best_epoch} of {run.epochs_run}" if run.epochs_run else "-"
             lines.append([f"`{recipe.name}`{cut}", starts_from(run.recipe), kept, *scores])

@@ -1,9 +1,8 @@
 """With whom networks side where FER-2013's labels and FER+'s voters disagree."""
 
-from fer_keras.reporting.leaderboard import row, row_name
-from fer_keras.reporting.runs import read_runs
 from fer_keras.reporting.sentences import MISSING, percent, table
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.leaderboard import row, row_name
+from fer_keras.results.runs import find_table, read_runs
 
 TABLE = "crowd"
 # Column -> what of a network's counts is divided by what.

@@ -6,7 +6,7 @@ from fer_keras.data.forms import FORMS
 from fer_keras.data.published import COUNTS
 from fer_keras.labels import SPLITS, USAGE_TO_SPLIT
 from fer_keras.reporting.sentences import MISSING, percent, table
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 
 def origin():

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import paths
-from fer_keras.profile import profile
+from fer_keras.paths import profile, write_changed, write_whole
 from fer_keras.reporting.catalogue import FIGURES
-from fer_keras.reporting.files import digest_of_code, write_changed, write_whole
 from fer_keras.reporting.sentences import MISSING
 
 DPI = 150
@@ -144,6 +143,15 @@ def is_fresh(name, inputs, folder):
 def drawing_code():
     """Return a hex digest of the code that figures are drawn by: a change of style makes all of them stale."""
     return digest_of_code("reporting/plotting", "reporting/catalogue")
+
+
+def digest_of_code(*folders):
+    """Hex digest (16 characters) of the modules that lie in folders of the package."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((paths.PACKAGE / folder).glob("*.py")):
+            total.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return total.hexdigest()[:16]
 
 
 def find_entry(name):

@@ -5,10 +5,9 @@ import pandas as pd
 from fer_keras.evaluation import compare
 from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.reporting.catalogue import HUMAN
-from fer_keras.reporting.leaderboard import leaderboard
-from fer_keras.reporting.runs import find_run, read_runs
 from fer_keras.reporting.sentences import COMBINED, MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.leaderboard import leaderboard
+from fer_keras.results.runs import find_run, find_table, read_runs
 
 SEEN = ("train", "validation")
 
@@ -25,7 +24,7 @@ def comparison(first, second):
         said = f"There is no difference between `{first}` and `{second}` {where}: {points}."
     else:
         said = f"`{second}` is {'better' if result.difference > 0 else 'worse'} than `{first}` {where}: {result}."
-    cut = [f"`{name}`" for name in (first, second) if find_run(name).cut_short]
+    cut = [f"`{name}`" for name in (first, second) if find_run(name).stopped_by_time]
     return f"{said} Cut short: {' and '.join(cut)}." if cut else said
 
 

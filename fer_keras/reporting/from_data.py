@@ -9,8 +9,7 @@ from fer_keras.data import DataError, audit, load_fer4, load_fer7, mean_faces
 from fer_keras.data.votes import names_emotion, plurality
 from fer_keras.evaluation import sides
 from fer_keras.labels import REST, SPLITS
-from fer_keras.reporting.runs import read_runs
-from fer_keras.reporting.tables import write_table
+from fer_keras.results.runs import read_runs, write_table
 
 
 def record_data(path=None, *, folder=None):

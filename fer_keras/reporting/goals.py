@@ -2,7 +2,7 @@
 
 from fer_keras.reporting.findings import rate_falls, stopping
 from fer_keras.reporting.sentences import percent, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 # Accuracy in [0, 1] that a network of its kind should reach when it is trained to its end.
 GOALS = {"emovision-vgg": 0.62, "scratch-four-conv": 0.62, "mini-xception": 0.65, "capstone-final": 0.78}
@@ -27,7 +27,7 @@ def goal(run):
 
 def reason(run):
     """Return in a sentence why a run is no better, as far as its record tells."""
-    if run.cut_short:
+    if run.stopped_by_time:
         return f"Its training was cut short after {run.epochs_run} of at most {run.recipe['epochs']} epochs."
     learned, unseen = (run.metrics[split]["accuracy"] for split in ("train", "validation"))
     fits = f"{percent(learned)} of the images it learned from and {percent(unseen)} of validation's are right"

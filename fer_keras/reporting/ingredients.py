@@ -9,9 +9,8 @@ from fer_keras.evaluation import Comparison
 from fer_keras.recipes import find_recipe
 from fer_keras.recipes.peers import PEERS
 from fer_keras.recipes.spaces import INGREDIENTS
-from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_run, find_table
 
 TABLE = "search-ingredients"
 REFERENCE = "as it is"

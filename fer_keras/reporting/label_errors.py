@@ -5,7 +5,7 @@ import numpy as np
 from fer_keras.evaluation import difference
 from fer_keras.reporting.looks import listed
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 TABLE = "label-errors"
 HARDLY = 0.1  # of the images with a label: a class that is said of fewer is hardly known to the networks

@@ -4,7 +4,7 @@ from fer_keras.evaluation.heat import REGIONS
 from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 EXPLAIN, ROBUSTNESS, MEAN_HEAT = "explain", "robustness", "mean_heat"
 RIVALS = ("chance", "another face", "single pixels")

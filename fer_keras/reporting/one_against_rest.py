@@ -8,8 +8,8 @@ from fer_keras.data.published import COUNTS
 from fer_keras.evaluation.ranking import against_rest
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.recipes import find_recipe
-from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+from fer_keras.results.runs import find_run
 
 SEVEN = "one-vs-rest"
 HEADER = (
@@ -39,7 +39,7 @@ def told(source):
     for name, run in runs_of(source).items():
         said = run.predictions(run.scores["split"])
         known = {key: run.scores[key] for key in ("split", "num_images", "views")} | {"seed": run.seed}
-        known |= {"cut_short": run.cut_short, "published": printed(name) if source == SEVEN else None}
+        known |= {"cut_short": run.stopped_by_time, "published": printed(name) if source == SEVEN else None}
         found[name] = known | against_rest(said.labels, said.probabilities, run.classes)[name]
     return found
 

@@ -1,7 +1,7 @@
 """What was measured of recognition: detectors on faces at known places, and faces followed through a video."""
 
 from fer_keras.reporting.sentences import MISSING, percent, table
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 # Column -> key of a detector's record, and how it is written.
 FOUND = {

@@ -6,7 +6,7 @@ from numbers import Real
 from fer_keras.recipes import find_recipe
 from fer_keras.recipes.spaces import find_space
 from fer_keras.reporting.sentences import MISSING, duration, percent, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 
 def of_search(say):

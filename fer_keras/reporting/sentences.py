@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fer_keras.reporting.runs import find_run
+from fer_keras.results.runs import find_run
 
 MISSING = "(not recorded yet)"
 COMBINED = "its members' answers were combined, no network was trained"
@@ -65,7 +65,7 @@ def score(run, split=None):
     """Return the accuracy with all that a score must carry."""
     scores = metrics_of(run, split)
     seen = f"{scores['num_images']:,} {scores['split']} images, {scores['views']} view, seed {run.seed}"
-    return f"{with_interval(scores)} on {seen}" + (", cut short" if run.cut_short else "")
+    return f"{with_interval(scores)} on {seen}" + (", cut short" if run.stopped_by_time else "")
 
 
 def metric(run, name, split=None):

@@ -2,7 +2,7 @@
 
 from fer_keras.evaluation import difference
 from fer_keras.reporting.sentences import MISSING, table, with_interval
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_table
 
 TABLE = "search-transfer"
 RANDOM = "random values"

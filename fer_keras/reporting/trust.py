@@ -2,8 +2,8 @@
 
 from fer_keras.evaluation import calibration_error, compare, fit_temperature, reliability, with_temperature
 from fer_keras.evaluation.metrics import log_loss
-from fer_keras.reporting.runs import find_run
 from fer_keras.reporting.sentences import MISSING, percent, table, with_interval
+from fer_keras.results.runs import find_run
 
 
 def calibrated(run):

@@ -65,8 +65,8 @@ def ablation() -> pd.DataFrame:
     """Validation accuracy that each change of our recipe gives or costs, on average over seeds.
 
     The 95 % intervals are Dunnett's, of many changes against one reference, and hold together. They show how much the
-    seed matters, on these validation images. The analysis is one-way: it does not take the seeds for blocks, which
-    makes the intervals slightly wider than those that do.
+    seed matters, on these validation images. The analysis is one-way: it does not take the seeds for blocks, so the
+    intervals are wider where a seed shifts all changes alike, and a little narrower where it does not.
 
     Reference: Dunnett (1955), A multiple comparison procedure for comparing several treatments with a control, JASA 50.
 

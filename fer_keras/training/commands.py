@@ -151,13 +151,13 @@ def label_errors(options):
     likely errors are recorded, and how far the voters of FER+ agree.
     """
     from fer_keras.recipes import find_recipe
-    from fer_keras.reporting import text
+    from fer_keras.results import label_error_groups, label_error_table
     from fer_keras.training.label_errors import RECIPE, find_label_errors, gallery
     from fer_keras.training.material import load
 
     faces = load(find_recipe(RECIPE), options.data)
     how = {"folds": options.folds, "precision": options.precision, "verbose": verbosity()}
     _, rows = find_label_errors(RECIPE, options.seed, faces=faces, **how)
-    print(f"{text('label-errors')}\n\n{text('label-errors-verdict')}")
+    print(f"{label_error_table().to_string()}\n\n{label_error_groups().to_string()}")
     if options.gallery and len(rows):
         print(gallery(faces, rows))

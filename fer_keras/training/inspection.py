@@ -11,7 +11,7 @@ from fer_keras.evaluation.explain import METHODS, explain, map_layers
 from fer_keras.evaluation.inside import find_layer, way
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
-from fer_keras.reporting.tables import find_table, write_table
+from fer_keras.results import find_table, write_table
 
 SPLIT = "validation"
 MOST_OF_EACH = 100  # rightly named faces of each class that are looked into

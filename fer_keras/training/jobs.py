@@ -5,7 +5,7 @@ import time
 
 from fer_keras.data.transforms import Augmentation
 from fer_keras.recipes import find_recipe, for_split
-from fer_keras.reporting import runs
+from fer_keras.results import runs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from fer_keras.data.votes import EMOTIONS, emotion_votes, names_emotion, not_a_f
 from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import find_recipe
-from fer_keras.reporting.tables import write_table
+from fer_keras.results import write_table
 from fer_keras.training.folds import out_of_fold
 from fer_keras.training.material import load
 from fer_keras.training.precision import check_precision
@@ -136,9 +136,9 @@ def crowd(faces, found):
 
 def gallery(faces, rows):
     """Draw the faces whose labels are least believed to `build/private`, which is never published; return its path."""
-    from fer_keras.reporting import figures, plotting
+    from fer_keras import plots
 
     shown = rows.iloc[:MOST_SHOWN]
     place = pd.Series(np.arange(len(faces)), index=faces.rows).loc[shown.index]
     titles = [f"{row.given}:\n{row.likely}?" for row in shown.itertuples()]
-    return figures.save_private(plotting.gallery(faces.images[place], titles, columns=10), TABLE)
+    return plots.save_private(plots.gallery(faces.images[place], titles, columns=10), TABLE)

@@ -3,8 +3,8 @@
 import keras
 
 from fer_keras import paths
-from fer_keras.reporting import runs
-from fer_keras.reporting.files import write_changed
+from fer_keras.paths import write_changed
+from fer_keras.results import runs
 
 
 def run_folder(recipe, seed, faces):

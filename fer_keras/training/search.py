@@ -7,7 +7,7 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.recipes import find_recipe
-from fer_keras.reporting.tables import write_table
+from fer_keras.results import write_table
 from fer_keras.training.material import load
 from fer_keras.training.trainer import fit
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fer_keras.evaluation import fit_temperature
 from fer_keras.models import weights
-from fer_keras.reporting.runs import find_run
+from fer_keras.results import find_run
 from fer_keras.training.places import load_network
 
 TERMS = (
@@ -40,7 +40,7 @@ def ship(recipe, seed=0, *, path=None):
     run = find_run(recipe, seed)
     if run is None:
         raise ValueError(f"Expected a recorded run. Received: {recipe!r}, seed {seed}, which has none. Train it first.")
-    if not run.final or run.cut_short:
+    if not run.final or run.stopped_by_time:
         raise ValueError(f"Expected a final run that was trained to its end. Received: {run.run!r}.")
     path = Path(path or weights.folder() / f"{recipe}.keras")
     if path.suffix != ".keras":

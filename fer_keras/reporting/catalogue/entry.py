@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 
-from fer_keras.reporting import networks, plotting
-from fer_keras.reporting.leaderboard import comparable, leaderboard
-from fer_keras.reporting.runs import find_run, read_runs
-from fer_keras.reporting.tables import find_table
+from fer_keras.reporting import plotting
+from fer_keras.results.leaderboard import leaderboard
+from fer_keras.results.runs import find_run, find_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +55,7 @@ def board(**wanted):
     """
 
     def read():
-        table = comparable(leaderboard(read_runs())).drop(columns=["seconds", "device"])
+        table = leaderboard().query("num_classes > 2").drop(columns=["seconds", "device"])
         for column, value in wanted.items():
             table = table[table[column].isin(value if isinstance(value, tuple) else (value,))]
         return table if len(table) else None
@@ -114,7 +113,10 @@ def architectures(notebook, names):
         f"architecture-{name}": Entry(
             notebook,
             f"The stages of {name}, from its pixels to its probabilities.",
-            lambda name=name: (found := networks.read(name)) and {"title": name, "stages": found["stages"]},
+            lambda name=name: (
+                (found := (find_table("networks") or {"networks": {}})["networks"].get(name))
+                and {"title": name, "stages": found["stages"]}
+            ),
             lambda inputs: plotting.architecture(inputs["stages"], title=inputs["title"]),
         )
         for name in names

@@ -5,8 +5,7 @@ from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7
 from fer_keras.reporting import looks, plotting
 from fer_keras.reporting.catalogue.entry import Entry
-from fer_keras.reporting.runs import find_run
-from fer_keras.reporting.tables import find_table
+from fer_keras.results.runs import find_run, find_table
 
 NETWORKS = ("fer-small", "fer-base", "mini-xception")
 METHODS = ("occlusion", "grad-cam++")

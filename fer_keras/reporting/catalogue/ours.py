@@ -12,7 +12,7 @@ from fer_keras.reporting.catalogue.entry import (
     recalls,
     recorded,
 )
-from fer_keras.reporting.runs import find_run
+from fer_keras.results.runs import find_run
 
 BUILT = ("fer-small", "fer-base")
 SEVEN = ("fer-small", "fer-small-distilled", "fer-base")

@@ -8,7 +8,7 @@ from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.reporting import plotting
 from fer_keras.reporting.catalogue.entry import Entry
-from fer_keras.reporting.tables import find_table, read_table
+from fer_keras.results.runs import find_table, read_table
 
 
 def audited(*names):

@@ -5,8 +5,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from fer_keras.reporting.leaderboard import row_name
 from fer_keras.reporting.plotting.style import DARK, GREY, PALE, SMALL, canvas, label, legend, model_style, percent
+from fer_keras.results.leaderboard import row_name
 
 COSTS = {"num_parameters": "parameters", "multiply_adds": "multiply-adds of one face"}
 MANY_TICKS = 2e3  # from the lower to the upper end of an axis: beyond, powers of ten are enough

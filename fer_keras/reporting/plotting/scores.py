@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from fer_keras.labels import COLOURS
-from fer_keras.reporting.leaderboard import row_name
 from fer_keras.reporting.plotting.style import (
     DARK,
     GREY,
@@ -17,6 +16,7 @@ from fer_keras.reporting.plotting.style import (
     model_style,
     percent,
 )
+from fer_keras.results.leaderboard import row_name
 
 
 def confusion(counts, classes, *, title=None):
