@@ -46,6 +46,8 @@ PARAMETERS = {  # (classes, parameters), the published ones first
     "fer-small": (7, 324_311),
     "fer-base": (7, 1_287_525),
     "fer-large": (7, 6_460_919),
+    "ferplus-vgg13": (8, 8_757_704),
+    "dual-channel": (4, 647_844),
 }
 SEQUENTIAL = {
     "capstone-model-1",
@@ -54,6 +56,7 @@ SEQUENTIAL = {
     "emovision-baseline",
     "emovision-vgg-draft",
     "emovision-vgg",
+    "ferplus-vgg13",
     "scratch-four-conv",
     "general",
     "one-vs-rest",

@@ -17,6 +17,7 @@ from data_files import challenge_lines, fer_table, parquet_frame, set_up, write_
 
 from fer_keras import machines, paths, recipes
 from fer_keras.data import load_ferplus
+from fer_keras.data.faces import four_fifths
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER4, FER6, FERPLUS8
@@ -262,6 +263,38 @@ def test_a_run_that_was_cut_short_says_so_and_goes_on(faces, own_folders, monkey
     assert end.metrics == whole.metrics
     assert len(read_runs(own_folders / "build" / "results")) == 1
     assert not list((own_folders / "build").rglob("state.npz"))
+
+
+@pytest.mark.parametrize("name", ["ferplus-vgg13", "fer-large", "dual-channel"])
+def test_what_is_prepared_for_accelerators_trains_three_steps(name, own_folders):
+    assert find_run(name) is None
+    recipe = RECIPES[name]
+    steps = {
+        "name": f"{name}@steps",
+        "epochs": 1,
+        "batch_size": 4,
+        "warmup_epochs": 0.0,
+        "targets": "labels",
+        "seeds": (0,),
+    }
+    synthetic = drawn_faces(3, classes=recipe.classes, seed=2)
+    run = fit(dataclasses.replace(recipe, **steps), faces=synthetic, verbose=0)
+    assert run.epochs_run == 1
+    assert np.isfinite(run.history()[["loss", "val_loss"]]).all(axis=None)
+
+
+def test_four_fifths_of_all_rows_are_drawn_with_their_duplicates(faces):
+    drawn = four_fifths(faces)
+    assert (drawn.split == "validation").sum() == len(faces) // 5
+    assert set(drawn.split) == {"train", "validation"}
+    assert drawn.protocol == "four-fifths"
+    assert recipes.for_split(RECIPES["mini-xception@four-fifths"], "four-fifths").name == "mini-xception@four-fifths"
+    with pytest.raises(ValueError, match="is for the four-fifths split"):
+        recipes.for_split(RECIPES["mini-xception@four-fifths"], "official")
+    twice = dataclasses.replace(faces, **{name: np.repeat(getattr(faces, name), 2, axis=0)
+                                          for name in ("images", "labels", "split", "rows")})  # fmt: skip
+    sides = pd.Series(four_fifths(twice).split).groupby(np.arange(len(twice)) // 2).nunique()
+    assert (sides == 2).any()
 
 
 def test_a_run_sees_the_test_split_when_its_recipe_is_marked_final(faces, own_folders, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 from fer_keras.data import splitting
 from fer_keras.labels import REST, SPLITS
 
-PROTOCOLS = ("official", "course", "folders", "raf-db", "own", "drawn")
+PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "own", "drawn")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class FaceDataset:
         source: what was read, in words.
         protocol: whose splits these are, one of `PROTOCOLS`: `"official"` (the 2013 challenge's), `"course"` (the
             four-class course set's), `"folders"` (those of a published folder set of FER-2013, which ignores the
-            official one), `"raf-db"` (RAF-DB's), `"drawn"` (of drawn faces) or `"own"` (anyone else's, also ours).
+            official one), `"four-fifths"` (see `four_fifths`), `"raf-db"` (RAF-DB's), `"drawn"` (of synthetic faces) or
+            `"own"` (anyone else's, also ours).
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
@@ -227,6 +228,16 @@ class FaceDataset:
             groups=None if groups is None else np.asarray(groups)[drawn],
         )
         return dataclasses.replace(self, split=split, protocol="own")
+
+
+def four_fifths(faces, seed=0):
+    """The faces in a split that many students draw: a random fifth of all rows for validation, no test split.
+
+    Duplicates fall on both sides, as they do for whoever draws rows at random; they are counted as ever.
+    """
+    split = np.full(len(faces), "train", "<U10")
+    split[np.random.default_rng(seed).permutation(len(faces))[: len(faces) // 5]] = "validation"
+    return dataclasses.replace(faces, split=split, protocol="four-fifths")
 
 
 def refuse_unknown(kind, asked, known):

@@ -1,4 +1,4 @@
-"""EmoVision's Sequential networks: a baseline, and two in the manner of VGG."""
+"""EmoVision's Sequential networks: a baseline, two in the manner of VGG, and their reference, VGG13 on FER+."""
 
 import keras
 from keras import layers
@@ -69,6 +69,33 @@ def emovision_vgg(num_classes, *, input_shape=(48, 48, 1), weights=None, dropout
     stages.check_input(num_classes, input_shape, least=32)
     model = keras.Sequential([layers.Input(input_shape), stages.to_unit()], name="emovision_vgg")
     add_vgg(model, num_classes, VGG_BLOCKS, dropout=dropout)
+    return stages.start_from(model, weights)
+
+
+def ferplus_vgg13(num_classes, *, input_shape=(48, 48, 1), weights=None, side=64):
+    """Build the VGG13 of the FER+ paper: ten 3x3 convolutions at 64x64, two dense layers of 1,024 units.
+
+    8,757,704 parameters and 876 M multiply-adds for eight classes.
+
+    Reference: Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
+    Crowd-Sourced Label Distribution", 2016, arXiv:1608.01041. Args, Returns and Raises as in
+    `scratch.capstone_model_1`; the picture is resized to `side` x `side`, at least 16, inside.
+    """
+    stages.check_input(num_classes, input_shape, side=side, least=16)
+    model = keras.Sequential([layers.Input(input_shape)], name="ferplus_vgg13")
+    model.add(stages.resize(input_shape, side, side))
+    model.add(stages.to_unit())
+    values = {"activation": "relu", "kernel_initializer": "he_normal"}
+    for filters, depth in ((64, 2), (128, 2), (256, 3), (256, 3)):
+        for _ in range(depth):
+            model.add(layers.Conv2D(filters, 3, padding="same", **values))
+        model.add(layers.MaxPooling2D(2))
+        model.add(layers.Dropout(0.25))
+    model.add(layers.Flatten())
+    for _ in range(2):
+        model.add(layers.Dense(1024, **values))
+        model.add(layers.Dropout(0.5))
+    model.add(layers.Dense(num_classes, activation="softmax"))
     return stages.start_from(model, weights)
 
 

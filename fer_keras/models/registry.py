@@ -9,6 +9,7 @@ MODELS = {
     "emovision-baseline": emovision.emovision_baseline,
     "emovision-vgg-draft": emovision.emovision_vgg_draft,
     "emovision-vgg": emovision.emovision_vgg,
+    "ferplus-vgg13": emovision.ferplus_vgg13,
     "scratch-four-conv": scratch.scratch_four_conv,
     "general": scratch.light,
     "one-vs-rest": scratch.light,
@@ -25,6 +26,7 @@ MODELS = {
     "fer-small": compact.fer_small,
     "fer-base": compact.fer_base,
     "fer-large": compact.fer_large,
+    "dual-channel": compact.dual_channel,
 }
 
 

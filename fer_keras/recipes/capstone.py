@@ -110,6 +110,12 @@ RECIPES = (
         trainable_from="block7a_expand_conv",
         **FINE_TUNED,
     ),
+    Recipe(
+        name="dual-channel",
+        title="Whole face and eye region",
+        model="dual-channel",
+        **AS_TAUGHT | {"note": "Recommended by the capstone's author for later work. Prepared for accelerators."},
+    ),
     Recipe(name="vgg16@hed", title="VGG16 (HED) to block 4, frozen", **HED | BLOCK4),
     Recipe(name="vgg16@hed-block5", title="VGG16 (HED), frozen", model="vgg16", **HED),
     Recipe(name="vgg16@hed-finetuned", title="VGG16 (HED) to block 4, block 4 fine-tuned", **HED_TUNED),

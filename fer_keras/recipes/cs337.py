@@ -25,5 +25,11 @@ SEVEN = {
 
 RECIPES = (
     Recipe(name="mini-xception", title="mini-Xception", **SEVEN),
+    Recipe(
+        name="mini-xception@four-fifths",
+        title="mini-Xception, a random fifth of all rows for validation",
+        protocol="four-fifths",
+        **SEVEN | {"final": False, "note": "The students' own split: duplicates fall on both sides."},
+    ),
     Recipe(name="mini-xception@64x64", title="mini-Xception, 64x64", model_options=(("side", 64),), **SEVEN),
 )

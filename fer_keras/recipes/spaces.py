@@ -60,6 +60,12 @@ _ALL = (
         "a corner of table 2 that two cores can walk: the network that learns fastest, on a fifth of the images",
     ),
     Space(
+        "sep-resnet18",
+        "resnet18",
+        SEP | {"learning_rate": [0.001, 0.0001], "batch_size": [16, 32], "epochs": [3, 6], "stop_patience_epochs": [0]},
+        "a corner of table 2 in which ResNet-18 learns",
+    ),
+    Space(
         "transfer", "fer-small@four", TRANSFER, "does transfer help, frozen or fine-tuned, and from how many images on"
     ),
     Space(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fer_keras import data
+from fer_keras.data.faces import four_fifths
 from fer_keras.data.votes import soft_targets
 from fer_keras.recipes import for_split
 from fer_keras.recipes.recipe import CLASSES
@@ -20,6 +21,8 @@ def load(recipe, path=None, *, any_split=False):
         return data.load_folder(path, classes=recipe.classes)
     if recipe.data.startswith("ferplus"):
         return data.load_ferplus(path, classes=recipe.classes)
+    if recipe.protocol == "four-fifths":
+        return four_fifths(data.load_fer7(path, protocol="official"))
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
     return read(path, protocol=protocol).select(classes=CLASSES[recipe.data])
