@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fer_keras.results import find_run, find_table
+from fer_keras.results import find_run, find_table, read_table
 
 STAGES = ("decode", "detection", "crop", "network", "rest")
 NUMBERS = {"ten million": 10_000_000, "ten billion": 10_000_000_000}
@@ -229,13 +229,13 @@ def span(seconds: float) -> str:
 
 def main() -> int:
     """Print all tables; exit with 1 where `benchmarks/scale.py` has recorded nothing."""
-    measured, networks = find_table("scale"), find_table("networks") or {"networks": {}}
+    measured = find_table("scale")
     if measured is None:
         print("Nothing is recorded: run `python benchmarks/scale.py --json reports/results/tables/scale.json` first.")
         return 1
     picture = measured["figures"]["a picture"]
     starts = {name: value for name, value in measured["figures"]["start-up"].items() if isinstance(value, float)}
-    work = networks["networks"].get(picture["network"], {"multiply_adds": 0})["multiply_adds"]
+    work = read_table("networks")["networks"][picture["network"]]["multiply_adds"]
     tables = {
         f"A picture on one core ({picture['kind']}, {picture['network']}), milliseconds": pd.Series(
             picture["milliseconds"]

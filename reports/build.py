@@ -160,7 +160,7 @@ def execute(path: Path, figures: Path, profile: str) -> NotebookNode:
         where = f"{path}, cell {failed[0] if failed else max(ran, default=0) + 1}"
         raise ValueError(f"{where}: {ANSI.sub('', str(error))}") from None
     clean(notebook)
-    return notebook
+    return nbformat.reads(nbformat.writes(notebook), as_version=4)  # as it will be read, to compare and digest
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -279,7 +279,11 @@ def markdown_table(rows: list) -> str:
 
 
 def report_notebook(folder: Path) -> NotebookNode | None:
-    """Read notebook 11 from a folder, its links as seen from reports/; None if there is none."""
+    """Read notebook 11 from a folder, its links as seen from reports/, its figures named; None if there is none.
+
+    Raises:
+        ValueError: if a cell shows a figure that it does not save.
+    """
     found, project = sorted(folder.glob("11_*.ipynb")), paths.project()
     if not found:
         return None
@@ -291,29 +295,26 @@ def report_notebook(folder: Path) -> NotebookNode | None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(as_seen, cell.source)
+            continue
+        names = saved_names(cell)
+        for output in (output for output in cell.outputs if "image/png" in output.get("data", {})):
+            if not names:
+                raise ValueError(f"Expected `plots.save(figure, NAME)` with each figure. Received:\n{cell.source}")
+            output.metadata = {"image/png": {"alt": names.pop(0)}}
     return notebook
 
 
 def as_markdown(report: NotebookNode) -> str:
-    """Convert the report without its code: figures are links to reports/figures, tables are Markdown.
-
-    Raises:
-        ValueError: if a cell shows a figure that it does not save.
-    """
+    """Convert the report without its code: figures are links to reports/figures, tables are Markdown."""
     from nbconvert import MarkdownExporter
 
     report = nbformat.from_dict(json.loads(json.dumps(report)))
     for cell in code_cells(report):
-        names = saved_names(cell)
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
-                if not names:
-                    raise ValueError(
-                        f"A figure of the report needs `plots.save(figure, NAME)`. Received:\n{cell.source}"
-                    )
-                name = names.pop(0)
-                output.data = {"text/markdown": f"![{name.replace('-', ' ')}](figures/{name}.png)"}
+                name = output.metadata["image/png"]["alt"]
+                output.data = {"text/markdown": f"![{name}](figures/{name}.png)"}
             elif "<table" in data.get("text/html", ""):
                 output.data = {"text/markdown": markdown_table(rows_of(data["text/html"]))}
     body, _ = MarkdownExporter(exclude_input=True).from_notebook_node(report)

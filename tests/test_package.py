@@ -43,8 +43,8 @@ def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_pat
     places = (tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "Scripts" / "python.exe")
     python = next(place for place in places if place.exists())
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(install, env=alone, check=True, capture_output=True)
     for arguments in (["-c", "import fer_keras; print(fer_keras.__version__)"], ["-m", "fer_keras", "--help"]):
         command = [str(python), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)

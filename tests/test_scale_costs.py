@@ -94,6 +94,7 @@ def test_the_command_prints_all_tables(recorded_project, capsys):
     assert scale_costs.main() == 1
     assert "benchmarks/scale.py" in capsys.readouterr().out
     write_table("scale", MEASURED)
+    write_table("networks", {"networks": {"fer-small": {"multiply_adds": 1_560_000}}})
     assert scale_costs.main() == 0
     printed = capsys.readouterr().out
     run, *_ = made_up.run()

@@ -1,0 +1,643 @@
+"""`reports/build.py` on a small project with made-up records: what it writes, what it leaves, what `--check` sees."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import made_up
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from fer_keras import paths
+from fer_keras.results import find_run, write_run
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("reports_build", ROOT / "reports" / "build.py")
+build = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(build)
+
+README = """# A project
+
+![recall of each class](reports/figures/recalls.png)
+
+<!-- table: networks -->
+<!-- end -->
+
+<!-- table: projects -->
+<!-- end -->
+"""
+FIRST = [
+    "# 01 What is confused?\n\nWhich faces?\n",
+    "from fer_keras import plots\nfrom fer_keras.results import find_run\n"
+    "run = find_run('mini-xception')\nprint('3.2 s')",
+    "round(run.scores['accuracy'], 4)",
+    "figure = plots.recalls([run])\nplots.save(figure, 'recalls')\nfigure",
+]
+REPORT = [
+    "# 11 The report & more\n\nWhat came out? See [the first](01_first.ipynb#end).\n\n"
+    "![recall of each class](../reports/figures/recalls.png)\n",
+    "from fer_keras import plots\nfrom fer_keras.results import find_run, leaderboard, with_interval\n"
+    "leaderboard().assign(test=with_interval)[['recipe', 'num_classes', 'test']]",
+    "figure = plots.confusion_matrix(find_run('mini-xception').confusion())\nplots.save(figure, 'confusion')\nfigure",
+]
+
+
+def write_notebook(project, sources, *, name="01_first.ipynb"):
+    """Write a notebook that was never executed: a Markdown cell, then code cells, of which the second is checked."""
+    cells = [new_markdown_cell(sources[0], id="title")]
+    cells += [new_code_cell(source, id=f"c{place}") for place, source in enumerate(sources[1:])]
+    cells[min(2, len(cells) - 1)].metadata["tags"] = ["nbval-check-output"]
+    path = project / "notebooks" / name
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def stand_in(project, patch):
+    """Make a folder the project, in the full profile, without FER-2013 and without networks to record."""
+    patch.setattr(paths, "project", lambda: project)
+    for name in ("FIGURES", "DATA"):
+        patch.delenv(f"FER_KERAS_{name}", raising=False)
+    patch.setenv("FER_KERAS_RESULTS", str(project / "reports" / "results"))  # for the kernels
+    patch.setenv("FER_KERAS_BUILD", str(project / "build"))
+    patch.setenv("FER_PROFILE", "full")
+    patch.setattr("fer_keras.results.record_data", lambda: "fingerprint", raising=False)
+    patch.setattr("fer_keras.models.catalogue.record_networks", lambda: None)
+    patch.setattr("fer_keras.models.catalogue.networks_are_recorded", lambda: True)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A project that was built once; to be copied."""
+    project = tmp_path_factory.mktemp("built")
+    made_up.results(project / "reports" / "results")
+    (project / "README.md").write_text(README)
+    write_notebook(project, FIRST)
+    write_notebook(project, REPORT, name="11_report.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(project, patch)
+        build.build()
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path, monkeypatch):
+    """A copy of the built project."""
+    shutil.copytree(built, tmp_path / "project")
+    stand_in(tmp_path / "project", monkeypatch)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A project without anything."""
+    stand_in(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def redrawn(project):
+    """Collect the figures that the first build drew, as if the notebooks had drawn them just now."""
+    folder = project / "build" / "redrawn"
+    folder.mkdir(exist_ok=True)
+    for path in (project / "build" / "drawn").glob("*/*.png"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def state(project):
+    """Bytes and times of all files besides those of build/."""
+    files = [path for path in project.rglob("*") if path.is_file() and "build" not in path.relative_to(project).parts]
+    return {path.relative_to(project).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def record_of(project, name="mini-xception"):
+    return find_run(name, folder=project / "reports" / "results").place("runs", ".json")
+
+
+def test_a_build_makes_all_that_check_asks_for_and_a_second_one_leaves_the_tree_clean(project, capsys):
+    before = state(project)
+    assert build.main([]) == 0
+    assert state(project) == before
+    printed = capsys.readouterr().out
+    assert "notebook 1 of 2: 01_first …" in printed
+    assert str(project / "reports" / "report.html") in printed
+    assert build.main(["--check"]) == 0, capsys.readouterr().out
+    assert state(project) == before
+
+
+def test_the_report_is_notebook_11(project):
+    text = (project / "reports" / "report.md").read_text()
+    run = find_run("mini-xception")
+    scores = run.scores
+    interval = "{:.1f} ({:.1f} to {:.1f})".format(*(100 * scores[f"accuracy{end}"] for end in ("", "_low", "_high")))
+    assert text.startswith(
+        "# 11 The report & more\n\nWhat came out? See [the first](../notebooks/01_first.ipynb#end).\n"
+    )
+    assert "|  | recipe | num_classes | test |\n| --- | --- | --- | --- |" in text
+    assert f"| mini-xception | 7 | {interval} |" in text
+    assert "![recall of each class](figures/recalls.png)" in text
+    assert "![confusion](figures/confusion.png)" in text
+    assert "import" not in text
+    assert "base64" not in text
+    page = (project / "reports" / "report.html").read_text()
+    assert "<title>11 The report &amp; more</title>" in page
+    assert len(re.findall(r'<img[^>]* src="data:image/png;base64,', page)) == 2
+    assert interval in page
+    assert not re.search(r'(?:src|href)="(?!data:|#|\.\./notebooks)', page), "the page needs nothing beside it"
+    assert "import" not in re.sub(r"<style.*?</style>|<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_readme_holds_two_tables(project):
+    text = (project / "README.md").read_text()
+    assert text.startswith(README.split("<!--")[0])
+    assert "| mini-xception | 58,423 | 5.5 M |" in text
+    assert "| 65.42 | PublicTest and PrivateTest together |" in text
+    assert re.search(
+        r"\| emovision-baseline \| 7 \| 240 test images, official split \| [^|]+ \| 24.71 \| test \|", text
+    )
+    (project / "README.md").write_text("no marks")
+    assert any("README.md, not found" in line for line in build.problems(redrawn(project)))
+
+
+def test_a_new_record_changes_figures_leaderboard_readme_and_report(project):
+    before = state(project)
+    run, history, found = made_up.run("mini-xception", skill=0.9, published=65.0, published_split="validation")
+    write_run(run, history, found, force=True)
+    lines = "\n".join(build.problems())
+    for expected in (
+        "leaderboard.csv is not",
+        "README.md: its tables",
+        "recalls.png looks different",
+        "confusion.png looks different",
+        "01_first.ipynb: the output of checked cells has changed: [2]",
+        "11_report.ipynb: the output of checked cells has changed",
+    ):
+        assert expected in lines
+    build.build()
+    changed = {path for path, content in state(project).items() if before[path] != content}
+    assert {
+        "README.md",
+        "notebooks/01_first.ipynb",
+        "notebooks/11_report.ipynb",
+        "reports/figures/confusion.png",
+        "reports/figures/recalls.png",
+        "reports/report.html",
+        "reports/report.md",
+        "reports/results/leaderboard.csv",
+    } == {path for path in changed if "results/" not in path or path.endswith("leaderboard.csv")}
+    assert build.problems(redrawn(project)) == []
+
+
+def change_json(path, change):
+    """Change what a JSON file holds."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def forged_metric(project):
+    change_json(record_of(project), lambda record: record["metrics"]["test"].update(accuracy=0.99))
+
+
+def flipped_interval(project):
+    def flip(record):
+        scores = record["metrics"]["test"]
+        scores["accuracy_low"], scores["accuracy_high"] = scores["accuracy_high"], scores["accuracy_low"]
+
+    change_json(record_of(project), flip)
+
+
+def wrong_class_order(project):
+    change_json(record_of(project), lambda record: record["classes"].reverse())
+
+
+def edited_recipe(project):
+    change_json(record_of(project), lambda record: record["recipe"].update(batch_size=64))
+
+
+def edited_leaderboard(project):
+    path = project / "reports" / "results" / "leaderboard.csv"
+    path.write_text(path.read_text().replace("mini-xception", "mini-exception", 1))
+
+
+def edited_readme_table(project):
+    path = project / "README.md"
+    path.write_text(path.read_text().replace("65.42", "66.42"))
+
+
+def edited_report(project):
+    path = project / "reports" / "report.md"
+    path.write_text(path.read_text() + "\nAnd better than all others.\n")
+
+
+def swapped_figure(project):
+    figures = project / "reports" / "figures"
+    shutil.copy(figures / "confusion.png", figures / "recalls.png")
+
+
+def removed_figure(project):
+    (project / "reports" / "figures" / "recalls.png").unlink()
+
+
+def orphan_figure(project):
+    figures = project / "reports" / "figures"
+    shutil.copy(figures / "confusion.png", figures / "orphan.png")
+
+
+def first(project):
+    return project / "notebooks" / "01_first.ipynb"
+
+
+def changed_output(project):
+    change_json(first(project), lambda content: content["cells"][1]["outputs"][0].update(text=["9.9 s\n"]))
+
+
+def changed_image(project):
+    def swap(content):
+        report = json.loads((project / "notebooks" / "11_report.ipynb").read_text())
+        content["cells"][3]["outputs"] = report["cells"][2]["outputs"]
+
+    change_json(first(project), swap)
+
+
+def changed_checked_cell(project):
+    change_json(first(project), lambda content: content["cells"][2].update(source="0.99"))
+
+
+def changed_checked_output(project):
+    change_json(
+        first(project), lambda content: content["cells"][2]["outputs"][0]["data"].update({"text/plain": ["0.99"]})
+    )
+
+
+def typed_percentage(project):
+    change_json(first(project), lambda content: content["cells"][0].update(source="# 01\n\nIt reaches 88.1 % here."))
+
+
+def quick_outputs(project):
+    change_json(first(project), lambda content: content["metadata"]["fer_keras"].update(profile="quick"))
+
+
+def no_stamp(project):
+    change_json(first(project), lambda content: content["metadata"].pop("fer_keras"))
+
+
+def not_in_order(project):
+    change_json(first(project), lambda content: content["cells"][1].update(execution_count=7))
+
+
+def failed_cell(project):
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+    change_json(first(project), lambda content: content["cells"][1].update(outputs=[error]))
+
+
+def large_notebook(project):
+    output = {"output_type": "stream", "name": "stdout", "text": "x" * build.LARGEST_BYTES}
+    change_json(first(project), lambda content: content["cells"][1].update(outputs=[output]))
+
+
+def broken_notebook(project):
+    first(project).write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"),
+    [
+        (forged_metric, "leaderboard.csv is not"),
+        (flipped_interval, "leaderboard.csv is not"),
+        (edited_recipe, "must hold the recipe that was trained"),
+        (edited_leaderboard, "leaderboard.csv is not"),
+        (edited_readme_table, "README.md: its tables"),
+        (edited_report, "report.md is not what notebook 11 says"),
+        (swapped_figure, "recalls.png looks different when it is drawn again"),
+        (swapped_figure, "01_first.ipynb: figures that it saved have changed since"),
+        (removed_figure, "recalls.png is missing"),
+        (orphan_figure, "orphan.png is shown by no document"),
+        (orphan_figure, "orphan.png is saved by no notebook"),
+        (changed_output, "01_first.ipynb: its outputs have changed"),
+        (changed_image, "01_first.ipynb: its outputs have changed"),
+        (changed_checked_cell, "01_first.ipynb: its code has changed"),
+        (changed_checked_output, "01_first.ipynb: its outputs have changed"),
+        (typed_percentage, "01_first.ipynb:3: '88.1 %' is typed"),
+        (quick_outputs, "01_first.ipynb: its outputs are not those of a full run"),
+        (no_stamp, "01_first.ipynb: its outputs are not those of a full run"),
+        (not_in_order, "01_first.ipynb: its execution counts"),
+        (failed_cell, "01_first.ipynb: it holds a traceback"),
+        (large_notebook, "01_first.ipynb: it is larger than"),
+        (broken_notebook, "Expected a notebook at"),
+    ],
+)
+def test_check_sees_what_was_changed_by_hand(project, mutate, message, capsys):
+    assert build.problems(redrawn(project)) == []
+    mutate(project)
+    assert any(message in line for line in build.problems(redrawn(project)))
+    assert build.main(["--check", "--redrawn", str(redrawn(project))]) == 1
+    assert message in capsys.readouterr().out
+
+
+def test_check_draws_again_and_so_sees_a_wrong_order_of_classes(project):
+    wrong_class_order(project)
+    assert build.problems() != []
+
+
+def test_a_figure_from_images_counts_with_its_bytes(project):
+    path = write_notebook(
+        project,
+        [
+            "# 02 Pictures\n\nWhich?\n\n![pictures](../reports/figures/pictures.png)",
+            "import numpy as np\nfrom fer_keras import plots\n"
+            "figure = plots.gallery(np.arange(48 * 48).reshape(1, 48, 48) % 255)\n"
+            "plots.save(figure, 'pictures', from_images=True)\nfigure",
+        ],
+        name="02_pictures.ipynb",
+    )
+    build.write_notebook(path, "fingerprint")
+    picture = project / "reports" / "figures" / "pictures.png"
+    assert build.problems(redrawn(project)) == []
+    (project / "build" / "redrawn" / "pictures.png").unlink()  # as the quick profile does not draw it from FER-2013
+    shutil.copy(project / "reports" / "figures" / "recalls.png", picture)
+    (line,) = build.problems(project / "build" / "redrawn")
+    assert line == "02_pictures.ipynb: figures that it saved have changed since"
+
+
+def test_a_project_without_notebooks_is_noticed(project):
+    shutil.rmtree(project / "notebooks")
+    assert any("there are no notebooks" in line for line in build.problems())
+    assert build.report_notebook(project / "notebooks") is None
+
+
+def test_a_run_cleans_and_stamps(empty):
+    path = write_notebook(
+        empty,
+        [
+            "# 01\n",
+            "import os, sys\nprint(os.environ['FER_PROFILE'], os.path.basename(os.getcwd()))",
+            "print('noise', file=sys.stderr)\nobject()",
+            "import fer_keras\nprint(fer_keras.__file__)",
+        ],
+    )
+    build.write_notebook(path, "abc")
+    done = nbformat.read(path, as_version=4)
+    assert done.cells[1].outputs[0].text == "full notebooks\n"
+    assert [output.data["text/plain"] for output in done.cells[2].outputs] == ["<object at 0x…>"]
+    assert done.cells[3].outputs[0].text == f"{ROOT / 'fer_keras' / '__init__.py'}\n"
+    assert [cell.execution_count for cell in done.cells[1:]] == [1, 2, 3]
+    assert set(done.metadata) == {"kernelspec", "language_info", "fer_keras"}
+    assert done.metadata["fer_keras"] == {"profile": "full", "data": "abc", "figures": {}, **build.digests(done)}
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    build.write_notebook(path, "abc")
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    build.write_notebook(path, "other data")
+    assert path.read_bytes() != before[0]
+
+
+def test_the_quick_profile_writes_beside_the_committed_notebook(project, monkeypatch):
+    monkeypatch.setenv("FER_PROFILE", "quick")
+    before = state(project)
+    assert build.main(["--notebooks-only"]) == 0
+    assert state(project) == before
+    done = nbformat.read(project / "build" / "notebooks" / "01_first.ipynb", as_version=4)
+    assert done.metadata["fer_keras"]["profile"] == "quick"
+
+
+def test_a_relative_path_to_the_data_holds_in_the_kernel_too(empty, monkeypatch):
+    path = write_notebook(empty, ["# 01\n", "import os\nprint(os.environ['FER_KERAS_DATA'])"])
+    monkeypatch.chdir(empty)
+    monkeypatch.setenv("FER_KERAS_DATA", "faces")
+    assert build.execute(path, empty, "quick").cells[1].outputs[0].text == f"{empty / 'faces'}\n"
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (
+            ["good = 1", "bad = good / 0", "never = 1"],
+            r"01_first.ipynb, cell 3: (?s:.*)bad = good / 0(?s:.*)ZeroDivision",
+        ),
+        (["good = 1", "import os\nos._exit(1)"], r"01_first.ipynb, cell \d: "),
+    ],
+)
+def test_a_failing_cell_is_named_and_the_file_untouched(empty, sources, message, capsys):
+    path = write_notebook(empty, ["# 01\n", *sources])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        build.write_notebook(path, "abc")
+    assert path.read_bytes() == before
+    assert build.main(["--notebooks-only"]) == 2
+    error = capsys.readouterr().err
+    assert "01_first.ipynb, cell" in error
+    assert "\x1b" not in error
+
+
+def executed(text, *, tags=(), image=None, **stamp):
+    """A notebook as a run left it, in memory."""
+    cell = new_code_cell("x", execution_count=1, id="a", metadata={"tags": list(tags)})
+    cell.outputs = [new_output("display_data", {"image/png": image}) if image else new_output("stream", text=text)]
+    notebook = new_notebook(cells=[cell])
+    stamp = {"profile": "full", "data": "d", "figures": {}, **build.digests(notebook), **stamp}
+    return nbformat.from_dict({**notebook, "metadata": {"fer_keras": stamp}})
+
+
+CHECKED, VARIES = ["nbval-check-output"], ["nbval-ignore-output"]
+
+
+@pytest.mark.parametrize(
+    ("standing", "now", "stays"),
+    [
+        (executed("loss 1.21"), executed("loss 1.23"), True),  # another machine's rounding
+        (executed("loss 1.21"), executed("accuracy 1.21"), False),
+        (executed("in 1.2 s", tags=CHECKED), executed("in 1.3 s", tags=CHECKED), True),
+        (executed("loss 1.21", tags=CHECKED), executed("loss 1.23", tags=CHECKED), False),
+        (executed("a", tags=VARIES), executed("b", tags=VARIES), True),
+        (executed("a"), executed("a", code="new"), False),
+        (executed("a"), executed("a", data="new"), False),
+        (executed("a"), executed("a", figures={"recalls": "new"}), False),
+        (executed("a", profile="quick"), executed("a"), False),
+        (executed("a", outputs="edited by hand"), executed("a"), False),
+        (new_notebook(), executed("a"), False),
+    ],
+)
+def test_what_makes_a_notebook_be_written(standing, now, stays):
+    assert build.says_the_same(standing, now) is stays
+
+
+def test_images_count_if_they_differ_visibly(built):
+    notebooks = [
+        nbformat.read(built / "notebooks" / name, as_version=4) for name in ("01_first.ipynb", "11_report.ipynb")
+    ]
+    recalls, confusion = (notebook.cells[-1].outputs[0].data["image/png"] for notebook in notebooks)
+    assert build.says_the_same(executed("", image=recalls), executed("", image=recalls))
+    assert not build.says_the_same(executed("", image=recalls), executed("", image=confusion))
+    assert build.says_the_same(executed("", image=recalls, tags=VARIES), executed("", image=confusion, tags=VARIES))
+
+
+def test_a_figure_of_the_report_must_be_saved(project):
+    path = project / "notebooks" / "11_report.ipynb"
+    change_json(path, lambda content: content["cells"][2].update(source="figure"))
+    with pytest.raises(ValueError, match=r"plots.save\(figure, NAME\)"):
+        build.report_notebook(path.parent)
+    assert any("plots.save(figure, NAME)" in line for line in build.problems(redrawn(project)))
+
+
+def test_html_tables_become_markdown():
+    head = '<thead><tr><th></th><th colspan="2">test</th></tr><tr><th>recipe</th><th>low</th><th>high</th></tr></thead>'
+    body = '<tbody><tr><th rowspan="2">a</th><td>1|2</td><td>&lt;b&gt;</td></tr><tr><td>3</td><td>4</td></tr></tbody>'
+    assert build.markdown_table(build.rows_of(f"<style>x</style><table>{head}{body}</table>")).splitlines() == [
+        "| recipe | test low | test high |",
+        "| --- | --- | --- |",
+        r"| a | 1\|2 | &lt;b&gt; |",
+        "|  | 3 | 4 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "It scores 65.1 %.",
+        "about 65% of",
+        "sixty, 12 percent",
+        "7 per cent",
+        "(24.9 %)",
+        "- 3 % more",
+        "**65 %**",
+        "0.95 %",
+    ],
+)
+def test_a_typed_percentage_is_found(empty, typed):
+    (empty / "README.md").write_text(f"# Title\n\n{typed}\n")
+    (line,) = build.percentage_problems()
+    assert line.startswith("README.md:3: ")
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        "with its 95 % interval",
+        "| Goodfellow | 65 % | test |",
+        "`100 %`",
+        "```\n99 %\n```",
+        "[this](http://x/50%25.html)",
+        "version 3.11.9 and 48x48",
+    ],
+)
+def test_other_numbers_may_be_typed(empty, fine):
+    (empty / "README.md").write_text(fine)
+    assert build.percentage_problems() == []
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A second checkout, with a package that is not quite this one's, records and one notebook."""
+    folder = tmp_path / "second"
+    unneeded = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(ROOT / "fer_keras", folder / "fer_keras", ignore=unneeded)
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "reports").mkdir()
+    shutil.copy(ROOT / "reports" / "build.py", folder / "reports")
+    made_up.results(folder / "reports" / "results")
+    version = folder / "fer_keras" / "__init__.py"
+    version.write_text(version.read_text().replace('__version__ = "', '__version__ = "second of '))
+    write_notebook(
+        folder,
+        [
+            "# 01\n",
+            *FIRST[1:2],
+            "import os, fer_keras\nprint(fer_keras.__version__[:6], os.environ.get('FER_KERAS_DATA'))",
+            FIRST[3],
+        ],
+    )
+    return folder
+
+
+def run_in(folder, *command, **environment):
+    """Run a command of this Python in a folder, in the quick profile."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("FER_", "PYTHONPATH"))}
+    command = [sys.executable, *command]
+    return subprocess.run(command, cwd=folder, env=ours | environment, capture_output=True, text=True, check=False)
+
+
+def test_the_quick_build_of_a_second_checkout_draws_its_own_records_with_its_own_package(checkout):
+    done = run_in(checkout, "reports/build.py", "--notebooks-only")
+    assert done.returncode == 0, done.stderr
+    executed = nbformat.read(checkout / "build" / "notebooks" / "01_first.ipynb", as_version=4)
+    assert executed.cells[2].outputs[0].text == "second None\n"
+    figure = checkout / "reports" / "figures" / "recalls.png"
+    before = figure.read_bytes(), figure.stat().st_mtime_ns
+    run, history, found = made_up.run("mini-xception", skill=0.7, published=65.0, published_split="validation")
+    write_run(run, history, found, folder=checkout / "reports" / "results", force=True)
+    assert run_in(checkout, "reports/build.py", "--notebooks-only").returncode == 0
+    assert figure.read_bytes() != before[0]
+
+
+def test_nbval_tests_the_checkout_that_it_stands_in(checkout):
+    path = checkout / "notebooks" / "01_first.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].execution_count = 2
+    notebook.cells[2].outputs = [new_output("stream", text=f"second {checkout / 'faces'}\n")]
+    nbformat.write(notebook, path)
+    nbval = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "notebooks")
+    figures = {"FER_KERAS_FIGURES": "build/redrawn"}
+    done = run_in(checkout, *nbval, FER_KERAS_DATA="faces", **figures)
+    assert done.returncode == 0, done.stdout
+    assert (checkout / "build" / "redrawn" / "recalls.png").is_file()
+    assert not (checkout / "reports" / "figures").exists()
+    assert run_in(checkout, *nbval, FER_KERAS_DATA="elsewhere", **figures).returncode == 1
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MOST_CELLS, MOST_LINES = 25, 20
+
+
+def test_the_committed_notebooks_are_numbered_from_1_to_11():
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02d}_" for number in range(1, 12)]
+    assert {path.name for path in (ROOT / "notebooks").iterdir()} - {".ipynb_checkpoints"} == {
+        path.name for path in NOTEBOOKS
+    }
+
+
+def test_the_committed_notebooks_are_as_a_full_run_left_them():
+    assert build.notebook_problems() == []
+
+
+def test_no_percentage_is_typed_in_the_committed_prose():
+    assert build.percentage_problems() == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_asks_and_is_short(path):
+    notebook = build.read(path)
+    title, question = notebook.cells[0].source.split("\n\n")[:2]
+    assert title.startswith(f"# {path.name[:2]} ")
+    assert "?" in question
+    code = build.code_cells(notebook)
+    assert len(code) <= MOST_CELLS
+    assert max(len(cell.source.strip().splitlines()) for cell in code) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_has_checked_cells_that_say_something(path):
+    checked = [cell for cell in build.code_cells(build.read(path)) if build.CHECKED in cell.metadata.get("tags", ())]
+    assert checked
+    for cell in checked:
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {"text": ""})}
+        assert kinds - {"image/png"}, cell.source
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/scale.md", "reports/report.md"]
+)
+def test_documents_hold_no_other_marks_and_no_dead_links(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    marks = re.findall(r"<!--.*?-->", text)
+    assert marks == (
+        ["<!-- table: networks -->", "<!-- end -->", "<!-- table: projects -->", "<!-- end -->"] * (name == "README.md")
+    )
+    links = build.LINK.findall(re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL))
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
