@@ -20,7 +20,6 @@ from fer_keras.results import (
     read_runs,
     read_table,
     runs,
-    table_names,
     write_run,
     write_table,
 )
@@ -235,7 +234,6 @@ def test_tables_come_back_as_they_were_given(tmp_path):
     pd.testing.assert_frame_equal(read_table("counts", folder=tmp_path), counts)
     assert read_table("audit", folder=tmp_path) == {"copies": {"test": 288}, "groups": [1, 2]}
     np.testing.assert_equal(read_table("faces", folder=tmp_path), faces)
-    assert table_names(folder=tmp_path) == ["audit", "counts", "faces"]
     with pytest.raises(ValueError, match=r"no recorded table 'adit'\. Expected one of: audit, counts, faces"):
         read_table("adit", folder=tmp_path)
 

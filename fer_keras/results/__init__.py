@@ -13,7 +13,7 @@ from fer_keras.results.leaderboard import (
 from fer_keras.results.recorded_data import agreement_table, crowd_table, forms_table, record_data
 from fer_keras.results.runs import (
     HISTORY_COLUMNS, MACRO_COLUMNS, Predictions, Run, comparable_fields, find_run, find_seeds, find_table, read_run,
-    read_runs, read_table, run_id, table_names, write_run, write_table,
+    read_runs, read_table, run_id, write_run, write_table,
 )
 from fer_keras.results.studies import (
     ablation, deletion_curves, deletion_table, ensemble_members, grid, grid_means, heatmap_regions,

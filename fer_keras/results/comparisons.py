@@ -44,10 +44,9 @@ def compare_runs(first: Run | str, second: Run | str, *, split: str | None = Non
 def comparison_table(pairs: Iterable[tuple[Run | str, Run | str]], *, split: str | None = None) -> pd.DataFrame:
     """Compare pairs of runs, a row each; see `compare_runs`.
 
-    Returns:
-        DataFrame: `first`, `second`, `split`, `num_images`, `difference` (second minus first), `low`, `high`,
-        `no_difference`, `verdict` (`"better"`, `"worse"`, `"no difference"`). There is no verdict where a run was
-        stopped by time and the other trained for another number of epochs; a pair that is not recorded has names alone.
+    Columns: `first`, `second`, `split`, `num_images`, `difference` (second minus first), `low`, `high`,
+    `no_difference`, `verdict` (`"better"`, `"worse"`, `"no difference"`). There is no verdict where a run was stopped
+    by time and the other trained for another number of epochs; a pair that is not recorded has names alone.
     """
     rows = []
     for pair in pairs:
@@ -80,10 +79,9 @@ def to_level(scores: dict, level: float) -> Comparison:
 def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Hold the accuracy of runs against the majority class, people, and the published number on its own split.
 
-    Returns:
-        DataFrame, a row a run and level that it has: `run`, `recipe`, `seed`, `level` (`"majority"`, `"human"`,
-        `"published"`), `level_accuracy`, `split`, `num_images`, `accuracy` and its difference to the level
-        (`"above"`, `"below"`); no verdict for a published number and a run that was stopped by time.
+    Columns, a row a run and level that it has: `run`, `recipe`, `seed`, `level` (`"majority"`, `"human"`,
+    `"published"`), `level_accuracy`, `split`, `num_images`, `accuracy` and its difference to the level (`"above"`,
+    `"below"`); no verdict for a published number and a run that was stopped by time.
     """
     rows = []
     for run in as_runs(runs):
@@ -126,8 +124,7 @@ def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
 def calibrate(run: Run) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
     """Fit a run's temperature on validation; return it, the labels of test, and its probabilities without and with it.
 
-    Raises:
-        ValueError: if the run was not scored on test: where a temperature is fitted, it proves nothing.
+    A ValueError if the run was not scored on test: where a temperature is fitted, it proves nothing.
     """
     fitted, judged = run.predictions("validation"), run.predictions("test")
     temperature = fit_temperature(fitted.labels, fitted.probabilities)
@@ -138,9 +135,8 @@ def calibrate(run: Run) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
 def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation.
 
-    Returns:
-        DataFrame: `recipe`, `seed`, `num_images`, `temperature`, `calibration_error`, `calibration_error_scaled`,
-        `log_loss`, `log_loss_scaled`; runs that were not scored on test are left out.
+    Columns: `recipe`, `seed`, `num_images`, `temperature`, `calibration_error`, `calibration_error_scaled`,
+    `log_loss`, `log_loss_scaled`; runs that were not scored on test are left out.
     """
     rows = []
     for run in [run for run in as_runs(runs) if "test" in run.metrics]:
@@ -158,9 +154,8 @@ def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
 def reliability_table(run: Run | str) -> pd.DataFrame:
     """Accuracy by confidence on test, without and with a temperature fitted on validation; see `calibrate`.
 
-    Returns:
-        DataFrame: `probabilities` (`"as predicted"`, `"temperature-scaled"`), `confidence` (mean of a bin), `accuracy`,
-        `num_images`.
+    Columns: `probabilities` (`"as predicted"`, `"temperature-scaled"`), `confidence` (mean of a bin), `accuracy`,
+    `num_images`.
     """
     _, labels, found = calibrate(as_run(run))
     return pd.DataFrame({"probabilities": name} | row for name in found for row in reliability(labels, found[name]))
@@ -169,9 +164,8 @@ def reliability_table(run: Run | str) -> pd.DataFrame:
 def flip_gain_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Compare flip test-time augmentation (the mean over an image and its mirror image) with the image alone.
 
-    Returns:
-        DataFrame, a row a run and split: `recipe`, `seed`, `split`, `num_images`, `accuracy`, `flip_accuracy` and the
-        difference; runs without it are left out.
+    Columns, a row a run and split: `recipe`, `seed`, `split`, `num_images`, `accuracy`, `flip_accuracy` and the
+    difference; runs without it are left out.
     """
     rows = []
     for run, split in [(run, split) for run in as_runs(runs) for split in SPLITS if f"{split}_flip" in run.metrics]:
@@ -198,10 +192,7 @@ def seed_table(names: Iterable[str]) -> pd.DataFrame:
 def seed_difference(first: str, second: str, *, split: str = "validation") -> Comparison:
     """Compare the mean accuracies of two recipes over their seeds (second minus first), with Student's interval.
 
-    It holds for the recipes, not for two networks that came out of them.
-
-    Raises:
-        ValueError: if one has fewer than two recorded seeds.
+    It holds for the recipes, not for two networks that came out of them. A ValueError if one has fewer than two seeds.
     """
     from scipy.stats import ttest_ind
 
@@ -218,8 +209,7 @@ def seed_difference(first: str, second: str, *, split: str = "validation") -> Co
 def accuracy_difference_by_epoch(reference: str, names: Iterable[str]) -> pd.DataFrame:
     """How far recipes lie above another on validation, by epoch: means over seeds, running mean over five epochs.
 
-    Returns:
-        DataFrame: `recipe`, `epoch`, `difference`; recipes that trained for another number of epochs are left out.
+    Columns: `recipe`, `epoch`, `difference`; recipes that trained for another number of epochs are left out.
     """
 
     def mean_accuracy(name):

@@ -106,14 +106,12 @@ def accuracy_table(names: Iterable[str]) -> pd.DataFrame:
     """Tabulate training, validation and test accuracy of recipes, recorded or not (then NaN), seed 0.
 
     All three are measured with the weights that were kept, on the images as they are and without dropout. Only rows of
-    the same `num_classes` and `protocol` are comparable.
+    the same `num_classes` and `protocol` are comparable. Columns: `recipe`, `num_classes`, `protocol`, `starts_from`,
+    `recorded`, `best_epoch`, `epochs_run`, `epochs` (allowed), `stopped`; and of each split `test_num_images`,
+    `test_accuracy` and so on.
 
     Args:
         names: names of recipes; or the letter of a system, for all of its recipes. A ValueError on any other.
-
-    Returns:
-        DataFrame: `recipe`, `num_classes`, `protocol`, `starts_from`, `recorded`, `best_epoch`, `epochs_run`,
-        `epochs` (allowed), `stopped`; and of each split `test_num_images`, `test_accuracy` and so on.
     """
     rows = []
     for name in names:

@@ -20,12 +20,11 @@ SIDES = ("with_label", "with_crowd", "with_neither")
 def record_data(path: str | None = None, *, folder: str | None = None) -> str:
     """Record audit, mean faces, published forms and agreement with FER+ of FER-2013, and the course set if it is there.
 
+    Returns the fingerprint of the data.
+
     Args:
         path: where FER-2013 lies; default as for `load_fer7`.
         folder: folder of results; default `paths.results()`.
-
-    Returns:
-        The fingerprint of the data.
     """
     faces = load_fer7(path)
     write_table("audit", audit(faces).as_dict(), folder=folder)
@@ -85,9 +84,8 @@ def official_splits(form: FaceDataset, faces: FaceDataset) -> dict[str, dict[str
 def agreement_table(split: str = "test") -> pd.DataFrame:
     """Share of FER-2013's labels that the FER+ voters gave too, by label and over all.
 
-    Returns:
-        DataFrame with the columns `label` (the classes, then `"all"`), `images` (with that label) and
-        `agreement_of_judged` (of those images for which the voters name an emotion: not of all `images`).
+    Columns: `label` (the classes, then `"all"`), `images` (with that label) and `agreement_of_judged` (of those images
+    for which the voters name an emotion: not of all `images`).
     """
     found = read_table("audit")
     shares = found["agreement"][split]
@@ -101,14 +99,12 @@ def agreement_table(split: str = "test") -> pd.DataFrame:
 def crowd_table(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
     """On test, agreement with the label and with the FER+ voters where these agree, and where they differ.
 
+    Columns: `run`, `recipe`, `seed`, `num_classes`, the counts `agreed` (label and voters), `right` (of these),
+    `disputed`, `with_label`, `with_crowd`, `with_neither` (of these), and `right_share` (of `agreed`),
+    `with_label_share`, `with_crowd_share`, `with_neither_share` (of `disputed`); best `right_share` first.
+
     Args:
         runs: runs or names (seed 0); default all that are recorded.
-
-    Returns:
-        DataFrame with the columns `run`, `recipe`, `seed`, `num_classes`, the counts `agreed` (label and voters),
-        `right` (of these), `disputed`, `with_label`, `with_crowd`, `with_neither` (of these), and `right_share` (of
-        `agreed`), `with_label_share`, `with_crowd_share`, `with_neither_share` (of `disputed`); best `right_share`
-        first.
     """
     counts = read_table("crowd")
     table = pd.DataFrame(
@@ -126,9 +122,8 @@ def crowd_table(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
 def forms_table() -> pd.DataFrame:
     """What the splits of the published forms of FER-2013 hold.
 
-    Returns:
-        DataFrame with a row a form and split: `form`, `layout`, `protocol`, `split`, `images`, and how many of these
-        are of each official split: `train`, `validation`, `test` (missing where only totals are published).
+    Columns, a row a form and split: `form`, `layout`, `protocol`, `split`, `images`, and how many of these are of each
+    official split: `train`, `validation`, `test` (missing where only totals are published).
     """
     found = read_table("forms")
     published = {

@@ -164,18 +164,16 @@ def run_id(recipe_name: str, recipe_digest: str, seed: int) -> str:
 
 
 def read_run(path: str | Path) -> Run:
-    """Read one record, and check that its digest is that of the recipe it holds.
+    """Read one record; a ValueError if it has another schema, or its recipe is not the one that its digest is of.
 
     Fields of the recipe that the record lacks, or that today's `Recipe` does not know, are taken to be at their
     defaults, which no digest counts.
-
-    Raises:
-        ValueError: if the file holds no record of this schema, or a recipe that was changed by hand.
     """
     path, known = Path(path), {field.name for field in dataclasses.fields(Recipe)}
     try:
         run = Run(**json.loads(path.read_text(encoding="utf-8")), folder=path.parent.parent)
-        digest = Recipe(**{name: as_tuple(value) for name, value in run.recipe.items() if name in known}).digest
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in run.recipe.items()}
+        digest = Recipe(**{name: value for name, value in fields.items() if name in known}).digest
     except (TypeError, ValueError) as error:  # JSONDecodeError is a ValueError, a wrong field a TypeError.
         raise ValueError(f"{path} is not the record of a run: {error}") from error
     if digest != run.recipe_digest:
@@ -188,11 +186,6 @@ def read_run(path: str | Path) -> Run:
     return run
 
 
-def as_tuple(value: Any) -> Any:
-    """Turn the lists of a JSON value into tuples, at every depth."""
-    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
-
-
 def read_runs(folder: str | Path | None = None) -> list[Run]:
     """Read every record below a folder of results (default: `paths.results()`), sorted by name; see `read_run`."""
     return [read_run(path) for path in sorted(Path(folder or paths.results()).glob("runs/*.json"))]
@@ -203,12 +196,10 @@ def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None =
 
     Args:
         recipe: a `Recipe`, whose digest must match the record's; or its name. Of several records with that name, e.g.
-            of a recipe trained for fewer epochs too, the one of the recipe as it stands in `RECIPES` is meant.
+            of a recipe trained for fewer epochs too, the one of the recipe as it stands in `RECIPES` is meant; a
+            ValueError if there is none of that.
         seed: int.
         folder: folder of results; default `paths.results()`.
-
-    Raises:
-        ValueError: if a name alone finds several records, none of them of the recipe as it is today.
     """
     places = Path(folder or paths.results()) / "runs"
     if not isinstance(recipe, str):
@@ -271,8 +262,7 @@ def write_run(
         The `Run` as it now stands in the folder.
 
     Raises:
-        ValueError: if another record stands there, if columns are missing, or if a recipe that is not final brings
-            predictions on the test split.
+        ValueError: if another record stands there, columns are missing, or predictions have no metrics.
     """
     run = dataclasses.replace(run, folder=Path(folder or paths.results()))
     missing = [name for name in HISTORY_COLUMNS if name not in history.columns]
@@ -316,13 +306,9 @@ def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def write_table(name: str, table: Any, *, folder: str | Path | None = None) -> Path:
-    """Record a table below `reports/results/tables`, unless it stands there already; return its path.
+    """Record a table below `tables` in a folder of results, unless it stands there already; return its path.
 
-    Args:
-        name: str, without suffix.
-        table: a DataFrame (written as CSV with its index, floats as `%.4f`), a dict of arrays (NPZ) or any plain value
-            that JSON holds.
-        folder: folder of results; default `paths.results()`.
+    A DataFrame is written as CSV with its index and floats as `%.4f`, a dict of arrays as NPZ, any other as JSON.
     """
     if isinstance(table, pd.DataFrame):
         suffix, content = ".csv", table.to_csv(float_format="%.4f", lineterminator="\n")
@@ -339,7 +325,7 @@ def read_table(name: str, *, folder: str | Path | None = None) -> Any:
     """Read a recorded table as it was given to `write_table`; a ValueError if there is none of that name."""
     found = find_table(name, folder=folder)
     if found is None:
-        names = ", ".join(table_names(folder=folder))
+        names = ", ".join(sorted(path.stem for path in Path(folder or paths.results()).glob("tables/*.*")))
         raise ValueError(f"There is no recorded table {name!r}. Expected one of: {names}. Record it, or pass `folder`.")
     return found
 
@@ -355,8 +341,3 @@ def find_table(name: str, *, folder: str | Path | None = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     with np.load(path) as arrays:
         return dict(arrays)
-
-
-def table_names(*, folder: str | Path | None = None) -> list[str]:
-    """Names of the recorded tables."""
-    return sorted(path.stem for path in Path(folder or paths.results()).glob("tables/*.*"))

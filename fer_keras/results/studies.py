@@ -1,7 +1,7 @@
 """The recorded studies, a DataFrame each: transfer, ablation, grids, one against the rest, ensembles, saliency, ….
 
-Columns are named as everywhere in this room: a score with `_low` and `_high`; `difference`, `low`, `high`,
-`no_difference` and `verdict`. What is not recorded raises the `ValueError` of `read_table`.
+Scores have a `_low` and a `_high` beside them; a difference is `difference`, `low`, `high`, `no_difference` and
+`verdict`. What is not recorded raises the `ValueError` of `read_table`.
 """
 
 from collections.abc import Iterable
@@ -29,23 +29,21 @@ STARTS = {
     "fer-small@votes": "votes of FER+",
     "fer-small@three": "three other classes",
 }
-UNCHANGED = "as it is"
-SEVEN = "one-vs-rest"
-# Share in a table -> the recorded one; the name says of what it is a share.
+UNCHANGED, SEVEN = "as it is", "one-vs-rest"
+# Recorded name of a share -> its column, which says of what it is a share.
 VOTED = {
-    "disputed_of_judged": "disputed_share",
-    "unsupported_of_judged": "unsupported_share",
-    "likely_of_disputed": "with_crowd_share",
+    "disputed_share": "disputed_of_judged",
+    "unsupported_share": "unsupported_of_judged",
+    "with_crowd_share": "likely_of_disputed",
 }
 
 
 def transfer_study() -> pd.DataFrame:
     """Validation accuracy by starting point and number of training images, against random initialisation.
 
-    Returns:
-        DataFrame: `start`, `backbone` (`"trained"`, `"frozen"`), `train_images`, `num_images` (of validation),
-        `accuracy`, and the difference to a network trained whole from random initialisation on as many images (NaN for
-        that one). The images of both are taken for different ones, so the intervals are rather too wide.
+    Columns: `start`, `backbone` (`"trained"`, `"frozen"`), `train_images`, `num_images` (of validation), `accuracy`
+    and the difference to a whole network trained from random initialisation on as many images (NaN for that one). The
+    images of both are taken for different ones, so the intervals are rather too wide.
     """
     study = read_table("search-transfer").sort_values("train_images", ascending=False)
     study["start"] = study["start_recipe"].map(STARTS).fillna(RANDOM)
@@ -62,17 +60,15 @@ def transfer_study() -> pd.DataFrame:
 
 
 def ablation() -> pd.DataFrame:
-    """Validation accuracy that each change of our recipe gives or costs, on average over seeds.
+    """Validation accuracy that each change of our recipe gives or costs, on average over seeds, the best first.
 
-    The 95 % intervals are Dunnett's, of many changes against one reference, and hold together. They show how much the
-    seed matters, on these validation images. The analysis is one-way: it does not take the seeds for blocks, so the
-    intervals are wider where a seed shifts all changes alike, and a little narrower where it does not.
+    Columns: `change`, `seeds` (with which all were trained), `accuracy` (mean) and the difference to the recipe as it
+    is; without an interval if there is one seed. The 95 % intervals are Dunnett's, of many changes against one
+    reference, and hold together. They show how much the seed matters, on these validation images. The analysis is
+    one-way: it does not take the seeds for blocks, so the intervals are wider where a seed shifts all changes alike,
+    and a little narrower where it does not.
 
     Reference: Dunnett (1955), A multiple comparison procedure for comparing several treatments with a control, JASA 50.
-
-    Returns:
-        DataFrame, the best change first: `change`, `seeds` (with which all were trained), `accuracy` (mean) and the
-        difference to the recipe as it is; without an interval if there is one seed.
     """
     from scipy.stats import dunnett
 
@@ -98,26 +94,20 @@ def grid(name: str) -> pd.DataFrame:
 
 
 def grid_means(name: str) -> pd.DataFrame:
-    """Mean validation accuracy at each value of each setting that a search varied.
+    """Mean validation accuracy at each value of each setting that a search varied; what matters most first.
 
-    Returns:
-        DataFrame: `setting`, `value`, `trainings`, `accuracy` (mean), `range` (of the setting's means) and
-        `no_difference` (the range is no wider than the widest interval of one training); the largest range first.
+    Columns: `setting`, `value`, `trainings`, `accuracy` (mean), `range` (of the setting's means) and `no_difference`
+    (the range is no wider than the widest interval of one training).
     """
     cells, parts = grid(name), []
-    noise = (cells["accuracy_high"] - cells["accuracy_low"]).max()
-    for setting in find_space(name).grid:
-        if setting in cells and cells[setting].nunique() > 1:
-            means = (
-                cells.groupby(setting, dropna=False)["accuracy"]
-                .agg(trainings="size", accuracy="mean")
-                .rename_axis("value")
-            )
-            spread = means["accuracy"].max() - means["accuracy"].min()
-            means = means.reset_index().astype({"value": object})
-            parts.append(means.assign(range=spread, no_difference=spread <= noise).assign(setting=setting))
-    columns = ["setting", "value", "trainings", "accuracy", "range", "no_difference"]
-    return pd.concat(sorted(parts, key=lambda part: -part["range"][0]))[columns].reset_index(drop=True)
+    for setting in [field for field in find_space(name).grid if field in cells and cells[field].nunique() > 1]:
+        accuracy = cells.groupby(setting, dropna=False)["accuracy"]
+        means = pd.DataFrame({"trainings": accuracy.size(), "accuracy": accuracy.mean()}).reset_index()
+        means.insert(0, "setting", setting)
+        parts.append(means.rename(columns={setting: "value"}).astype({"value": object}))
+        parts[-1]["range"] = means["accuracy"].max() - means["accuracy"].min()
+    table = pd.concat(parts).sort_values("range", ascending=False, kind="stable", ignore_index=True)
+    return table.assign(no_difference=table["range"] <= (cells["accuracy_high"] - cells["accuracy_low"]).max())
 
 
 def runs_of(source: str) -> dict[str, Run]:
@@ -130,36 +120,30 @@ def runs_of(source: str) -> dict[str, Run]:
 def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
     """How well each emotion is distinguished from the rest.
 
+    Columns: `emotion`, `source`, `seed`, `stopped_by_time`, `split`, `num_images`, `views`, `share` (of images of that
+    emotion), `majority` (accuracy of the same answer for every image), `balanced_accuracy`, `average_precision`,
+    `roc_auc`, `accuracy`, its difference to `majority` (`"above"`, `"below"`), and `published` (accuracy).
+
     Args:
         source: `"one-vs-rest"`, the seven networks that know one emotion each; or a recipe that knows several classes,
-            whose probabilities are taken one class at a time.
-
-    Returns:
-        DataFrame: `emotion`, `source`, `seed`, `stopped_by_time`, `split`, `num_images`, `views`, `share` (of images
-        of that emotion), `majority` (accuracy of the same answer for every image), `balanced_accuracy`,
-        `average_precision`, `roc_auc`, `accuracy`, its difference to `majority` (`"above"`, `"below"`), and `published`
-        (accuracy; NaN for one recipe).
+            whose probabilities are taken one class at a time, and of which nothing is published (NaN).
     """
     rows = []
     for name, run in runs_of(source).items():
         found = run.predictions(run.scores["split"])
         scores = against_rest(found.labels, found.probabilities, run.classes)[name]
-        rows.append(
-            {"emotion": name, "source": source, "seed": run.seed, "stopped_by_time": run.stopped_by_time}
-            | {key: run.scores[key] for key in ("split", "num_images", "views")}
-            | scores
-            | as_columns(to_level(scores, scores["majority"]), AMONG_LEVELS)
-            | {"published": find_recipe(run.recipe_name).published / 100 if source == SEVEN else np.nan}
-        )
+        row = {"emotion": name, "source": source, "seed": run.seed, "stopped_by_time": run.stopped_by_time}
+        row |= {key: run.scores[key] for key in ("split", "num_images", "views")} | scores
+        row |= as_columns(to_level(scores, scores["majority"]), AMONG_LEVELS)
+        rows.append(row | {"published": find_recipe(run.recipe_name).published / 100 if source == SEVEN else np.nan})
     return pd.DataFrame(rows)
 
 
 def majority_baseline() -> pd.DataFrame:
     """The published accuracies of one emotion against the rest beside those of predicting "rest" for every image.
 
-    Returns:
-        DataFrame: `emotion`, `published`, `majority_published` (on the same images), `majority_test` (on our test
-        split) and `published_is_majority` (equal to two digits of a percent).
+    Columns: `emotion`, `published`, `majority_published` (on the same images), `majority_test` (on our test split) and
+    `published_is_majority` (equal to two digits of a percent).
     """
     theirs, ours = COUNTS["folders"][SPLITS.index("validation")], COUNTS["official"][SPLITS.index("test")]
     published = [find_recipe(f"{SEVEN}-{name}").published / 100 for name in FER7]
@@ -172,11 +156,8 @@ def majority_baseline() -> pd.DataFrame:
 def precision_gains(first: str, second: str) -> pd.DataFrame:
     """Compare how two sources (see `one_vs_rest`) rank each emotion that both know, by average precision, as pairs.
 
-    Returns:
-        DataFrame: `emotion`, `split`, `num_images`, `first`, `second` and the difference, second minus first.
-
-    Raises:
-        ValueError: if their predictions are not of the same images.
+    Columns: `emotion`, `split`, `num_images`, `first`, `second` and the difference, second minus first. A ValueError if
+    their predictions are not of the same images.
     """
     runs, rows = (runs_of(first), runs_of(second)), []
     for name in [name for name in runs[0] if name in runs[1]]:
@@ -205,9 +186,8 @@ def num_claims() -> pd.DataFrame:
 def ensemble_members(name: str) -> pd.DataFrame:
     """Compare an ensemble with each of its recorded members on the same images.
 
-    Returns:
-        DataFrame: `ensemble`, `member`, `measure` (`"accuracy"`; `"average precision"` for a member that knows one
-        emotion), `split`, `num_images` and the difference, ensemble minus member.
+    Columns: `ensemble`, `member`, `measure` (`"accuracy"`; `"average precision"` for a member that knows one emotion),
+    `split`, `num_images` and the difference, ensemble minus member.
     """
     ensemble, rows = as_run(name), []
     members = [(member, seed[0] if seed else ensemble.seed) for member, _, *seed in ensemble.recipe["members"]]
@@ -227,16 +207,14 @@ def ensemble_members(name: str) -> pd.DataFrame:
 def label_error_table() -> pd.DataFrame:
     """Likely label errors by class, and how many of them the FER+ voters dispute.
 
-    Returns:
-        DataFrame: `label`, `images` (with it), `predicted` (of these, predicted so), `predictions` (images predicted
-        so in all), `flagged`, `flagged_share` (of `images`), `noise` (estimated share of wrong labels), `likely` (the
-        class most often predicted instead), `likely_share` (of `flagged`); and of the flagged the columns `judged` and
-        later of `label_error_groups`, where FER+ is recorded.
+    Columns: `label`, `images` (with it), `predicted` (of these, predicted so), `predictions` (images predicted so in
+    all), `flagged`, `flagged_share` (of `images`), `noise` (estimated share of wrong labels), `likely` (the class most
+    often predicted instead), `likely_share` (of `flagged`); and of the flagged those of `label_error_groups`.
     """
     found, matrix = read_table("label-errors"), label_error_matrix()
     one = pd.DataFrame(found["per_class"]).T.loc[found["classes"]]
-    columns = {"images": "images", "predicted": "named", "predictions": "said", "flagged": "flagged"}
-    table = pd.DataFrame({new: one[old].astype(int) for new, old in columns.items()})
+    table = one[["images", "named", "said", "flagged"]].astype(int)
+    table = table.rename(columns={"named": "predicted", "said": "predictions"})
     table["flagged_share"], table["noise"] = table["flagged"] / table["images"], one["noise"]
     table["likely"] = matrix.idxmax(axis=1).where(table["flagged"] > 0)
     table["likely_share"] = matrix.max(axis=1) / table["flagged"]
@@ -245,29 +223,25 @@ def label_error_table() -> pd.DataFrame:
     return table.rename_axis("label").reset_index()
 
 
-def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
-    """What the FER+ voters say of groups of labels, a row each; each share is named after its denominator."""
-    shares = {f"{old}{end}": f"{new}{end}" for new, old in VOTED.items() for end in ENDS}
-    table = pd.DataFrame(groups).T.rename(columns=shares)[["images", "judged", "disputed", *shares.values()]]
-    ends = [
-        wilson(*pair) if pair[1] else (np.nan,) * 2 for pair in table[["disputed", "images"]].astype(int).to_numpy()
-    ]
-    table["disputed_of_images"] = table["disputed"] / table["images"]
-    table[["disputed_of_images_low", "disputed_of_images_high"]] = ends
-    counts = dict.fromkeys(("images", "judged", "disputed"), int)
-    return table.astype(dict.fromkeys(table.columns, float) | counts)
-
-
 def label_error_groups() -> pd.DataFrame:
     """What the FER+ voters say of flagged and of other labels.
 
-    Returns:
-        DataFrame: `group` (`"all"`, `"flagged"`, `"unflagged"`), `images`, `judged` (the voters name an emotion),
-        `disputed` (another one) and the shares `disputed_of_judged`, `disputed_of_images`, `unsupported_of_judged`
-        (nobody gave the label) and `likely_of_disputed` (they name the predicted class).
+    Columns: `group` (`"all"`, `"flagged"`, `"unflagged"`), `images`, `judged` (the voters name an emotion), `disputed`
+    (another one) and the shares `disputed_of_judged`, `unsupported_of_judged` (nobody gave the label),
+    `likely_of_disputed` (they name the predicted class) and `disputed_of_images`.
     """
     crowd = read_table("label-errors")["crowd"]
     return of_voters({name: crowd[name] for name in ("all", "flagged", "unflagged")}).rename_axis("group").reset_index()
+
+
+def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
+    """Counts and shares of groups of labels that the FER+ voters judged, a row each."""
+    shares = {f"{old}{end}": f"{new}{end}" for old, new in VOTED.items() for end in ENDS}
+    table = pd.DataFrame(groups).T.rename(columns=shares).astype({name: float for name in shares.values()})
+    counts = table[["images", "judged", "disputed"]].astype(int)
+    of_images = [(k / n, *wilson(k, n)) if n else (np.nan,) * 3 for n, _, k in counts.to_numpy()]
+    table[[f"disputed_of_images{end}" for end in ENDS]] = of_images
+    return counts.join(table[[name for name in table if "_of_" in name]])
 
 
 def label_error_difference() -> Comparison:
@@ -298,28 +272,25 @@ def recorded_networks(table: str, networks: Iterable[str] | None) -> dict[str, d
 def robustness_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
     """Accuracy by corruption and level, for `networks` or all that are recorded.
 
-    Returns:
-        DataFrame: `network`, `num_classes`, `split`, `num_images`, `corruption`, `unit`, `level`, `accuracy`, `loss`
-        (against the uncorrupted images) and `clear_loss` (the intervals are apart).
+    Columns: `network`, `num_classes`, `split`, `num_images`, `corruption`, `unit`, `level`, `accuracy`, `loss` (against
+    the uncorrupted images) and `clear_loss` (the intervals are apart).
     """
     rows = []
     for network, one in recorded_networks("robustness", networks).items():
-        about = {"network": network, "num_classes": len(one["classes"]), "split": one["split"]}
         whole = {row["kind"]: row for row in reversed(one["rows"])}  # The first row of each kind is uncorrupted.
         for row in one["rows"]:
-            lost = whole[row["kind"]]["accuracy"] - row["accuracy"]
-            clear = row["accuracy_high"] < whole[row["kind"]]["accuracy_low"]
-            kind = {"corruption": row["kind"], "unit": DAMAGES[row["kind"]][0]}
-            scores = {name: row[name] for name in ("level", *ACCURACY)}
-            rows.append(about | {"num_images": one["num_images"]} | kind | scores | {"loss": lost, "clear_loss": clear})
+            first, about = whole[row["kind"]], {"network": network, "num_classes": len(one["classes"])}
+            about |= {"split": one["split"], "num_images": one["num_images"], "corruption": row["kind"]}
+            scores = {"unit": DAMAGES[row["kind"]][0]} | {name: row[name] for name in ("level", *ACCURACY)}
+            lost = {"loss": first["accuracy"] - row["accuracy"]}
+            rows.append(about | scores | lost | {"clear_loss": row["accuracy_high"] < first["accuracy_low"]})
     return pd.DataFrame(rows)
 
 
 def deletion_curves(networks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Mean `probability` of the class while a share of pixels, `deleted`, is replaced, those first that a `map` marks.
+    """Mean probability of the class while the pixels that a saliency map marks first are replaced.
 
-    Returns:
-        DataFrame: `network`, `fill` (what replaces them), `map`, `deleted`, `probability`.
+    Columns: `network`, `fill` (what replaces them), `map`, `deleted` (share of the pixels), `probability`.
     """
     return pd.DataFrame(
         {"network": network, "fill": fill, "map": name, "deleted": deleted, "probability": probability}
@@ -333,9 +304,8 @@ def deletion_curves(networks: Iterable[str] | None = None) -> pd.DataFrame:
 def deletion_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
     """How much earlier the probability falls when a saliency map's pixels are deleted than with a rival's.
 
-    Returns:
-        DataFrame: `network`, `split`, `num_images`, `fill`, `map`, `rival` (`"chance"`: smooth maps of chance;
-        `"another face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability.
+    Columns: `network`, `split`, `num_images`, `fill`, `map`, `rival` (`"chance"`: smooth maps of chance; `"another
+    face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability.
     """
     return pd.DataFrame(
         {"network": network, "split": one["split"], "num_images": one["num_images"]}
@@ -351,28 +321,27 @@ def deletion_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
 def heatmap_regions(networks: Iterable[str] | None = None) -> pd.DataFrame:
     """Share of the saliency on each region of the face, by emotion.
 
-    Returns:
-        DataFrame: `network`, `map`, `emotion`, `num_images`, `region`, `even` (the share that an even map has there),
-        `share`, and `ratio` (`share` / `even`).
+    Columns: `network`, `map`, `emotion`, `num_images`, `region`, `even` (the share that an even map has there),
+    `share`, and `ratio` (`share` / `even`).
     """
-    rows = []
-    for network, one in recorded_networks("explain", networks).items():
-        found = [(method, name, each) for method, maps in one["emotions"].items() for name, each in maps.items()]
-        for method, emotion, each in sorted(found, key=lambda item: (item[0], one["classes"].index(item[1]))):
-            for region, (top, bottom) in REGIONS.items():
-                even, value = bottom - top, each["regions"][region]
-                about = {"network": network, "map": method, "emotion": emotion, "num_images": each["num_images"]}
-                shares = dict(zip(ENDS, (value["mean"], value["low"], value["high"]), strict=True))
-                row = about | {"region": region, "even": even} | {f"share{end}": shares[end] for end in ENDS}
-                rows.append(row | {f"ratio{end}": shares[end] / even for end in ENDS})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(
+        {"network": network, "map": method, "emotion": emotion, "num_images": emotions[emotion]["num_images"]}
+        | {"region": region, "even": bottom - top}
+        | dict(zip([f"share{end}" for end in ENDS], map(value.get, ("mean", "low", "high")), strict=True))
+        for network, one in recorded_networks("explain", networks).items()
+        for method, emotions in one["emotions"].items()
+        for emotion in one["classes"]
+        if emotion in emotions
+        for region, (top, bottom) in REGIONS.items()
+        for value in [emotions[emotion]["regions"][region]]
+    )
+    return table.assign(**{f"ratio{end}": table[f"share{end}"] / table["even"] for end in ENDS})
 
 
 def tracking_table() -> pd.DataFrame:
     """Detecting faces on `every` n-th frame only: `speedup`, `recall`, `recall_from_first_look`, `false_alarms`."""
     found = {int(name.split()[1]): one for name, one in read_table("video").items() if "scores" in one}  # "every N / …"
-    first = next(iter(found.values()))
-    rows = {1: {"speedup": 1.0} | first["scores_against"]}
+    rows = {1: {"speedup": 1.0} | next(iter(found.values()))["scores_against"]}
     rows |= {every: {"speedup": one["ratio"]} | one["scores"] for every, one in found.items()}
     return pd.DataFrame(rows).T.sort_index().rename_axis("every").reset_index()
 
@@ -380,22 +349,15 @@ def tracking_table() -> pd.DataFrame:
 def peer_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Our networks beside those that people install today, on FER-2013's PrivateTest.
 
-    Returns:
-        DataFrame: `network`, `num_parameters`, `multiply_adds`, `accuracy` (of peers without an interval),
-        `chosen_on`, and for ours the difference to the best peer (`"above"`, `"below"`).
+    Columns: `network`, `num_parameters`, `multiply_adds`, `accuracy` (of peers without an interval), `chosen_on`, and
+    for ours the difference to the best peer (`"above"`, `"below"`).
     """
-    best = max(peer.accuracy for peer in PEERS) / 100
-    rows = [
-        {"network": run.label, "num_parameters": run.num_parameters, "multiply_adds": run.multiply_adds}
-        | {name: run.metrics["test"][name] for name in ACCURACY}
-        | {"chosen_on": "PublicTest"}
-        | as_columns(to_level(run.metrics["test"], best), AMONG_LEVELS)
-        for run in as_runs(runs)
-        if "test" in run.metrics
-    ]
-    rows += [
-        {"network": peer.name, "num_parameters": peer.parameters, "multiply_adds": peer.multiply_adds}
-        | {"accuracy": peer.accuracy / 100, "chosen_on": peer.chosen_on}
-        for peer in PEERS
-    ]
+    best, rows = max(peer.accuracy for peer in PEERS) / 100, []
+    for run in [run for run in as_runs(runs) if "test" in run.metrics]:
+        row = {"network": run.label, "num_parameters": run.num_parameters, "multiply_adds": run.multiply_adds}
+        row |= {name: run.metrics["test"][name] for name in ACCURACY} | {"chosen_on": "PublicTest"}
+        rows.append(row | as_columns(to_level(run.metrics["test"], best), AMONG_LEVELS))
+    for peer in PEERS:
+        row = {"network": peer.name, "num_parameters": peer.parameters, "multiply_adds": peer.multiply_adds}
+        rows.append(row | {"accuracy": peer.accuracy / 100, "chosen_on": peer.chosen_on})
     return pd.DataFrame(rows)
