@@ -4,14 +4,13 @@ import dataclasses
 
 import pytest
 
-from fer_keras import recipes
+from fer_keras import plots, recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
 from fer_keras.recipes.spaces import SPACES, Space
-from fer_keras.reporting import plotting, read_runs
-from fer_keras.reporting.tables import read_table
+from fer_keras.results import read_runs, read_table
 from fer_keras.training import search as search_module
 
 pytest.importorskip("optuna")
@@ -90,19 +89,13 @@ def test_published_spaces_vary_fields_of_their_recipes(capsys):
     assert recipes.find_recipe("sep-baseline").epochs in SPACES["sep-table-2"].grid["epochs"]
 
 
-def test_each_cell_is_a_line_through_its_settings_to_its_score(faces, own_folders):
+def test_each_cell_of_the_grid_is_drawn_with_its_accuracy(faces, own_folders):
     table = search_module.search(SMALL, faces=faces, verbose=0)
-    figure = plotting.parallel_coordinates(table, list(GRID))
-    (axes,) = figure.axes
-    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
-    assert len(lines) == 4
-    assert [text.get_text() for text in axes.get_xticklabels()] == [
-        "learning rate",
-        "batch size",
-        "validation accuracy",
-    ]
-    ends = sorted(line.get_ydata()[-1] for line in lines)
-    assert (ends[0], ends[-1]) == (0, 1) or table["accuracy"].nunique() == 1
+    axes, scale = plots.grid(table, *GRID, majority=0.25).axes
+    shown = sorted(text.get_text().split(" %")[0] for text in axes.texts)
+    assert shown == sorted(f"{100 * accuracy:.1f}" for accuracy in table["accuracy"])
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("learning rate", "batch size")
+    assert scale.lines[0].get_ydata()[0] == 0.25
 
 
 def test_a_grid_may_hold_no_start_and_several_shares(faces, own_folders, monkeypatch):

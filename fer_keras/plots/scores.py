@@ -231,9 +231,9 @@ def name_points(axes: Axes, points: list):
     places = axes.transData.transform([point[1:] for point in points])
     marks = [Bbox([place - MARK, place + MARK]).transformed(axes.transData.inverted()) for place in places]
     # So many steps and not so many seconds, so that names stand at the same places on any machine.
-    forces = {"force_text": (0.4, 0.6), "force_static": (0.1, 0.2), "max_move": 20, "prevent_crossings": False}
+    forces = {"force_text": (0.4, 0.6), "force_static": (0.2, 0.3), "max_move": 40, "expand": (1.1, 1.3)}
     arrows = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
-    adjust_text(texts, objects=marks, ax=axes, iter_lim=250, arrowprops=arrows, **forces)
+    adjust_text(texts, objects=marks, ax=axes, iter_lim=250, prevent_crossings=False, arrowprops=arrows, **forces)
 
 
 def share_heatmap(axes: Axes, shares: pd.DataFrame, texts: list, *, scale: str, limits: tuple = (0, 1)) -> Axes:

@@ -216,7 +216,7 @@ def shared_legend(figure: Figure):
 
 def dash_majority(axes: Axes, *levels: float):
     """Dash the accuracy of predicting the majority class across a panel whose y axis is accuracy; equal levels once."""
-    for place, level in enumerate(sorted({round(level, 6) for level in levels})):
+    for place, level in enumerate(sorted(set(levels))):
         axes.axhline(level, color=GREY, linewidth=1, linestyle="--", label="_" * bool(place) + MAJORITY)
 
 

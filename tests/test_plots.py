@@ -1,0 +1,382 @@
+"""Figures show the numbers that they are given, name their axes, and look alike for the same model everywhere."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from PIL import Image
+
+from fer_keras import plots
+from fer_keras.labels import COLOURS, FER7
+from fer_keras.models.outline import outline
+from fer_keras.plots.style import MAJORITY, MODELS
+from fer_keras.results import find_run, leaderboard, read_runs
+
+ROW = {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7, "num_images": 9}
+COUNTS = pd.DataFrame([range(1, 8), range(7)], index=["train", "test"], columns=list(FER7)).assign(total=28)
+FACES = {name: np.full((48, 48), 30 * index) for index, name in enumerate(FER7)}
+DIFFERENCES = pd.DataFrame(
+    {"change": ["mixup", "Adam"], "difference": [0.01, -0.02], "low": [-0.01, -0.03], "high": [0.03, -0.01]}
+)
+EMOTIONS = pd.DataFrame(
+    {
+        "emotion": ["happy", "sad", "sad"],
+        "source": ["one-vs-rest", "one-vs-rest", "general"],
+        "accuracy": [0.8, 0.6, 0.5],
+        "accuracy_low": [0.7, 0.5, 0.4],
+        "accuracy_high": [0.9, 0.7, 0.6],
+        "majority": [0.75, 0.83, 0.83],
+        "published": [np.nan, 0.9, np.nan],
+    }
+)
+STAGES = [
+    {"kind": kind, "label": label, "shape": shape, "parameters": 10, "multiply_adds": 1000, "marks": ["SE", "+"]}
+    for kind, label, shape in (("input", "pixels", [8, 8, 1]), ("convolution", "conv 3x3", [8, 8, 4]))
+]
+CELLS = pd.DataFrame([{"learning_rate": rate, "batch_size": size, **ROW} for rate in (0.1, 0.01) for size in (8, 64)])
+SIZES = pd.DataFrame([{"start": "votes", "backbone": "trained", "train_images": size, **ROW} for size in (1000, 100)])
+CONFIDENT = pd.DataFrame([{"probabilities": name, "confidence": 0.7, **ROW} for name in ("as predicted", "scaled")])
+CORRUPTED = pd.DataFrame(
+    [{"network": "mini-xception", "corruption": "blur", "unit": "pixels", "level": level, **ROW} for level in (0, 1)]
+)
+REGIONS = pd.DataFrame(
+    {"emotion": "happy", "region": ["eyes", "mouth"], "share": 0.5, "share_low": 0.4, "share_high": 0.6, "even": 0.3}
+)
+DELETED = pd.DataFrame(
+    {"network": "a", "map": ["chance"] * 2 + ["occlusion"] * 2, "deleted": [0, 0.5] * 2, "probability": [9, 6, 9, 2]}
+)
+CROWD = pd.DataFrame({"recipe": ["a"], "disputed": 9, "with_label": 4, "with_crowd": 3, "with_neither": 2})
+LEAST = {"images": [10, 500], "disputed_of_judged": 0.8, "disputed_of_judged_low": 0.7, "disputed_of_judged_high": 0.9}
+VIDEO = pd.DataFrame({"time": [0.0, 0.1], "id": 1, "emotion": "sad", "sad": [0.6, 0.7], "happy": [0.4, 0.3]})
+
+
+@pytest.fixture(autouse=True)
+def records(recorded_project):
+    return recorded_project
+
+
+def run():
+    return find_run("mini-xception")
+
+
+# Those with an accuracy axis first: each is called with the majority class's level, or reads it from its runs.
+ACCURACY = {
+    "training_history": lambda: plots.training_history(run()),
+    "learning_curves": lambda: plots.learning_curves([run(), find_run("mini-xception", 1)]),
+    "training_sizes": lambda: plots.training_sizes(SIZES, majority=0.35),
+    "grid": lambda: plots.grid(CELLS, "learning_rate", "batch_size", majority=0.35),
+    "intervals": lambda: plots.intervals(EMOTIONS, label="emotion", series="source", model="source"),
+    "accuracies": lambda: plots.accuracies(read_runs(), human={7: 0.65}, title="All"),
+    "cost": lambda: plots.cost([run(), find_run("emovision-baseline")]),
+    "reliability": lambda: plots.reliability(CONFIDENT, model="fer-small", majority=0.35),
+    "robustness": lambda: plots.robustness(CORRUPTED, majority=0.35),
+}
+FIGURES = ACCURACY | {
+    "accuracy_differences": lambda: plots.accuracy_differences(
+        pd.DataFrame({"recipe": "fer-small@mixup", "epoch": [3, 4], "difference": [0.02, -0.01]}), axis="points"
+    ),
+    "recalls": lambda: plots.recalls([run(), find_run("mini-xception", 1)]),
+    "confusion_matrix": lambda: plots.confusion_matrix(run().confusion()),
+    "top_confusions": lambda: plots.top_confusions([run()], most=3),
+    "label_agreement": lambda: plots.label_agreement(CROWD),
+    "label_errors": lambda: plots.label_errors(
+        pd.DataFrame([[0, 3], [8, 0]], ["happy", "sad"], ["happy", "sad"]), pd.Series({"sad": 40, "happy": 20})
+    ),
+    "disputed_labels": lambda: plots.disputed_labels(pd.DataFrame(LEAST), overall=0.4, flagged=90),
+    "gallery": lambda: plots.gallery(FACES.values(), list(FACES), columns=3, title="Means"),
+    "class_counts": lambda: plots.class_counts(COUNTS, title="Images"),
+    "bars": lambda: plots.bars({"happy": 0.93, "fear": 0.14}, axis="share of images", shares=True),
+    "timeline": lambda: plots.timeline(VIDEO),
+    "heatmaps": lambda: plots.heatmaps(
+        FACES, {"occlusion": dict.fromkeys(FER7, np.eye(48))}, counts=dict.fromkeys(FER7, 9), bands={"eyes": (0.3, 0.5)}
+    ),
+    "regions": lambda: plots.regions(REGIONS, title="Where"),
+    "deletion_curves": lambda: plots.deletion_curves(DELETED),
+    "architecture": lambda: plots.architecture(STAGES, title="small"),
+}
+NO_AXES = {"gallery", "heatmaps", "architecture"}
+
+
+def shown(axes):
+    """Every text of a panel."""
+    return [text.get_text() for text in axes.texts]
+
+
+def line(axes, name):
+    """The line of a panel with this label."""
+    (found,) = (line for line in axes.lines if line.get_label() == name)
+    return found
+
+
+def test_all_functions_are_tried_here():
+    public = {name for name in dir(plots) if callable(getattr(plots, name)) and not name.startswith("_")}
+    assert public - {"Figure", "differs", "model_style", "save", "save_private"} == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_the_same_bytes_every_time_and_keeps_clear_of_pyplot(name):
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context({"font.size": 20, "axes.grid": True, "axes.facecolor": "red"}):
+        figure = FIGURES[name]()
+        first = figure.png(dpi=60)
+    assert first == figure.png(dpi=60) == FIGURES[name]().png(dpi=60)
+    assert b"Software" not in first
+    assert np.ptp(np.asarray(Image.open(io.BytesIO(first)).convert("L"))) > 100
+    assert plt.get_fignums() == []
+    if name not in NO_AXES:
+        assert any(axes.get_xlabel() for axes in figure.axes)
+        assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_accuracy_axis_shows_the_majority_class_and_no_other_does(name):
+    figure = FIGURES[name]()
+    named = [text.get_text() for where in (figure, *figure.axes) for text in legend_of(where)]
+    assert (MAJORITY in named) == (name in ACCURACY)
+    dashed = [each for axes in figure.axes for each in axes.lines if each.get_label().endswith(MAJORITY)]
+    assert all(each.get_linestyle() == "--" for each in dashed)
+    assert name not in ACCURACY or "chance" not in named
+
+
+def legend_of(where):
+    """The texts of the legends of a figure or a panel."""
+    legends = getattr(where, "legends", None) or [where.get_legend() if hasattr(where, "get_legend") else None]
+    return [text for legend in legends if legend for text in legend.get_texts()]
+
+
+def test_the_majority_level_is_that_of_the_split_that_is_shown():
+    confusion = np.array(run().metrics["validation"]["confusion"])
+    expected = confusion.sum(axis=1).max() / confusion.sum()
+    assert expected != run().majority("test")
+    _, accuracy = ACCURACY["training_history"]().axes
+    assert line(accuracy, MAJORITY).get_ydata()[0] == pytest.approx(expected)
+    (curves,) = plots.learning_curves([run()]).axes
+    assert line(curves, MAJORITY).get_ydata()[0] == pytest.approx(expected)
+    (points,) = ACCURACY["cost"]().axes
+    assert line(points, MAJORITY).get_ydata()[0] == pytest.approx(run().majority("test"))
+
+
+def test_accuracies_without_the_majority_level_are_refused():
+    with pytest.raises(ValueError, match=r"column `majority`.*Received the columns: emotion"):
+        plots.intervals(EMOTIONS.drop(columns="majority"), label="emotion")
+
+
+def test_intervals_show_rows_in_order_with_their_ends_and_levels():
+    (axes,) = ACCURACY["intervals"]().axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["happy", "sad"]
+    single, general = axes.containers
+    assert list(single.lines[0].get_xdata()) == [0.8, 0.6]
+    assert [segment[:, 0].tolist() for segment in single.lines[2][0].get_segments()] == [[0.7, 0.9], [0.5, 0.7]]
+    assert list(general.lines[0].get_xdata()) == [0.5]
+    assert general.lines[0].get_ydata()[0] > single.lines[0].get_ydata()[1], "below it in the same row"
+    levels = line(axes, MAJORITY).get_xdata()
+    assert levels[:2].tolist() == [0.75, 0.75]
+    assert np.isnan(levels[2])
+    assert levels[3:5].tolist() == [0.83, 0.83]
+
+
+def test_ticks_stand_where_there_is_a_value():
+    (axes,) = plots.intervals(EMOTIONS[:2], label="emotion", ticks={"published": "published"}).axes
+    assert (line(axes, "published").get_xdata().tolist(), line(axes, "published").get_ydata().tolist()) == ([0.9], [1])
+
+
+def test_a_difference_whose_interval_holds_the_reference_is_hollow():
+    (axes,) = plots.intervals(DIFFERENCES, "difference", label="change", reference=0).axes
+    hollow = [container.lines[0].get_markerfacecolor() == "white" for container in axes.containers]
+    assert hollow == [True, False]
+    assert axes.xaxis.get_major_formatter()(0.015) == "+1.5", "in points"
+    assert [each.get_xdata()[0] for each in axes.lines if each.get_linestyle() == "--"] == [0]
+
+
+def test_a_second_series_of_a_model_is_hollow():
+    (axes,) = FIGURES["recalls"]().axes
+    first, second = (container.lines[0] for container in axes.containers)
+    assert list(first.get_xdata()) == sorted(run().per_class()["recall"])
+    assert first.get_color() == second.get_color() == plots.model_style("mini-xception")[0]
+    assert (first.get_markerfacecolor(), second.get_markerfacecolor()) == (first.get_color(), "white")
+
+
+def test_accuracies_stand_in_panels_of_what_is_comparable():
+    seven, four, course = ACCURACY["accuracies"]().axes
+    assert seven.get_title(loc="left") == "7 classes, official split"
+    names = [text.get_text() for text in seven.get_yticklabels()]
+    assert "mini-xception@no-flip, on validation" in names
+    assert names[0] == leaderboard().iloc[0]["recipe"] or names[0].startswith("mini-xception")
+    scores = run().metrics["test"]
+    ends = [segment[:, 0].tolist() for each in seven.containers for segment in each.lines[2][0].get_segments()]
+    assert [scores["accuracy_low"], scores["accuracy_high"]] in ends
+    faces = {to_hex(each.lines[0].get_markerfacecolor()) for each in seven.containers}
+    assert "#ffffff" in faces, "measured on validation"
+    assert line(seven, "people, about").get_xdata()[0] == 0.65
+    assert "people, about" not in {each.get_label() for each in four.lines}
+    assert [text.get_text() for text in course.get_yticklabels()] == ["capstone-model-1@course, stopped by time"]
+
+
+def test_what_was_published_on_another_data_set_is_not_drawn_beside_ours(monkeypatch):
+    table = leaderboard([run()]).assign(published_split="test, RAF-DB")
+    monkeypatch.setattr("fer_keras.plots.scores.leaderboard", lambda runs: table)
+    (axes,) = plots.accuracies([run()]).axes
+    assert "published" not in {each.get_label() for each in axes.lines}
+
+
+def test_a_history_marks_the_kept_epoch_and_the_fall_of_the_rate():
+    loss, accuracy = ACCURACY["training_history"]().axes
+    assert line(loss, "epoch that was kept").get_xdata()[0] == 9
+    assert line(loss, "learning rate falls").get_xdata()[0] == 10
+    assert line(accuracy, "validation").get_ydata().tolist() == run().history()["val_accuracy"].tolist()
+
+
+def test_curves_of_the_same_model_share_its_colour_and_differ_in_their_line():
+    first, second = ACCURACY["learning_curves"]().axes[0].lines[:2]
+    assert first.get_markevery() == [8]
+    assert first.get_color() == second.get_color() == plots.model_style("mini-xception")[0]
+    assert first.get_linestyle() != second.get_linestyle()
+    assert second.get_label() == "mini-xception, seed 1"
+
+
+def test_a_long_name_in_a_legend_is_not_cut_off():
+    for figure in (plots.learning_curves([find_run("capstone-model-1@course")]), FIGURES["recalls"]()):
+        image = np.asarray(Image.open(io.BytesIO(figure.png(dpi=150))).convert("L"))
+        assert image[:, -2:].min() > 200
+
+
+LONG = "a network with a long name"
+ROW_OF_SIX = [(f"{LONG}, {number}", 1e6 * 1.1**number, 0.6 + number / 500) for number in range(6)]
+CLUSTER = [
+    *[("ensemble", 1.8e8, 0.581), ("stacking", 1.8e8, 0.576), ("single", 1.58e8, 0.542)],
+    *[(f"{LONG}, left", 1.78e8, 0.55), (f"{LONG}, right", 3.45e8, 0.549), (f"{LONG}, below", 2.9e8, 0.512)],
+]
+
+
+@pytest.mark.parametrize("crowd", [ROW_OF_SIX, CLUSTER], ids=["row", "cluster"])
+def test_names_of_a_crowd_hide_neither_each_other_nor_a_point(crowd):
+    others = pd.DataFrame(crowd, columns=["network", "multiply_adds", "accuracy"])
+    figure = plots.cost([run()], size="multiply_adds", others=others)
+    (axes,) = figure.axes
+    assert sorted(shown(axes)) == sorted(["mini-xception", *(name.replace(", ", "\n") for name in others["network"])])
+    assert axes.get_xlabel() == "multiply-adds of one face"
+    figure.draw_without_rendering()
+    boxes, frame = [Text.get_window_extent(text) for text in axes.texts], axes.get_window_extent()
+    assert not any(box.count_overlaps(boxes[:number]) for number, box in enumerate(boxes))
+    points = axes.transData.transform(others[["multiply_adds", "accuracy"]].to_numpy())
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    assert all(frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1 for box in boxes)
+
+
+def test_accuracy_against_size_refuses_runs_that_cannot_be_compared():
+    with pytest.raises(ValueError, match="one number of classes, protocol and split"):
+        plots.cost([run(), find_run("capstone-model-1")])
+
+
+def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
+    counts = pd.DataFrame([[30, 10], [0, 1200]], ["sad", "happy"], ["sad", "happy"])
+    axes = plots.confusion_matrix(counts).axes[0]
+    assert shown(axes) == ["75 %\n30", "25 %\n10", "0 %\n0", "100 %\n1,200"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["sad (40)", "happy (1,200)"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["sad", "happy"]
+    assert axes.collections[0].get_array().ravel()[:2].tolist() == [0.75, 0.25]
+    assert shown(plots.confusion_matrix(counts.mul([0, 1], axis=0)).axes[0])[:2] == ["0 %\n0", "0 %\n0"], (
+        "a class without images"
+    )
+
+
+def test_label_errors_are_shares_of_their_labels_and_have_no_diagonal():
+    axes = FIGURES["label_errors"]().axes[0]
+    assert shown(axes) == ["15 %\n3", "15 %\n3", "20 %\n8", "20 %\n8"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["happy (20)", "sad (40)"]
+
+
+def test_confusions_are_ordered_by_their_share_and_have_the_colour_of_the_prediction():
+    (axes,) = FIGURES["top_confusions"]().axes
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == sorted(widths, reverse=True)
+    true, predicted = axes.get_yticklabels()[0].get_text().split(" → ")
+    confusion = run().confusion()
+    assert widths[0] == pytest.approx(confusion.loc[true, predicted] / confusion.loc[true].sum())
+    assert to_hex(axes.patches[0].get_facecolor()).upper() == COLOURS[predicted]
+
+
+def test_bars_and_class_counts_carry_class_colours_and_numbers():
+    (axes,) = plots.bars({"happy": 1234, "elsewhere": 5}, axis="images").axes
+    assert shown(axes) == ["1,234", "5"]
+    assert to_hex(axes.patches[0].get_facecolor()).upper() == COLOURS["happy"]
+    (axes,) = plots.class_counts(COUNTS * np.array([[1], [0]])).axes
+    assert axes.get_title(loc="left") == "train: 28"
+    assert shown(axes) == list("1234567")
+    assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [COLOURS[name] for name in FER7]
+
+
+def test_regions_and_robustness_show_values_intervals_and_units():
+    (axes,) = FIGURES["regions"]().axes
+    assert to_hex(axes.patches[0].get_facecolor()).upper() == COLOURS["happy"]
+    assert list(axes.lines[-1].get_xdata()) == [0.3, 0.3]
+    axes = FIGURES["robustness"]().axes[0]
+    assert (axes.get_title(loc="left"), axes.get_xlabel()) == ("blur", "pixels")
+    assert list(line(axes, "mini-xception").get_ydata()) == [0.6, 0.6]
+    assert line(axes, "mini-xception").get_color() == plots.model_style("mini-xception")[0]
+
+
+def test_baselines_of_deletion_are_grey_and_nothing_is_cut_off():
+    (axes,) = FIGURES["deletion_curves"]().axes
+    assert list(line(axes, "occlusion").get_ydata()) == [9, 2]
+    assert line(axes, "chance").get_color() != line(axes, "occlusion").get_color()
+    assert axes.get_ylim()[1] > 9
+
+
+def test_agreement_bars_fill_the_axis():
+    (axes,) = FIGURES["label_agreement"]().axes
+    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(1)
+    assert axes.get_xlabel() == "share of the 9 disputed images"
+
+
+def test_a_gallery_shows_each_image_once_on_one_grey_scale():
+    (axes,) = FIGURES["gallery"]().axes
+    assert [image.get_array().mean() for image in axes.images] == [30 * index for index in range(7)]
+    assert all(image.get_clim() == (0, 255) for image in axes.images)
+    assert shown(axes) == list(FER7)
+    assert len({tuple(image.get_extent()) for image in axes.images}) == 7
+
+
+@pytest.mark.parametrize("titles", [["a"], ["a", "b", "c"]])
+def test_a_gallery_needs_a_title_for_each(titles):
+    with pytest.raises(ValueError, match=f"2 images, {len(titles)} titles"):
+        plots.gallery(np.zeros((2, 4, 4)), titles)
+
+
+def test_equal_stages_are_drawn_as_one_box_with_their_number():
+    from fer_keras.models import build
+
+    (axes,) = plots.architecture(outline(build("mini-xception", 7)), title="mini-xception").axes
+    assert len(axes.patches) == 13
+    assert sum("2 × separable" in text for text in shown(axes)) == 4
+    assert shown(axes).count("+") == 4
+    assert axes.get_title(loc="left") == "mini-xception: 58,423 parameters, 5.5 M multiply-adds"
+
+
+def test_a_model_looks_the_same_everywhere_and_unlike_the_others():
+    styles = [plots.model_style(name) for name in MODELS]
+    assert len(set(styles)) == len(MODELS)
+    assert len({colour for colour, _ in styles[:10]}) == 10
+    assert plots.model_style("fer-small@mixup") == plots.model_style("fer-small")
+    assert plots.model_style("of one's own") == plots.model_style("of one's own")
+    colours = {
+        "cost": [each.lines[0].get_color() for each in ACCURACY["cost"]().axes[0].containers],
+        "curves": [ACCURACY["learning_curves"]().axes[0].lines[0].get_color()],
+        "history": [line(ACCURACY["training_history"]().axes[1], "validation").get_color()],
+    }
+    assert all(plots.model_style("mini-xception")[0] in each for each in colours.values())
+
+
+def test_a_notebook_can_show_a_figure_without_a_backend():
+    code = (
+        "import sys; from fer_keras import plots; f = plots.bars({'happy': 3}, axis='images'); "
+        "assert f._repr_png_()[:4] == b'\\x89PNG'; "
+        "sys.exit(str({'matplotlib.pyplot', 'keras', 'tensorflow'} & set(sys.modules)).replace('set()', '') or 0)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
