@@ -16,6 +16,12 @@ SEVEN = {
     "published_split": "test",
     "published_source": SOURCE,
 }
+HED = SEVEN | {
+    "model": "vgg16",
+    "model_options": (("output_layer", "block4_pool"),),
+    "weights": "hed",
+    "note": "VGG16's weights saw ImageNet, then edges (HED on BSDS500).",
+}
 
 RECIPES = (
     Recipe(name="emovision-baseline", title="EmoVision baseline", model="emovision-baseline", published=24.71, **SEVEN),
@@ -66,15 +72,17 @@ RECIPES = (
         note="EmoVision's reference. Prepared for accelerators. The schedule is ours.",
     ),
     Recipe(
+        name="emovision-vgg@hed-frozen",
+        title="VGG16 (HED) to block 4, frozen",
+        **HED | {"final": False},
+    ),
+    Recipe(
         name="emovision-vgg@hed",
         title="VGG16 (HED) to block 4, block 4 fine-tuned",
-        model="vgg16",
-        model_options=(("output_layer", "block4_pool"),),
-        weights="hed",
+        start_recipe="emovision-vgg@hed-frozen",
         trainable_from="block4_conv1",
-        learning_rate=1e-4,
+        learning_rate=1e-5,
         flip=True,
-        note="VGG16's weights saw ImageNet, then edges (HED on BSDS500).",
-        **SEVEN | {"epochs": 12},
+        **HED | {"epochs": 12},
     ),
 )
