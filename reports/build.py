@@ -1,6 +1,6 @@
 """Build the report: execute the notebooks, write the leaderboard, README's tables, report.md and report.html.
 
-    python reports/build.py [--notebooks-only]
+    python reports/build.py [--notebooks-only [04 11 ...]]
     python reports/build.py --check [--redrawn DIR]
 
 With FER-2013 (`FER_KERAS_DATA`) the notebooks run in the full profile, over the committed ones; without it in the quick
@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 
 from fer_keras import paths, plots
 from fer_keras.paths import profile, write_changed, write_whole
-from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, with_interval, write_leaderboard
+from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_name, with_interval, write_leaderboard
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STAMP, CHECKED, VARIES = "fer_keras", "nbval-check-output", "nbval-ignore-output"
@@ -46,25 +46,26 @@ LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)")
 # Where a percentage may stand: code, tables (which carry their sources), links and comments; 95 % is that of intervals.
 EXEMPT = r"^```.*?^```|`[^`\n]*`|^\s*\|.*?$|<!--.*?-->|\]\([^)]*\)|(?<![\d.,])95\s?%"
 PERCENTAGE = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)?\s?(?:%|percent\b|per cent\b)")
-STYLE = "<style>body { max-width: 60rem; margin: 2rem auto !important } img { max-width: 100% }</style>"
+STYLE = (
+    "<style>body { max-width: 64rem; margin: 2rem auto !important } .jp-InputPrompt { display: none } "
+    "td, th { text-align: left !important }</style>"
+)
 
 
 def main(arguments: list | None = None) -> int:
     """Build the report or check it; the exit status is 1 if something is not fresh, 2 after an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--notebooks-only", action="store_true", help="execute the notebooks and take over their figures"
+        "--notebooks-only", nargs="*", metavar="NN", help="execute notebooks, all or these, and write their figures"
     )
-    parser.add_argument(
-        "--check", action="store_true", help="print what is not fresh, and exit with 1 if anything is not"
-    )
+    parser.add_argument("--check", action="store_true", help="print what is not fresh; exit with 1 if anything is not")
     parser.add_argument(
         "--redrawn", type=Path, metavar="DIR", help="with --check: the figures that notebooks drew just now"
     )
     options = parser.parse_args(arguments)
     try:
         if not options.check:
-            build(notebooks_only=options.notebooks_only)
+            build(only=options.notebooks_only)
             return 0
         found = problems(options.redrawn)
     except (ValueError, OSError) as error:
@@ -74,10 +75,14 @@ def main(arguments: list | None = None) -> int:
     return 1 if found else 0
 
 
-def build(*, notebooks_only: bool = False) -> None:
-    """Execute the notebooks, then write what is made from them and from the records; no recipe is trained."""
+def build(*, only: list[str] | None = None) -> None:
+    """Execute the notebooks, then write what is made from them and from the records; no recipe is trained.
+
+    Args:
+        only: numbers of notebooks, such as `["04"]`, to execute and nothing else; an empty list means all of them.
+    """
     data = "synthetic faces"
-    if not notebooks_only:
+    if only is None:
         from fer_keras.models.catalogue import record_networks
 
         record_networks()
@@ -86,13 +91,13 @@ def build(*, notebooks_only: bool = False) -> None:
 
         print("reading FER-2013 …", flush=True)
         data = record_data()
-    found = notebooks()
+    found = [path for path in notebooks() if not only or path.name[:2] in only]
     for number, path in enumerate(found, start=1):
         print(f"notebook {number} of {len(found)}: {path.stem} …", end=" ", flush=True)
         started = time.perf_counter()
         write_notebook(path, data)
         print(f"{time.perf_counter() - started:.0f} s", flush=True)
-    if notebooks_only:
+    if only is not None:
         return
     write_leaderboard()
     readme, reports = paths.project() / "README.md", paths.project() / "reports"
@@ -201,10 +206,11 @@ def same_outputs(before: NotebookNode, now: NotebookNode) -> bool:
             return one[0] == other[0] and not plots.differs(base64.b64decode(one[1]), base64.b64decode(other[1]))
         return one[0] == other[0] and noise.sub("", str(one[1])) == noise.sub("", str(other[1]))
 
-    outputs = (
-        [output.get("data") or {"text": output.get("text")} for output in cell.outputs] for cell in (before, now)
-    )
-    old, new = ([each for output in cell for each in output.items()] for cell in outputs)
+    def contents(cell):
+        outputs = (output.get("data") or {"text": output.get("text")} for output in cell.outputs)
+        return [content for output in outputs for content in output.items()]
+
+    old, new = contents(before), contents(now)
     return VARIES in tags or (len(old) == len(new) and all(map(same, old, new)))
 
 
@@ -250,7 +256,7 @@ def projects_table() -> dict:
     images = best["num_images"].map("{:,}".format) + " " + best["split"] + " images"
     return {
         "project": best["published_source"],
-        "recipe": best["recipe"] + best["stopped"].eq("cut short").map({True: ", stopped by time", False: ""}),
+        "recipe": best.apply(row_name, axis=1),
         "classes": best["num_classes"],
         "measured on": images + ", " + best["protocol"] + " split",
         "accuracy in % (95 % interval)": with_interval(best),
@@ -323,11 +329,10 @@ def as_markdown(report: NotebookNode) -> str:
 
 def saved_names(cell: NotebookNode) -> list[str]:
     """Find the names of the figures that a cell saves by `plots.save(figure, NAME)`, in their order."""
-    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call) and len(node.args) > 1]
-    calls = [
-        call for call in calls if getattr(call.func, "attr", "") == "save" and isinstance(call.args[1], ast.Constant)
-    ]
-    return [call.args[1].value for call in sorted(calls, key=lambda call: call.lineno)]
+    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    saving = [call for call in calls if getattr(call.func, "attr", "") == "save" and len(call.args) > 1]
+    names = [call.args[1] for call in sorted(saving, key=lambda call: call.lineno)]
+    return [name.value for name in names if isinstance(name, ast.Constant)]
 
 
 def rows_of(table: str) -> list[list[str]]:
