@@ -288,7 +288,7 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
 
 def test_label_errors_are_shares_of_their_labels_and_have_no_diagonal():
     axes = FIGURES["label_errors"]().axes[0]
-    assert shown(axes) == ["15 %\n3", "15 %\n3", "20 %\n8", "20 %\n8"]
+    assert shown(axes) == ["15.0 %\n3", "15.0 %\n3", "20.0 %\n8", "20.0 %\n8"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["happy (20)", "sad (40)"]
 
 

@@ -274,13 +274,15 @@ def label_errors(counts: pd.DataFrame, totals: pd.Series, *, title: str | None =
     highest = counts.div(totals, axis=0).max().max()  # the sum is not to be compared with its parts by colour
     names = "likely class", "given label (images)", "share of the label's images"
     counts = counts.assign(**{"any of these": counts.sum(axis=1)})
-    return share_matrix(counts, totals[counts.index], names, highest=highest, title=title)
+    return share_matrix(counts, totals[counts.index], names, digits=1, highest=highest, title=title)
 
 
-def share_matrix(counts: pd.DataFrame, totals: pd.Series, names: tuple, *, highest: float = 1, title: str | None):
+def share_matrix(
+    counts: pd.DataFrame, totals: pd.Series, names: tuple, *, digits: int = 0, highest: float = 1, title: str | None
+) -> Figure:
     """Draw counts as shares of the totals of their rows; `names` are those of the axes and of the scale."""
     shares = counts.div(totals.clip(lower=1), axis=0)
-    texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,.0f}".format)
+    texts = (100 * shares).map(f"{{:.{digits}f}} %\n".format) + counts.map("{:,.0f}".format)
     figure, ((axes,),) = canvas(2.9 + 0.72 * len(counts.columns), 1.6 + 0.72 * len(counts))
     rows = [f"{name} ({total:,})" for name, total in totals.items()]
     share_heatmap(axes, shares.set_axis(rows), texts, scale=names[2], limits=(0, highest))
