@@ -19,7 +19,6 @@ LEVELS = {
     "evaluation": 1,
     "recipes": 1,
     "results": 2,
-    "reporting": 3,
     "models": 3,
     "plots": 3,
     "training": 4,
