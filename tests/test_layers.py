@@ -25,7 +25,7 @@ LEVELS = {
     "recognition": 5,
     "__main__": 6,
 }
-WITHOUT_KERAS = {"labels", "paths", "data", "evaluation", "recipes", "results", "reporting", "plots"}
+WITHOUT_KERAS = {"labels", "paths", "data", "evaluation", "recipes", "results", "plots"}
 # They look into networks, so they may import Keras.
 INSIDE = [PACKAGE / "evaluation" / name for name in ("explain.py", "inside.py")]
 MODULES = sorted(PACKAGE.rglob("*.py"))
