@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fer_keras import plots, recipes
+from fer_keras import recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
@@ -87,15 +87,6 @@ def test_published_spaces_vary_fields_of_their_recipes(capsys):
     assert main(["search", "everything"]) == 2
     assert "Expected one of: sep-table-2" in capsys.readouterr().err
     assert recipes.find_recipe("sep-baseline").epochs in SPACES["sep-table-2"].grid["epochs"]
-
-
-def test_each_cell_of_the_grid_is_drawn_with_its_accuracy(faces, own_folders):
-    table = search_module.search(SMALL, faces=faces, verbose=0)
-    axes, scale = plots.grid(table, *GRID, majority=0.25).axes
-    shown = sorted(text.get_text().split(" %")[0] for text in axes.texts)
-    assert shown == sorted(f"{100 * accuracy:.1f}" for accuracy in table["accuracy"])
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("learning rate", "batch size")
-    assert scale.lines[0].get_ydata()[0] == 0.25
 
 
 def test_a_grid_may_hold_no_start_and_several_shares(faces, own_folders, monkeypatch):

@@ -7,7 +7,6 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -33,7 +32,7 @@ def ends(low, middle, high, name="accuracy"):
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
-# Transfer, ablation, grids
+# Transfer, grids
 
 
 @pytest.fixture
@@ -72,45 +71,6 @@ def test_starting_points_are_held_against_random_initialisation_with_as_many_ima
     expected = difference(few[-1], few[0])
     found = table.query("start == 'seven classes' and train_images == 316")[["difference", "low", "high"]]
     assert found.to_numpy().tolist() == [list(dataclasses.astuple(expected))]
-
-
-def search_of_ingredients(gains):
-    """Record a search of three seeds, each change with a gain a seed."""
-    write_table(
-        "search-ingredients",
-        pd.DataFrame(
-            {"variant": name, "seed": seed, "accuracy": 0.6 + seed / 100 + gain}
-            for name, each in {"as it is": (0, 0, 0), **gains}.items()
-            for seed, gain in enumerate(each)
-            if gain is not None
-        ),
-    )
-
-
-def test_an_ablation_has_dunnetts_intervals_which_hold_together(own_folders):
-    gains = {"mixup": (0.1, 0.11, 0.12), "no erasing": (0.004, -0.004, 0.003), "Adam": (-0.1, -0.09, -0.12)}
-    search_of_ingredients(gains)
-    table = results.ablation()
-    assert table["change"].tolist() == list(gains), "the best first"
-    assert table["difference"].tolist() == pytest.approx([np.mean(each) for each in gains.values()])
-    assert table["accuracy"].tolist() == pytest.approx([0.61 + np.mean(each) for each in gains.values()])
-    assert table["verdict"].tolist() == ["better", "no difference", "worse"]
-    assert table["seeds"].eq(3).all()
-    base = np.array([0.60, 0.61, 0.62])
-    groups = [base + each for each in gains.values()]
-    variance = np.mean([group.var(ddof=1) for group in (base, *groups)])
-    half = (table["high"] - table["low"]) / 2 / np.sqrt(2 / 3 * variance)
-    # Of three changes against one reference: wider than of one, narrower than after Bonferroni.
-    assert half.between(scipy.stats.t.ppf(0.975, 8), scipy.stats.t.ppf(1 - 0.025 / 3, 8)).all()
-
-
-def test_of_one_seed_there_is_no_interval_and_a_seed_that_is_not_whole_does_not_count(own_folders):
-    search_of_ingredients({"mixup": (0.01, 0.012, 0.014), "votes": (0.02, None, None)})
-    table = results.ablation()
-    assert table["change"].tolist() == ["votes", "mixup"]
-    assert table["difference"].tolist() == pytest.approx([0.02, 0.01])
-    assert table["seeds"].eq(1).all()
-    assert not {"low", "verdict"} & set(table)
 
 
 GRID = {"learning_rate": [0.1, 0.001], "batch_size": [32, 64], "epochs": [2]}
@@ -261,16 +221,6 @@ def test_published_accuracies_are_held_against_the_majority_of_their_own_split()
     assert table["published_is_majority"].all()
 
 
-def test_images_are_counted_by_the_networks_that_claim_them(own_folders):
-    with pytest.raises(ValueError, match="one-vs-rest-angry"):
-        results.num_claims()
-    for index, name in enumerate(FER7):  # nobody claims the angry ones, two claim the fearful ones
-        record_single(name, np.where((index == LABELS) & (index > 0) | (index == 6) & (LABELS == 2), 0.9, 0.1))
-    table = results.num_claims()
-    assert table["num_images"].tolist() == [100, 500, 100, 0, 0, 0, 0, 0]
-    assert table["share"].sum() == pytest.approx(1)
-
-
 def test_sources_are_ranked_in_both_directions(combined):
     better = results.precision_gains("one-vs-rest", "general").set_index("emotion")
     worse = results.precision_gains("general", "one-vs-rest").set_index("emotion")
@@ -335,9 +285,8 @@ def label_errors(own_folders):
     }
     groups = {"all": voters(100, 80, 30), "flagged": voters(14, 12, 9), "unflagged": voters(86, 68, 21)}
     by_class = {"sad": voters(10, 9, 8), "fear": voters(4, 3, 1), "happy": voters(0, 0, 0)}
-    order = [{"images": 50, **ends(0.4, 0.5, 0.6, "disputed_share")}]
     table = {"classes": ["fear", "happy", "sad"], "flagged": [[0, 1, 3], [0, 0, 0], [8, 2, 0]], "per_class": per_class}
-    write_table("label-errors", table | {"crowd": groups | {"per_class": by_class, "in_order": order}})
+    write_table("label-errors", table | {"crowd": groups | {"per_class": by_class}})
     return table
 
 
@@ -356,10 +305,7 @@ def test_likely_label_errors_are_counted_and_each_share_names_its_denominator(la
     assert groups["disputed_of_judged"].tolist() == [30 / 80, 9 / 12, 21 / 68]
     assert groups["disputed_of_images"].tolist() == [30 / 100, 9 / 14, 21 / 86]
     assert groups.loc["flagged", ["disputed_of_images_low", "disputed_of_images_high"]].tolist() == list(wilson(9, 14))
-    shares = [ends(wilson(*pair)[0], pair[0] / pair[1], wilson(*pair)[1]) for pair in ((21, 68), (9, 12))]
-    assert results.label_error_difference() == difference(*shares)
     assert results.label_error_matrix().loc["sad", "fear"] == 8
-    assert results.label_error_order()["disputed_of_judged_high"].tolist() == [0.6]
 
 
 def test_without_voters_likely_label_errors_are_counted_alone(label_errors):
@@ -515,7 +461,7 @@ def test_a_network_is_held_against_those_that_people_install(own_folders, share,
 
 
 def test_what_is_not_recorded_is_named(own_folders):
-    for study in (results.transfer_study, results.ablation, results.label_error_table, results.robustness_table):
+    for study in (results.transfer_study, results.label_error_table, results.robustness_table):
         with pytest.raises(ValueError, match="no recorded table"):
             study()
     with pytest.raises(ValueError, match="'general', which has none"):

@@ -4,15 +4,14 @@ In a notebook a figure shows itself as a cell's last expression. Nothing here ke
 written above a figure; where a split or a run is its default, that is said.
 """
 
-# A line a name would be fifty lines.
+# A line a name would be thirty lines.
 # ruff: noqa: F401, I001
 # fmt: off
 from fer_keras.plots.architecture import architecture
-from fer_keras.plots.explanations import deletion_curves, heatmaps, regions, robustness
-from fer_keras.plots.images import bars, class_counts, gallery, timeline
+from fer_keras.plots.explanations import deletion_curves, heatmaps, robustness
+from fer_keras.plots.images import class_counts, gallery, timeline
 from fer_keras.plots.scores import (
-    accuracies, confusion_matrix, cost, disputed_labels, intervals, label_agreement, label_errors, recalls, reliability,
-    top_confusions,
+    accuracies, confusion_matrix, cost, intervals, label_agreement, recalls, top_confusions,
 )
 from fer_keras.plots.style import Figure, differs, model_style, save, save_private
-from fer_keras.plots.training import accuracy_differences, grid, learning_curves, training_history, training_sizes
+from fer_keras.plots.training import learning_curves, training_history, training_sizes

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fer_keras.labels import COLOURS
 from fer_keras.plots import style
 from fer_keras.plots.style import (
     DARK,
@@ -59,29 +58,6 @@ def heatmaps(
         row[-1].set_ylabel(method)
     for axes, name in zip(grid[0], faces, strict=True):
         axes.set_title(f"{name}\n{counts.get(name, 0):,} faces" if counts else name)
-    return figure
-
-
-@styled
-def regions(table: pd.DataFrame, *, title: str | None = None) -> Figure:
-    """Draw which share of the heatmap lies on each part of the face, a panel an emotion, with 95 % intervals.
-
-    Args:
-        table: of one network and method, as `results.heatmap_regions` has it: columns `emotion`, `region`, `share`,
-            `share_low`, `share_high` and `even`, the share that an even map would have: a tick.
-    """
-    groups = list(table.groupby("emotion", sort=False))
-    figure, (panels,) = canvas(0.9 + 1.35 * len(groups), 2.5, 1, len(groups), sharey=True, sharex=True, title=title)
-    for axes, (emotion, rows) in zip(panels, groups, strict=True):
-        spread = [rows["share"] - rows["share_low"], rows["share_high"] - rows["share"]]
-        look = {"ecolor": DARK, "error_kw": {"elinewidth": 1}, "capsize": 2}
-        axes.barh(rows["region"], rows["share"], xerr=spread, color=COLOURS.get(emotion, GREY), height=0.7, **look)
-        axes.plot(rows["even"], rows["region"], "|", color=DARK, markersize=13, markeredgewidth=1.6)
-        axes.xaxis.get_major_locator().set_params(nbins=3)
-        percent(axes.xaxis)
-        axes.set_title(emotion)
-    panels[0].invert_yaxis()
-    panels[len(panels) // 2].set_xlabel("share of the heatmap (tick: of an even map)")
     return figure
 
 

@@ -1,7 +1,7 @@
 """Pictures of data: grids of faces, how many there are, and emotions over time."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,29 +78,6 @@ def class_counts(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
         axes.margins(x=0.22)
         axes.xaxis.get_major_locator().set_params(nbins=4)
         axes.set(xlabel="images", ylabel="", title=f"{split}: {row.sum():,}")
-    return figure
-
-
-@styled
-def bars(values: Mapping | pd.Series, *, axis: str, shares: bool = False, title: str | None = None) -> Figure:
-    """Draw named values as horizontal bars, each with its number: duplicates by split, agreement by class.
-
-    Args:
-        values: from a name, whose colour is that of the class, to a count, or to a share in [0, 1].
-        axis: what the numbers are, with their unit.
-        shares: True shows the values in percent.
-    """
-    values = dict(values)
-    figure, ((axes,),) = canvas(6.5, 0.9 + 0.32 * len(values))
-    drawn = axes.barh(list(values), list(values.values()), color=[COLOURS.get(name, GREY) for name in values])
-    texts = [f"{100 * value:.0f} %" if shares else f"{value:,.0f}" for value in values.values()]
-    axes.bar_label(drawn, texts, padding=3, fontsize=SMALL)
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    if shares:
-        percent(axes.xaxis)
-        axes.set_xlim(0, 1.05)
-    axes.set(xlabel=axis, title=title)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Scores with their intervals, confusion matrices, calibration and label errors."""
+"""Scores with their intervals, and confusions."""
 
 import numpy as np
 import pandas as pd
@@ -205,21 +205,16 @@ def cost(
     dash_majority(axes, *table["majority"])
     axes.set_xscale("log")
     axes.margins(x=0.25)
-    costs_axis(axes, many=np.divide(*axes.get_xlim()[::-1]) > MANY_TICKS)
+    many = np.divide(*axes.get_xlim()[::-1]) > MANY_TICKS
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid()
     percent(axes.yaxis)
     axes.set(xlabel=COSTS[size], ylabel=f"accuracy on {table['split'].iloc[0]} (95 % interval)", title=title)
     axes.legend(loc="lower left")
     name_points(axes, pd.concat([table, others])[["network", size, "accuracy"]].to_numpy().tolist())
     return figure
-
-
-def costs_axis(axes: Axes, *, many: bool = False):
-    """Label a logarithmic x axis with 1, 2 and 5 times the powers of ten, or if there are many, with those alone."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def name_points(axes: Axes, points: list):
@@ -236,21 +231,6 @@ def name_points(axes: Axes, points: list):
     adjust_text(texts, objects=marks, ax=axes, iter_lim=250, prevent_crossings=False, arrowprops=arrows, **forces)
 
 
-def share_heatmap(axes: Axes, shares: pd.DataFrame, texts: list, *, scale: str, limits: tuple = (0, 1)) -> Axes:
-    """Draw shares as a heatmap with a text in each cell that is not NaN; return the axes of its scale."""
-    import seaborn  # It brings pyplot, which few figures need.
-
-    bar = {"shrink": 0.8, "format": PercentFormatter(1, 0, " %"), "label": scale}
-    look = {"annot": np.array(texts), "fmt": "", "annot_kws": {"fontsize": SMALL}, "cmap": "Blues", "linewidths": 0.5}
-    seaborn.heatmap(shares, ax=axes, vmin=limits[0], vmax=limits[1], cbar_kws=bar, **look)
-    if max(map(len, map(str, shares))) > 3:
-        axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
-    axes.tick_params(axis="y", rotation=0)
-    for each in axes.figure.axes:
-        each.tick_params(length=0)
-    return axes.figure.axes[-1]
-
-
 @styled
 def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
     """Draw a confusion matrix: each row as shares of its true class, with the counts below.
@@ -258,35 +238,20 @@ def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figur
     Args:
         counts: index: true classes; columns: predicted ones, as `Run.confusion` returns it.
     """
-    names = "predicted class", "true class (images)", "share of the true class"
-    return share_matrix(counts, counts.sum(axis=1), names, title=title)
+    import seaborn  # It brings pyplot, which few figures need.
 
-
-@styled
-def label_errors(counts: pd.DataFrame, totals: pd.Series, *, title: str | None = None) -> Figure:
-    """Draw the likely label errors: each row as shares of the images of a given label, with the counts below.
-
-    Args:
-        counts: index: given labels; columns: likely classes, as `results.label_error_matrix` returns it.
-        totals: how many images have each label; the index is the label.
-    """
-    counts = counts.astype(float).mask(np.eye(len(counts), dtype=bool))
-    highest = counts.div(totals, axis=0).max().max()  # the sum is not to be compared with its parts by colour
-    names = "likely class", "given label (images)", "share of the label's images"
-    counts = counts.assign(**{"any of these": counts.sum(axis=1)})
-    return share_matrix(counts, totals[counts.index], names, digits=1, highest=highest, title=title)
-
-
-def share_matrix(
-    counts: pd.DataFrame, totals: pd.Series, names: tuple, *, digits: int = 0, highest: float = 1, title: str | None
-) -> Figure:
-    """Draw counts as shares of the totals of their rows; `names` are those of the axes and of the scale."""
+    totals = counts.sum(axis=1)
     shares = counts.div(totals.clip(lower=1), axis=0)
-    texts = (100 * shares).map(f"{{:.{digits}f}} %\n".format) + counts.map("{:,.0f}".format)
+    texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,.0f}".format)
     figure, ((axes,),) = canvas(2.9 + 0.72 * len(counts.columns), 1.6 + 0.72 * len(counts))
-    rows = [f"{name} ({total:,})" for name, total in totals.items()]
-    share_heatmap(axes, shares.set_axis(rows), texts, scale=names[2], limits=(0, highest))
-    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    look = {"annot": texts.to_numpy(), "fmt": "", "annot_kws": {"fontsize": SMALL}, "cmap": "Blues", "linewidths": 0.5}
+    bar = {"shrink": 0.8, "format": PercentFormatter(1, 0, " %"), "label": "share of the true class"}
+    seaborn.heatmap(shares, ax=axes, vmin=0, vmax=1, cbar_kws=bar, **look)
+    axes.set_xticks(axes.get_xticks(), counts.columns, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(axes.get_yticks(), [f"{name} ({total:,})" for name, total in totals.items()], rotation=0)
+    for each in figure.axes:
+        each.tick_params(length=0)
+    axes.set(xlabel="predicted class", ylabel="true class (images)", title=title)
     return figure
 
 
@@ -312,39 +277,6 @@ def top_confusions(runs: list[Run], *, most: int = 8, title: str | None = None) 
 
 
 @styled
-def reliability(table: pd.DataFrame, *, model: str, majority: float, title: str | None = None) -> Figure:
-    """Draw how often predictions of each confidence are right, with 95 % intervals: a reliability diagram.
-
-    A bar behind each point shows which share of the images has that confidence. Calibrated probabilities lie on the
-    diagonal, overconfident ones below it.
-
-    Args:
-        table: as `results.reliability_table` returns it: columns `probabilities`, which has a panel each value,
-            `confidence`, `accuracy`, `accuracy_low`, `accuracy_high` and `num_images`.
-        model: name of a model or recipe, which decides the colour.
-        majority: the majority class's share of the images.
-        title: before the panels' titles, or None.
-    """
-    groups = list(table.groupby("probabilities", sort=False))
-    figure, (panels,) = canvas(3.4 * len(groups) + 0.4, 3.9, 1, len(groups), sharey=True)
-    figure.get_layout_engine().set(w_pad=0.1)
-    colour, marker = model_style(model)
-    for axes, (name, rows) in zip(panels, groups, strict=True):
-        axes.bar(rows["confidence"], rows["num_images"] / rows["num_images"].sum(), width=0.04, color=PALE)
-        axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1, label="calibrated")
-        dash_majority(axes, majority)
-        spread = [rows["accuracy"] - rows["accuracy_low"], rows["accuracy_high"] - rows["accuracy"]]
-        look = {"fmt": f"{marker}-", "color": colour, "capsize": 2, "markersize": 5}
-        axes.errorbar(rows["confidence"], rows["accuracy"], yerr=spread, **look)
-        axes.grid()
-        percent(axes.xaxis, axes.yaxis)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", title=": ".join(filter(None, (title, name))))
-    panels[0].set_ylabel("accuracy (95 % interval); bars: share of images")
-    style.shared_legend(figure)
-    return figure
-
-
-@styled
 def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | None = None) -> Figure:
     """Draw whom networks agree with where the labels and FER+'s voters differ: a stacked bar a network.
 
@@ -366,28 +298,4 @@ def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | 
     totals = " or ".join(f"{total:,}" for total in sorted(table["disputed"].unique(), reverse=True))
     axes.set(xlim=(0, 1), xlabel=f"share of the {totals} disputed images", title=title)
     axes.legend(**style.BESIDE)
-    return figure
-
-
-@styled
-def disputed_labels(table: pd.DataFrame, *, overall: float, flagged: int, title: str | None = None) -> Figure:
-    """Draw which share of the least believed labels FER+'s voters dispute, for more and more of these.
-
-    Args:
-        table: as `results.label_error_order` returns it: columns `images` and `disputed_of_judged` with its interval.
-        overall: share of all labels that are disputed: what a random order finds.
-        flagged: how many labels are called likely errors.
-    """
-    figure, ((axes,),) = canvas(6.5, 3.6)
-    share, low, high = (table[f"disputed_of_judged{end}"] for end in ("", "_low", "_high"))
-    axes.fill_between(table["images"], low, high, color=style.PALETTE[0], alpha=0.25, linewidth=0)
-    axes.plot(table["images"], share, color=style.PALETTE[0], label="labels believed least (95 % interval)")
-    axes.axhline(overall, color=GREY, linewidth=1, linestyle="--", label="all labels: a random order")
-    axes.axvline(flagged, color=DARK, linewidth=1, linestyle=":", label="as many as are called likely errors")
-    costs_axis(axes)
-    axes.grid()
-    percent(axes.yaxis)
-    axes.set(xlim=(table["images"].min(), table["images"].max()), ylim=(0, 1), title=title)
-    axes.set(xlabel="labels that are believed least (images)", ylabel="disputed by FER+'s voters")
-    axes.legend(loc="lower left")
     return figure

@@ -25,6 +25,7 @@ TOLERANCE = 20  # grey levels of 255 by which a smoothed pixel may differ, and
 CONTRAST = 0.5  # this share of the contrast around it, as anti-aliasing moves edges by parts of a pixel
 OCTREE = Image.Quantize.FASTOCTREE
 SMOOTH = ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1))
+Picture = matplotlib.figure.Figure | bytes | str | os.PathLike
 
 # Petroff (2021), Accessible Color Sequences for Data Visualization; its two greys last.
 PALETTE = (
@@ -84,30 +85,34 @@ class Figure(matplotlib.figure.Figure):
         FigureCanvasAgg(self)
 
     @styled
-    def png(self, *, dpi: int = DPI) -> bytes:
-        """Render the figure as the bytes of a PNG with no date in them; if it were too large, in 256 colours.
-
-        The layout is settled the first time, for that resolution, as words are not as wide at another, and then kept:
-        Matplotlib's would move on a little with every drawing.
-        """
+    def savefig(self, *args: Any, dpi: int = DPI, **kwargs: Any):
+        """Save the figure with its layout as the first time: Matplotlib's would move on with every drawing."""
         self.set_dpi(dpi)
         self.draw_without_rendering()
         self.set_layout_engine("none")
-        self.canvas.draw()
-        pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
-        grey = (pixels == pixels[..., :1]).all()
-        image = Image.fromarray(pixels[..., 0] if grey else pixels)
-        content = compressed(image, dpi)
-        return content if grey or len(content) <= LARGEST_BYTES else compressed(image.quantize(256, OCTREE), dpi)
+        super().savefig(*args, dpi=dpi, **kwargs)
 
     def _repr_png_(self) -> bytes:
-        return self.png(dpi=100)
+        return as_png(self, dpi=100)
 
     def _ipython_display_(self):
         """Show these bytes in a notebook, also where it imports pyplot, whose formatter would come first."""
         from IPython.display import display
 
         display({"image/png": self._repr_png_(), "text/plain": repr(self)}, raw=True)
+
+
+def as_png(figure: matplotlib.figure.Figure, *, dpi: int = DPI) -> bytes:
+    """Render a figure as the bytes of a PNG with no date in them; if it were too large, in 256 colours."""
+    buffer = io.BytesIO()
+    cut = None if isinstance(figure, Figure) else "tight"  # as notebooks show a figure of pyplot
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches=cut)
+    with Image.open(buffer) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    grey = (pixels == pixels[..., :1]).all()
+    image = Image.fromarray(pixels[..., 0] if grey else pixels)
+    content = compressed(image, dpi)
+    return content if grey or len(content) <= LARGEST_BYTES else compressed(image.quantize(256, OCTREE), dpi)
 
 
 def compressed(image: Image.Image, dpi: int) -> bytes:
@@ -117,11 +122,11 @@ def compressed(image: Image.Image, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Figure, name: str, *, from_images: bool = False) -> Path:
+def save(figure: matplotlib.figure.Figure, name: str, *, from_images: bool = False) -> Path:
     """Write a figure to `reports/figures`, unless a picture stands there that looks the same.
 
     Args:
-        figure: a `Figure`.
+        figure: a `Figure`, or any other of Matplotlib.
         name: of the file, without `.png`.
         from_images: True for a figure that is drawn from images instead of records: in the quick profile, whose images
             are synthetic, it goes to `build/figures` and never to the report.
@@ -132,7 +137,7 @@ def save(figure: Figure, name: str, *, from_images: bool = False) -> Path:
     Raises:
         ValueError: if the file would be larger than 200 KB.
     """
-    content = figure.png()
+    content = as_png(figure)
     if len(content) > LARGEST_BYTES:
         raise ValueError(
             f"A figure must have at most {LARGEST_BYTES:,} bytes. Received: {name!r} of {len(content):,} bytes. "
@@ -145,14 +150,14 @@ def save(figure: Figure, name: str, *, from_images: bool = False) -> Path:
     return path
 
 
-def save_private(figure: Figure, name: str) -> Path:
+def save_private(figure: matplotlib.figure.Figure, name: str) -> Path:
     """Write a figure that shows people's faces to `build/private`, which is never published; return its path."""
     path = paths.build() / "private" / f"{name}.png"
-    paths.write_whole(path, figure.png())
+    paths.write_whole(path, as_png(figure))
     return path
 
 
-def differs(first: Figure | bytes | str | os.PathLike, second: Figure | bytes | str | os.PathLike) -> bool:
+def differs(first: Picture, second: Picture) -> bool:
     """Whether two pictures look different; what another machine's anti-aliasing changes does not count.
 
     Pictures of different sizes differ. So do those with a pixel that differs, after smoothing over its eight
@@ -169,21 +174,20 @@ def differs(first: Figure | bytes | str | os.PathLike, second: Figure | bytes | 
         return True
     if one.size != other.size:
         return True
-    contrast = ImageChops.lighter(*(ImageChops.subtract(*extremes(each)) for each in (one, other)))
-    allowed = TOLERANCE + CONTRAST * np.asarray(contrast, float)
+    allowed = TOLERANCE + CONTRAST * np.asarray(ImageChops.lighter(contrast(one), contrast(other)), float)
     return bool((np.asarray(ImageChops.difference(one, other)) > allowed).any())
 
 
-def picture(source: Figure | bytes | str | os.PathLike) -> Image.Image:
+def picture(source: Picture) -> Image.Image:
     """Decode a picture in RGB and smooth it."""
-    content = source.png() if isinstance(source, Figure) else source
+    content = as_png(source) if isinstance(source, matplotlib.figure.Figure) else source
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
         return image.convert("RGB").filter(SMOOTH)
 
 
-def extremes(image: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The highest and the lowest value among each pixel and its eight neighbours."""
-    return image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3))
+def contrast(image: Image.Image) -> Image.Image:
+    """The difference between the highest and the lowest value among each pixel and its eight neighbours."""
+    return ImageChops.subtract(image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3)))
 
 
 def canvas(

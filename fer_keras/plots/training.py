@@ -4,7 +4,6 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fer_keras.plots import style
-from fer_keras.plots.scores import POINTS, share_heatmap
 from fer_keras.plots.style import DARK, GREY, LINES, Figure, canvas, dash_majority, model_style, percent, styled
 from fer_keras.results import Run, rate_falls
 
@@ -74,26 +73,6 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
 
 
 @styled
-def accuracy_differences(table: pd.DataFrame, *, axis: str, title: str | None = None) -> Figure:
-    """Draw differences of accuracy by epoch beside zero, in points.
-
-    Args:
-        table: columns `recipe`, `epoch` and `difference`, in [-1, 1]; a line a recipe, in its model's colour.
-        axis: what the difference is of.
-    """
-    figure, ((axes,),) = canvas(7, 3)
-    groups = list(table.groupby("recipe", sort=False))
-    for (name, rows), line in zip(groups, style.lines_of([model_style(name) for name, _ in groups]), strict=True):
-        axes.plot("epoch", "difference", line, data=rows, color=model_style(name)[0], label=name)
-    axes.axhline(0, color=GREY, linewidth=1, linestyle="--")
-    axes.xaxis.set_major_locator(whole_epochs())
-    axes.yaxis.set_major_formatter(POINTS)
-    axes.set(xlabel="epoch", ylabel=axis, title=title)
-    axes.legend(**style.BESIDE)
-    return figure
-
-
-@styled
 def training_sizes(table: pd.DataFrame, *, majority: float, title: str | None = None) -> Figure:
     """Draw validation accuracy with its 95 % interval against the number of training images, a line a starting point.
 
@@ -119,32 +98,4 @@ def training_sizes(table: pd.DataFrame, *, majority: float, title: str | None = 
     percent(axes.yaxis)
     axes.set(xlabel="training images", ylabel="validation accuracy", title=title)
     axes.legend(**style.BESIDE)
-    return figure
-
-
-@styled
-def grid(
-    cells: pd.DataFrame, row: str, column: str, *, majority: float, value: str = "accuracy", title: str | None = None
-) -> Figure:
-    """Draw what a search over two settings gave as a heatmap, each value with its 95 % interval.
-
-    Args:
-        cells: a row a training: the settings, `accuracy`, `accuracy_low` and `accuracy_high`, as `results.grid` has it.
-            Of trainings that share both settings the means are shown.
-        row: column of `cells`, the setting down the heatmap.
-        column: column of `cells`, the setting across it.
-        majority: the majority class's share of the validation images, dashed on the scale.
-        value: column of `cells` to be shown.
-    """
-    ends = [value, f"{value}_low", f"{value}_high"]
-    shares, low, high = (cells.pivot_table(index=row, columns=column, values=end) for end in ends)
-    texts = [100 * each for each in (shares, low, high)]
-    texts = texts[0].map("{:.1f} %\n(".format) + texts[1].map("{:.1f} to ".format) + texts[2].map("{:.1f})".format)
-    figure, ((axes,),) = canvas(2.6 + 1.1 * shares.shape[1], 1.3 + 0.5 * shares.shape[0])
-    lowest, highest = min(shares.min().min(), majority), max(shares.max().max(), majority)
-    limits = lowest - 0.05 * (highest - lowest), highest
-    scale = share_heatmap(axes, shares, texts, scale=f"validation {value}", limits=limits)
-    scale.axhline(majority, color=DARK, linewidth=1.2, linestyle="--", label=style.MAJORITY)
-    style.shared_legend(figure)
-    axes.set(xlabel=column.replace("_", " "), ylabel=row.replace("_", " "), title=title)
     return figure

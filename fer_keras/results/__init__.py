@@ -1,11 +1,11 @@
 """Recorded runs and tables, and what follows from them: numbers, DataFrames and `Comparison`s; Keras is not needed."""
 
-# A line a name would be seventy lines.
+# A line a name would be sixty lines.
 # ruff: noqa: F401, I001
 # fmt: off
 from fer_keras.results.comparisons import (
-    HUMAN_ACCURACY, accuracy_difference_by_epoch, calibration_table, compare_runs, comparison_table, confusion_pairs,
-    flip_gain_table, level_table, majority_level, rate_falls, reliability_table, seed_difference, seed_table,
+    HUMAN_ACCURACY, calibration_table, compare_runs, comparison_table, confusion_pairs, level_table, majority_level,
+    rate_falls, seed_table,
 )
 from fer_keras.results.leaderboard import (
     accuracy_table, as_csv, leaderboard, row_name, starts_from, with_interval, write_leaderboard,
@@ -16,8 +16,7 @@ from fer_keras.results.runs import (
     read_runs, read_table, run_id, write_run, write_table,
 )
 from fer_keras.results.studies import (
-    ablation, deletion_curves, deletion_table, ensemble_members, grid, grid_means, heatmap_regions,
-    label_error_difference, label_error_groups, label_error_matrix, label_error_order, label_error_table,
-    majority_baseline, num_claims, one_vs_rest, peer_table, precision_gains, robustness_table, tracking_table,
-    transfer_study,
+    deletion_curves, deletion_table, ensemble_members, grid, grid_means, heatmap_regions, label_error_groups,
+    label_error_matrix, label_error_table, majority_baseline, one_vs_rest, peer_table, precision_gains,
+    robustness_table, tracking_table, transfer_study,
 )

@@ -1,12 +1,11 @@
-"""Comparisons of runs: with one another, with levels, over seeds; confusions, calibration, test-time augmentation."""
+"""Comparisons of runs: with one another, with levels, over seeds; confusions, calibration."""
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from fer_keras.data.published import COUNTS
-from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, reliability, with_temperature
+from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, with_temperature
 from fer_keras.evaluation.metrics import log_loss
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.results.leaderboard import ACCURACY
@@ -121,17 +120,6 @@ def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
     return pairs.sort_values("share_of_true", ascending=False, kind="stable", ignore_index=True)
 
 
-def calibrate(run: Run) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
-    """Fit a run's temperature on validation; return it, the labels of test, and its probabilities without and with it.
-
-    A ValueError if the run was not scored on test: where a temperature is fitted, it proves nothing.
-    """
-    fitted, judged = run.predictions("validation"), run.predictions("test")
-    temperature = fit_temperature(fitted.labels, fitted.probabilities)
-    scaled = with_temperature(judged.probabilities, temperature)
-    return temperature, judged.labels, {"as predicted": judged.probabilities, "temperature-scaled": scaled}
-
-
 def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation.
 
@@ -140,40 +128,13 @@ def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """
     rows = []
     for run in [run for run in as_runs(runs) if "test" in run.metrics]:
-        temperature, labels, probabilities = calibrate(run)
+        fitted, (_, labels, judged, _) = run.predictions("validation"), run.predictions("test")
+        temperature = fit_temperature(fitted.labels, fitted.probabilities)
         row = {"recipe": run.recipe_name, "seed": run.seed, "num_images": len(labels), "temperature": temperature}
-        for end, each in zip(("", "_scaled"), probabilities.values(), strict=True):
-            row |= {
-                f"calibration_error{end}": calibration_error(labels, each),
-                f"log_loss{end}": log_loss(labels, each),
-            }
+        for end, each in {"": judged, "_scaled": with_temperature(judged, temperature)}.items():
+            row[f"calibration_error{end}"] = calibration_error(labels, each)
+            row[f"log_loss{end}"] = log_loss(labels, each)
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def reliability_table(run: Run | str) -> pd.DataFrame:
-    """Accuracy by confidence on test, without and with a temperature fitted on validation; see `calibrate`.
-
-    Columns: `probabilities` (`"as predicted"`, `"temperature-scaled"`), `confidence` (mean of a bin), `accuracy`,
-    `num_images`.
-    """
-    _, labels, found = calibrate(as_run(run))
-    return pd.DataFrame({"probabilities": name} | row for name in found for row in reliability(labels, found[name]))
-
-
-def flip_gain_table(runs: Iterable[Run | str]) -> pd.DataFrame:
-    """Compare flip test-time augmentation (the mean over an image and its mirror image) with the image alone.
-
-    Columns, a row a run and split: `recipe`, `seed`, `split`, `num_images`, `accuracy`, `flip_accuracy` and the
-    difference; runs without it are left out.
-    """
-    rows = []
-    for run, split in [(run, split) for run in as_runs(runs) for split in SPLITS if f"{split}_flip" in run.metrics]:
-        single, flip = run.predictions(split), run.predictions(f"{split}_flip")
-        scores, flipped = run.metrics[split], run.metrics[f"{split}_flip"]
-        row = {"recipe": run.recipe_name, "seed": run.seed, "split": split, "num_images": scores["num_images"]}
-        row |= {name: scores[name] for name in ACCURACY} | {f"flip_{name}": flipped[name] for name in ACCURACY}
-        rows.append(row | as_columns(compare(single.labels, single.probabilities, flip.probabilities)))
     return pd.DataFrame(rows)
 
 
@@ -187,42 +148,6 @@ def seed_table(names: Iterable[str]) -> pd.DataFrame:
         for entry in ("validation", "validation_flip", "test", "test_flip")
         if entry in run.metrics
     )
-
-
-def seed_difference(first: str, second: str, *, split: str = "validation") -> Comparison:
-    """Compare the mean accuracies of two recipes over their seeds (second minus first), with Student's interval.
-
-    It holds for the recipes, not for two networks that came out of them. A ValueError if one has fewer than two seeds.
-    """
-    from scipy.stats import ttest_ind
-
-    accuracies = [[run.metrics_of(split)["accuracy"] for run in find_seeds(name)] for name in (first, second)]
-    if min(map(len, accuracies)) < 2:
-        raise ValueError(
-            f"Expected two recorded seeds or more of each recipe. Received: {len(accuracies[0])} of {first!r}, "
-            f"{len(accuracies[1])} of {second!r}. Train more seeds, or use `compare_runs`."
-        )
-    ends = ttest_ind(accuracies[1], accuracies[0]).confidence_interval(0.95)
-    return Comparison(*map(float, (np.mean(accuracies[1]) - np.mean(accuracies[0]), ends.low, ends.high)))
-
-
-def accuracy_difference_by_epoch(reference: str, names: Iterable[str]) -> pd.DataFrame:
-    """How far recipes lie above another on validation, by epoch: means over seeds, running mean over five epochs.
-
-    Columns: `recipe`, `epoch`, `difference`; recipes that trained for another number of epochs are left out.
-    """
-
-    def mean_accuracy(name):
-        histories = [run.history().set_index("epoch")["val_accuracy"] for run in find_seeds(name)]
-        return pd.concat(histories, axis=1).mean(axis=1) if histories else pd.Series(dtype=float)
-
-    base, parts = mean_accuracy(reference), [pd.DataFrame(columns=["recipe", "epoch", "difference"])]
-    for name in names:
-        difference = mean_accuracy(name) - base
-        if len(difference) == difference.count():  # The same epochs.
-            smooth = difference.rolling(5, center=True).mean().dropna().rename("difference").reset_index()
-            parts.append(smooth.assign(recipe=name))
-    return pd.concat(parts[1:] or parts)[parts[0].columns].reset_index(drop=True)
 
 
 def rate_falls(run: Run | str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The recorded studies, a DataFrame each: transfer, ablation, grids, one against the rest, ensembles, saliency, ….
+"""The recorded studies, a DataFrame each: transfer, grids, one against the rest, ensembles, saliency, ….
 
 Scores have a `_low` and a `_high` beside them; a difference is `difference`, `low`, `high`, `no_difference` and
 `verdict`. What is not recorded raises the `ValueError` of `read_table`.
@@ -17,7 +17,7 @@ from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.recipes import find_recipe
 from fer_keras.recipes.peers import PEERS
-from fer_keras.recipes.spaces import INGREDIENTS, find_space
+from fer_keras.recipes.spaces import find_space
 from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
 from fer_keras.results.leaderboard import ACCURACY, ENDS
 from fer_keras.results.runs import Run, as_run, as_runs, find_run, read_table
@@ -29,7 +29,7 @@ STARTS = {
     "fer-small@votes": "votes of FER+",
     "fer-small@three": "three other classes",
 }
-UNCHANGED, SEVEN = "as it is", "one-vs-rest"
+SEVEN = "one-vs-rest"
 # Recorded name of a share -> its column, which says of what it is a share.
 VOTED = {
     "disputed_share": "disputed_of_judged",
@@ -57,31 +57,6 @@ def transfer_study() -> pd.DataFrame:
         | (as_columns(difference(base[row["train_images"]], row)) if row is not base[row["train_images"]] else {})
         for row in rows
     )
-
-
-def ablation() -> pd.DataFrame:
-    """Validation accuracy that each change of our recipe gives or costs, on average over seeds, the best first.
-
-    Columns: `change`, `seeds` (with which all were trained), `accuracy` (mean) and the difference to the recipe as it
-    is; without an interval if there is one seed. The 95 % intervals are Dunnett's, of many changes against one
-    reference, and hold together. They show how much the seed matters, on these validation images. The analysis is
-    one-way: it does not take the seeds for blocks, so the intervals are wider where a seed shifts all changes alike,
-    and a little narrower where it does not.
-
-    Reference: Dunnett (1955), A multiple comparison procedure for comparing several treatments with a control, JASA 50.
-    """
-    from scipy.stats import dunnett
-
-    accuracy = read_table("search-ingredients").pivot_table(index="seed", columns="variant", values="accuracy")
-    accuracy = accuracy[[name for name in INGREDIENTS if name in accuracy]].dropna()
-    changes, control = accuracy.drop(columns=UNCHANGED), accuracy[UNCHANGED]
-    table = pd.DataFrame({"seeds": len(accuracy), "accuracy": changes.mean()})
-    table["difference"] = table["accuracy"] - control.mean()
-    if len(accuracy) > 1:
-        ends = dunnett(*changes.to_numpy().T, control=control, rng=0).confidence_interval()
-        results = map(Comparison, table["difference"], ends.low, ends.high)
-        table = table.assign(**pd.DataFrame(map(as_columns, results), index=table.index))
-    return table.rename_axis("change").reset_index().sort_values("difference", ascending=False, ignore_index=True)
 
 
 def grid(name: str) -> pd.DataFrame:
@@ -174,15 +149,6 @@ def precision_gains(first: str, second: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def num_claims() -> pd.DataFrame:
-    """Count images by how many of the seven single networks claim them: `claims`, `num_images`, `share`."""
-    runs = [as_run(f"{SEVEN}-{name}") for name in FER7]
-    found = [run.predictions(run.scores["split"]).probabilities for run in runs]
-    claims = sum((probabilities[:, 1] > probabilities[:, 0]).astype(int) for probabilities in found)
-    counts = np.bincount(claims, minlength=len(FER7) + 1)
-    return pd.DataFrame({"claims": range(len(counts)), "num_images": counts, "share": counts / counts.sum()})
-
-
 def ensemble_members(name: str) -> pd.DataFrame:
     """Compare an ensemble with each of its recorded members on the same images.
 
@@ -244,23 +210,11 @@ def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
     return counts.join(table[[name for name in table if "_of_" in name]])
 
 
-def label_error_difference() -> Comparison:
-    """By how much the disputed share of judged labels is higher among flagged labels than among the others."""
-    groups = (read_table("label-errors")["crowd"][name] for name in ("unflagged", "flagged"))
-    return difference(*({f"accuracy{end}": group[f"disputed_share{end}"] for end in ENDS} for group in groups))
-
-
 def label_error_matrix() -> pd.DataFrame:
     """Flagged images by given label (rows) and likely class (columns)."""
     found = read_table("label-errors")
     index, columns = (pd.Index(found["classes"], name=name) for name in ("label", "likely"))
     return pd.DataFrame(found["flagged"], index=index, columns=columns)
-
-
-def label_error_order() -> pd.DataFrame:
-    """Share of judged labels that the FER+ voters dispute, `disputed_of_judged`, of the `images` believed least."""
-    table = pd.DataFrame(read_table("label-errors")["crowd"]["in_order"])
-    return table.rename(columns=lambda name: name.replace("disputed_share", "disputed_of_judged"))
 
 
 def recorded_networks(table: str, networks: Iterable[str] | None) -> dict[str, dict]:
