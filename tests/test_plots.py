@@ -39,13 +39,6 @@ STAGES = [
     for kind, label, shape in (("input", "pixels", [8, 8, 1]), ("convolution", "conv 3x3", [8, 8, 4]))
 ]
 SIZES = pd.DataFrame([{"start": "votes", "backbone": "trained", "train_images": size, **ROW} for size in (1000, 100)])
-CORRUPTED = pd.DataFrame(
-    [{"network": "mini-xception", "corruption": "blur", "unit": "pixels", "level": level, **ROW} for level in (0, 1)]
-)
-DELETED = pd.DataFrame(
-    {"network": "a", "map": ["chance"] * 2 + ["occlusion"] * 2, "deleted": [0, 0.5] * 2, "probability": [9, 6, 9, 2]}
-)
-CROWD = pd.DataFrame({"recipe": ["a"], "disputed": 9, "with_label": 4, "with_crowd": 3, "with_neither": 2})
 VIDEO = pd.DataFrame({"time": [0.0, 0.1], "id": 1, "emotion": "sad", "sad": [0.6, 0.7], "happy": [0.4, 0.3]})
 
 
@@ -66,20 +59,16 @@ ACCURACY = {
     "intervals": lambda: plots.intervals(EMOTIONS, label="emotion", series="source", model="source"),
     "accuracies": lambda: plots.accuracies(read_runs(), human={7: 0.65}, title="All"),
     "cost": lambda: plots.cost([run(), find_run("emovision-baseline")]),
-    "robustness": lambda: plots.robustness(CORRUPTED, majority=0.35),
 }
 FIGURES = ACCURACY | {
     "recalls": lambda: plots.recalls([run(), find_run("mini-xception", 1)]),
     "confusion_matrix": lambda: plots.confusion_matrix(run().confusion()),
-    "top_confusions": lambda: plots.top_confusions([run()], most=3),
-    "label_agreement": lambda: plots.label_agreement(CROWD),
     "gallery": lambda: plots.gallery(FACES.values(), list(FACES), columns=3, title="Means"),
     "class_counts": lambda: plots.class_counts(COUNTS, title="Images"),
     "timeline": lambda: plots.timeline(VIDEO),
     "heatmaps": lambda: plots.heatmaps(
         FACES, {"occlusion": dict.fromkeys(FER7, np.eye(48))}, counts=dict.fromkeys(FER7, 9), bands={"eyes": (0.3, 0.5)}
     ),
-    "deletion_curves": lambda: plots.deletion_curves(DELETED),
     "architecture": lambda: plots.architecture(STAGES, title="small"),
 }
 NO_AXES = {"gallery", "heatmaps", "architecture"}
@@ -269,41 +258,11 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
     )
 
 
-def test_confusions_are_ordered_by_their_share_and_have_the_colour_of_the_prediction():
-    (axes,) = FIGURES["top_confusions"]().axes
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == sorted(widths, reverse=True)
-    true, predicted = axes.get_yticklabels()[0].get_text().split(" → ")
-    confusion = run().confusion()
-    assert widths[0] == pytest.approx(confusion.loc[true, predicted] / confusion.loc[true].sum())
-    assert to_hex(axes.patches[0].get_facecolor()).upper() == COLOURS[predicted]
-
-
 def test_class_counts_carry_class_colours_and_numbers():
     (axes,) = plots.class_counts(COUNTS * np.array([[1], [0]])).axes
     assert axes.get_title(loc="left") == "train: 28"
     assert shown(axes) == list("1234567")
     assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [COLOURS[name] for name in FER7]
-
-
-def test_robustness_shows_values_and_units():
-    axes = FIGURES["robustness"]().axes[0]
-    assert (axes.get_title(loc="left"), axes.get_xlabel()) == ("blur", "pixels")
-    assert list(line(axes, "mini-xception").get_ydata()) == [0.6, 0.6]
-    assert line(axes, "mini-xception").get_color() == plots.model_style("mini-xception")[0]
-
-
-def test_baselines_of_deletion_are_grey_and_nothing_is_cut_off():
-    (axes,) = FIGURES["deletion_curves"]().axes
-    assert list(line(axes, "occlusion").get_ydata()) == [9, 2]
-    assert line(axes, "chance").get_color() != line(axes, "occlusion").get_color()
-    assert axes.get_ylim()[1] > 9
-
-
-def test_agreement_bars_fill_the_axis():
-    (axes,) = FIGURES["label_agreement"]().axes
-    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(1)
-    assert axes.get_xlabel() == "share of the 9 disputed images"
 
 
 def test_a_gallery_shows_each_image_once_on_one_grey_scale():

@@ -14,9 +14,7 @@ from sklearn import metrics
 from fer_keras import results
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import Comparison, difference, sides, summarise, wilson
-from fer_keras.evaluation.heat import REGIONS
 from fer_keras.evaluation.ranking import against_rest, average_precisions, compare_precision
-from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
 from fer_keras.recipes import RECIPES
 from fer_keras.recipes.peers import PEERS
@@ -384,67 +382,24 @@ def no_course_set():
     raise recorded_data.DataError("none")
 
 
-# Saliency, robustness, video, peers
+# Saliency, peers
 
 
 def value(mean, half=0.01):
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
-def test_saliency_is_held_against_rivals_and_an_even_map(own_folders):
-    regions = {name: value(0.5 * (bottom - top) + 0.5 * (name == "mouth")) for name, (top, bottom) in REGIONS.items()}
+def test_saliency_is_held_against_rivals(own_folders):
     maps = {
         "occlusion": {"curve": [0.8, 0.2], "sooner_than": {"chance": value(0.2)}},
         "grad-cam": {"curve": [0.8, 0.5], "sooner_than": {"chance": value(0.002)}},
         "chance": {"curve": [0.8, 0.6]},
     }
-    one = {"split": "validation", "classes": ["sad", "happy"], "num_images": 1234, "shares": [0.0, 0.5]}
-    emotions = {"happy": {"num_images": 10, "regions": regions}, "sad": {"num_images": 7, "regions": regions}}
-    write_table("explain", {"tiny": one | {"deletion": {"blur": maps}, "emotions": {"occlusion": emotions}}})
+    write_table("explain", {"tiny": {"split": "validation", "num_images": 1234, "deletion": {"blur": maps}}})
     ahead = results.deletion_table(["tiny", "vgg16"]).set_index("map")
     assert ahead["verdict"].to_dict() == {"occlusion": "better", "grad-cam": "no difference"}
     assert ahead.loc["occlusion", ["num_images", "low", "high"]].tolist() == pytest.approx([1234, 0.19, 0.21])
-    curves = results.deletion_curves().query("map == 'chance'")
-    assert curves[["deleted", "probability"]].to_numpy().tolist() == [[0, 0.8], [0.5, 0.6]]
-    parts = results.heatmap_regions()
-    assert parts["emotion"].unique().tolist() == ["sad", "happy"], "as the classes stand"
-    happy = parts[parts["emotion"] == "happy"].set_index("region")
-    top, bottom = REGIONS["mouth"]
-    assert happy["ratio"].drop("mouth").tolist() == pytest.approx([0.5] * (len(REGIONS) - 1))
-    assert happy.loc["mouth", "ratio"] == pytest.approx(0.5 + 0.5 / (bottom - top))
-    assert happy.loc["mouth", "ratio_low"] == pytest.approx(happy.loc["mouth", "share_low"] / (bottom - top))
     assert results.deletion_table(["vgg16"]).empty
-
-
-def test_a_loss_is_clear_where_the_intervals_are_apart(own_folders):
-    rows = [
-        {"kind": kind, "level": level, **ends(share - 0.02, share, share + 0.02)}
-        for kind, (_, levels) in DAMAGES.items()
-        for step, level in enumerate(levels)
-        for share in [0.6 - 0.03 * step]
-    ]
-    one = {"split": "validation", "classes": list(FER7), "num_images": 99, "rows": rows}
-    write_table("robustness", {"tiny": one, "other": one})
-    table = results.robustness_table(["tiny"])
-    assert len(table) == len(rows)
-    blur = table[table["corruption"] == "blur"]
-    assert blur["clear_loss"].tolist() == [step > 1 for step in range(len(blur))]
-    assert blur["loss"].tolist() == pytest.approx([0.03 * step for step in range(len(blur))])
-    assert (blur["unit"].iloc[0], blur["num_images"].iloc[0]) == (DAMAGES["blur"][0], 99)
-
-
-def test_what_tracking_gives_and_costs(own_folders):
-    def scores(recall):
-        return {"recall": recall, "recall_from_first_look": recall + 0.01, "false_alarms": 0.002}
-
-    entries = {
-        f"every {number} / every 1": {"ratio": ratio, "scores": scores(recall), "scores_against": scores(0.95)}
-        for number, ratio, recall in ((10, 6.0, 0.85), (2, 1.9, 0.94))
-    }
-    write_table("video", entries | {"every 5, and written / every 1, and written": {"ratio": 2.0}})
-    columns = ["every", "speedup", "recall", "false_alarms"]
-    expected = [[1, 1.0, 0.95, 0.002], [2, 1.9, 0.94, 0.002], [10, 6.0, 0.85, 0.002]]
-    assert results.tracking_table()[columns].to_numpy().tolist() == expected
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.75, "above"), (0.5, "below"), (0.65, "no difference")])
@@ -461,7 +416,7 @@ def test_a_network_is_held_against_those_that_people_install(own_folders, share,
 
 
 def test_what_is_not_recorded_is_named(own_folders):
-    for study in (results.transfer_study, results.label_error_table, results.robustness_table):
+    for study in (results.transfer_study, results.label_error_table):
         with pytest.raises(ValueError, match="no recorded table"):
             study()
     with pytest.raises(ValueError, match="'general', which has none"):

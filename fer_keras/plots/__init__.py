@@ -8,10 +8,9 @@ written above a figure; where a split or a run is its default, that is said.
 # ruff: noqa: F401, I001
 # fmt: off
 from fer_keras.plots.architecture import architecture
-from fer_keras.plots.explanations import deletion_curves, heatmaps, robustness
-from fer_keras.plots.images import class_counts, gallery, timeline
+from fer_keras.plots.images import class_counts, gallery, heatmaps, timeline
 from fer_keras.plots.scores import (
-    accuracies, confusion_matrix, cost, intervals, label_agreement, recalls, top_confusions,
+    accuracies, confusion_matrix, cost, intervals, recalls,
 )
 from fer_keras.plots.style import Figure, differs, model_style, save, save_private
 from fer_keras.plots.training import learning_curves, training_history, training_sizes

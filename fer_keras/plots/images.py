@@ -1,7 +1,7 @@
-"""Pictures of data: grids of faces, how many there are, and emotions over time."""
+"""Grids of faces, heatmaps over them, how many there are, and emotions over time."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from fer_keras.labels import COLOURS
 from fer_keras.plots.style import GREY, LINES, PALETTE, SMALL, Figure, canvas, percent, styled
 
+MOST_COVERED = 0.8  # of a face, where the heatmap is highest; where it is 0, the face is as it was
 GAP_SECONDS = 0.5  # without a row; from there on a face was away, and its lines are broken
 MINUTE = 60
 # Columns of a video's table that are no classes.
@@ -53,6 +54,43 @@ def gallery(
         axes.annotate(text, (left + 0.5, top - 0.03), fontsize=SMALL, ha="center", va="bottom")
     axes.set(xlim=(-0.02, columns * 1.08 - 0.06), ylim=(step * (rows - 1) + 1.02, 1.06 - step), aspect="equal")
     axes.set_axis_off()
+    return figure
+
+
+@styled
+def heatmaps(
+    faces: Mapping[str, np.ndarray],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    counts: Mapping[str, int] | None = None,
+    bands: Mapping[str, tuple] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw heatmaps over faces, such as the mean of each emotion over its mean face: a column a face, a row a method.
+
+    Args:
+        faces: from a column's title to its face, `(height, width)` or `(height, width, 1)`, in [0, 255].
+        maps: from a method to a dict from the title to the heatmap, `(height, width)` in [0, 1].
+        counts: from a title to the number of faces in the mean, or None.
+        bands: from a part of the face to `(top, bottom)`, shares of the height, written beside it; or None.
+    """
+    figure, grid = canvas(0.86 * len(faces) + 1.0, 1.0 * len(maps) + 0.6, len(maps), len(faces), title=title)
+    for row, (method, of_face) in zip(grid, maps.items(), strict=True):
+        for axes, (name, face) in zip(row, faces.items(), strict=True):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.imshow(face, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+            if name in of_face:
+                shown = np.asarray(of_face[name], float)
+                options = {"vmin": 0, "vmax": 1.4, "alpha": MOST_COVERED * shown, "interpolation": "bilinear"}
+                axes.imshow(shown, cmap="hot", extent=(0, 1, 1, 0), **options)
+        if bands:
+            row[0].set_yticks([(top + bottom) / 2 for top, bottom in bands.values()], bands)
+        row[0].tick_params(length=0, labelsize=SMALL)
+        row[-1].yaxis.set_label_position("right")
+        row[-1].set_ylabel(method)
+    for axes, name in zip(grid[0], faces, strict=True):
+        axes.set_title(f"{name}\n{counts.get(name, 0):,} faces" if counts else name)
     return figure
 
 

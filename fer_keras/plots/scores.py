@@ -6,10 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from matplotlib.transforms import Bbox
 
-from fer_keras.labels import COLOURS
 from fer_keras.plots import style
-from fer_keras.plots.style import DARK, GREY, PALE, SMALL, Figure, canvas, dash_majority, model_style, percent, styled
-from fer_keras.results import Run, confusion_pairs, leaderboard, row_name
+from fer_keras.plots.style import DARK, GREY, SMALL, Figure, canvas, dash_majority, model_style, percent, styled
+from fer_keras.results import Run, leaderboard, row_name
 
 APART = 0.17  # of a row, between series, so that equal scores do not hide each other
 TICKS = (("|", 13, 0), ("x", 6, -0.27))  # marker, size, and how far above the middle of the row
@@ -252,50 +251,4 @@ def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figur
     for each in figure.axes:
         each.tick_params(length=0)
     axes.set(xlabel="predicted class", ylabel="true class (images)", title=title)
-    return figure
-
-
-@styled
-def top_confusions(runs: list[Run], *, most: int = 8, title: str | None = None) -> Figure:
-    """Draw the most frequent confusions of runs, a panel a run, each in the colour of the predicted class.
-
-    Args:
-        runs: list of `Run`.
-        most: confusions a panel.
-    """
-    figure, (panels,) = canvas(4.2 * len(runs), 0.9 + 0.3 * most, 1, len(runs), sharex=True, title=title)
-    for axes, run in zip(panels, runs, strict=True):
-        pairs = confusion_pairs(run).head(most)
-        colours = [COLOURS.get(name, GREY) for name in pairs["predicted"]]
-        drawn = axes.barh(pairs["true"] + " → " + pairs["predicted"], pairs["share_of_true"], color=colours)
-        axes.bar_label(drawn, pairs["count"].map("{:,}".format), padding=3, fontsize=SMALL)
-        axes.invert_yaxis()
-        axes.margins(x=0.15)
-        percent(axes.xaxis)
-        axes.set(xlabel="share of the true class (images)", title=f"{run.label}, {run.scores['split']}")
-    return figure
-
-
-@styled
-def label_agreement(table: pd.DataFrame, *, label: str = "recipe", title: str | None = None) -> Figure:
-    """Draw whom networks agree with where the labels and FER+'s voters differ: a stacked bar a network.
-
-    Args:
-        table: columns `with_label`, `with_crowd`, `with_neither` and `disputed`: numbers of images.
-        label: column that names the bar.
-    """
-    parts = {"with_label": ("the label", DARK), "with_crowd": ("the voters", GREY), "with_neither": ("neither", PALE)}
-    figure, ((axes,),) = canvas(7, 1.1 + 0.4 * len(table))
-    start = np.zeros(len(table))
-    for column, (name, colour) in parts.items():
-        shares = (table[column] / table["disputed"].clip(lower=1)).to_numpy()
-        drawn = axes.barh(table[label], shares, left=start, color=colour, label=name, height=0.65)
-        texts = [f"{100 * share:.0f} %" for share in shares]
-        axes.bar_label(drawn, texts, label_type="center", fontsize=SMALL, color=DARK if colour == PALE else "white")
-        start += shares
-    axes.invert_yaxis()
-    percent(axes.xaxis)
-    totals = " or ".join(f"{total:,}" for total in sorted(table["disputed"].unique(), reverse=True))
-    axes.set(xlim=(0, 1), xlabel=f"share of the {totals} disputed images", title=title)
-    axes.legend(**style.BESIDE)
     return figure

@@ -16,7 +16,6 @@ from fer_keras.results.runs import (
     read_runs, read_table, run_id, write_run, write_table,
 )
 from fer_keras.results.studies import (
-    deletion_curves, deletion_table, ensemble_members, grid, grid_means, heatmap_regions, label_error_groups,
-    label_error_matrix, label_error_table, majority_baseline, one_vs_rest, peer_table, precision_gains,
-    robustness_table, tracking_table, transfer_study,
+    deletion_table, ensemble_members, grid, grid_means, label_error_groups, label_error_matrix, label_error_table,
+    majority_baseline, one_vs_rest, peer_table, precision_gains, transfer_study,
 )

@@ -11,9 +11,7 @@ import pandas as pd
 
 from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import Comparison, difference, wilson
-from fer_keras.evaluation.heat import REGIONS
 from fer_keras.evaluation.ranking import against_rest, compare_precision
-from fer_keras.evaluation.robustness import DAMAGES
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.recipes import find_recipe
 from fer_keras.recipes.peers import PEERS
@@ -217,87 +215,24 @@ def label_error_matrix() -> pd.DataFrame:
     return pd.DataFrame(found["flagged"], index=index, columns=columns)
 
 
-def recorded_networks(table: str, networks: Iterable[str] | None) -> dict[str, dict]:
-    """Entries of a recorded table by network: all of them, or those of `networks` that it has."""
-    found = read_table(table)
-    return {name: found[name] for name in (found if networks is None else networks) if name in found}
-
-
-def robustness_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Accuracy by corruption and level, for `networks` or all that are recorded.
-
-    Columns: `network`, `num_classes`, `split`, `num_images`, `corruption`, `unit`, `level`, `accuracy`, `loss` (against
-    the uncorrupted images) and `clear_loss` (the intervals are apart).
-    """
-    rows = []
-    for network, one in recorded_networks("robustness", networks).items():
-        whole = {row["kind"]: row for row in reversed(one["rows"])}  # The first row of each kind is uncorrupted.
-        for row in one["rows"]:
-            first, about = whole[row["kind"]], {"network": network, "num_classes": len(one["classes"])}
-            about |= {"split": one["split"], "num_images": one["num_images"], "corruption": row["kind"]}
-            scores = {"unit": DAMAGES[row["kind"]][0]} | {name: row[name] for name in ("level", *ACCURACY)}
-            lost = {"loss": first["accuracy"] - row["accuracy"]}
-            rows.append(about | scores | lost | {"clear_loss": row["accuracy_high"] < first["accuracy_low"]})
-    return pd.DataFrame(rows)
-
-
-def deletion_curves(networks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Mean probability of the class while the pixels that a saliency map marks first are replaced.
-
-    Columns: `network`, `fill` (what replaces them), `map`, `deleted` (share of the pixels), `probability`.
-    """
-    return pd.DataFrame(
-        {"network": network, "fill": fill, "map": name, "deleted": deleted, "probability": probability}
-        for network, one in recorded_networks("explain", networks).items()
-        for fill, maps in one["deletion"].items()
-        for name, each in maps.items()
-        for deleted, probability in zip(one["shares"], each["curve"], strict=True)
-    )
-
-
-def deletion_table(networks: Iterable[str] | None = None) -> pd.DataFrame:
+def deletion_table(networks: Iterable[str]) -> pd.DataFrame:
     """How much earlier the probability falls when a saliency map's pixels are deleted than with a rival's.
 
     Columns: `network`, `split`, `num_images`, `fill`, `map`, `rival` (`"chance"`: smooth maps of chance; `"another
-    face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability.
+    face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability. Networks that are
+    not recorded are left out.
     """
+    recorded = read_table("explain")
     return pd.DataFrame(
         {"network": network, "split": one["split"], "num_images": one["num_images"]}
         | {"fill": fill, "map": name, "rival": rival}
         | as_columns(Comparison(*(value[end] for end in ("mean", "low", "high"))))
-        for network, one in recorded_networks("explain", networks).items()
+        for network, one in recorded.items()
+        if network in networks
         for fill, maps in one["deletion"].items()
         for name, each in maps.items()
         for rival, value in each.get("sooner_than", {}).items()
     )
-
-
-def heatmap_regions(networks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Share of the saliency on each region of the face, by emotion.
-
-    Columns: `network`, `map`, `emotion`, `num_images`, `region`, `even` (the share that an even map has there),
-    `share`, and `ratio` (`share` / `even`).
-    """
-    table = pd.DataFrame(
-        {"network": network, "map": method, "emotion": emotion, "num_images": emotions[emotion]["num_images"]}
-        | {"region": region, "even": bottom - top}
-        | dict(zip([f"share{end}" for end in ENDS], map(value.get, ("mean", "low", "high")), strict=True))
-        for network, one in recorded_networks("explain", networks).items()
-        for method, emotions in one["emotions"].items()
-        for emotion in one["classes"]
-        if emotion in emotions
-        for region, (top, bottom) in REGIONS.items()
-        for value in [emotions[emotion]["regions"][region]]
-    )
-    return table.assign(**{f"ratio{end}": table[f"share{end}"] / table["even"] for end in ENDS})
-
-
-def tracking_table() -> pd.DataFrame:
-    """Detecting faces on `every` n-th frame only: `speedup`, `recall`, `recall_from_first_look`, `false_alarms`."""
-    found = {int(name.split()[1]): one for name, one in read_table("video").items() if "scores" in one}  # "every N / …"
-    rows = {1: {"speedup": 1.0} | next(iter(found.values()))["scores_against"]}
-    rows |= {every: {"speedup": one["ratio"]} | one["scores"] for every, one in found.items()}
-    return pd.DataFrame(rows).T.sort_index().rename_axis("every").reset_index()
 
 
 def peer_table(runs: Iterable[Run | str]) -> pd.DataFrame:
