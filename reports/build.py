@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 
 from fer_keras import paths, plots
 from fer_keras.paths import profile, write_changed, write_whole
-from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_name, with_interval, write_leaderboard
+from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_name, with_interval
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STAMP, CHECKED, VARIES = "fer_keras", "nbval-check-output", "nbval-ignore-output"
@@ -99,7 +99,7 @@ def build(*, only: list[str] | None = None) -> None:
         print(f"{time.perf_counter() - started:.0f} s", flush=True)
     if only is not None:
         return
-    write_leaderboard()
+    write_changed(paths.results() / "leaderboard.csv", as_csv(read_runs()))
     readme, reports = paths.project() / "README.md", paths.project() / "reports"
     write_changed(readme, with_tables(readme.read_text(encoding="utf-8")))
     if report := report_notebook(executed_folder()):

@@ -17,7 +17,6 @@ from fer_keras.results import (
     read_runs,
     row_name,
     with_interval,
-    write_leaderboard,
 )
 from fer_keras.results.leaderboard import COLUMNS
 
@@ -79,15 +78,6 @@ def test_the_csv_has_fixed_columns_and_four_digits(results):
 def test_columns_are_those_of_the_committed_leaderboard():
     header, *_ = (COMMITTED / "leaderboard.csv").read_text().splitlines()
     assert header == ",".join(COLUMNS)
-
-
-def test_an_unchanged_leaderboard_is_not_written(results):
-    path = write_leaderboard()
-    before = path.stat().st_mtime_ns
-    assert write_leaderboard().stat().st_mtime_ns == before
-    made = made_up.run("mini-xception", seed=2)
-    made_up.write_run(*made)
-    assert made[0].run in write_leaderboard().read_text()
 
 
 def test_a_row_is_called_after_its_recipe_and_what_limits_it(results):

@@ -12,13 +12,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 from fer_keras import plots
-from fer_keras.labels import COLOURS, FER7
+from fer_keras.labels import FER7
 from fer_keras.models.outline import outline
 from fer_keras.plots.style import MAJORITY, MODELS, as_png
 from fer_keras.results import find_run, leaderboard, read_runs
 
 ROW = {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7, "num_images": 9}
-COUNTS = pd.DataFrame([range(1, 8), range(7)], index=["train", "test"], columns=list(FER7)).assign(total=28)
 FACES = {name: np.full((48, 48), 30 * index) for index, name in enumerate(FER7)}
 DIFFERENCES = pd.DataFrame(
     {"change": ["mixup", "Adam"], "difference": [0.01, -0.02], "low": [-0.01, -0.03], "high": [0.03, -0.01]}
@@ -64,7 +63,6 @@ FIGURES = ACCURACY | {
     "recalls": lambda: plots.recalls([run(), find_run("mini-xception", 1)]),
     "confusion_matrix": lambda: plots.confusion_matrix(run().confusion()),
     "gallery": lambda: plots.gallery(FACES.values(), list(FACES), columns=3, title="Means"),
-    "class_counts": lambda: plots.class_counts(COUNTS, title="Images"),
     "timeline": lambda: plots.timeline(VIDEO),
     "heatmaps": lambda: plots.heatmaps(
         FACES, {"occlusion": dict.fromkeys(FER7, np.eye(48))}, counts=dict.fromkeys(FER7, 9), bands={"eyes": (0.3, 0.5)}
@@ -256,13 +254,6 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
     assert shown(plots.confusion_matrix(counts.mul([0, 1], axis=0)).axes[0])[:2] == ["0 %\n0", "0 %\n0"], (
         "a class without images"
     )
-
-
-def test_class_counts_carry_class_colours_and_numbers():
-    (axes,) = plots.class_counts(COUNTS * np.array([[1], [0]])).axes
-    assert axes.get_title(loc="left") == "train: 28"
-    assert shown(axes) == list("1234567")
-    assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [COLOURS[name] for name in FER7]
 
 
 def test_a_gallery_shows_each_image_once_on_one_grey_scale():

@@ -369,13 +369,10 @@ def test_data_are_counted_and_recorded(recorded_project, monkeypatch):
     assert agreement.loc["happy", "agreement_of_judged"] == 1
     assert agreement.loc["sad", "agreement_of_judged"] == 0
     assert agreement["images"].to_dict() == counts.loc["validation"].rename({"total": "all"}).to_dict()
-    forms, totals = results.forms_table().set_index(["form", "split"]), counts["total"]
-    for split in SPLITS:
-        assert forms.loc[("fer2013-csv", split), split] == forms.loc[("fer2013-csv", split), "images"] == totals[split]
-    assert forms.loc["challenge-csv", ["validation", "test"]].to_numpy().sum() == 0, "train.csv has Training rows alone"
-    unnamed = forms.loc[("fer2013-unnamed-folders", "test")]
-    assert unnamed[["validation", "test"]].tolist() == [totals["validation"], totals["test"]]
-    assert forms.loc["fer2013-validated-folders", "images"].tolist() == [28821, 7066, 0]
+    forms, totals = results.read_table("forms"), counts["total"].to_dict()
+    assert forms["fer2013-csv"] == {split: dict.fromkeys(SPLITS, 0) | {split: totals[split]} for split in SPLITS}
+    assert all(one["validation"] == one["test"] == 0 for one in forms["challenge-csv"].values()), "Training rows alone"
+    assert forms["fer2013-unnamed-folders"]["test"] == dict(totals, train=0)
 
 
 def no_course_set():

@@ -4,13 +4,9 @@ In a notebook a figure shows itself as a cell's last expression. Nothing here ke
 written above a figure; where a split or a run is its default, that is said.
 """
 
-# A line a name would be thirty lines.
-# ruff: noqa: F401, I001
-# fmt: off
+# ruff: noqa: F401
 from fer_keras.plots.architecture import architecture
-from fer_keras.plots.images import class_counts, gallery, heatmaps, timeline
-from fer_keras.plots.scores import (
-    accuracies, confusion_matrix, cost, intervals, recalls,
-)
+from fer_keras.plots.images import gallery, heatmaps, timeline
+from fer_keras.plots.scores import accuracies, confusion_matrix, cost, intervals, recalls
 from fer_keras.plots.style import Figure, differs, model_style, save, save_private
 from fer_keras.plots.training import learning_curves, training_history, training_sizes

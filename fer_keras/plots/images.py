@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.labels import COLOURS
-from fer_keras.plots.style import GREY, LINES, PALETTE, SMALL, Figure, canvas, percent, styled
+from fer_keras.plots.style import LINES, PALETTE, SMALL, Figure, canvas, percent, styled
 
 MOST_COVERED = 0.8  # of a face, where the heatmap is highest; where it is 0, the face is as it was
 GAP_SECONDS = 0.5  # without a row; from there on a face was away, and its lines are broken
@@ -91,31 +91,6 @@ def heatmaps(
         row[-1].set_ylabel(method)
     for axes, name in zip(grid[0], faces, strict=True):
         axes.set_title(f"{name}\n{counts.get(name, 0):,} faces" if counts else name)
-    return figure
-
-
-@styled
-def class_counts(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
-    """Draw the number of images of each class, a panel a split.
-
-    Args:
-        counts: as `FaceDataset.counts` returns it: a row a split, a column a class, and perhaps `total`.
-    """
-    import seaborn  # It brings pyplot, which few figures need.
-
-    counts = counts.drop(columns="total", errors="ignore")
-    counts = counts[counts.sum(axis=1) > 0]
-    size = 1.2 + 2.6 * len(counts), 0.9 + 0.3 * counts.shape[1]
-    figure, (panels,) = canvas(*size, 1, len(counts), sharey=True, title=title)
-    colours = [COLOURS.get(name, GREY) for name in counts]
-    for axes, (split, row) in zip(panels, counts.iterrows(), strict=True):
-        options = {"hue": row.index, "palette": colours, "saturation": 1, "legend": False}
-        seaborn.barplot(x=row.to_numpy(), y=row.index, ax=axes, **options)
-        for bars in axes.containers:
-            axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=SMALL)
-        axes.margins(x=0.22)
-        axes.xaxis.get_major_locator().set_params(nbins=4)
-        axes.set(xlabel="images", ylabel="", title=f"{split}: {row.sum():,}")
     return figure
 
 

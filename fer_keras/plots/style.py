@@ -235,8 +235,3 @@ def model_style(name: str) -> tuple[str, str]:
     model = name if name in MODELS or name not in RECIPES else RECIPES[name].model
     place = MODELS.index(model) if model in MODELS else len(MODELS) + zlib.crc32(model.encode())
     return PALETTE[place % len(PALETTE)], MARKERS[place // len(PALETTE) % len(MARKERS)]
-
-
-def lines_of(models: list) -> list[str]:
-    """A line style for each model in a list: a model that comes again gets the next."""
-    return [LINES[models[:place].count(model) % len(LINES)] for place, model in enumerate(models)]

@@ -53,8 +53,10 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
     Runs of the same model share its colour and differ in their line.
     """
     figure, ((axes,),) = canvas(7, 3.6)
-    for run, line in zip(runs, style.lines_of([run.recipe["model"] for run in runs]), strict=True):
-        table, (colour, marker) = run.history(), model_style(run.recipe["model"])
+    models = [run.recipe["model"] for run in runs]
+    for place, (run, model) in enumerate(zip(runs, models, strict=True)):
+        table, (colour, marker) = run.history(), model_style(model)
+        line = LINES[models[:place].count(model) % len(LINES)]
         kept = table["epoch"].tolist().index(run.best_epoch)
         look = {"marker": marker, "markevery": [kept], "markersize": 7, "markeredgecolor": DARK}
         axes.plot("epoch", "val_accuracy", line, data=table, color=colour, label=run.label, **look)

@@ -7,10 +7,8 @@ from fer_keras.results.comparisons import (
     HUMAN_ACCURACY, calibration_table, compare_runs, comparison_table, confusion_pairs, level_table, majority_level,
     rate_falls, seed_table,
 )
-from fer_keras.results.leaderboard import (
-    accuracy_table, as_csv, leaderboard, row_name, starts_from, with_interval, write_leaderboard,
-)
-from fer_keras.results.recorded_data import agreement_table, crowd_table, forms_table, record_data
+from fer_keras.results.leaderboard import accuracy_table, as_csv, leaderboard, row_name, starts_from, with_interval
+from fer_keras.results.recorded_data import agreement_table, crowd_table, record_data
 from fer_keras.results.runs import (
     HISTORY_COLUMNS, MACRO_COLUMNS, Predictions, Run, comparable_fields, find_run, find_seeds, find_table, read_run,
     read_runs, read_table, run_id, write_run, write_table,

@@ -49,10 +49,8 @@ def comparison_table(pairs: Iterable[tuple[Run | str, Run | str]], *, split: str
     """
     rows = []
     for pair in pairs:
-        row, runs = (
-            dict(zip(("first", "second"), (getattr(run, "label", run) for run in pair), strict=True)),
-            as_runs(pair),
-        )
+        first, second = (getattr(run, "label", run) for run in pair)
+        row, runs = {"first": first, "second": second}, as_runs(pair)
         if len(runs) == 2:
             scores = runs[0].metrics_of(split)
             row |= {"split": scores["split"], "num_images": scores["num_images"]}

@@ -1,11 +1,9 @@
 """The leaderboard, a row a run, and the table of training, validation and test accuracy."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from fer_keras import paths
 from fer_keras.data.faces import PROTOCOLS
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, find_recipe
@@ -40,13 +38,6 @@ def leaderboard(runs: Iterable[Run] | None = None) -> pd.DataFrame:
         ["num_classes", "protocol", "best", "recipe", "seed"], ascending=[False, True, True, True, True]
     )
     return table.astype(dict.fromkeys(WHOLE, "Int64")).loc[order.index].reset_index(drop=True)
-
-
-def write_leaderboard(*, folder: str | Path | None = None) -> Path:
-    """Write `leaderboard.csv` into a folder of results (default `paths.results()`), if it changed; return its path."""
-    path = Path(folder or paths.results()) / "leaderboard.csv"
-    paths.write_changed(path, as_csv(read_runs(folder)))
-    return path
 
 
 def as_csv(runs: Iterable[Run]) -> str:

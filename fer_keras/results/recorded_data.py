@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
-from fer_keras.data.forms import FORMS
-from fer_keras.data.published import COUNTS
 from fer_keras.data.votes import names_emotion, plurality
 from fer_keras.evaluation import sides
 from fer_keras.labels import REST, SPLITS
@@ -117,23 +115,3 @@ def crowd_table(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
     table = table.assign(right_share=table["right"] / table["agreed"])
     table = table.assign(**{f"{name}_share": table[name] / table["disputed"] for name in SIDES})
     return table.sort_values("right_share", ascending=False, ignore_index=True)
-
-
-def forms_table() -> pd.DataFrame:
-    """What the splits of the published forms of FER-2013 hold.
-
-    Columns, a row a form and split: `form`, `layout`, `protocol`, `split`, `images`, and how many of these are of each
-    official split: `train`, `validation`, `test` (missing where only totals are published).
-    """
-    found = read_table("forms")
-    published = {
-        form.name: {split: {"images": sum(row)} for split, row in zip(SPLITS, COUNTS[form.protocol], strict=True)}
-        for form in FORMS
-        if form.name not in found and form.protocol in COUNTS and form.protocol != "official"
-    }
-    return pd.DataFrame(
-        {"form": form.name, "layout": form.layout, "protocol": form.protocol, "split": split}
-        | {"images": sum(counts.values()), **counts}
-        for form in FORMS
-        for split, counts in (found | published).get(form.name, {}).items()
-    )
