@@ -122,7 +122,14 @@ def test_grad_cam_still_points_where_the_network_is_sure():
     assert (share_inside(explain(model, pictures), masks[BRIGHT]) > 0.75).all()
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in HEAVY])
+def test_a_network_whose_channels_meet_after_pooling_has_no_one_map():
+    model = build("dual-channel", 4)
+    with pytest.raises(ValueError, match=r"dual_channel has no convolution .*method='occlusion'"):
+        explain(model, FACES)
+    assert explain(model, FACES[:1], method="occlusion").shape == (1, 48, 48)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in (*HEAVY, "dual-channel")])
 def test_every_network_can_be_asked(name):
     keras.utils.set_random_seed(1)
     model = lively(build(name, 4, weights=None))
