@@ -109,6 +109,17 @@ again.train(verbose=0)
 answers["resumed"] = [told(again), begun]
 answers["halves"] = trained("halves", LIVELY, even, "plain", both, precision="mixed_bfloat16")
 
+kept, answers["checkpoints"] = [], []
+session = session_of("checkpoints", LIVELY, even, "plain", both)
+session.train(verbose=0, checkpoint=lambda row: kept.append([row["val_loss"], session.given.get_weights()]))
+(x, y), copy = even["validation"], network("plain")
+for validated, weights in kept:
+    copy.set_weights(weights)
+    found = copy.predict(x.astype("float32"), verbose=0)
+    loss = keras.losses.categorical_crossentropy(np.eye(4)[y], found, label_smoothing=0.1)
+    penalty = sum(float(keras.ops.convert_to_numpy(value)) for value in copy.losses)
+    answers["checkpoints"].append([validated, float(keras.ops.convert_to_numpy(loss).mean()) + penalty])
+
 odd = without(even, "train")
 trainer.build = lambda *_, **__: network("dropping")
 run = fit(LIVELY, faces=odd, results=folder / "results", verbose=0, devices=2)
@@ -184,6 +195,12 @@ def test_what_two_devices_predict_is_what_their_network_says(answers):
     for kind in ("plain", "normalised"):
         both = answers[kind][1]
         np.testing.assert_allclose(both["said"], both["given"], atol=1e-5)
+
+
+def test_a_checkpoint_on_two_devices_holds_the_weights_that_were_validated(answers):
+    assert answers["checkpoints"]
+    for validated, of_the_network in answers["checkpoints"]:
+        assert of_the_network == pytest.approx(validated, rel=1e-4)
 
 
 def test_a_run_on_two_devices_goes_on_from_its_last_epoch(answers):

@@ -6,6 +6,9 @@ from keras import layers
 from fer_keras.models import stages
 from fer_keras.models.attention import squeeze_and_excite
 
+# Stem and blocks of `fer_small`, as `through_blocks` takes them.
+SMALL = (24, 5, 2), ((24, 1), (32, 2), (64, 1), (128, 2))
+
 
 def fer_small(num_classes, *, input_shape=(48, 48, 1), weights=None, pooling="mean"):
     """Build `fer-small`: a stem and four residual blocks of 24, 32, 64 and 128 channels.
@@ -28,15 +31,14 @@ def fer_small(num_classes, *, input_shape=(48, 48, 1), weights=None, pooling="me
     Raises:
         ValueError: on an input it cannot be built for, or weights that do not fit.
     """
-    stem, blocks = (24, 5, 2), ((24, 1), (32, 2), (64, 1), (128, 2))
     options = {"dropout": 0.2, "pooling": pooling, "input_shape": input_shape, "weights": weights}
-    return residual("fer_small", num_classes, stem, blocks, **options)
+    return residual("fer_small", num_classes, *SMALL, **options)
 
 
 def fer_base(num_classes, *, input_shape=(48, 48, 1), weights=None, pooling="mean"):
     """Build `fer-base`: `fer_small` at twice its width.
 
-    1,287,525 parameters and 100 M multiply-adds for seven classes; two processor cores train it overnight.
+    1,287,525 parameters and 100 M multiply-adds for seven classes.
 
     Reference: He et al., 2016, arXiv:1512.03385; Hu et al., 2018, arXiv:1709.01507. Args, Returns and Raises as in
     `fer_small`.
@@ -73,12 +75,7 @@ def dual_channel(num_classes, *, input_shape=(48, 48, 1), weights=None, crop=(8,
     signed = stages.to_signed()(inputs)
     top, bottom, left, right = crop
     region = layers.Cropping2D(((top, bottom), (left, right)))(signed)
-    pooled = []
-    for x in (signed, region):
-        x = layers.ReLU()(convolution(x, 24, size=5, strides=2))
-        for filters, strides in ((24, 1), (32, 2), (64, 1), (128, 2)):
-            x = residual_block(x, filters, strides)
-        pooled.append(mean_pooling(x))
+    pooled = [mean_pooling(through_blocks(x, *SMALL)) for x in (signed, region)]
     x = layers.Dropout(0.2)(layers.Concatenate()(pooled))
     outputs = layers.Dense(num_classes, activation="softmax")(x)
     return stages.start_from(keras.Model(inputs, outputs, name="dual_channel"), weights)
@@ -90,15 +87,20 @@ def residual(name, num_classes, stem, blocks, *, dropout, pooling, input_shape, 
     if pooling not in POOLINGS:
         raise ValueError(f"`pooling` must be one of {', '.join(POOLINGS)}. Received: {pooling!r}.")
     inputs = keras.Input(input_shape)
-    filters, size, strides = stem
-    x = convolution(stages.to_signed()(inputs), filters, size=size, strides=strides)
-    x = layers.ReLU()(x)
-    for filters, strides in blocks:
-        x = residual_block(x, filters, strides)
+    x = through_blocks(stages.to_signed()(inputs), stem, blocks)
     x = POOLINGS[pooling](x)
     x = layers.Dropout(dropout)(x)
     outputs = layers.Dense(num_classes, activation="softmax")(x)
     return stages.start_from(keras.Model(inputs, outputs, name=name), weights)
+
+
+def through_blocks(x, stem, blocks):
+    """A stem `(filters, size, strides)` and residual blocks `(filters, strides)`."""
+    filters, size, strides = stem
+    x = layers.ReLU()(convolution(x, filters, size=size, strides=strides))
+    for filters, strides in blocks:
+        x = residual_block(x, filters, strides)
+    return x
 
 
 def residual_block(x, filters, strides):

@@ -131,6 +131,8 @@ class Session:
                 logs |= {f"val_{name}": value for name, value in self.evaluate("validation").items()}
                 self.keep_if_best(epoch, logs)
                 if checkpoint and all(logs["val_loss"] < row["val_loss"] for row in self.history):
+                    if self.given is not self.network:  # several devices train a copy
+                        self.given.set_weights(self.network.get_weights())
                     checkpoint({"epoch": epoch + 1, **logs})
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.trainee.optimizer.learning_rate))
             self.trainee.stop_training = False
