@@ -47,7 +47,7 @@ def measure(recipe, rounds, steps, batch_size):
     keras.utils.clear_session()
     recipe = dataclasses.replace(recipe, **PLAIN, weights=None, batch_size=batch_size)
     faces = training.random_faces(recipe, steps * batch_size).select(splits=("train",))
-    trunk, _ = features.split_off(recipe, training.new_network(recipe))
+    trunk, _ = features.split_backbone(recipe, training.new_network(recipe))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pieces = {

@@ -132,7 +132,7 @@ def real_path(recipe, faces, folder, on_features=False):
     targets = np.eye(len(recipe.classes), dtype=np.float32)[faces.labels]
     network, images = new_network(recipe), None
     if on_features:
-        trunk, network = features.split_off(recipe, network)
+        trunk, network = features.split_backbone(recipe, network)
         images = trunk.predict(faces.images, verbose=0)
     session = Session(recipe, network, faces, targets, seed=0, folder=folder, images=images)
     session.build()

@@ -33,7 +33,7 @@ from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
 from fer_keras.training import fit, load_network, trainer
 from fer_keras.training.devices import ONE, choose
-from fer_keras.training.material import make_targets
+from fer_keras.training.data import make_targets
 from fer_keras.training.session import Session
 
 folder, both = Path(sys.argv[1]), choose("all")

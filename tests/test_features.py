@@ -32,7 +32,7 @@ def network():
 
 
 def test_trunk_and_head_together_are_the_network(network, faces):
-    trunk, head = features.split_off(FROZEN, network)
+    trunk, head = features.split_backbone(FROZEN, network)
     assert (trunk.count_params(), head.count_params()) == (14_714_688, 172_996)
     pixels = faces.images[:4].astype("float32")
     expected = keras.ops.convert_to_numpy(network(pixels))
@@ -42,17 +42,19 @@ def test_trunk_and_head_together_are_the_network(network, faces):
 
 
 def test_only_a_backbone_that_is_frozen_and_sees_the_same_images_is_split_off(network):
-    assert features.split_off(RECIPES["vgg16"], network) is None, "its recipe changes the images"
-    assert features.split_off(dataclasses.replace(FROZEN, flip_view=True), network) is None, "it scores mirror images"
-    assert features.split_off(FROZEN, fine_tune(network, "block5_conv3")) is None
-    assert features.split_off(FROZEN, build("capstone-model-1", 4)) is None
+    assert features.split_backbone(RECIPES["vgg16"], network) is None, "its recipe changes the images"
+    assert features.split_backbone(dataclasses.replace(FROZEN, flip_view=True), network) is None, (
+        "it scores mirror images"
+    )
+    assert features.split_backbone(FROZEN, fine_tune(network, "block5_conv3")) is None
+    assert features.split_backbone(FROZEN, build("capstone-model-1", 4)) is None
 
 
 def test_training_on_features_is_training_the_whole_network(faces, own_folders, monkeypatch):
     run = fit(FROZEN, faces=faces, verbose=0)
     network = load_network(run)
     history = run.history()
-    monkeypatch.setattr(trainer, "split_off", lambda *arguments: None)
+    monkeypatch.setattr(trainer, "split_backbone", lambda *arguments: None)
     whole = fit(FROZEN, faces=faces, verbose=0, force=True)
     columns = ["loss", "accuracy", "val_loss", "val_accuracy"]
     np.testing.assert_allclose(history[columns], whole.history()[columns], rtol=1e-3, atol=1e-4)
@@ -63,13 +65,13 @@ def test_training_on_features_is_training_the_whole_network(faces, own_folders, 
 
 
 def test_features_are_computed_once_a_trunk_and_data_set(network, faces, own_folders, monkeypatch):
-    trunk, _ = features.split_off(FROZEN, network)
-    found = features.frozen_features(trunk, faces, verbose=0)
+    trunk, _ = features.split_backbone(FROZEN, network)
+    found = features.backbone_features(trunk, faces, verbose=0)
     assert found.shape == (len(faces), 1, 1, 512)
     np.testing.assert_allclose(found, trunk.predict(faces.images, verbose=0), rtol=1e-4, atol=1e-4)
     with monkeypatch.context() as patched:
         patched.setattr(features, "compute", None)  # would fail if it was called
-        np.testing.assert_array_equal(features.frozen_features(trunk, faces, verbose=0), found)
+        np.testing.assert_array_equal(features.backbone_features(trunk, faces, verbose=0), found)
     other = features.digest(trunk, faces.take(np.arange(8)))
     trunk.set_weights([values + 1 for values in trunk.get_weights()])
     assert len({other, features.digest(trunk, faces), *(path.stem[-16:] for path in kept())}) == 3
@@ -78,7 +80,7 @@ def test_features_are_computed_once_a_trunk_and_data_set(network, faces, own_fol
 def test_a_computation_that_was_stopped_goes_on_where_it_was(network, own_folders, monkeypatch):
     faces = drawn_faces(20, classes=FER4, seed=2)
     monkeypatch.setattr(features, "CHUNK", 32)
-    trunk, _ = features.split_off(FROZEN, network)
+    trunk, _ = features.split_backbone(FROZEN, network)
     seen = []
 
     def stop_at_the_second(images):
@@ -89,10 +91,10 @@ def test_a_computation_that_was_stopped_goes_on_where_it_was(network, own_folder
 
     monkeypatch.setattr(trunk, "predict_on_batch", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        features.frozen_features(trunk, faces, verbose=0)
+        features.backbone_features(trunk, faces, verbose=0)
     assert kept() == [], "half a file must not be taken for a whole one"
     monkeypatch.setattr(trunk, "predict_on_batch", lambda images: np.full((len(images), 1, 1, 512), 2, np.float32))
-    found = features.frozen_features(trunk, faces, verbose=0)[:, 0, 0, 0]
+    found = features.backbone_features(trunk, faces, verbose=0)[:, 0, 0, 0]
     assert found[:32].tolist() == [1] * 32
     assert set(found[32:].tolist()) == {2}
 

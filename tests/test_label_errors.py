@@ -233,7 +233,7 @@ def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
 def test_without_cleanlab_it_is_said_before_anything_is_trained(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(finding, "out_of_fold", None)
-    monkeypatch.setattr("fer_keras.training.material.load", lambda recipe, path: drawn_faces(3, size=16))
+    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: drawn_faces(3, size=16))
     assert main(["label-errors"]) == 2
     assert "pip install 'fer_keras[labels]'" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from fer_keras.models import weights
 from fer_keras.recipes import Recipe
 from fer_keras.recognition import networks
 from fer_keras.recognition.networks import OnnxNetwork, open_network
-from fer_keras.training import material
+from fer_keras.training.data import load_recipe_data
 
 FILE = weights.folder() / "mini-xception.onnx"
 ALONE = """
@@ -198,7 +198,7 @@ def test_every_shipped_file_scores_on_publictest_what_its_card_says(file, fer201
     network = open_network(weights.folder() / file)
     card, quantized = network.card, network.card.get("quantized")
     recipe = Recipe(**{key: card["recipe"][key] for key in ("name", "system", "title", "model", "data")})
-    images, labels = material.load(recipe, fer2013_path)["validation"]
+    images, labels = load_recipe_data(recipe, fer2013_path)["validation"]
     answers = network.predict(images).argmax(axis=1)
     expected = quantized or card["metrics"]["validation"]
     assert expected["num_images"] == len(labels)

@@ -26,7 +26,7 @@ from fer_keras.recipes import RECIPES
 from fer_keras.results import find_run, read_runs
 from fer_keras.training import fit, load_network, record, session, trainer
 from fer_keras.training.callbacks import averaged
-from fer_keras.training.material import load, make_targets
+from fer_keras.training.data import load_recipe_data, make_targets
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session, class_weights
 from fer_keras.training.trainee import augment, epoch_inputs
@@ -403,7 +403,7 @@ def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(tmp_path, monkey
     for name, classes in (("ferplus8", FERPLUS8), ("ferplus6", FER6)):
         recipe = dataclasses.replace(RECIPES["mini-xception"], name=name, data=name)
         assert recipe.classes == classes
-        assert load(recipe, place).fingerprint == load_ferplus(place, classes=classes).fingerprint
+        assert load_recipe_data(recipe, place).fingerprint == load_ferplus(place, classes=classes).fingerprint
 
 
 def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path, monkeypatch):
@@ -411,10 +411,10 @@ def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path, monkeypatc
     file = write_csv(tmp_path / "data", challenge_lines(fer_table(70)), "train.csv")
     for name in ("mini-xception", "capstone-model-1"):
         with pytest.raises(ValueError, match="Expected the official split"):
-            load(RECIPES[name], file)
-        assert load(RECIPES[name], file, any_split=True).protocol == "own"
+            load_recipe_data(RECIPES[name], file)
+        assert load_recipe_data(RECIPES[name], file, any_split=True).protocol == "own"
     with pytest.raises(ValueError, match="Expected the course split"):
-        load(RECIPES["capstone-model-1@course"], file, any_split=True)
+        load_recipe_data(RECIPES["capstone-model-1@course"], file, any_split=True)
 
 
 def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():

@@ -17,7 +17,7 @@ from fer_keras.models import build, weights
 from fer_keras.models.weights import FIELDS, as_half, load, padded, save
 from fer_keras.recipes import Recipe
 from fer_keras.recognition.recognizer import Recognizer
-from fer_keras.training import material
+from fer_keras.training.data import load_recipe_data
 
 CARD = {
     "name": "small",
@@ -160,7 +160,7 @@ def test_every_shipped_network_is_whole():
 def test_a_shipped_network_scores_what_its_card_says(name, fer2013_path):
     found = load(name)
     recipe = Recipe(**{key: found.card["recipe"][key] for key in ("name", "system", "title", "model", "data")})
-    images, labels = material.load(recipe, fer2013_path)["test"]
+    images, labels = load_recipe_data(recipe, fer2013_path)["test"]
     right = found.predict(images).argmax(axis=1) == labels
     assert right.mean() == pytest.approx(found.card["metrics"]["test"]["accuracy"], abs=0.0015)
     assert len(labels) == found.card["metrics"]["test"]["num_images"]

@@ -92,10 +92,10 @@ def train(options):
         own = {"data": "own", "protocol": "own", "class_names": faces.classes}
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
     from fer_keras.training import fit
-    from fer_keras.training.material import load
+    from fer_keras.training.data import load_recipe_data
 
     if faces is None and (options.data or os.environ.get("FER_KERAS_DATA")):
-        faces = load(recipe, options.data, any_split=True)
+        faces = load_recipe_data(recipe, options.data, any_split=True)
         asked, recipe = recipe, for_split(recipe, faces.protocol)
         if recipe != asked:
             print(f"{asked.name} is for the {asked.protocol} split; this is {recipe.name}, on {faces.source}")
@@ -152,10 +152,10 @@ def label_errors(options):
     """
     from fer_keras.recipes import find_recipe
     from fer_keras.results import label_error_groups, label_error_table
+    from fer_keras.training.data import load_recipe_data
     from fer_keras.training.label_errors import RECIPE, find_label_errors, gallery
-    from fer_keras.training.material import load
 
-    faces = load(find_recipe(RECIPE), options.data)
+    faces = load_recipe_data(find_recipe(RECIPE), options.data)
     how = {"folds": options.folds, "precision": options.precision, "verbose": verbosity()}
     _, rows = find_label_errors(RECIPE, options.seed, faces=faces, **how)
     print(f"{label_error_table().to_string()}\n\n{label_error_groups().to_string()}")

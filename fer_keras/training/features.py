@@ -13,7 +13,7 @@ from fer_keras.models.transfer import backbones_in
 CHUNK = 256  # images computed and written at once
 
 
-def split_off(recipe, network):
+def split_backbone(recipe, network):
     """Return a network's frozen part and its head, as two models that share its layers.
 
     Args:
@@ -34,7 +34,7 @@ def split_off(recipe, network):
     return trunk, keras.Model(seam, network.output, name=f"{network.name}_head")
 
 
-def frozen_features(trunk, faces, *, verbose="auto"):
+def backbone_features(trunk, faces, *, verbose="auto"):
     """Return what a trunk says of every image, float32 `(n, ...)`, from the cache where it was computed before.
 
     The cache is a file a trunk and data set below `paths.build()`, keyed by the trunk's layers and values and by the

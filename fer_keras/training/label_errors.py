@@ -9,8 +9,8 @@ from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import find_recipe
 from fer_keras.results import write_table
+from fer_keras.training.data import load_recipe_data
 from fer_keras.training.folds import out_of_fold
-from fer_keras.training.material import load
 from fer_keras.training.precision import check_precision
 
 RECIPE = "fer-small@folds"
@@ -47,7 +47,7 @@ def find_label_errors(
     check_precision(precision)
     cleanlab = label_errors.import_cleanlab()  # before hours of training, not after
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    faces = load(recipe, path) if faces is None else faces
+    faces = load_recipe_data(recipe, path) if faces is None else faces
     if results is None and faces.protocol == "drawn":
         results = paths.build() / "results"
     said = out_of_fold(recipe, seed, faces=faces, folds=folds, verbose=verbose, precision=precision)

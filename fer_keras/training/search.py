@@ -8,7 +8,7 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.recipes import find_recipe
 from fer_keras.results import write_table
-from fer_keras.training.material import load
+from fer_keras.training.data import load_recipe_data
 from fer_keras.training.trainer import fit
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
@@ -60,7 +60,7 @@ def search(
     except ImportError as error:
         raise ImportError("Searching needs Optuna. Install it: pip install 'fer_keras[search]'") from error
     recipe = find_recipe(space.recipe)
-    faces = load(recipe, path) if faces is None else faces
+    faces = load_recipe_data(recipe, path) if faces is None else faces
     if results is None and faces.protocol == "drawn":
         results = paths.build() / "results"
     folder = paths.build() / "searches" / f"{space.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"

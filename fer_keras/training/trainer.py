@@ -13,9 +13,9 @@ from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe, for_split
 from fer_keras.results import runs
+from fer_keras.training.data import check_faces, load_recipe_data, make_targets, to_recipe_classes
 from fer_keras.training.devices import ONE, choose
-from fer_keras.training.features import frozen_features, split_off
-from fer_keras.training.material import as_it_sees_them, check_faces, load, make_targets
+from fer_keras.training.features import backbone_features, split_backbone
 from fer_keras.training.places import fetch_network, load_network, run_folder
 from fer_keras.training.precision import check_precision
 from fer_keras.training.record import circumstances, identity, is_final, score, score_ensemble, with_test_scores
@@ -82,8 +82,8 @@ def fit(
         recorded, at_hand = devices.told(lambda: (runs.find_run(recipe, seed, folder=results), bool(at_hand)))
         if recorded and not force and not at_hand:
             return recorded
-        given = load(recipe, path) if faces is None else faces
-        faces = as_it_sees_them(recipe, given)
+        given = load_recipe_data(recipe, path) if faces is None else faces
+        faces = to_recipe_classes(recipe, given)
         if recorded and not force and not goes_on(recorded, minutes):
             scored = devices.told(lambda: scored_on_test(recorded, recipe, faces, results))
             return scored or same_data(recorded, faces)
@@ -249,11 +249,11 @@ def ask(teachers, faces, temperature):
 
 def what_to_train(recipe, network, faces, verbose):
     """Return the model to train and what it takes: the network and pixels, or its head and frozen features."""
-    parts = split_off(recipe, network)
+    parts = split_backbone(recipe, network)
     if parts is None:
         return network, faces.images
     trunk, head = parts
-    return head, frozen_features(trunk, faces, verbose=verbose)
+    return head, backbone_features(trunk, faces, verbose=verbose)
 
 
 def checkpoint_writer(network, name, folder):

@@ -1,5 +1,7 @@
 """What a recipe trains on: its faces, in the classes and the number that it takes, and their targets."""
 
+import dataclasses
+
 import numpy as np
 
 from fer_keras import data
@@ -9,7 +11,7 @@ from fer_keras.recipes import for_split
 from fer_keras.recipes.recipe import CLASSES
 
 
-def load(recipe, path=None, *, any_split=False):
+def load_recipe_data(recipe, path=None, *, any_split=False):
     """Return the faces that a recipe names.
 
     Args:
@@ -28,7 +30,7 @@ def load(recipe, path=None, *, any_split=False):
     return read(path, protocol=protocol).select(classes=CLASSES[recipe.data])
 
 
-def as_it_sees_them(recipe, faces):
+def to_recipe_classes(recipe, faces):
     """Return the faces in two classes if the recipe tells one from the rest, and as many to train on as it takes."""
     if recipe.positive and faces.classes != recipe.classes:
         faces = faces.against_rest(recipe.positive)
@@ -75,3 +77,9 @@ def make_targets(recipe, faces, taught=None):
         mixed = (1 - recipe.teacher_share) * targets + recipe.teacher_share * taught
         targets = np.where(train, mixed, targets).astype(np.float32)
     return targets
+
+
+def own_recipe(recipe, faces):
+    """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
+    own = {"data": "own", "protocol": "own", "class_names": faces.classes}
+    return dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
