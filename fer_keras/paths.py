@@ -1,6 +1,8 @@
 """Folders of the project and of the user, the quick and the full profile, and files that are written whole."""
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -63,19 +65,28 @@ def reduce(full, quick):
     return full if profile() == "full" else quick
 
 
-def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write bytes or text (as UTF-8) beside the file's place, then rename: nobody ever reads half of it."""
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike):
+    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all.
+
+    It lies in a folder `.NAME.PID.tmp` beside, which `sweep` removes if the process is killed.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.mkdir(parents=True, exist_ok=True)
     try:
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
+        yield beside / path.name
+        with open(beside / path.name, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(beside / path.name, path)
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Write bytes or text (as UTF-8) so that nobody ever reads half of it."""
+    with replacing(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_changed(path: str | os.PathLike, content: str | bytes) -> bool:
