@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 PROFILES = ("quick", "full")
+TEMPORARY = re.compile(r"\..+\.([1-9]\d{0,6})\.tmp", re.DOTALL)  # with the number of the process that writes it
 
 
 def project():
@@ -66,21 +68,64 @@ def reduce(full, quick):
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike):
-    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all.
+def temporary_folder(path: str | os.PathLike):
+    """Yield an empty folder `.NAME.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
 
-    It lies in a folder `.NAME.PID.tmp` beside, which `sweep` removes if the process is killed.
+    `sweep` removes it if the process is killed.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove(folder)  # of an earlier process with the same number, as in containers
+    folder.mkdir(parents=True)
     try:
-        yield beside / path.name
-        with open(beside / path.name, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside / path.name, path)
+        yield folder
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike):
+    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all."""
+    path = Path(path)
+    with temporary_folder(path) as folder:
+        yield folder / path.name
+        with open(folder / path.name, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(folder / path.name, path)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left in a folder: files and folders `.NAME.PID.tmp` whose process no longer runs.
+
+    Those of a live process stay. Processes are looked for on this machine only: of several that share a folder, one
+    must not sweep while another writes. Sub-folders are not searched. On Windows nothing is removed.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(path.name)
+        if found and not is_running(int(found[1])):
+            remove(path)
+
+
+def is_running(process: int) -> bool:
+    """True if a process of that number runs on this machine, or if that cannot be asked."""
+    if os.name == "nt":  # there, signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there and may be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:

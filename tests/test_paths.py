@@ -1,0 +1,88 @@
+"""Files appear whole or not at all; what a killed process left is removed at the next start, a live one's never."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fer_keras import paths
+
+WRITER = """
+import sys, time
+from fer_keras import paths
+
+with paths.replacing(sys.argv[1]) as file, paths.temporary_folder(sys.argv[2]) as folder:
+    file.write_bytes(b"half")
+    (folder / "inside").mkdir()
+    (folder / "inside" / "part").write_bytes(b"half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process in the middle of writing a file and a folder; killed at the end, if it still runs."""
+    places = [str(tmp_path / name) for name in ("record.json", "made")]
+    process = subprocess.Popen([sys.executable, "-c", WRITER, *places], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_live_process_writes_stays_and_what_a_killed_one_left_goes(writer, tmp_path):
+    temporary = [f".made.{writer.pid}.tmp", f".record.json.{writer.pid}.tmp"]
+    assert names(tmp_path) == temporary
+    paths.sweep(tmp_path)
+    assert names(tmp_path) == temporary, "it is still being written"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert names(tmp_path) == temporary
+    paths.sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_stopped_writer_leaves_nothing(writer, tmp_path):
+    writer.send_signal(signal.SIGINT)
+    writer.wait()
+    assert names(tmp_path) == []
+
+
+def dead_process():
+    """The number of a process that no longer runs."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_temporaries_are_swept(tmp_path):
+    dead = dead_process()
+    kept = [".note.tmp", f"note.{dead}.tmp", f".note.{dead}", f".note.{dead}.tmp.txt", ".note.0.tmp", ".note.007.tmp"]
+    kept += [".note.99999999999999999999.tmp", f".mine.{os.getpid()}.tmp", ".init.1.tmp"]
+    for name in (*kept, f".note.{dead}.tmp"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("")
+    (tmp_path / f".link.{dead}.tmp").symlink_to(tmp_path / "precious")
+    (tmp_path / f".nowhere.{dead}.tmp").symlink_to(tmp_path / "nowhere")
+    paths.sweep(tmp_path)
+    assert names(tmp_path) == sorted([*kept, "precious"])
+    assert names(tmp_path / "precious") == ["file"]
+    paths.sweep(tmp_path / "not there")
+
+
+def test_what_an_earlier_process_of_the_same_number_left_is_no_hindrance(tmp_path):
+    for content in ("file", "folder"):
+        left = tmp_path / f".made.{os.getpid()}.tmp"
+        left.write_text("old") if content == "file" else (left / "old").mkdir(parents=True)
+        with paths.temporary_folder(tmp_path / "made") as folder:
+            assert names(folder) == []
+        assert names(tmp_path) == []
