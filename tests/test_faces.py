@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_keras.data import FaceDataset
+from fer_keras.data import FaceDataset, audit, concatenate
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8, SPLITS
 
@@ -265,3 +265,43 @@ def test_a_share_of_the_training_images_is_nested_and_stratified():
     assert faces.keep_of_train(1e-9).counts().loc["train", "total"] == len(FER7)
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         faces.keep_of_train(0)
+
+
+def test_data_sets_of_the_same_classes_are_joined_and_keep_their_splits(faces):
+    images = np.random.default_rng(1).integers(0, 256, (21, 16))
+    other = make(images, np.arange(21) % 7, split=np.repeat(SPLITS, 7), classes=FER7[::-1])
+    joined = concatenate([faces, other])
+    assert (joined.classes, joined.protocol, joined.source) == (FER7, "joined", "made up + made up")
+    assert joined.split.tolist() == [*faces.split, *other.split]
+    assert joined.rows.tolist() == list(range(70 + 21))
+    names = [*np.array(FER7)[faces.labels], *np.array(FER7[::-1])[other.labels]]
+    assert np.array(FER7)[joined.labels].tolist() == names
+    np.testing.assert_array_equal(joined.images, np.concatenate([faces.images, other.images]))
+    assert joined.votes is None
+    np.testing.assert_array_equal(concatenate([faces, faces]).votes, np.tile(faces.votes, (2, 1)))
+
+
+def test_images_that_one_set_trains_on_and_another_holds_out_are_counted(capsys):
+    images = np.random.default_rng(0).integers(0, 256, (8, 16))
+    first = make(images[:4], [0, 1, 2, 3], split=["train", "train", "train", "test"])
+    second = make(images[[1, 1, 3, 5, 0]], [1, 1, 3, 5, 0], split=["test", "validation", "train", "train", "train"])
+    joined = concatenate([first, second])
+    expected = "fer_keras: 2 training images are also in another set's validation or test part: made up + made up\n"
+    assert capsys.readouterr().err == expected  # one of the first, one of the second
+    assert audit(joined).copies["train"]["test"] == 2
+    concatenate([first, first.take(first.split == "train")])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda faces: faces.select(classes=FER6), r"same classes and image size.*neutral> and <.*surprise>"),
+        (lambda faces: faces.crop(0, 0, 3, 4), r"4x4.*3x4.*image_size"),
+    ],
+)
+def test_other_classes_or_sizes_are_not_joined(faces, change, message):
+    with pytest.raises(ValueError, match=message):
+        concatenate([faces, change(faces)])
+    with pytest.raises(ValueError, match="Received: none"):
+        concatenate([])

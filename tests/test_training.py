@@ -13,20 +13,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from data_files import challenge_lines, fer_table, parquet_frame, set_up, write_csv, write_parquet
 
 from fer_keras import machines, paths, recipes
-from fer_keras.data import load_ferplus
 from fer_keras.data.faces import four_fifths
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.data.transforms import Augmentation
-from fer_keras.labels import FER4, FER6, FERPLUS8
+from fer_keras.labels import FER4
 from fer_keras.models import MODELS, build
 from fer_keras.recipes import RECIPES
 from fer_keras.results import find_run, read_runs
 from fer_keras.training import fit, load_network, record, session, trainer
 from fer_keras.training.callbacks import averaged
-from fer_keras.training.data import load_recipe_data, make_targets
+from fer_keras.training.data import make_targets
 from fer_keras.training.optimizers import make_optimizer
 from fer_keras.training.session import Session, class_weights
 from fer_keras.training.trainee import augment, epoch_inputs
@@ -395,26 +393,6 @@ def test_a_variant_starts_from_the_same_variant_of_its_start(faces, own_folders,
     own = dataclasses.replace(faces, protocol="own")
     run = fit(recipes.for_split(second, "own"), faces=own, verbose=0)
     assert sorted(found.recipe_name for found in read_runs(run.folder)) == ["lively@own", "second@own"]
-
-
-def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(tmp_path, monkeypatch):
-    set_up(monkeypatch, tmp_path)
-    place = write_parquet(tmp_path / "data", parquet_frame(fer_table(70)))
-    for name, classes in (("ferplus8", FERPLUS8), ("ferplus6", FER6)):
-        recipe = dataclasses.replace(RECIPES["mini-xception"], name=name, data=name)
-        assert recipe.classes == classes
-        assert load_recipe_data(recipe, place).fingerprint == load_ferplus(place, classes=classes).fingerprint
-
-
-def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path, monkeypatch):
-    set_up(monkeypatch, tmp_path)
-    file = write_csv(tmp_path / "data", challenge_lines(fer_table(70)), "train.csv")
-    for name in ("mini-xception", "capstone-model-1"):
-        with pytest.raises(ValueError, match="Expected the official split"):
-            load_recipe_data(RECIPES[name], file)
-        assert load_recipe_data(RECIPES[name], file, any_split=True).protocol == "own"
-    with pytest.raises(ValueError, match="Expected the course split"):
-        load_recipe_data(RECIPES["capstone-model-1@course"], file, any_split=True)
 
 
 def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():

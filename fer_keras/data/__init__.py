@@ -3,7 +3,7 @@
 from fer_keras.data.audit import Audit, audit, mean_faces
 from fer_keras.data.ck_plus import load_ckplus
 from fer_keras.data.class_folders import load_folder
-from fer_keras.data.faces import FaceDataset
+from fer_keras.data.faces import FaceDataset, concatenate
 from fer_keras.data.ferplus import join_ferplus
 from fer_keras.data.problems import DataError
 from fer_keras.data.raf_db import load_rafdb
@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "FaceDataset",
     "audit",
+    "concatenate",
     "ferplus_targets",
     "join_ferplus",
     "load_ckplus",

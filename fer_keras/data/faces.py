@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from fer_keras.data import splitting
+from fer_keras.data.problems import say
 from fer_keras.labels import REST, SPLITS
 
-PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "own", "drawn")
+PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,8 +28,8 @@ class FaceDataset:
         source: what was read, in words.
         protocol: whose splits these are, one of `PROTOCOLS`: `"official"` (the 2013 challenge's), `"course"` (the
             four-class course set's), `"folders"` (those of a published folder set of FER-2013, which ignores the
-            official one), `"four-fifths"` (see `four_fifths`), `"raf-db"` (RAF-DB's), `"drawn"` (of synthetic faces) or
-            `"own"` (anyone else's, also ours).
+            official one), `"four-fifths"` (see `four_fifths`), `"raf-db"` (RAF-DB's), `"joined"` (see `concatenate`),
+            `"drawn"` (of synthetic faces) or `"own"` (anyone else's, also ours).
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
@@ -238,6 +240,48 @@ def four_fifths(faces, seed=0):
     split = np.full(len(faces), "train", "<U10")
     split[np.random.default_rng(seed).permutation(len(faces))[: len(faces) // 5]] = "validation"
     return dataclasses.replace(faces, split=split, protocol="four-fifths")
+
+
+def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
+    """Join data sets of the same classes, such as FER+ and CK+48; each image keeps its split.
+
+    Training images that another of them has for validation or test are counted on stderr; `audit` counts all copies.
+
+    Args:
+        datasets: `FaceDataset`s of the same classes, in any order, and of one image size.
+
+    Returns:
+        A `FaceDataset` of protocol `"joined"`: classes in the order of the first, `rows` from 0, and votes if all have.
+
+    Raises:
+        ValueError: if classes or image sizes differ, or there is nothing to join.
+    """
+    if not datasets:
+        raise ValueError("`datasets` must hold a FaceDataset at least. Received: none.")
+    first = datasets[0]
+    for other in datasets[1:]:
+        if set(other.classes) != set(first.classes) or other.images.shape[1:] != first.images.shape[1:]:
+            raise ValueError(
+                f"Data sets to join must have the same classes and image size. Received: {first!r} and {other!r}. "
+                "Select the classes that all have (faces.select), and pass image_size to the loader."
+            )
+    ordered = [faces.select(classes=first.classes) for faces in datasets]
+    arrays = ["images", "labels", "split", *(["votes"] if all(faces.votes is not None for faces in ordered) else [])]
+    joined = FaceDataset(
+        **{name: np.concatenate([getattr(faces, name) for faces in ordered]) for name in arrays},
+        classes=first.classes,
+        source=" + ".join(faces.source for faces in ordered),
+        protocol="joined",
+        skipped=tuple(message for faces in ordered for message in faces.skipped),
+    )
+    origin, train = np.repeat(np.arange(len(ordered)), [len(faces) for faces in ordered]), joined.split == "train"
+    elsewhere = [
+        np.isin(joined.digests[train & (origin == own)], joined.digests[~train & (origin != own)]).sum()
+        for own in range(len(ordered))
+    ]
+    if count := sum(elsewhere):
+        say(f"{count:,} training images are also in another set's validation or test part: {joined.source}")
+    return joined
 
 
 def refuse_unknown(kind, asked, known):

@@ -87,10 +87,10 @@ def train(options):
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{options.epochs}", epochs=options.epochs)
     if options.folder:
         from fer_keras.data import load_folder
+        from fer_keras.training.data import own_recipe, with_validation
 
-        faces = load_folder(options.folder)
-        own = {"data": "own", "protocol": "own", "class_names": faces.classes}
-        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
+        faces = with_validation(load_folder(options.folder))
+        recipe = own_recipe(recipe, faces)
     from fer_keras.training import fit
     from fer_keras.training.data import load_recipe_data
 

@@ -1,47 +1,129 @@
-"""What a recipe trains on: its faces, in the classes and the number that it takes, and their targets."""
+"""Load a recipe's data set, bring it into the recipe's classes, and build its targets."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 
 from fer_keras import data
+from fer_keras.data import FaceDataset
 from fer_keras.data.faces import four_fifths
+from fer_keras.data.forms import recognise
+from fer_keras.data.problems import say
 from fer_keras.data.votes import soft_targets
-from fer_keras.recipes import for_split
+from fer_keras.recipes import Recipe, for_split
 from fer_keras.recipes.recipe import CLASSES
 
+SHARE = 0.1  # of the training images, drawn for validation
 
-def load_recipe_data(recipe, path=None, *, any_split=False):
-    """Return the faces that a recipe names.
+
+def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, any_split: bool = False) -> FaceDataset:
+    """Load the data set that a recipe names, or another one that lies at a path.
 
     Args:
         recipe: a `Recipe`.
-        path: where the data lies, as for `data.load_fer7`.
-        any_split: take the split that lies there where it is not the official one, for `recipes.for_split`.
+        path: where the data lies; None looks where `data.load_fer7` does.
+        any_split: take another split or data set than the recipe's, if that lies at the path: its classes are the
+            recipe's, and `recipes.for_split` gives the variant that trains on it.
     """
     if recipe.data == "own":
-        return data.load_folder(path, classes=recipe.classes)
+        return with_validation(data.load_folder(path, classes=label_classes(recipe)))
+    if any_split and path is not None and holds_other_labels(recipe, Path(path).expanduser()):
+        return with_validation(select_classes(recipe, data.load_faces(path)))
     if recipe.data.startswith("ferplus"):
-        return data.load_ferplus(path, classes=recipe.classes)
+        return data.load_ferplus(path, classes=label_classes(recipe))
     if recipe.protocol == "four-fifths":
         return four_fifths(data.load_fer7(path, protocol="official"))
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
-    return read(path, protocol=protocol).select(classes=CLASSES[recipe.data])
+    return read(path, protocol=protocol).select(classes=label_classes(recipe))
 
 
-def to_recipe_classes(recipe, faces):
-    """Return the faces in two classes if the recipe tells one from the rest, and as many to train on as it takes."""
-    if recipe.positive and faces.classes != recipe.classes:
-        faces = faces.against_rest(recipe.positive)
+def holds_other_labels(recipe, path):
+    """Whether what lies at a path is not FER-2013, or a form of it that the votes of FER+ do not follow."""
+    if not path.exists():
+        return False
+    form, _ = recognise(path) or (None, None)
+    if form is None:
+        return path.is_dir()
+    return recipe.data.startswith("ferplus") and form.protocol not in (None, "official")
+
+
+def label_classes(recipe):
+    """The classes of the recipe's data set, before one is told from the rest."""
+    return recipe.class_names if recipe.data == "own" else CLASSES[recipe.data]
+
+
+def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
+    """Bring faces into a recipe's classes, in its order, with as many training images as it takes.
+
+    How many images of other classes are left out is said on stderr. Faces that lack a class stay as they are.
+    """
+    if faces.classes != recipe.classes:
+        faces = select_classes(recipe, faces)
+        faces = faces.against_rest(recipe.positive) if recipe.positive else faces
     return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
 
 
-def check_faces(recipe, faces):
+def select_classes(recipe, faces):
+    """Select the classes of the recipe's data set, if the faces have them all and labels of the recipe's kind."""
+    classes = label_classes(recipe)
+    # On the official split, contempt tells the labels of FER+ from those of FER-2013.
+    other_labels = faces.protocol == "official" and ("contempt" in faces.classes) != recipe.data.startswith("ferplus")
+    if faces.classes == classes or other_labels or not set(classes) <= set(faces.classes):
+        return faces
+    selected = faces.select(classes=classes)
+    if lost := len(faces) - len(selected):
+        others = ", ".join(name for name in faces.classes if name not in classes)
+        say(f"{faces.source}: {lost:,} images of other classes than those of {recipe.name} are left out ({others})")
+    return selected
+
+
+def with_validation(faces: FaceDataset) -> FaceDataset:
+    """Draw a validation part from the training images of faces that have none, and say so on stderr.
+
+    It is a tenth of each class, at least one picture; duplicates stay on one side. In faces with a split of one's own,
+    it is drawn for each class that has no validation image.
+
+    Raises:
+        ValueError: if a class has fewer than two different pictures to draw from.
+    """
+    present = np.bincount(faces.labels[faces.split == "validation"], minlength=len(faces.classes)) > 0
+    if present.all() or (present.any() and faces.protocol != "own"):
+        return faces
+    train = np.flatnonzero(faces.split == "train")
+    _, first, duplicates = np.unique(faces.digests[train], return_index=True, return_inverse=True)
+    labels, generator, drawn = faces.labels[train][first], np.random.default_rng(0), np.zeros(len(first), bool)
+    for label in np.flatnonzero(~present):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise ValueError(
+                f"Each class needs 2 different training pictures at least, one of them for validation. Received: "
+                f"{len(members)} of {faces.classes[label]!r} in {faces.source}. Add some, or leave the class out."
+            )
+        drawn[members[: max(1, round(SHARE * len(members)))]] = True
+    moved = train[drawn[duplicates]]
+    split = faces.split.astype("<U10")
+    split[moved] = "validation"
+    source = f"{faces.source}, {len(moved):,} of {len(train):,} training images drawn for validation with seed 0"
+    say(source)
+    protocol = "drawn" if faces.protocol == "drawn" else "own"
+    return dataclasses.replace(faces, split=split, source=source, protocol=protocol)
+
+
+def own_recipe(recipe: Recipe, faces: FaceDataset) -> Recipe:
+    """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
+    own = {"data": "own", "protocol": "own", "class_names": faces.classes, "final": False}
+    return dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
+
+
+def check_faces(recipe: Recipe, faces: FaceDataset) -> None:
     """Raise a `ValueError` where faces do not fit the recipe."""
     if faces.classes != recipe.classes:
         raise ValueError(
-            f"Recipe {recipe.name} expects the classes {recipe.classes}. Received: {faces.classes} from {faces.source}."
+            f"Recipe {recipe.name} expects the classes {recipe.classes}. Received: {faces.classes} from "
+            f"{faces.source}. Take a recipe of these classes, or its variant for your own pictures (--folder PATH)."
         )
     if for_split(recipe, faces.protocol) != recipe:
         raise ValueError(
@@ -51,17 +133,19 @@ def check_faces(recipe, faces):
     empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
     if empty:
         raise ValueError(
-            f"Training needs train and validation images. Received: no {empty[0]} images in {faces.source}."
+            f"Training needs train and validation images. Received: no {empty[0]} images in {faces.source}. "
+            "Add them, or draw a part: faces.resplit(0, fractions=(0.9, 0.1, 0), within=('train',))."
         )
 
 
-def make_targets(recipe, faces, taught=None):
-    """Return the target distribution of every image, float32 `(n, classes)`.
+def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.ndarray | None = None) -> np.ndarray:
+    """The target distribution of every image, float32 `(n, classes)`.
 
     Args:
         recipe: a `Recipe`.
         faces: a `FaceDataset`.
-        taught: float `(n, classes)`, what the recipe's teachers say, or None. Only training images learn from it.
+        teacher_probabilities: float `(n, classes)`, the mean of the recipe's teachers, or None. Only the targets of
+            training images are mixed with it.
 
     Raises:
         ValueError: if the recipe learns from votes and the faces have none.
@@ -70,16 +154,13 @@ def make_targets(recipe, faces, taught=None):
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     if recipe.targets == "votes":
         if faces.votes is None:
-            raise ValueError(f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none.")
+            raise ValueError(
+                f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none. Take a recipe "
+                "that learns from labels, or put fer2013new.csv beside FER-2013."
+            )
         votes = soft_targets(faces.votes, faces.classes)
         targets = np.where(train & (votes.sum(axis=1, keepdims=True) > 0), votes, targets)
-    if taught is not None:
-        mixed = (1 - recipe.teacher_share) * targets + recipe.teacher_share * taught
+    if teacher_probabilities is not None:
+        mixed = (1 - recipe.teacher_share) * targets + recipe.teacher_share * teacher_probabilities
         targets = np.where(train, mixed, targets).astype(np.float32)
     return targets
-
-
-def own_recipe(recipe, faces):
-    """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
-    own = {"data": "own", "protocol": "own", "class_names": faces.classes}
-    return dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
