@@ -27,8 +27,9 @@ def member(classes, labels, probabilities, rows=ROWS):
 
 
 def single(name, probabilities):
-    said = np.array(probabilities)
-    return member(("rest", name), (CLASSES.index(name) == LABELS).astype(int), np.stack([1 - said, said], axis=1))
+    positive = np.array(probabilities)
+    labels = (CLASSES.index(name) == LABELS).astype(int)
+    return member(("rest", name), labels, np.stack([1 - positive, positive], axis=1))
 
 
 SINGLES = [
@@ -44,33 +45,33 @@ def ensemble(rule):
 
 
 def test_single_networks_give_one_distribution_together():
-    asked, said = combine(ensemble("mean"), SINGLES, seed=0)["validation"]
-    np.testing.assert_array_equal(asked.labels, LABELS)
-    np.testing.assert_allclose(said[:2], [[0.6, 0.2, 0.2], [0.1, 0.5, 0.4]])
-    np.testing.assert_allclose(said.sum(axis=1), 1)
+    predictions, probabilities = combine(ensemble("mean"), SINGLES, seed=0)["validation"]
+    np.testing.assert_array_equal(predictions.labels, LABELS)
+    np.testing.assert_allclose(probabilities[:2], [[0.6, 0.2, 0.2], [0.1, 0.5, 0.4]])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
-def test_what_all_single_networks_deny_is_still_a_distribution():
+def test_no_probability_from_any_single_network_is_still_a_distribution():
     silent = [single(name, np.where(np.arange(6) == 2, 0, 1e-6)) for name in CLASSES]
-    _, said = combine(ensemble("mean"), silent, seed=0)["validation"]
-    np.testing.assert_allclose(said, 1 / 3)
+    _, probabilities = combine(ensemble("mean"), silent, seed=0)["validation"]
+    np.testing.assert_allclose(probabilities, 1 / 3)
 
 
 def test_the_mean_weighs_them_like_a_network_that_knows_all_classes():
-    _, said = combine(ensemble("mean"), [*SINGLES, GENERAL], seed=0)["validation"]
-    np.testing.assert_allclose(said[5], np.mean([[0.1, 0.4, 0.5], [0, 1, 0]], axis=0))
+    _, probabilities = combine(ensemble("mean"), [*SINGLES, GENERAL], seed=0)["validation"]
+    np.testing.assert_allclose(probabilities[5], np.mean([[0.1, 0.4, 0.5], [0, 1, 0]], axis=0))
 
 
 def test_a_member_with_its_classes_in_another_order_is_read_by_name():
     turned = member(CLASSES[::-1], 2 - LABELS, np.eye(3)[[2, 1, 0, 2, 1, 0]])
-    asked, said = combine(ensemble("mean"), [turned], seed=0)["validation"]
-    np.testing.assert_array_equal(asked.labels, LABELS)
-    np.testing.assert_array_equal(said.argmax(axis=1), LABELS)
+    predictions, probabilities = combine(ensemble("mean"), [turned], seed=0)["validation"]
+    np.testing.assert_array_equal(predictions.labels, LABELS)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), LABELS)
 
 
 def test_members_that_saw_other_images_or_labels_are_refused():
     other = member(CLASSES, LABELS, np.eye(3)[LABELS], rows=ROWS + 1)
-    with pytest.raises(ValueError, match="the same images"):
+    with pytest.raises(ValueError, match="of the same images"):
         combine(ensemble("mean"), [GENERAL, other], seed=0)
     relabelled = member(CLASSES, LABELS[::-1], np.eye(3)[LABELS])
     with pytest.raises(ValueError, match="agree on the labels"):
@@ -82,12 +83,12 @@ def test_stacking_is_fitted_on_validation_and_scored_on_folds_it_has_not_seen():
     labels = generator.integers(0, 3, 300)
     # Pure noise: whoever scores on what he was fitted to sees more in it than chance.
     noise = [member(CLASSES, labels, generator.dirichlet(np.ones(3), 300), rows=np.arange(300)) for _ in range(20)]
-    _, said = combine(ensemble("stacking"), noise, seed=0)["validation"]
-    assert (said.argmax(axis=1) == labels).mean() < 0.42
+    _, probabilities = combine(ensemble("stacking"), noise, seed=0)["validation"]
+    assert (probabilities.argmax(axis=1) == labels).mean() < 0.42
     # And it sees a member that names each class by another's name, which a mean cannot.
     shifted = member(CLASSES, labels, 0.8 * np.eye(3)[(labels + 1) % 3] + 0.1, rows=np.arange(300))
-    _, said = combine(ensemble("stacking"), [shifted], seed=0)["validation"]
-    assert (said.argmax(axis=1) == labels).mean() > 0.99
+    _, probabilities = combine(ensemble("stacking"), [shifted], seed=0)["validation"]
+    assert (probabilities.argmax(axis=1) == labels).mean() > 0.99
 
 
 def test_an_ensemble_trains_its_members_and_is_recorded(own_folders, monkeypatch):
@@ -103,7 +104,7 @@ def test_an_ensemble_trains_its_members_and_is_recorded(own_folders, monkeypatch
     recorded = {run.recipe_name: run for run in read_runs(own_folders / "build" / "results")}
     assert set(recorded) == {recipe.name for recipe in members} | {"ensemble-single-and-general"}
     assert run.num_parameters == sum(recorded[recipe.name].num_parameters for recipe in members)
-    assert list(run.metrics) == ["validation"], "no member was asked about test"
+    assert list(run.metrics) == ["validation"], "no member was scored on test"
     np.testing.assert_array_equal(run.predictions("validation").labels, faces["validation"][1])
     assert fit(ours, faces=faces, verbose=0) == run
 
@@ -124,5 +125,5 @@ def test_an_ensemble_may_name_the_seeds_of_its_members(own_folders, monkeypatch)
     ours = dataclasses.replace(RECIPES["ensemble-single-and-general"], data="fer4", members=members, final=False)
     run = fit(ours, faces=faces, verbose=0)
     found = [find_run(base, seed, folder=own_folders / "build" / "results") for seed in (1, 2)]
-    said = np.mean([each.predictions("validation").probabilities for each in found], axis=0)
-    np.testing.assert_allclose(run.predictions("validation").probabilities, said, atol=1e-3)
+    probabilities = np.mean([each.predictions("validation").probabilities for each in found], axis=0)
+    np.testing.assert_allclose(run.predictions("validation").probabilities, probabilities, atol=1e-3)

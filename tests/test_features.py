@@ -31,18 +31,18 @@ def network():
     return build("vgg16", 4, weights=None)
 
 
-def test_trunk_and_head_together_are_the_network(network, faces):
-    trunk, head = features.split_backbone(FROZEN, network)
-    assert (trunk.count_params(), head.count_params()) == (14_714_688, 172_996)
+def test_backbone_and_head_together_are_the_network(network, faces):
+    backbone, head = features.split_backbone(FROZEN, network)
+    assert (backbone.count_params(), head.count_params()) == (14_714_688, 172_996)
     pixels = faces.images[:4].astype("float32")
     expected = keras.ops.convert_to_numpy(network(pixels))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(head(trunk(pixels))), expected, atol=1e-6)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(head(backbone(pixels))), expected, atol=1e-6)
     head.layers[-1].kernel.assign(0 * head.layers[-1].kernel)
     assert np.ptp(keras.ops.convert_to_numpy(network(pixels)), axis=0).max() == 0, "the layers are shared"
 
 
-def test_only_a_backbone_that_is_frozen_and_sees_the_same_images_is_split_off(network):
-    assert features.split_backbone(RECIPES["vgg16"], network) is None, "its recipe changes the images"
+def test_only_a_backbone_that_is_frozen_and_sees_each_image_once_is_split_off(network):
+    assert features.split_backbone(RECIPES["vgg16"], network) is None, "its recipe augments the images"
     assert features.split_backbone(dataclasses.replace(FROZEN, flip_view=True), network) is None, (
         "it scores mirror images"
     )
@@ -60,27 +60,27 @@ def test_training_on_features_is_training_the_whole_network(faces, own_folders, 
     np.testing.assert_allclose(history[columns], whole.history()[columns], rtol=1e-3, atol=1e-4)
     assert (run.num_parameters, run.multiply_adds) == (whole.num_parameters, whole.multiply_adds)
     pixels = faces["validation"][0].astype("float32")
-    answers = [keras.ops.convert_to_numpy(model(pixels)) for model in (network, load_network(whole))]
-    np.testing.assert_allclose(*answers, atol=1e-3)
+    predictions = [keras.ops.convert_to_numpy(model(pixels)) for model in (network, load_network(whole))]
+    np.testing.assert_allclose(*predictions, atol=1e-3)
 
 
-def test_features_are_computed_once_a_trunk_and_data_set(network, faces, own_folders, monkeypatch):
-    trunk, _ = features.split_backbone(FROZEN, network)
-    found = features.backbone_features(trunk, faces, verbose=0)
-    assert found.shape == (len(faces), 1, 1, 512)
-    np.testing.assert_allclose(found, trunk.predict(faces.images, verbose=0), rtol=1e-4, atol=1e-4)
+def test_features_are_computed_once_a_backbone_and_data_set(network, faces, own_folders, monkeypatch):
+    backbone, _ = features.split_backbone(FROZEN, network)
+    cached = features.backbone_features(backbone, faces, verbose=0)
+    assert cached.shape == (len(faces), 1, 1, 512)
+    np.testing.assert_allclose(cached, backbone.predict(faces.images, verbose=0), rtol=1e-4, atol=1e-4)
     with monkeypatch.context() as patched:
         patched.setattr(features, "compute", None)  # would fail if it was called
-        np.testing.assert_array_equal(features.backbone_features(trunk, faces, verbose=0), found)
-    other = features.digest(trunk, faces.take(np.arange(8)))
-    trunk.set_weights([values + 1 for values in trunk.get_weights()])
-    assert len({other, features.digest(trunk, faces), *(path.stem[-16:] for path in kept())}) == 3
+        np.testing.assert_array_equal(features.backbone_features(backbone, faces, verbose=0), cached)
+    other = features.digest(backbone, faces.take(np.arange(8)))
+    backbone.set_weights([values + 1 for values in backbone.get_weights()])
+    assert len({other, features.digest(backbone, faces), *(path.stem[-16:] for path in kept())}) == 3
 
 
-def test_a_computation_that_was_stopped_goes_on_where_it_was(network, own_folders, monkeypatch):
+def test_a_computation_that_was_stopped_is_resumed(network, own_folders, monkeypatch):
     faces = drawn_faces(20, classes=FER4, seed=2)
     monkeypatch.setattr(features, "CHUNK", 32)
-    trunk, _ = features.split_backbone(FROZEN, network)
+    backbone, _ = features.split_backbone(FROZEN, network)
     seen = []
 
     def stop_at_the_second(images):
@@ -89,14 +89,14 @@ def test_a_computation_that_was_stopped_goes_on_where_it_was(network, own_folder
         seen.append(images)
         return np.ones((len(images), 1, 1, 512), np.float32)
 
-    monkeypatch.setattr(trunk, "predict_on_batch", stop_at_the_second)
+    monkeypatch.setattr(backbone, "predict_on_batch", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        features.backbone_features(trunk, faces, verbose=0)
+        features.backbone_features(backbone, faces, verbose=0)
     assert kept() == [], "half a file must not be taken for a whole one"
-    monkeypatch.setattr(trunk, "predict_on_batch", lambda images: np.full((len(images), 1, 1, 512), 2, np.float32))
-    found = features.backbone_features(trunk, faces, verbose=0)[:, 0, 0, 0]
-    assert found[:32].tolist() == [1] * 32
-    assert set(found[32:].tolist()) == {2}
+    monkeypatch.setattr(backbone, "predict_on_batch", lambda images: np.full((len(images), 1, 1, 512), 2, np.float32))
+    cached = features.backbone_features(backbone, faces, verbose=0)[:, 0, 0, 0]
+    assert cached[:32].tolist() == [1] * 32
+    assert set(cached[32:].tolist()) == {2}
 
 
 def kept():

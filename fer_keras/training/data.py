@@ -89,13 +89,14 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
     Raises:
         ValueError: if a class has fewer than two different pictures to draw from.
     """
-    present = np.bincount(faces.labels[faces.split == "validation"], minlength=len(faces.classes)) > 0
-    if present.all() or (present.any() and faces.protocol != "own"):
+    validation = faces.split == "validation"
+    missing = np.setdiff1d(faces.labels, faces.labels[validation])
+    if not len(missing) or (validation.any() and faces.protocol != "own"):
         return faces
     train = np.flatnonzero(faces.split == "train")
     _, first, duplicates = np.unique(faces.digests[train], return_index=True, return_inverse=True)
     labels, generator, drawn = faces.labels[train][first], np.random.default_rng(0), np.zeros(len(first), bool)
-    for label in np.flatnonzero(~present):
+    for label in missing:
         members = generator.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise ValueError(
