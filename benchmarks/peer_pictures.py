@@ -11,7 +11,7 @@ from PIL import Image
 
 from fer_keras.evaluation import compare, wilson
 from fer_keras.labels import FER7
-from fer_keras.recipes.peers import PEERS
+from fer_keras.recipes.published import PEERS
 from fer_keras.recognition.detectors import Detection, Haar
 
 OURS, INT8, FER, DEEPFACE, DEEPFACE_ONNX = "ours", "ours-int8", "fer", "deepface", "deepface-onnx"

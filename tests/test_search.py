@@ -8,8 +8,7 @@ from fer_keras import recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
-from fer_keras.recipes import RECIPES
-from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.results import read_runs, read_table
 from fer_keras.training import search as search_module
 

@@ -16,9 +16,8 @@ from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import Comparison, difference, sides, summarise, wilson
 from fer_keras.evaluation.ranking import against_rest, average_precisions, compare_precision
 from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
-from fer_keras.recipes import RECIPES
-from fer_keras.recipes.peers import PEERS
-from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.recipes import RECIPES, SPACES, Space
+from fer_keras.recipes.published import PEERS
 from fer_keras.results import Predictions, find_run, recorded_data, write_run, write_table
 
 TOTAL = 700
@@ -114,7 +113,7 @@ def probabilities(skill, seed):
 
 def record(name, labels, found, classes, **options):
     """Record a made-up run of a recipe with these predictions on validation and test."""
-    fields = ("model", "positive", "published", "published_split", "members")
+    fields = ("model", "positive", "published", "published_split", "members", "rule")
     recipe = {field: getattr(RECIPES[name], field) for field in fields}
     run, history, _ = made_up.run(name, **recipe, **options)
     predictions = Predictions(np.arange(len(labels)), labels, found, np.zeros(len(labels), bool))
@@ -253,7 +252,7 @@ def test_an_ensemble_is_compared_with_each_of_its_members(combined):
 
 def test_each_member_is_meant_with_its_own_seed(own_folders):
     members = (("fer-small", "0" * 12), ("fer-small", "0" * 12, 1), ("fer-base", "0" * 12))
-    run, history, predictions = made_up.run("fer-small-ensemble", members=members, model="ensemble")
+    run, history, predictions = made_up.run("fer-small-ensemble", members=members, model="ensemble", rule="mean")
     for made in ((run, history, predictions), *(made_up.run("fer-small", seed=seed) for seed in (0, 1))):
         write_run(made[0], made[1], predictions)
     table = results.ensemble_members("fer-small-ensemble")

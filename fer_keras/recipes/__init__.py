@@ -1,20 +1,19 @@
-"""Recipes: every published run as plain data, a module a project. No other place holds a hyper-parameter."""
+"""Recipes: every training as plain data, and the grids around them. No other place holds a hyper-parameter."""
 
-from fer_keras.recipes import capstone, cs337, emovision, expression_study, ours, sep_cvdl
-from fer_keras.recipes.recipe import Recipe, for_split
+from fer_keras.recipes import fer_small, published
+from fer_keras.recipes.recipe import Recipe, Space, find, for_split
 
-__all__ = ["RECIPES", "Recipe", "find_recipe", "for_split"]
+__all__ = ["RECIPES", "SPACES", "Recipe", "Space", "find_recipe", "find_space", "for_split"]
 
-PROJECTS = (emovision, expression_study, capstone, cs337, sep_cvdl, ours)
-RECIPES = {recipe.name: recipe for project in PROJECTS for recipe in project.RECIPES}
+RECIPES = {recipe.name: recipe for recipe in (*published.RECIPES, *fer_small.RECIPES)}
+SPACES = {space.name: space for space in (*published.SPACES, *fer_small.SPACES)}
 
 
-def find_recipe(name):
-    """Return the recipe of that name.
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name; the ValueError where there is none lists those that there are."""
+    return find("recipe", name, RECIPES)
 
-    Raises:
-        ValueError: if there is none; the message lists those that there are.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}. Expected one of: {', '.join(RECIPES)}.")
-    return RECIPES[name]
+
+def find_space(name: str) -> Space:
+    """The search space of that name; the ValueError where there is none lists those that there are."""
+    return find("search space", name, SPACES)

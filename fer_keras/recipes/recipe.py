@@ -1,63 +1,120 @@
-"""`Recipe`: how one network is trained, as plain data."""
+"""`Recipe`: how one network is trained, as plain data; `Space`: a grid of settings around a recipe."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 
+from fer_keras.data.faces import PROTOCOLS
 from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 
 CLASSES = {"fer7": FER7, "fer4": FER4, "fer3": FER3, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
-MONITORS = ("val_loss", "val_accuracy", "val_precision", "val_recall")
+CHOICES = {
+    "data": (*CLASSES, "own"),
+    "protocol": PROTOCOLS,
+    "optimizer": ("adam", "adamw", "sgd", "own"),
+    "schedule": ("constant", "cosine"),
+    "monitor": ("val_loss", "val_accuracy", "val_precision", "val_recall"),
+    "targets": ("labels", "votes"),
+    "teachers_see": ("images", "changes"),
+    "rule": ("", "mean", "stacking"),
+}
+# Where a field is a pair, both lie in the interval and the lower one stands first.
+RANGES = {
+    "(0, 1)": ("reduce_factor",),
+    "(0, 1]": ("train_fraction", "crop_fraction"),
+    "[0, 1)": ("momentum", "label_smoothing", "ema_decay"),
+    "[0, 1]": ("teacher_share", "shift_fraction", "erase_probability"),
+    "[0, 2]": ("blur_pixels",),
+    "[0, 90)": ("shear_degrees",),
+    "[0, 100]": ("published",),
+    "[0, 180]": ("rotation_degrees",),
+    "(0, inf)": ("learning_rate", "teacher_temperature", "zoom", "gamma"),
+    "[0, inf)": (
+        "weight_decay",
+        "warmup_epochs",
+        "reduce_patience_epochs",
+        "reduce_floor",
+        "stop_patience_epochs",
+        "brightness",
+        "contrast",
+        "mixup_alpha",
+    ),
+    "[1, inf)": ("batch_size", "epochs"),
+}
+# How many values each entry has; the first is a name.
+ENTRIES = {"model_options": (2,), "teachers": (3,), "members": (2, 3)}
+# What a digest does not count, since it decides nothing about the trained network.
+DESCRIPTIVE = {"title", "note", "system", "seeds", "final", "flip_view"}
+DESCRIPTIVE |= {"published", "published_split", "published_source"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one network is trained, on what, and what its authors printed.
+    """How one network is trained, on what, and what its authors published.
+
+    Every value is checked when a recipe is made. The augmentation's fields, flip to mixup_alpha, are those of
+    `data.transforms.Augmentation`.
 
     Args:
-        name: the recipe's name; variants are called `<system>@<variant>`.
+        name: the recipe's name; variants are called `<recipe>@<variant>`.
         system: letter of the project it comes from (A EmoVision, B Facial Expression Recognition, C capstone, D CS337,
             E SEP-CVDL, F ours).
         title: a name for tables.
-        model: name in `models.MODELS`; `model_options` are passed to its builder as pairs.
+        model: name in `models.MODELS`, `"ensemble"`, or `"own"` for a model that a user compiled.
         data: `"fer7"`; `"fer4"`; `"fer3"`, the three that these four leave out; `"ferplus8"` or `"ferplus6"` for the
             labels of FER+ by majority; or `"own"` for one's own pictures, whose classes are `class_names`.
-        positive: the one class that is told from the rest of them, or None.
+        model_options: pairs of a name and a value, passed to the model's builder.
+        class_names: the classes of `data="own"`, in the order of their labels.
+        positive: for one against the rest, the one class; None for all classes.
         train_fraction: share in (0, 1] of each class's training images, as `FaceDataset.keep_of_train` picks them.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
             variants may have another of `data.faces.PROTOCOLS`.
-        batch_size, epochs: ints; `epochs` is the most it may train.
-        optimizer: `"adam"`, `"adamw"` or `"sgd"` (with Nesterov momentum); `learning_rate` is its highest.
-        weight_decay: decoupled; biases and batch-normalisation weights are left out.
+        batch_size: images in a batch.
+        epochs: the most that it may train.
+        optimizer: `"adam"`, `"adamw"`, `"sgd"` (with Nesterov momentum), or `"own"` for that of a compiled model.
+        learning_rate: the highest rate.
+        momentum: of SGD.
+        weight_decay: decoupled; biases and batch-normalisation weights are excluded.
         schedule: `"constant"`, or `"cosine"` after `warmup_epochs` of linear warm-up.
         reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0
             is none.
         stop_patience_epochs: EarlyStopping on `monitor`; 0 is none. The best epoch by `monitor` is always the one kept.
-        monitor: one of `MONITORS`; precision and recall are means over the classes.
-        label_smoothing: share of the target spread over all classes.
+        monitor: `"val_loss"`, `"val_accuracy"`, `"val_precision"` or `"val_recall"`; the last two are means over the
+            classes.
+        label_smoothing: share in [0, 1) of the target spread over all classes.
         class_weights: weigh classes by the inverse of their frequency.
         targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
-        teachers: name, digest and seed of each run whose probabilities are learned too (distillation); their mean has
+        teachers: name, digest and seed of each run whose mean probabilities are learned too (distillation); these have
             `teacher_share` of the target of a training image, after softening by `teacher_temperature`.
         teachers_see: `"images"`, once, each training image and its mirror image; or `"changes"`, in each step, the
-            augmented pictures that the network itself sees (Beyer et al., 2022, arXiv:2106.05237: "consistent").
+            augmented images of the student (Beyer et al., 2022, arXiv:2106.05237: "consistent").
         ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
-        flip ... mixup_alpha: the augmentation, as in `data.transforms.Augmentation`.
-        weights: where the network starts: None (random values), `"imagenet"`.
-        start_recipe: recipe whose best epoch's values the network starts from, or None; of one with other classes only
-            the body is taken, all but its head.
-        members: for an ensemble, name and digest of each recipe whose run it combines by `rule`, `"mean"` or
-            `"stacking"` (see `training.ensembles`), and the run's seed unless it is the ensemble's own; `model` is then
-            `"ensemble"`.
-        frozen_body: train the head alone; every other layer keeps the values that it starts from.
-        trainable_from: for a nested backbone, the first layer that is trained, or None for none of it.
-        flip_view: record the mean over each image and its mirror image too, as `validation_flip` and `test_flip`.
+        flip, ..., mixup_alpha: the augmentation.
+        weights: the initial weights: None for random initialisation, `"imagenet"`, `"hed"`, or a file.
+        start_recipe: recipe whose kept weights are the initial ones, or None; from one with other classes only the
+            backbone is taken, without the head.
+        members: for an ensemble, name and digest of each recipe whose run is combined, and the run's seed unless it is
+            the ensemble's own.
+        rule: how the members are combined, `"mean"` or `"stacking"` (see `training.ensembles`).
+        trainable_from: for a nested backbone, the first layer that is trained, `"everything"`, or None for none of it.
+        frozen_body: train the head alone; the backbone keeps its initial weights.
+        flip_view: record flip test-time augmentation too, as `validation_flip` and `test_flip`.
         seeds: the seeds that are recorded.
         final: whether its test predictions are recorded, once, after everything was chosen.
-        published: the authors' figure in percent, on `published_split`, from `published_source`.
+        published: the authors' accuracy in percent, on `published_split`, from `published_source`.
         note: what a reader should know.
+
+    Raises:
+        ValueError: on a value of another type, outside its choices or range, or that does not go with another.
+
+    Example:
+
+    >>> recipe = Recipe(name="mine", system="F", title="Mine", model="fer-small", data="fer7", epochs=5)
+    >>> recipe.classes[0], recipe.augmentation.flip, recipe.digest
+    ('angry', False, 'edbb57fdbc01')
     """
 
     name: str
@@ -119,62 +176,188 @@ class Recipe:
     note: str = ""
 
     def __post_init__(self):
-        if self.monitor not in MONITORS:
-            raise ValueError(
-                f"Recipe {self.name}: `monitor` must be one of {', '.join(MONITORS)}. Received: {self.monitor!r}."
-            )
+        check_types(self)
+        check_values(self)
+        check_together(self)
 
     @property
-    def classes(self):
-        """The tuple of class names, in FER-2013's order; the rest and the positive one if there is one."""
-        if self.positive:
-            return (REST, self.positive)
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels; for one against the rest, the rest and the one class."""
+        return (REST, self.positive) if self.positive else self.label_classes
+
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """Class names of the data, in the order of the labels."""
         return self.class_names if self.data == "own" else CLASSES[self.data]
 
     @property
-    def augmentation(self):
-        """The `data.transforms.Augmentation` of this recipe."""
-        names = [field.name for field in dataclasses.fields(Augmentation)]
-        return Augmentation(**{name: getattr(self, name) for name in names})
+    def augmentation(self) -> Augmentation:
+        """The recipe's `data.transforms.Augmentation`."""
+        return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """Hex digest (12 characters) of all that decides the trained network.
 
-        Titles, notes and what others published do not. A field at its default does not count either, so that a field
+        Titles, notes and published figures do not. A field at its default does not count either, so that a field
         added later leaves the records of earlier runs valid; a default is therefore never changed.
         """
-        words = {
-            "title",
-            "note",
-            "system",
-            "seeds",
-            "final",
-            "published",
-            "published_split",
-            "published_source",
-            "flip_view",
-        }
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in words and getattr(self, field.name) != field.default
+            if field.name not in DESCRIPTIVE and getattr(self, field.name) != field.default
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def for_split(recipe, protocol):
-    """Return the recipe for faces of a split: itself, or a variant `<recipe>@<protocol>`, which is never final.
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """A grid around a recipe.
 
-    Drawn faces stand in for any. The official split and the course's never stand in for each other: they share images.
+    Args:
+        name: the space's name.
+        recipe: name of the recipe whose fields are varied.
+        grid: dict from a field of the recipe to the list of its values, as scikit-learn's `ParameterGrid` takes it;
+            also `"seed"`, and `"variant"` for names in `variants`.
+        source: who published the grid, or why it is as it is.
+        variants: dict from a name to the fields of the recipe that it changes together.
+    """
+
+    name: str
+    recipe: str
+    grid: dict
+    source: str
+    variants: dict = dataclasses.field(default_factory=dict)
+
+
+def make(settings, name, title, **changes):
+    """Make a recipe from settings and changes to them; unless they set a model, it is the name without the variant."""
+    return Recipe(name=name, title=title, **{"model": name.partition("@")[0]} | settings | changes)
+
+
+def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None = None) -> Recipe:
+    """The recipe for faces of a split or data set: itself, or its variant `<recipe>@<protocol>`, which is never final.
+
+    Synthetic faces stand in for any. The official split and the course's never stand in for each other: they share
+    images.
+
+    Args:
+        recipe: a `Recipe`.
+        protocol: the faces' `protocol`, one of `data.faces.PROTOCOLS`; `"raf-db"` for RAF-DB, `"own"` for CK+48.
+        classes: the faces' classes, which may be more than the recipe's; None does not check them.
 
     Raises:
-        ValueError: for the official split with a recipe of another, or the course's.
+        ValueError: for the official split or the course's with a recipe of another, or for faces that lack a class.
+
+    Example:
+
+    >>> from fer_keras.labels import CKPLUS7
+    >>> from fer_keras.recipes import find_recipe
+    >>> for_split(find_recipe("sep-se"), "own", classes=CKPLUS7).name
+    'sep-se@own'
     """
+    needed = (recipe.positive,) if recipe.positive else recipe.classes
+    missing = [name for name in needed if classes is not None and name not in classes]
+    if missing:
+        raise ValueError(
+            f"Recipe {recipe.name} needs faces of the classes {', '.join(needed)}. Received: {', '.join(classes)}, "
+            f"without {', '.join(missing)}. Choose a recipe of these classes, or other data."
+        )
     if protocol in (recipe.protocol, "drawn"):
         return recipe
     if protocol in ("official", "course"):
         raise ValueError(
-            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {protocol} split."
+            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {protocol} split. "
+            f"Choose a recipe of the {protocol} split, or data of the {recipe.protocol} split."
         )
     return dataclasses.replace(recipe, name=f"{recipe.name}@{protocol}", protocol=protocol, final=False)
+
+
+def find(kind, name, known):
+    """The value of that name; the ValueError where there is none lists the names that there are."""
+    if name not in known:
+        raise ValueError(f"There is no {kind} {name!r}. Expected one of: {', '.join(known)}. {suggest(name, known)}")
+    return known[name]
+
+
+def check_types(recipe):
+    """Raise a ValueError if a field, or an entry of one, has another type or number of values."""
+    for field in dataclasses.fields(recipe):
+        if not has_type(getattr(recipe, field.name), field.type):
+            kind = getattr(field.type, "__name__", field.type)
+            refuse(recipe, [field.name], f"`{field.name}` must be of type {kind}", "Pass that type.")
+    for name, sizes in ENTRIES.items():
+        entries = [list(each) if isinstance(each, tuple | list) else [] for each in getattr(recipe, name)]
+        if not all(len(entry) in sizes and isinstance(entry[0], str) for entry in entries):
+            refuse(recipe, [name], f"each of `{name}` must have {sizes[-1]} values, a name first", "Pass tuples.")
+    names, seeds = recipe.class_names, recipe.seeds
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names) or len(names) == 1:
+        refuse(recipe, ["class_names"], "`class_names` must be two or more different names", "Name each class once.")
+    if not all(has_type(seed, int) and seed >= 0 for seed in seeds) or not 0 < len(set(seeds)) == len(seeds):
+        refuse(recipe, ["seeds"], "`seeds` must be different integers from 0 on", "The default is (0,).")
+
+
+def check_values(recipe):
+    """Raise a ValueError if a field has none of its possible values, or lies outside its range."""
+    for name, choices in CHOICES.items():
+        if getattr(recipe, name) not in choices:
+            expected = f"`{name}` must be one of {', '.join(map(repr, choices))}"
+            refuse(recipe, [name], expected, suggest(getattr(recipe, name), choices))
+    for interval, name in ((interval, name) for interval, names in RANGES.items() for name in names):
+        value, default = getattr(recipe, name), getattr(Recipe, name)
+        if isinstance(default, tuple):
+            good = len(value) == 2 and all(is_within(each, interval) for each in value) and value[0] <= value[1]
+            expected = f"`{name}` must be two numbers in {interval}, the lower one first"
+        else:
+            good, expected = value is None or is_within(value, interval), f"`{name}` must lie in {interval}"
+        if not good:
+            refuse(recipe, [name], expected, f"The default is {default!r}.")
+
+
+def check_together(recipe):
+    """Raise a ValueError if fields do not go with each other."""
+    if not recipe.name or set(recipe.name) & set("/\\"):
+        refuse(recipe, ["name"], "`name` is part of file names: no slash, and not empty", "Choose another.")
+    if recipe.schedule == "cosine" and recipe.reduce_patience_epochs:
+        action = "Set `reduce_patience_epochs=0` or `schedule='constant'`."
+        refuse(recipe, ["schedule", "reduce_patience_epochs"], "ReduceLROnPlateau needs a constant rate", action)
+    if recipe.schedule == "cosine" and recipe.warmup_epochs >= recipe.epochs:
+        action = "Shorten the warm-up, or train for more epochs."
+        refuse(recipe, ["warmup_epochs", "epochs"], "`warmup_epochs` must be less than `epochs`", action)
+    if (recipe.data == "own") != bool(recipe.class_names):
+        expected = "`data='own'` needs `class_names`, and other data has its own"
+        refuse(recipe, ["data", "class_names"], expected, "Set both or neither.")
+    if recipe.positive is not None and recipe.positive not in recipe.label_classes:
+        expected = f"`positive` must be one of {', '.join(recipe.label_classes)}"
+        refuse(recipe, ["positive"], expected, "Choose one of them, or None.")
+    if len({bool(recipe.members), bool(recipe.rule), recipe.model == "ensemble"}) > 1:
+        expected = "an ensemble has `model='ensemble'`, `members` and a `rule`"
+        refuse(recipe, ["model", "members", "rule"], expected, "Set all three or none.")
+
+
+def refuse(recipe, fields, expected, action):
+    """Raise the ValueError on a recipe's fields: what was expected, what came, what to do."""
+    values = {name: getattr(recipe, name) for name in fields}
+    received = ", ".join(f"{name}={value!r}" if len(fields) > 1 else repr(value) for name, value in values.items())
+    raise ValueError(f"Recipe {recipe.name}: {expected}. Received: {received}. {action}")
+
+
+def suggest(name, known):
+    """What to do about a name that is not known."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else "Choose one of them."
+
+
+def has_type(value, kind):
+    """Whether a value has a type: True is no number, but an int may stand for a float."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))
+
+
+def is_within(value, interval):
+    """Whether a value is a number in an interval, such as "(0, 1]"."""
+    if not has_type(value, float):
+        return False
+    low, high = map(float, interval[1:-1].split(","))
+    return low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")

@@ -13,9 +13,8 @@ from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import Comparison, difference, wilson
 from fer_keras.evaluation.ranking import against_rest, compare_precision
 from fer_keras.labels import FER7, SPLITS
-from fer_keras.recipes import find_recipe
-from fer_keras.recipes.peers import PEERS
-from fer_keras.recipes.spaces import find_space
+from fer_keras.recipes import find_recipe, find_space
+from fer_keras.recipes.published import PEERS
 from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
 from fer_keras.results.leaderboard import ACCURACY, ENDS
 from fer_keras.results.runs import Run, as_run, as_runs, find_run, read_table
@@ -58,7 +57,7 @@ def transfer_study() -> pd.DataFrame:
 
 
 def grid(name: str) -> pd.DataFrame:
-    """The trainings of a search over a space of `recipes.spaces`, best first; `own` marks the recipe's own settings."""
+    """The trainings of a search over a space of `recipes.SPACES`, best first; `own` marks the recipe's own settings."""
     space, cells = find_space(name), read_table(f"search-{name}")
     recipe = vars(find_recipe(space.recipe))
     varied = [field for field, values in space.grid.items() if len(values) > 1 and field in recipe]

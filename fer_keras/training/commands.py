@@ -126,7 +126,7 @@ def describe(run):
 
 def search(options):
     """Train every cell of a grid, or as many as time allows; the same command goes on where it was stopped."""
-    from fer_keras.recipes.spaces import SPACES, find_space
+    from fer_keras.recipes import SPACES, find_space
 
     if not options.space:
         for space in SPACES.values():

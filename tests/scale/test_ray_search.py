@@ -14,7 +14,7 @@ from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.ray_cluster import ray_cluster
-from fer_keras.recipes.spaces import SPACES, Space
+from fer_keras.recipes import SPACES, Space
 from fer_keras.results import comparable_fields, read_runs, read_table
 from fer_keras.training import search as search_module
 
@@ -27,7 +27,7 @@ FACES = "drawn_faces(12, classes=FER4, seed=1)"
 SCRIPT = f"""
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
-from fer_keras.recipes.spaces import Space
+from fer_keras.recipes import Space
 from fer_keras.training.search import search
 search({KILLED}, faces={FACES}, ray=True, verbose=0)
 """
