@@ -4,6 +4,8 @@ FER-2013 numbers its classes in the order of `FER7`, which is not alphabetical; 
 Every reader of this package remaps to the order given here.
 """
 
+from collections.abc import Iterable, Mapping, Set
+
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FER6 = FER7[:6]
 FER4 = ("happy", "sad", "surprise", "neutral")
@@ -44,6 +46,33 @@ def emotion(name):
     """
     known = SYNONYMS.get(name.lower(), name.lower())
     return known if known in FERPLUS8 else None
+
+
+def check_classes(classes) -> tuple:
+    """Class names as a tuple of distinct strings, two at least; a `ValueError` if they are none.
+
+    Example:
+
+    >>> check_classes(["sad", "happy"])
+    ('sad', 'happy')
+    """
+    is_ordered = isinstance(classes, Iterable) and not isinstance(classes, str | bytes | Set | Mapping)
+    names = tuple(classes) if is_ordered else ()
+    if not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) < max(2, len(names)):
+        raise ValueError(
+            "`classes` must be two or more different names, in the order of the network's outputs. "
+            f"Received: {classes!r}. Pass a list such as ['happy', 'sad']."
+        )
+    return tuple(map(str, names))
+
+
+def check_same_classes(classes, known, name: str) -> None:
+    """Raise a `ValueError` where `classes` are given and are not those that a network's card knows."""
+    if classes is not None and check_classes(classes) != tuple(known):
+        raise ValueError(
+            f"{name}: Expected the classes of its card, {', '.join(known)}. Received: {', '.join(classes)}. "
+            "Leave out `classes`."
+        )
 
 
 SPLITS = ("train", "validation", "test")

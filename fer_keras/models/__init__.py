@@ -7,5 +7,6 @@ in [0, 255], `(batch, height, width, 1)`, and returns class probabilities, `(bat
 from fer_keras.models.counting import multiply_adds
 from fer_keras.models.registry import MODELS, build
 from fer_keras.models.transfer import fine_tune
+from fer_keras.models.weights import Network, load
 
-__all__ = ["MODELS", "build", "fine_tune", "multiply_adds"]
+__all__ = ["MODELS", "Network", "build", "fine_tune", "load", "multiply_adds"]
