@@ -1,0 +1,254 @@
+"""Recipes: what they hold, which values they take, and that no recorded run loses its recipe."""
+
+import dataclasses
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_keras import paths
+from fer_keras.data.faces import PROTOCOLS
+from fer_keras.data.transforms import Augmentation
+from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8
+from fer_keras.models import MODELS
+from fer_keras.recipes import RECIPES, SPACES, Recipe, find_recipe, find_space, for_split
+from fer_keras.recipes.recipe import CHOICES, RANGES
+from fer_keras.results import read_runs
+
+PLAIN = Recipe(name="plain", system="F", title="Plain", model="fer-small", data="fer7")
+INTERVALS = {name: interval for interval, names in RANGES.items() for name in names}
+FIELDS = dataclasses.fields(Recipe)
+
+
+def refused(message="Recipe", **changes):
+    """Check that a recipe with these changes is refused, in three parts; return the message."""
+    with pytest.raises(ValueError, match=message) as caught:
+        dataclasses.replace(PLAIN, **changes)
+    assert re.fullmatch(r"Recipe .*: .+\. Received: .+\. .+[.?]", str(caught.value), re.DOTALL), str(caught.value)
+    return str(caught.value)
+
+
+def test_recipes_are_plain_and_findable():
+    for name, recipe in RECIPES.items():
+        assert name == recipe.name
+        assert find_recipe(name) is recipe
+        assert recipe.model in MODELS or (recipe.model, bool(recipe.members)) == ("ensemble", True)
+        assert json.loads(json.dumps(dataclasses.asdict(recipe)))
+        assert hash(recipe) is not None
+        assert (recipe.published is None) or recipe.published_source
+
+
+def test_what_a_recipe_is_made_of_is_itself_a_recipe():
+    for recipe in RECIPES.values():
+        for name, digest, *_ in (*recipe.members, *recipe.teachers):
+            assert RECIPES[name].digest == digest
+        if recipe.start_recipe:
+            assert recipe.start_recipe in RECIPES
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no recipe 'mini-xcepton'\. Expected one of: .*Did you mean 'mini-xception'"):
+        find_recipe("mini-xcepton")
+    with pytest.raises(ValueError, match=r"no search space 'everything'\. Expected one of: sep-table-2"):
+        find_space("everything")
+
+
+def test_every_cell_of_a_grid_is_a_recipe():
+    for name, space in SPACES.items():
+        assert find_space(name) is space
+        fields = {field: values for field, values in space.grid.items() if field not in ("variant", "seed")}
+        changes = [*space.variants.values(), *({field: value} for field, values in fields.items() for value in values)]
+        for change in changes:
+            dataclasses.replace(RECIPES[space.recipe], **change)
+
+
+def test_every_recorded_run_is_of_a_recipe_as_it_stands():
+    """A default that was changed, or a recipe, would leave records that nobody can train again."""
+    folder = paths.project() / "reports" / "results"
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("runs/*.json"))]
+    known = [record for record in records if record["recipe_name"] in RECIPES]
+    assert known
+    for record in known:
+        recipe = RECIPES[record["recipe_name"]]
+        assert record["recipe_digest"] == recipe.digest, recipe.name
+        assert tuple(record["classes"]) == recipe.classes, recipe.name
+    assert len(read_runs(folder)) == len(records)  # each record's own fields make a recipe of its digest
+
+
+def test_a_recipe_has_every_field_of_an_augmentation_with_its_default():
+    defaults = {field.name: field.default for field in FIELDS}
+    for field in dataclasses.fields(Augmentation):
+        assert defaults[field.name] == field.default, field.name
+
+
+def test_a_digest_follows_what_decides_the_network_and_nothing_else():
+    recipe = RECIPES["mini-xception"]
+    same = dataclasses.replace(recipe, title="another", note="another", published=1.0, final=False, seeds=(0, 1))
+    assert same.digest == recipe.digest
+    values = {"batch_size": 33, "flip": False, "zoom": (0.8, 1.2), "model": "vgg16", "epochs": 1, "name": "x"}
+    digests = {dataclasses.replace(recipe, **{key: value}).digest for key, value in values.items()}
+    assert len(digests | {recipe.digest}) == len(values) + 1
+
+
+# Values that are refused
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "near"),
+    [
+        ("monitor", "val_acc", "val_accuracy"),
+        ("monitor", "accuracy", "val_accuracy"),
+        ("targets", "vote", "votes"),
+        ("data", "fer8", "fer7"),
+        ("optimizer", "Adam", "adam"),
+    ],
+)
+def test_a_near_miss_gets_the_value_that_was_meant(field, value, near):
+    assert refused(**{field: value}).endswith(f"Received: {value!r}. Did you mean {near!r}?")
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_another_value_than_the_possible_ones_is_refused_with_all_of_them(field):
+    message = refused(**{field: "lion"})
+    assert f"`{field}` must be one of {', '.join(map(repr, CHOICES[field]))}. Received: 'lion'." in message
+
+
+def test_every_number_has_a_range():
+    numbers = {field.name for field in FIELDS if isinstance(0.0, field.type) or field.type is int}
+    pairs = {field.name for field in FIELDS if field.type is tuple and field.default == (1.0, 1.0)}
+    assert numbers | pairs == set(INTERVALS)
+
+
+@pytest.mark.parametrize("field", INTERVALS)
+def test_a_number_outside_its_range_is_refused(field):
+    interval, kind = INTERVALS[field], type(getattr(PLAIN, field))
+    low, high = map(float, interval[1:-1].split(","))
+    beyond = [low - 1, *([low] if interval[0] == "(" else []), *([high] if interval[-1] == ")" else [high + 1])]
+    for value in (*beyond, math.nan, math.inf, -math.inf):
+        if kind is tuple:
+            refused(rf"`{field}` must be two numbers in {re.escape(interval)}", **{field: (value, value)})
+        elif kind is int and not math.isfinite(value):
+            refused(f"`{field}` must be of type int", **{field: value})
+        else:
+            value = int(value) if kind is int else value
+            refused(rf"`{field}` must lie in {re.escape(interval)}\. Received: {value!r}", **{field: value})
+    for value in [low] * (interval[0] == "[") + [high] * (interval[-1] == "]"):
+        given = {tuple: (value, value), int: value if kind is not int else int(value)}.get(kind, value)
+        assert getattr(dataclasses.replace(PLAIN, **{field: given}), field) == given
+
+
+@pytest.mark.parametrize("field", ["zoom", "brightness", "contrast", "gamma"])
+@pytest.mark.parametrize("value", [(1.2, 0.8), (0.9,), (0.8, 1.0, 1.2), (), ("0.8", "1.2"), (True, 2.0), (0.8, None)])
+def test_a_pair_is_two_ascending_numbers(field, value):
+    refused(f"`{field}` must be two numbers", **{field: value})
+
+
+@pytest.mark.parametrize("field", [field.name for field in FIELDS])
+def test_a_value_of_another_type_is_refused(field):
+    (kind,) = [each.type for each in FIELDS if each.name == field]
+    values = {"5", True, 5, 0.5, None, b"x", ("a",)} - ({("a",)} if kind is tuple else set())
+    wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, kind)]
+    wrong = [value for value in wrong if not (kind is bool and value is True)]
+    if kind in (float, float | None):
+        wrong.remove(5)  # an int stands for a float
+    for value in [*wrong, ["a", "b"], {"a": 1}]:
+        refused(f"`{field}` must be of type", **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "cosine", "reduce_patience_epochs": 2}, "ReduceLROnPlateau needs a constant rate"),
+        ({"schedule": "cosine", "warmup_epochs": 6.0, "epochs": 6}, "`warmup_epochs` must be less than `epochs`"),
+        ({"data": "own"}, "needs `class_names`"),
+        ({"class_names": FER4}, "other data has its own"),
+        ({"data": "own", "class_names": ("happy",)}, "two or more different names"),
+        ({"data": "own", "class_names": ("happy", "happy")}, "two or more different names"),
+        ({"data": "own", "class_names": ("happy", 1)}, "two or more different names"),
+        ({"positive": "joy"}, r"`positive` must be one of angry"),
+        ({"data": "fer4", "positive": "fear"}, r"`positive` must be one of happy"),
+        ({"model": "ensemble"}, "an ensemble has"),
+        ({"rule": "mean"}, "an ensemble has"),
+        ({"members": (("fer-small", "0" * 12),)}, "an ensemble has"),
+        ({"model": "ensemble", "members": (("fer-small", "0" * 12),)}, "an ensemble has"),
+        ({"model": "ensemble", "rule": "mean"}, "an ensemble has"),
+        ({"members": ("fer-small",)}, "each of `members` must have 3 values"),
+        ({"teachers": (("fer-small", "0" * 12),)}, "each of `teachers` must have 3 values"),
+        ({"model_options": ((1, 2),)}, "each of `model_options` must have 2 values"),
+        ({"seeds": ()}, "`seeds` must be different integers"),
+        ({"seeds": (0, 0)}, "`seeds` must be different integers"),
+        ({"seeds": (-1,)}, "`seeds` must be different integers"),
+        ({"seeds": (True,)}, "`seeds` must be different integers"),
+        ({"name": ""}, "`name` is part of file names"),
+        ({"name": "../mine"}, "`name` is part of file names"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(changes, message):
+    refused(message, **changes)
+
+
+def test_a_recipe_may_describe_a_model_that_a_user_compiled():
+    own = Recipe(
+        name="mine",
+        system="",
+        title="Mine",
+        model="own",
+        data="own",
+        class_names=("happy", "sad"),
+        optimizer="own",
+        protocol="own",
+    )
+    assert own.classes == ("happy", "sad")
+
+
+@given(st.floats(0.01, 2), st.floats(0.01, 2), st.floats(0, 1), st.floats(0, 180))
+def test_an_augmentation_within_its_ranges_is_taken(first, second, probability, degrees):
+    pair = (min(first, second), max(first, second))
+    changes = {"zoom": pair, "gamma": pair, "erase_probability": probability, "rotation_degrees": degrees}
+    assert dataclasses.asdict(dataclasses.replace(PLAIN, **changes).augmentation).items() >= changes.items()
+
+
+# Other splits and data sets
+
+
+def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():
+    recipe, course = RECIPES["capstone-model-1"], RECIPES["capstone-model-1@course"]
+    for protocol in set(PROTOCOLS) - {"official", "course", "drawn"}:
+        variant = for_split(recipe, protocol)
+        assert (variant.name, variant.protocol) == (f"capstone-model-1@{protocol}", protocol)
+        assert not variant.final
+        assert variant.digest != recipe.digest
+        assert for_split(variant, protocol) == variant
+    assert for_split(recipe, "official") == for_split(recipe, "drawn") == recipe
+    assert for_split(RECIPES["mini-xception@four-fifths"], "four-fifths").name == "mini-xception@four-fifths"
+    with pytest.raises(ValueError, match=r"is for the official split\. Received: .* course split\. Choose"):
+        for_split(recipe, "course")
+    with pytest.raises(ValueError, match=r"is for the course split\. Received: .* official split\. Choose"):
+        for_split(course, "official")
+    with pytest.raises(ValueError, match="is for the four-fifths split"):
+        for_split(RECIPES["mini-xception@four-fifths"], "official")
+    with pytest.raises(ValueError, match="`protocol` must be one of"):
+        for_split(recipe, "affectnet")
+
+
+@pytest.mark.parametrize("protocol", ["raf-db", "own"])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("sep-se", FER7), ("sep-se", CKPLUS7), ("mini-xception", FER7), ("capstone-final", FER7)]
+)
+def test_a_recipe_takes_faces_of_another_data_set_whose_classes_include_its_own(name, classes, protocol):
+    variant = for_split(RECIPES[name], protocol, classes=classes)
+    assert (variant.name, variant.final) == (f"{name}@{protocol}", False)
+    assert variant.classes == RECIPES[name].classes
+    assert set(variant.classes) <= set(classes)
+
+
+def test_faces_that_lack_a_class_of_the_recipe_are_refused():
+    with pytest.raises(ValueError, match=r"needs faces of the classes .*Received: .* without neutral\. Choose"):
+        for_split(RECIPES["mini-xception"], "own", classes=CKPLUS7)
+    with pytest.raises(ValueError, match="without contempt"):
+        for_split(RECIPES["ferplus-vgg13"], "raf-db", classes=FER7)
+    assert for_split(RECIPES["one-vs-rest-sad"], "raf-db", classes=FER6).positive == "sad"
+    assert for_split(RECIPES["ferplus-vgg13"], "drawn", classes=FERPLUS8).final
