@@ -30,7 +30,7 @@ import ratios
 import skimage.data
 from PIL import Image, ImageEnhance
 
-from fer_keras.machines import num_cores
+from fer_keras.ray_cluster import num_cores
 from fer_keras.paths import write_changed
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recognition import many

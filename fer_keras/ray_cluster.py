@@ -5,8 +5,6 @@ import logging
 import os
 import socket
 
-from fer_keras import machines
-
 MISSING = 'Work on many processes or machines needs Ray: pip install "fer_keras[ray]". ({})'
 # Ray's own processes read these when they start: nothing is reported to its makers, only what ends the work is said.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -53,7 +51,7 @@ def connect(ray, address, cores):
                 refuse_silence(address)
                 ray.init(address, **quiet)
             else:
-                ray.init("local", num_cpus=cores or machines.num_cores(), include_dashboard=False, **quiet)
+                ray.init("local", num_cpus=cores or num_cores(), include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         where = f"at {address!r}" if address else "on this machine"
         raise ValueError(
@@ -81,3 +79,14 @@ def silent():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def num_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_threads(variable: str) -> int:
+    """Number of threads that an environment variable asks for, or of cores if it does not."""
+    asked = os.environ.get(variable, "")
+    return int(asked) if asked.isdecimal() and int(asked) else num_cores()

@@ -1,8 +1,14 @@
-"""Training: recipes to recorded runs. The command line looks in here, so Keras is imported when something is used."""
+"""Training: recipes and anyone's networks to recorded runs, and scores. Keras is imported when something is used."""
 
 import importlib
 
-HOMES = {"fit": "trainer", "load_network": "places"}
+HOMES = {
+    "evaluate": "scoring",
+    "find_label_errors": "label_errors",
+    "fit": "trainer",
+    "load_network": "scoring",
+    "ship": "shipping",
+}
 __all__ = list(HOMES)
 
 

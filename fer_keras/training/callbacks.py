@@ -1,40 +1,239 @@
-"""Keras' own callbacks, from a recipe, with a memory that can be saved."""
+"""A recipe's optimiser and Keras' callbacks for it, and three of ours: best epoch, checkpoints, exact resume."""
 
-import contextlib
+import json
+import math
 import numbers
+import time
+import zipfile
+from pathlib import Path
 
 import keras
+import numpy as np
+
+from fer_keras import paths
+from fer_keras.training.devices import ONE
+
+STATE = 2  # version of what a state file holds
+NAMES = dict.fromkeys(("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"), "accuracy")
 
 
-def make_callbacks(recipe):
-    """Return the recipe's ReduceLROnPlateau and EarlyStopping, as far as it has them."""
-    callbacks = []
+def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Build a recipe's optimiser; weight decay is decoupled and spares biases and batch normalisation."""
+    options = {"learning_rate": recipe.learning_rate}
+    if recipe.schedule == "cosine":
+        options["learning_rate"] = warmup_and_cosine(recipe, steps_per_epoch)
+    if recipe.weight_decay:
+        options["weight_decay"] = recipe.weight_decay
+    if recipe.ema_decay:
+        options |= {"use_ema": True, "ema_momentum": recipe.ema_decay}
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=recipe.momentum, nesterov=True, **options)
+    else:
+        optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer](**options)
+    if recipe.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def warmup_and_cosine(recipe, steps_per_epoch):
+    """Linear warm-up to the recipe's rate, then a cosine down to zero at its last step."""
+    warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, total - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+
+
+def make_callbacks(recipe) -> list[keras.callbacks.Callback]:
+    """Keras' callbacks for a recipe: averaged weights in validation, ReduceLROnPlateau, EarlyStopping."""
+    callbacks = [keras.callbacks.SwapEMAWeights()] if recipe.ema_decay else []
     if recipe.reduce_patience_epochs:
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                monitor="val_loss",
-                factor=recipe.reduce_factor,
-                patience=recipe.reduce_patience_epochs,
-                min_lr=recipe.reduce_floor,
-            )
-        )
+        options = {"patience": recipe.reduce_patience_epochs, "min_lr": recipe.reduce_floor}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor=recipe.reduce_factor, **options))
     if recipe.stop_patience_epochs:
-        # The session itself keeps the best epoch, so that it survives a kill.
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                monitor=recipe.monitor, patience=recipe.stop_patience_epochs, mode=mode(recipe)
-            )
-        )
+        options = {"patience": recipe.stop_patience_epochs, "mode": mode(recipe.monitor)}
+        callbacks.append(keras.callbacks.EarlyStopping(recipe.monitor, **options))
     return callbacks
 
 
-def mode(recipe):
-    """Return whether more or less of the recipe's monitor is better, as Keras names it."""
-    return "min" if recipe.monitor == "val_loss" else "max"
+def mode(monitor):
+    """Whether less or more of a monitored value is better, as Keras names it."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Keep the weights that scored best on validation; log each epoch's learning rate and seconds.
+
+    It stands first among the callbacks: when a validation ends, the averaged weights are still in the network.
+
+    Args:
+        network: the `keras.Model` whose weights are kept.
+        monitor: what decides, e.g. `"val_loss"`.
+    """
+
+    def __init__(self, network, monitor):
+        super().__init__()
+        self.network, self.monitor = network, monitor
+        self.epoch, self.value, self.weights = None, None, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.now, self.started = epoch + 1, time.perf_counter()
+
+    def on_test_end(self, logs=None):
+        """Keep the weights if they are the best so far."""
+        value = float(logs[self.monitor.removeprefix("val_")])
+        better = np.less if mode(self.monitor) == "min" else np.greater
+        if self.value is None or better(value, self.value):
+            self.epoch, self.value, self.weights = self.now, value, self.network.get_weights()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Log the learning rate of the epoch's last step, and how long the epoch took."""
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["seconds"] = round(time.perf_counter() - self.started, 2)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Write a `.keras` file at each fall of the validation loss, named `<name>-<epoch>-<accuracy>.keras`.
+
+    The file holds the weights that were validated, averaged ones where the optimiser averages, in float32.
+
+    Args:
+        folder: where the files go.
+        name: beginning of their names; default the network's.
+    """
+
+    def __init__(self, folder: str | Path, name: str | None = None):
+        super().__init__()
+        self.folder, self.name, self.best = Path(folder), name, math.inf
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note which epoch it is."""
+        self.epoch = epoch + 1
+
+    def on_test_end(self, logs=None):
+        """Write the network if its loss is the lowest so far."""
+        logs = renamed(logs)
+        if not logs["loss"] < self.best:
+            return
+        self.best = float(logs["loss"])
+        network = getattr(self.model, "network", self.model)
+        copy = keras.models.clone_model(network)  # layers in training may compute in another precision
+        copy.set_weights(network.get_weights())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        accuracy = f"-{logs['accuracy']:.4f}" if "accuracy" in logs else ""
+        with paths.replacing(self.folder / f"{self.name or network.name}-{self.epoch:03d}{accuracy}.keras") as file:
+            copy.save(file)
+
+
+class ExactResume(keras.callbacks.Callback):
+    """Save after each epoch all that the next one depends on, so that a killed run ends as an unbroken one.
+
+    Keras' `BackupAndRestore` forgets what callbacks remember. This stands last among the callbacks, and random states
+    are drawn from seed and epoch (see `training_model.Batches`).
+
+    Args:
+        path: `pathlib.Path` of the state file.
+        best: the `BestEpoch`, whose network is trained.
+        callbacks: the callbacks whose memory is saved.
+        devices: the `devices.Devices`, whose first process reads and writes.
+        minutes: stop after the epoch in which so many minutes of training have passed, those before a resume
+            included; None is no limit.
+        precision: the name of the precision, which a resumed run must keep.
+        forced: whether the run was begun by `force`, and may be resumed by it.
+    """
+
+    def __init__(self, path, best, callbacks=(), *, devices=ONE, minutes=None, precision="float32", forced=False):
+        super().__init__()
+        self.path, self.best, self.remembered, self.devices = path, best, list(callbacks), devices
+        self.minutes, self.precision, self.forced = minutes, precision, forced
+        self.rows, self.resumed, self.early_stop, self.memories = [], 0, False, None
+
+    def load(self, model):
+        """Take up the saved state, if there is one that may be resumed."""
+        state = self.devices.broadcast(self.read)
+        if state is None:
+            return
+        memory, self.groups = state
+        if memory["precision"] != self.precision:
+            raise ValueError(
+                f"{self.path} was begun in {memory['precision']}. Received: {self.precision}. "
+                f"Resume with --precision {memory['precision']}, or begin anew with --force."
+            )
+        self.best.network.set_weights(self.groups["network"])
+        for variable, value in zip(model.optimizer.variables, self.groups["optimizer"], strict=True):
+            variable.assign(value)
+        self.rows, self.early_stop, self.memories = memory["history"], memory["early_stop"], memory["callbacks"]
+        self.resumed = memory["resumed"] + 1
+        self.best.epoch, self.best.value, self.best.weights = *memory["best"], self.groups["best"]
+
+    def read(self):
+        """The state on disk; None if there is none, or if force begins anew and no forced run left it."""
+        try:
+            state = load_state(self.path)
+        except ValueError:
+            if not self.forced:
+                raise
+            return None
+        return None if state and self.forced and not state[0]["forced"] else state
+
+    def out_of_time(self):
+        """True once training has taken the minutes that it may; every process gets the same answer."""
+        seconds = sum(row["seconds"] for row in self.rows)
+        return self.minutes is not None and self.devices.broadcast(lambda: seconds >= 60 * self.minutes)
+
+    def on_train_begin(self, logs=None):
+        """Give the callbacks their memory back, which they have just dropped."""
+        for index, (callback, memory) in enumerate(zip(self.remembered, self.memories or [], strict=False)):
+            vars(callback).update(memory)
+            if f"callback{index}" in self.groups:
+                callback.best_weights = self.groups[f"callback{index}"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add the epoch to the history and save the state; a ValueError where the loss is no number any more."""
+        logs = renamed(logs)
+        wrong = [name for name in ("loss", "val_loss") if not math.isfinite(logs[name])]
+        if wrong:
+            raise ValueError(
+                f"Expected a finite loss. Received: {wrong[0]} {logs[wrong[0]]} in epoch {epoch + 1}. Lower the "
+                f"learning rate or clip gradients. The state of {len(self.rows)} whole epochs stays in {self.path}."
+            )
+        self.rows.append({"epoch": epoch + 1, **logs})
+        self.early_stop = bool(self.model.stop_training)
+        if self.devices.first:
+            self.save()
+        if self.out_of_time():
+            self.model.stop_training = True
+
+    def save(self):
+        """Write the state."""
+        memory = {
+            "version": STATE,
+            "precision": self.precision,
+            "forced": self.forced,
+            "history": self.rows,
+            "early_stop": self.early_stop,
+            "resumed": self.resumed,
+            "best": [self.best.epoch, self.best.value],
+            "callbacks": [memory_of(callback) for callback in self.remembered],
+        }
+        groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
+        groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]
+        for index, callback in enumerate(self.remembered):
+            if getattr(callback, "best_weights", None) is not None:
+                groups[f"callback{index}"] = callback.best_weights
+        save_state(self.path, memory, groups)
+
+
+def renamed(logs):
+    """Keras' logs as floats, any accuracy under the name `accuracy`."""
+    parts = [(name.removeprefix("val_"), "val_" * name.startswith("val_"), value) for name, value in logs.items()]
+    return {prefix + NAMES.get(name, name): float(value) for name, prefix, value in parts}
 
 
 def memory_of(callback):
-    """Return what a callback remembers: its plain numbers, which Keras' own `BackupAndRestore` leaves out."""
+    """The plain numbers that a callback remembers."""
     return {
         name: value if value is None or isinstance(value, (bool, int)) else float(value)
         for name, value in vars(callback).items()
@@ -42,23 +241,34 @@ def memory_of(callback):
     }
 
 
-def restore_memory(callback, memory):
-    """Give a callback back what `memory_of` found; call it after `on_train_begin`, which forgets."""
-    for name, value in memory.items():
-        if name in vars(callback):
-            setattr(callback, name, value)
+def save_state(path, memory, groups):
+    """Write plain values and lists of arrays as one file, which is whole or not there."""
+    arrays = {f"{name}_{i:05d}": np.asarray(value) for name, values in groups.items() for i, value in enumerate(values)}
+    with paths.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, memory=np.array(json.dumps(memory)), **arrays)
 
 
-@contextlib.contextmanager
-def averaged(trainee):
-    """Put the averaged weights into the network for as long as the context lasts, if its optimiser keeps any."""
-    if not trainee.optimizer.use_ema:
-        yield
-        return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(trainee)
-    swap.on_test_begin()
+def load_state(path):
+    """Read `(memory, groups)` as `save_state` wrote them; None if there is no file.
+
+    Raises:
+        ValueError: if the file is not a whole state, or one of another version.
+    """
+    if not path.is_file():
+        return None
     try:
-        yield
-    finally:
-        swap.on_test_end()
+        with np.load(path, allow_pickle=False) as file:
+            memory, groups = json.loads(str(file["memory"])), {}
+            for name in sorted(set(file.files) - {"memory"}):
+                groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: Expected the state of a training. Received: a file that is not whole or of another kind "
+            f"({error}). Begin anew with force=True (--force)."
+        ) from error
+    if memory.get("version") != STATE:
+        raise ValueError(
+            f"{path}: Expected a state of version {STATE}. Received: one of a run that another version of fer_keras "
+            "began. End that run with it, or begin anew with force=True (--force)."
+        )
+    return memory, groups

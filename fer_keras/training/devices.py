@@ -1,142 +1,284 @@
-"""What a training runs on: one device, all devices of a machine, or those of several machines."""
+"""What a training runs on: one processor, or several devices and machines through Keras' DataParallel on JAX."""
 
+import collections
 import contextlib
+import dataclasses
+import os
+import pickle
+import re
 
 import keras
 import numpy as np
 
-from fer_keras import machines
-from fer_keras.training.feeding import feed
+ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
+HEARTBEAT_SECONDS = 30  # after which a silent machine counts as lost
+# What JAX and its collectives say when another process is gone.
+LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|heartbeat", re.IGNORECASE)
+
+
+class LostProcess(ValueError):
+    """Another process of the group ended, or can't be reached any more."""
 
 
 class Devices:
-    """One device, and what the training asks of any number of them.
-
-    The batch of a recipe is the batch of all devices together: each takes an equal part of it, and the step is the one
-    of the whole batch.
-    """
+    """One processor; `Sharded` does the same for several devices, whose batch is the recipe's batch."""
 
     count = 1
     processes = 1
-    first = True  # This process decides what is shared, and writes.
+    first = True  # this process decides what is shared, and writes
+    metrics = "metrics"  # how `compile` takes them
 
     def scope(self):
-        """Return a context in which variables are created, and models trained, on the devices."""
+        """A context in which variables are created, and models trained, on the devices."""
         return contextlib.nullcontext()
 
     def together(self):
-        """Return a context that says clearly when another process of the group was lost."""
+        """A context that says clearly when another process was lost."""
         return contextlib.nullcontext()
 
     def spread(self, network, seed):
-        """Return a network with the same values whose variables lie on every device; on one, the network itself."""
+        """A network with the same weights whose variables lie on every device."""
         return network
 
     def place(self, images):
-        """Return images as a variable on the devices takes them."""
+        """Images as a variable on the devices takes them."""
         return images
 
-    def fit(self, model, arrays, *, batch_size, **options):
-        """Call `model.fit` on the batches of `(inputs, targets, weights)`, in order, each shared by the devices."""
-        return model.fit(**feed(batch_size, *arrays), shuffle=False, **options)
+    def own(self, arrays, batch_size):
+        """The rows of every batch of nested arrays that this process feeds."""
+        return arrays
 
-    def predict(self, model, inputs, *, batch_size):
-        """Return `model.predict` of a dict of arrays, whose batches are shared by the devices."""
-        return model.predict(**feed(batch_size, inputs), verbose=0)
-
-    def of_all(self, pixels):
-        """Return the pictures of the whole batch inside a training step that may see its device's part of it only."""
-        return pixels
-
-    def for_all(self, probabilities):
-        """Return what a prediction step found, such that every process can read all of it."""
-        return probabilities
-
-    def told(self, function):
-        """Return what `function` returns on the first process, on every process; raise there what it raised."""
+    def broadcast(self, function):
+        """What `function` returns on the first process; if it raises there, so does every process."""
         return function()
 
     def agree(self, task):
         """Raise a `ValueError` on every process unless all have the same task, a str."""
 
     def words(self):
-        """Return what a record says of the devices; of one, nothing."""
-        of = f" of {self.processes} processes" if self.processes > 1 else ""
-        return f"{self.count} devices{of}" if self.count > 1 else ""
+        """What a record says of several devices."""
+        return ""
+
+    def check(self, batch_size, num_images):
+        """Raise a `ValueError` unless a batch has as many images for each device."""
+        if batch_size % self.count:
+            fitting = max(number for number in range(1, self.count) if batch_size % number == 0)
+            raise ValueError(
+                f"Expected a number of devices that divides a batch of {batch_size} images. Received: {self.count}. "
+                f"Ask for {fitting}, e.g."
+            )
+        if num_images < self.count:
+            raise ValueError(f"{self.count} devices need as many training images. Received: {num_images}.")
+
+    def validation(self, faces, targets, images=None, *, batch_size=256):
+        """The validation batches; where devices can't share the last, some images come twice and weigh nothing."""
+        from fer_keras.training.training_model import Batches
+
+        index = np.flatnonzero(faces.split == "validation").astype(np.int32)
+        filled = np.concatenate([index, index[-1:].repeat(-len(index) % self.count)])
+        arrays = ({"index": filled}, targets[filled])
+        if self.count > 1:  # such that the means are those of the images
+            arrays += ((np.arange(len(filled)) < len(index)).astype(np.float32) * len(filled) / len(index),)
+        batch_size = -(-batch_size // self.count) * self.count
+        return Batches(self.own(arrays, batch_size), batch_size // self.processes, images).feed()
 
 
 ONE = Devices()
 
 
-def choose(devices=None):
-    """Return the `Devices` to train on; join the group of processes if the environment names one.
+def choose(devices=None) -> Devices:
+    """The `Devices` to train on; joins the group of processes if Keras' environment variables name one.
 
     Args:
-        devices: None is one device, whatever the environment says; `"all"` is all of this machine, or of all machines
-            of the group; an int is so many of this machine.
+        devices: None is one device; `"all"` is all of this machine, or of all machines of the group; an int is so many
+            of this machine.
 
     Raises:
-        ValueError: if there are not so many, or the backend can't share a training.
+        ValueError: if there are not so many, or the backend is not JAX.
     """
     if devices is None or isinstance(devices, Devices):
         return devices or ONE
     if devices != "all" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
         raise ValueError(f"`devices` must be 'all' or a number from 1, or None. Received: {devices!r}.")
-    group, backend = machines.named(), keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
-        raise ValueError(
-            f"`devices` needs the backend TensorFlow or JAX. Received: {backend}. Set KERAS_BACKEND=jax, or leave "
-            "`devices` out."
-        )
-    if group:
-        check_group(group, devices, backend)
-        from fer_keras.training import sharded
-
-        sharded.join(group)
+    group, backend = named_group(), keras.backend.backend()
+    if group and devices != "all":
+        raise ValueError(f"On several machines, `devices` must be 'all'. Received: {devices}, {group}.")
+    if group and backend == "jax":
+        join(group)  # before anything computes
     names = keras.distribution.list_devices()
     count = len(names) if devices == "all" else devices
     if count > len(names):
         raise ValueError(f"`devices` must be at most {len(names)}: there are {names}. Received: {devices}.")
-    if count == 1:
+    if count == 1 and not group:
         return ONE
-    if backend == "jax":
-        from fer_keras.training import sharded
-
-        return sharded.Sharded(names[:count])
-    from fer_keras.training import mirrored
-
-    return mirrored.Mirrored(names[:count])
-
-
-def check_group(group, devices, backend):
-    """Raise a `ValueError` if a group of processes can't train as it is asked to."""
     if backend != "jax":
         raise ValueError(
-            f"{machines.ADDRESSES} asks for a training on several machines, which needs the JAX backend: Keras 3's "
-            f"`fit` fails under TensorFlow's MultiWorkerMirroredStrategy. Received: {backend}. Set KERAS_BACKEND=jax."
+            f"Several devices or machines train on the JAX backend. Received: {backend}. Set KERAS_BACKEND=jax "
+            "(pip install 'fer_keras[jax]'), or train on one."
         )
-    if devices != "all":
-        raise ValueError(f"On several machines, `devices` must be 'all'. Received: {devices}, {group}.")
+    return Sharded(names[:count])
 
 
-def check_shares(devices, batch_size, num_images):
-    """Raise a `ValueError` unless a batch has as many images for each device."""
-    if batch_size % devices.count:
-        fitting = max(number for number in range(1, devices.count) if batch_size % number == 0)
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The processes that train together: `host:port` of process 0, how many there are, and which this one is."""
+
+    address: str
+    processes: int
+    process: int
+
+
+def named_group():
+    """The `Group` that Keras' environment variables name, or None; a ValueError if they don't fit together."""
+    values = {name: os.environ.get(name) for name in (ADDRESSES, PROCESSES, PROCESS)}
+    if not any(values.values()):
+        return None
+    addresses = (values[ADDRESSES] or "").split(",")
+    numbers = [values[name] or "" for name in (PROCESSES, PROCESS)]
+    whole = all(text.isdecimal() for text in numbers) and int(numbers[1]) < int(numbers[0])
+    if not whole or ":" not in addresses[0] or len(addresses) not in (1, int(numbers[0])):
         raise ValueError(
-            f"{devices.count} devices can't share a batch of {batch_size} images equally, so that it would not be the "
-            f"recipe's step. Ask for a number that divides it, e.g. {fitting}."
+            f"Expected {ADDRESSES}=HOST:PORT of process 0 (or of all processes, with commas between), {PROCESSES} and "
+            f"{PROCESS}, counted from 0; or none of them. Received: {values}."
         )
-    if num_images < devices.count:
-        raise ValueError(f"{devices.count} devices need as many training images. Received: {num_images}.")
+    return Group(addresses[0], int(numbers[0]), int(numbers[1]))
 
 
-def filled_up(index, count):
-    """Return an index, its last entry repeated until `count` devices can share it equally.
+def join(group):
+    """Join the group's other processes, once; it must come before anything else that computes.
 
-    Example:
-
-    >>> filled_up(np.array([3, 5, 7]), 2)
-    array([3, 5, 7, 7])
+    This is `keras.distribution.initialize` but for what that doesn't pass on: how soon a silent process counts as lost,
+    how long a process waits for the others at its end, and that Slurm's variables leave it all its devices.
     """
-    return np.concatenate([index, index[-1:].repeat(-len(index) % count)])
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    seconds = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS, "shutdown_timeout_seconds": HEARTBEAT_SECONDS}
+    try:
+        where = (group.address, group.processes, group.process)
+        jax.distributed.initialize(*where, cluster_detection_method="deactivate", **seconds)
+    except RuntimeError as error:
+        raise ValueError(
+            f"Process {group.process} could not join its group of {group.processes} at {group.address}: {error}. "
+            "Expected the same command on every machine, an open port, and no other use of JAX before it."
+        ) from error
+    shares = collections.Counter(device.process_index for device in jax.devices())
+    if len(set(shares.values())) > 1:
+        raise ValueError(
+            f"Every process must bring as many devices. Received, by process: {dict(shares)}. Hide some, e.g. with "
+            "CUDA_VISIBLE_DEVICES."
+        )
+
+
+class Sharded(Devices):
+    """Devices of one process or of a group, each with a copy of the variables and a part of every batch.
+
+    Args:
+        names: of the devices, as `keras.distribution.list_devices` names them.
+    """
+
+    metrics = "weighted_metrics"
+
+    def __init__(self, names):
+        import jax
+
+        self.count, self.processes, self.process = len(names), jax.process_count(), jax.process_index()
+        self.first = self.process == 0
+        self.distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+
+    def scope(self):
+        """The distribution's context."""
+        return self.distribution.scope()
+
+    @contextlib.contextmanager
+    def together(self):
+        """Say clearly when another process of the group was lost, whatever error it shows as."""
+        try:
+            yield
+        except Exception as error:
+            lost = next((str(cause) for cause in causes(error) if LOST.search(str(cause))), None)
+            if self.processes == 1 or lost is None or isinstance(error, LostProcess):
+                raise
+            raise LostProcess(
+                f"Another process of the group of {self.processes} ended or can't be reached any more "
+                f"({lost.splitlines()[0]}). The same command, started again on every machine, resumes after the last "
+                "whole epoch."
+            ) from error
+
+    def spread(self, network, seed):
+        """A copy of the first process's network whose variables lie on every device."""
+        values = self.broadcast(network.get_weights)
+        keras.utils.set_random_seed(seed)  # a random layer's first state must be the same in every process
+        with self.scope():
+            copy = keras.models.clone_model(network)
+            copy.set_weights(values)
+        return copy
+
+    def place(self, images):
+        """Images as an array on every device, without comparing them between the processes."""
+        import jax
+
+        layout = keras.distribution.TensorLayout((None,) * images.ndim, self.distribution.device_mesh).backend_layout
+        return jax.make_array_from_callback(images.shape, layout, lambda part: images[part])
+
+    def own(self, arrays, batch_size):
+        """This process's rows of every batch, in order."""
+
+        def rows(array):
+            whole = len(array) // batch_size * batch_size
+            shape = (-1, self.processes, batch_size // self.processes, *array.shape[1:])
+            parts = [array[:whole].reshape(shape)[:, self.process]]
+            parts.append(array[whole:].reshape(self.processes, -1, *array.shape[1:])[self.process])
+            return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in parts])
+
+        return keras.tree.map_structure(rows, arrays)
+
+    def broadcast(self, function):
+        """What `function` returns on the first process; if it raises there, so does every process."""
+        if self.processes == 1:
+            return function()
+        from jax.experimental import multihost_utils
+
+        content = b""
+        if self.first:
+            try:
+                content = pickle.dumps((function(), None))
+            except (ValueError, OSError, ImportError) as error:
+                content = pickle.dumps((None, str(error)))
+        length = int(multihost_utils.broadcast_one_to_all(np.array([len(content)], np.uint32))[0])
+        # Every length is compiled for: few of them.
+        buffer = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
+        buffer[: len(content)] = np.frombuffer(content, np.uint8)
+        value, problem = pickle.loads(multihost_utils.broadcast_one_to_all(buffer)[:length].tobytes())
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+    def agree(self, task):
+        """Raise a `ValueError` on every process unless all have the same task, a str."""
+        if self.processes == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        expected = self.broadcast(lambda: task)
+        agree = multihost_utils.process_allgather(np.array([task == expected]), tiled=True)
+        if not agree.all():
+            others = ", ".join(str(number) for number in np.flatnonzero(~agree))
+            raise ValueError(
+                f"Every process of the group must train the same on the same data. Expected, as in process 0: "
+                f"{expected}. Received otherwise in process {others}; here: {task}."
+            )
+
+    def words(self):
+        """What a record says of several devices."""
+        return f"{self.count} devices" + (f" of {self.processes} processes" if self.processes > 1 else "")
+
+
+def causes(error):
+    """Yield an error and those that it came of or hides."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,7 +1,11 @@
-"""`fit`: the only trainer. From a recipe and a seed to a recorded run."""
+"""`fit`: the only trainer, for recipes and for anyone's own compiled network. From a seed to a recorded run."""
 
+import contextlib
+import dataclasses
+import hashlib
+import json
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -9,163 +13,436 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.data import FaceDataset, load_faces
+from fer_keras.data.problems import say
 from fer_keras.evaluation import with_temperature
-from fer_keras.models import build, multiply_adds
-from fer_keras.recipes import find_recipe, for_split
-from fer_keras.results import runs
-from fer_keras.training.data import check_faces, load_recipe_data, make_targets, to_recipe_classes
+from fer_keras.models import build, multiply_adds, weights
+from fer_keras.models.transfer import backbones_in
+from fer_keras.recipes import Recipe, find_recipe, for_split
+from fer_keras.results import Run, find_run, run_id, runs, write_run
+from fer_keras.training import scoring
+from fer_keras.training.callbacks import BestEpoch, ExactResume, make_callbacks, make_optimizer
+from fer_keras.training.data import (
+    check_faces,
+    load_recipe_data,
+    make_targets,
+    own_recipe,
+    to_recipe_classes,
+    with_validation,
+)
 from fer_keras.training.devices import ONE, choose
 from fer_keras.training.features import backbone_features, split_backbone
-from fer_keras.training.places import fetch_network, load_network, run_folder
-from fer_keras.training.precision import check_precision
-from fer_keras.training.record import circumstances, identity, is_final, score, score_ensemble, with_test_scores
-from fer_keras.training.session import EVALUATION_BATCH, Session
-from fer_keras.training.transplant import body, give_body
+from fer_keras.training.training_model import (
+    PRECISIONS,
+    Batches,
+    DrawEpochs,
+    TrainingModel,
+    computing_in,
+    fused_batch_norm,
+    macro_metrics,
+)
+
+BATCH = 256  # of validation and prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How `fit` was called, beside recipe, seed and faces."""
+
+    path: object = None
+    results: Path | None = None
+    callbacks: Sequence = ()
+    force: bool = False
+    minutes: float | None = None
+    precision: str = "float32"
+    devices: object = ONE
+    verbose: object = "auto"
+
+    def folder(self, faces):
+        """Folder of results; records of synthetic faces lie apart."""
+        own = "synthetic" if faces is not None and faces.protocol == "drawn" else "results"
+        return Path(self.results or paths.build() / own)
 
 
 def fit(
-    recipe,
-    seed=0,
+    recipe: str | Recipe | keras.Model,
+    seed: int = 0,
     *,
     faces=None,
-    path=None,
-    force=False,
-    results=None,
-    verbose="auto",
-    tensorboard=None,
-    checkpoints=None,
-    minutes=None,
-    precision="float32",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    results: str | os.PathLike | None = None,
+    force: bool = False,
+    minutes: float | None = None,
+    precision: str | None = None,
     devices=None,
-):
-    """Train a recipe to its end and record it; asked again, read the record.
+    verbose="auto",
+) -> Run:
+    """Train a recipe, or a compiled Keras model, to its end and record the run; asked again, read the record.
 
-    Killed at any moment and called again, it goes on from the last whole epoch and ends with the same record. A run
-    that was cut short goes on where it was, if its state is on this machine, and its record is replaced.
+    Killed at any moment and called again, it resumes after the last whole epoch and ends with the same record. The
+    weights of the best epoch on validation are kept.
 
     Args:
-        recipe: a `Recipe`, or the name of one.
-        seed: int; initial values, order, dropout and augmentation follow from it.
-        faces: a `FaceDataset`; None loads what the recipe names.
-        path: where the data lies, if `faces` is None, and that of a start recipe of other classes; None looks in
-            `FER_KERAS_DATA`, the cache and Kaggle.
-        force: train anew although there is a record, and overwrite it.
-        results: folder of results; None is `paths.results()`, or for drawn faces a folder below `paths.build()`.
+        recipe: the name of a recipe, a `Recipe`, or a compiled `keras.Model` from pixels in [0, 255], `(batch, height,
+            width, 1)`, to the classes of `faces`; its targets follow its loss.
+        seed: int; initial weights, order, dropout and augmentation follow from it.
+        faces: a `FaceDataset`, or the path of a data set; None looks in `FER_KERAS_DATA`, the cache and Kaggle. A
+            recipe given another split or data set than its own becomes a variant, and says so.
+        epochs: the most to train; default the recipe's, or 1 of a model.
+        batch_size: of a model; default 32.
+        callbacks: further Keras callbacks; their plain numbers survive a kill.
+        results: folder of results; default below `paths.build()`. A record there or in `paths.results()` is read.
+        force: train although there is a record, or a state that cannot be read.
+        minutes: stop after the epoch in which so many minutes of training have passed, earlier sessions' included.
+        precision: `"float32"` (default) or `"mixed_bfloat16"`, in which a recipe's network trains.
+        devices: None trains on one; `"all"` or a number shares each batch (JAX; see `training.devices`).
         verbose: as in `keras.Model.fit`.
-        tensorboard: folder for TensorBoard's logs, or None.
-        checkpoints: folder for a `.keras` file at each fall of the validation loss, named
-            `<recipe>-<epoch>-<accuracy>.keras` after the epoch and its accuracy on validation; or None.
-        minutes: cut the training short after so many minutes, earlier sessions' included, and record that; None trains
-            to the end.
-        precision: one of `precision.PRECISIONS`, in which the network trains; the record names it beside the device.
-        devices: None trains on one device; `"all"` on all of this machine, a number on so many. They share each batch
-            of the recipe equally, so that a step is that of the whole batch, batch normalisation's too; of an epoch's
-            images, up to one fewer than there are devices sit out. On the JAX backend, `"all"` joins the processes of
-            other machines that Keras' environment variables name (see `machines.named`): all call this alike, the
-            first one alone writes state, network and record, and all get that record. Or `Devices` chosen before.
 
     Returns:
-        A `results.Run`.
+        A `results.Run`. A compiled model ends with the weights of its best epoch.
 
     Raises:
-        ValueError: if the recipe is unknown, the data has other classes than the recipe, or the devices can't share it.
-        machines.LostProcess: if another process of the group ended, or can't be reached any more.
+        ValueError: if recipe, data, model or devices do not fit each other, or the loss is no finite number any more.
+
+    Example:
+
+    >>> run = fit("capstone-model-1", faces=faces)  # doctest: +SKIP
+    >>> run.history().plot(x="epoch", y=["accuracy", "val_accuracy"])  # doctest: +SKIP
     """
-    check_precision(precision)
+    precision = precision or "float32"
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
+    path = None if isinstance(faces, FaceDataset) else faces
+    how = {"path": path, "results": results, "callbacks": tuple(callbacks), "force": force, "minutes": minutes}
+    options = Options(**how, precision=precision, devices=choose(devices), verbose=verbose)
+    if isinstance(recipe, keras.Model):
+        faces = load_faces(faces) if path else faces
+        return fit_model(recipe, seed, faces, options, epochs or 1, batch_size or 32)
+    if batch_size is not None:
+        raise ValueError(f"`batch_size` is for a keras.Model; recipes have their own. Received: {batch_size}.")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    if results is None and faces is not None and faces.protocol == "drawn":
-        results = paths.build() / "results"
-    devices = choose(devices)  # Before anything computes: here a process joins its group.
-    with devices.together():
-        devices.agree(f"{runs.run_id(recipe.name, recipe.digest, seed)}, {precision}, {force=}, {minutes=}")
-        at_hand = faces is not None or path or os.environ.get("FER_KERAS_DATA")
-        recorded, at_hand = devices.told(lambda: (runs.find_run(recipe, seed, folder=results), bool(at_hand)))
-        if recorded and not force and not at_hand:
-            return recorded
-        given = load_recipe_data(recipe, path) if faces is None else faces
-        faces = to_recipe_classes(recipe, given)
-        if recorded and not force and not goes_on(recorded, minutes):
-            scored = devices.told(lambda: scored_on_test(recorded, recipe, faces, results))
-            return scored or same_data(recorded, faces)
-        check_faces(recipe, faces)
-        devices.agree(f"data with fingerprint {faces.fingerprint}")
-        verbose = verbose if devices.first else 0
-        if recipe.members:
-            return fit_ensemble(recipe, seed, given, results=results, force=force, verbose=verbose, devices=devices)
-        network = make_network(recipe, seed, given, path, results, verbose, devices)
-        teachers = find_teachers(recipe, faces, path, results, verbose, devices)
-        session = make_session(recipe, seed, network, faces, teachers, verbose, precision, devices)
-        if devices.first and force and recorded and session.epochs_saved() == recorded.epochs_run:
-            session.path.unlink()  # of a run that was cut short; with other epochs it would be of a killed --force
-        where = circumstances(precision, devices)
-        callbacks = board(tensorboard) if devices.first else []
-        checkpoint = checkpoint_writer(network, recipe.name, checkpoints) if checkpoints and devices.first else None
-        stopped = session.train(verbose=verbose, callbacks=callbacks, minutes=minutes, checkpoint=checkpoint)
-        ended = outcome(recipe, seed, network, session, stopped, where)
-        return devices.told(lambda: keep(session, network, *ended, folder=results, force=force or recorded is not None))
+    if epochs not in (None, recipe.epochs):
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{epochs}", epochs=epochs, final=False)
+    with options.devices.together(), float32_policy():
+        return read_or_train(recipe, seed, None if path else faces, options)
 
 
-def make_session(recipe, seed, network, faces, teachers, verbose, precision, devices):
-    """Return the `Session` of a network, or of its head if the rest is frozen."""
-    folder = run_folder(recipe, seed, faces)
-    trained, images = what_to_train(recipe, network, faces, verbose)
-    beside = teachers if recipe.teachers_see == "changes" else []
-    if beside and trained is not network:
+def read_or_train(recipe, seed, faces, options):
+    """Read the record of a run, or train it."""
+    at_hand = faces is not None or options.path or os.environ.get("FER_KERAS_DATA")
+    broadcast = options.devices.broadcast
+    recorded, at_hand = broadcast(lambda: (find_record(recipe, seed, options.folder(faces)), bool(at_hand)))
+    if recorded and not options.force and not at_hand:
+        return said_to_be_read(recorded)
+    given = load_recipe_data(recipe, options.path, any_split=at_hand) if faces is None else with_validation(faces)
+    recipe = variant_for(recipe, given)
+    faces = to_recipe_classes(recipe, given)
+    check_faces(recipe, faces)
+    folder = options.folder(faces)
+    options.devices.agree(f"{run_id(recipe.name, recipe.digest, seed)} on {faces.fingerprint}, {options.precision}")
+    recorded = broadcast(lambda: find_record(recipe, seed, folder))
+    if recorded and not options.force and not is_resumable(recorded, options.minutes):
+        return broadcast(lambda: scored_on_test(recorded, recipe, faces, folder)) or same_data(recorded, recipe, faces)
+    if recipe.members:
+        members = [fit_one(name, (own or [seed])[0], given, options) for name, _, *own in recipe.members]
+        return broadcast(lambda: record_ensemble(recipe, seed, faces, members, options))
+    return train(recipe, seed, given, faces, options)
+
+
+def fit_one(recipe, seed, faces, options):
+    """Train, or read, a run that another one is made of, starts from or learns from."""
+    options = dataclasses.replace(options, force=False, minutes=None, callbacks=())
+    return read_or_train(find_recipe(recipe) if isinstance(recipe, str) else recipe, seed, faces, options)
+
+
+def variant_for(recipe, faces):
+    """The recipe, or its variant for faces of another split or with classes of one's own; a variant is announced."""
+    own = faces.protocol == "own" and not set(recipe.classes) <= {*faces.classes, *recipe.classes[:1]}
+    variant = own_recipe(recipe, faces) if own else for_split(recipe, faces.protocol)
+    if variant != recipe:
+        say(f"{recipe.name} is for the {recipe.protocol} split; this is {variant.name}, on {faces.source}")
+    return variant
+
+
+def find_record(recipe, seed, folder):
+    """The record of a run in a folder, or in the one of the recorded results; synthetic faces have theirs alone."""
+    found = find_run(recipe, seed, folder=folder)
+    if found or folder.name == "synthetic":
+        return found
+    own = paths.build() / "results"
+    if folder != paths.results():
+        return find_run(recipe, seed) if folder == own else None
+    found = find_run(recipe, seed, folder=own)
+    if found and not found.stopped_by_time:  # trained before, now to be recorded
+        predictions = {split: found.predictions(split) for split in found.metrics if split != "train"}
+        return write_run(found, found.history(), predictions, folder=folder)
+    return None
+
+
+def is_resumable(run, minutes):
+    """True if a recorded run was stopped by time and may train on."""
+    return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
+
+
+def said_to_be_read(run):
+    """The run, announced as read and not trained."""
+    say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
+    return run
+
+
+def same_data(run, recipe, faces):
+    """The run, announced as read, with what differs from what would be trained now."""
+    if run.data["fingerprint"] != faces.fingerprint:
+        say(f"{run.run} is recorded on data with fingerprint {run.data['fingerprint']}; this has {faces.fingerprint}")
+    if not recipe.members:
+        options = dict(recipe.model_options)
+        network = build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=None, **options)
+        if network.count_params() != run.num_parameters:
+            now, then = f"{network.count_params():,}", f"{run.num_parameters:,}"
+            say(f"{run.run} has {then} parameters, but {recipe.model} is built with {now} now: the builder has changed")
+    return said_to_be_read(run)
+
+
+def scored_on_test(run, recipe, faces, folder):
+    """The run with its test scores, recorded, if its recipe was marked final after it had ended; else None."""
+    same = run.data["fingerprint"] == faces.fingerprint
+    if run.final or run.stopped_by_time or not scoring.is_final(recipe) or not same or recipe.members:
+        return None
+    run, predictions = scoring.with_test_scores(run, recipe, faces)
+    return write_run(run, run.history(), predictions, folder=folder, force=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run in training: what is trained on what, and where its state lies."""
+
+    recipe: Recipe
+    seed: int
+    faces: FaceDataset
+    options: Options
+    index: np.ndarray  # rows of the training images
+
+    @property
+    def folder(self):
+        """Folder of the state and the trained network."""
+        return scoring.run_folder(run_id(self.recipe.name, self.recipe.digest, self.seed), self.faces.fingerprint)
+
+
+def train(recipe, seed, given, faces, options):
+    """Train a recipe's network from where it starts, or from its saved state, and record it."""
+    job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
+    options.devices.check(recipe.batch_size, len(job.index))
+    network = make_network(recipe, seed, given, options)
+    trained, images = what_to_train(recipe, network, faces, options.verbose)
+    targets, teachers = learn_from_teachers(job, trained is network)
+    copy = options.devices.spread(trained, seed)
+    teachers = [options.devices.spread(teacher, seed) for teacher in teachers]
+    with options.devices.scope(), contextlib.ExitStack() as precision:
+        model = training_model(job, copy, np.ascontiguousarray(images), teachers)
+        for each in (copy, *teachers):
+            precision.enter_context(computing_in(each, options.precision))
+        precision.enter_context(fused_batch_norm(copy))
+        weights_of = class_weights(faces.labels[job.index]) if recipe.class_weights else None
+        augmentation = (recipe.augmentation, faces.images.shape[1:3])
+        how = {"augmentation": augmentation, "weights": weights_of, "devices": options.devices}
+        draw = DrawEpochs(copy, job.index, targets, seed=seed, batch_size=recipe.batch_size, **how)
+        best = BestEpoch(copy, recipe.monitor)
+        resume = run_epochs(job, model, draw, best, make_callbacks(recipe))
+    trained.set_weights(best.weights)
+
+    def predict(split, flip=False):
+        chosen = images[faces.split == split]
+        return trained.predict(chosen[:, :, ::-1] if flip else chosen, batch_size=BATCH, verbose=0)
+
+    return options.devices.broadcast(lambda: record(job, network, predict, best, resume))
+
+
+def make_network(recipe, seed, faces, options):
+    """Build a recipe's network, with the weights of the recipe that it starts from.
+
+    A start of other classes is trained on its own faces, and only its backbone is copied.
+    """
+    start, initial = None, recipe.weights
+    if recipe.start_recipe:
+        named = for_split(find_recipe(recipe.start_recipe), faces.protocol)
+        run = fit_one(named, seed, faces if named.classes == recipe.classes else None, options)
+        start = trained_network(run, options.devices)
+        initial = None
+    keras.utils.set_random_seed(seed)
+    how = dict(recipe.model_options) | ({"trainable_from": recipe.trainable_from} if recipe.trainable_from else {})
+    shape = faces.images.shape[1:]
+    network = build(recipe.model, len(recipe.classes), input_shape=shape, weights=initial, **how)
+    if start is not None and named.classes == recipe.classes:
+        network.set_weights(start.get_weights())
+    elif start is not None:
+        copy_backbone_weights(network, start)
+    for layer in backbone_layers(network) if recipe.frozen_body else ():
+        layer.trainable = False
+    return network
+
+
+def copy_backbone_weights(network, source):
+    """Copy the weights of the nested backbone, or of all layers but the last, from a network for other classes."""
+    ours, theirs = backbone_layers(network), backbone_layers(source)
+    shapes = [[[value.shape for value in layer.get_weights()] for layer in each] for each in (ours, theirs)]
+    if shapes[0] != shapes[1]:
         raise ValueError(
-            f"Teachers see pictures. Received: recipe {recipe.name}, which trains on a backbone's features."
+            f"Expected a start with the same backbone. Received: {network.name} and {source.name}, whose layers differ "
+            "before the head. Start from a recipe of the same network."
         )
-    taught = ask(teachers, faces, recipe.teacher_temperature) if teachers and not beside else None
-    targets = make_targets(recipe, faces, taught)
-    options = {"seed": seed, "folder": folder, "images": images, "precision": precision, "devices": devices}
-    return Session(recipe, trained, faces, targets, teachers=beside, **options)
+    for layer, other in zip(ours, theirs, strict=True):
+        layer.set_weights(other.get_weights())
 
 
-def outcome(recipe, seed, network, session, stopped, where):
-    """Return the `Run`, history and predictions of a session that has ended."""
-    history = pd.DataFrame(session.history)
-    metrics, predictions = score(recipe, session)
-    run = runs.Run(
-        **identity(recipe, seed, session.faces),
-        **where,
+def backbone_layers(network):
+    """The nested backbone, or all layers with weights but the last."""
+    return backbones_in(network) or [layer for layer in network.layers if layer.weights][:-1]
+
+
+def trained_network(run, devices):
+    """The network of a run; other machines than the first process's get a copy of its file."""
+    if devices.processes > 1:
+        content = devices.broadcast(lambda: scoring.network_path(run).read_bytes())
+        folder = scoring.run_folder(run.run, run.data["fingerprint"])
+        paths.write_changed(folder / "model.keras", content)
+    return scoring.load_network(run)
+
+
+def what_to_train(recipe, network, faces, verbose):
+    """The model to train and its inputs: the network and pixels, or its head and a frozen backbone's features."""
+    parts = split_backbone(recipe, network)
+    if parts is None:
+        return network, faces.images
+    backbone, head = parts
+    return head, backbone_features(backbone, faces, verbose=verbose)
+
+
+def learn_from_teachers(job, sees_images):
+    """The targets of all images, and the teachers that see each augmented batch; teachers are trained first."""
+    recipe, faces, devices = job.recipe, job.faces, job.options.devices
+    runs_of = [fit_one(name, seed, faces, job.options) for name, _, seed in recipe.teachers]
+    teachers = [trained_network(run, devices) for run in runs_of]
+    if recipe.teachers_see == "changes":
+        if teachers and not sees_images:
+            raise ValueError(f"Teachers see images. Received: {recipe.name}, which trains on a backbone's features.")
+        return make_targets(recipe, faces), teachers
+    return make_targets(recipe, faces, teacher_probabilities(teachers, faces, recipe.teacher_temperature)), []
+
+
+def teacher_probabilities(teachers, faces, temperature):
+    """Mean probabilities of teachers for each image and its mirror image, softened, `(n, classes)`; None without."""
+    views = (faces.images.astype(np.float32), faces.images[:, :, ::-1].astype(np.float32))
+    found = [teacher.predict(view, batch_size=BATCH, verbose=0) for teacher in teachers for view in views]
+    return with_temperature(np.mean(found, axis=0), temperature) if found else None
+
+
+def training_model(job, network, images, teachers):
+    """Compile the `TrainingModel` of a network, with every variable created."""
+    recipe, devices = job.recipe, job.options.devices
+    share, temperature = recipe.teacher_share, recipe.teacher_temperature
+    model = TrainingModel(network, devices.place(images), teachers=teachers, share=share, temperature=temperature)
+    steps = -(-(len(job.index) // devices.count * devices.count) // recipe.batch_size)
+    metrics = {devices.metrics: ["accuracy", *macro_metrics(len(recipe.classes))]}
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    model.compile(make_optimizer(recipe, steps), loss, **metrics)
+    model({"index": np.zeros(1, np.int32)})
+    return model
+
+
+def class_weights(labels):
+    """A weight for each image, the inverse of its class's frequency, with mean 1."""
+    counts = np.bincount(labels)
+    return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
+
+
+def run_epochs(job, model, draw, best, callbacks, images=None):
+    """Call Keras' `fit` once, from the saved state if there is one; leave the best epoch's weights in the network.
+
+    Args:
+        job: the `Job`.
+        model: the compiled `keras.Model`.
+        draw: the `DrawEpochs`.
+        best: the `BestEpoch`.
+        callbacks: Keras callbacks of the recipe.
+        images: array to feed pixels from, or None to feed indices.
+
+    Returns:
+        The `ExactResume`, which holds the history.
+    """
+    options, devices, epochs = job.options, job.options.devices, job.recipe.epochs
+    model.optimizer.build(model.trainable_variables)
+    callbacks = [*callbacks, *(options.callbacks if devices.first else ())]
+    path, how = job.folder / "state.npz", {"minutes": options.minutes, "precision": options.precision}
+    resume = ExactResume(path, best, callbacks, devices=devices, forced=options.force, **how)
+    resume.load(model)
+    begun = len(resume.rows)
+    if not (resume.early_stop or begun == epochs or resume.out_of_time()):
+        draw.batches = Batches(draw.draw(begun), draw.batch_size // devices.processes, images)
+        watched = [history_file(job.folder / "history.csv", begun)] if devices.first else []
+        model.fit(
+            draw.batches.feed(),
+            validation_data=devices.validation(job.faces, draw.targets, images),
+            epochs=epochs,
+            initial_epoch=begun,
+            callbacks=[draw, best, *callbacks, *watched, resume],
+            shuffle=False,
+            verbose=options.verbose if devices.first else 0,
+        )
+    model.predict_function = None  # which would keep the precision that it was compiled in
+    best.network.set_weights(best.weights)
+    return resume
+
+
+def history_file(path, begun):
+    """Keras' CSVLogger for those who watch, its file cut to the epochs that the saved state has behind it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() and begun else []
+    path.write_text("".join(lines[: begun + 1]))
+    return keras.callbacks.CSVLogger(path, append=True)
+
+
+def record(job, network, predict, best, resume):
+    """Score the trained network, write it and its record, and forget the state unless the run may train on."""
+    history, path = pd.DataFrame(resume.rows), job.folder / "model.keras"
+    stopped = "early stop" if resume.early_stop else "epochs" if len(history) == job.recipe.epochs else "cut short"
+    splits = ("train", "validation") if stopped == "cut short" else ("train", "validation", "test")
+    metrics, predictions = scoring.score(job.recipe, job.faces, predict, splits)
+    run = Run(
+        **scoring.identity(job.recipe, job.seed, job.faces),
+        **scoring.environment(job.options.precision, job.options.devices.words()),
         seconds=round(float(history.seconds.sum()), 1),
         seconds_per_epoch=round(float(history.seconds.median()), 2),
         num_parameters=network.count_params(),
         multiply_adds=multiply_adds(network),
         epochs_run=len(history),
-        best_epoch=session.best["epoch"],
+        best_epoch=best.epoch,
         stopped=stopped,
-        resumed=session.resumed,
+        resumed=resume.resumed,
         metrics=metrics,
     )
-    return run, history, predictions
-
-
-def keep(session, network, run, history, predictions, *, folder, force):
-    """Write network and record of a session that has ended, and forget its state unless it may go on."""
-    network.save(session.path.with_name("model.keras"))
-    run = runs.write_run(run, history, predictions, folder=folder, force=force)
-    if not run.stopped_by_time:
-        session.path.unlink()
+    with paths.replacing(path) as temporary:
+        network.save(temporary)
+    run = write_run(run, history, predictions, folder=job.options.folder(job.faces), force=True)
+    if run.stopped_by_time:
+        resume.forced = False
+        resume.save()
+    else:
+        resume.path.unlink(missing_ok=True)
     return run
 
 
-def fit_ensemble(recipe, seed, faces, *, results, force, verbose, devices):
-    """Train the members of an ensemble, or read their records; combine what they say; record that."""
-    options = {"faces": faces, "results": results, "verbose": verbose, "devices": devices}
-    members = [fit(name, *(own or [seed]), **options) for name, _, *own in recipe.members]
-    return devices.told(lambda: keep_ensemble(recipe, seed, faces, members, results, force))
-
-
-def keep_ensemble(recipe, seed, faces, members, results, force):
-    """Combine what the members of an ensemble say, and record that."""
-    metrics, predictions = score_ensemble(recipe, members, seed)
-    run = runs.Run(
-        **identity(recipe, seed, faces),
-        **circumstances("float32", ONE),
+def record_ensemble(recipe, seed, faces, members, options):
+    """Combine the predictions of an ensemble's members, and record that."""
+    metrics, predictions = scoring.score_ensemble(recipe, members, seed)
+    total = {name: sum(getattr(run, name) for run in members) for name in ("num_parameters", "multiply_adds")}
+    run = Run(
+        **scoring.identity(recipe, seed, faces),
+        **scoring.environment(),
+        **total,
         seconds=round(sum(run.seconds for run in members), 1),
         seconds_per_epoch=0.0,
-        num_parameters=sum(run.num_parameters for run in members),
-        multiply_adds=sum(run.multiply_adds for run in members),
         epochs_run=0,
         best_epoch=0,
         stopped="combined",
@@ -173,108 +450,83 @@ def keep_ensemble(recipe, seed, faces, members, results, force):
         metrics=metrics,
     )
     history = pd.DataFrame(columns=runs.HISTORY_COLUMNS)
-    return runs.write_run(run, history, predictions, folder=results, force=force)
+    return write_run(run, history, predictions, folder=options.folder(faces), force=True)
 
 
-def scored_on_test(run, recipe, faces, results):
-    """The run with its test scores, recorded, if its recipe was marked final after it had ended; else None.
+def fit_model(model, seed, faces, options, epochs, batch_size):
+    """Train anyone's compiled model as `fit` says, and record it."""
+    images, targets = check_model(model, faces), targets_of_loss(model, faces)
+    faces = with_validation(faces)
+    recipe = describe(model, faces, epochs, batch_size)
+    job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
+    recorded = find_record(recipe, seed, options.folder(faces))
+    if recorded and not options.force and not is_resumable(recorded, options.minutes):
+        model.load_weights(scoring.network_path(recorded))
+        return said_to_be_read(recorded)
+    best = BestEpoch(model, recipe.monitor)
+    draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
+    resume = run_epochs(job, model, draw, best, (), images)
+    network = weights.as_network(model, faces.classes)
 
-    Variants are compared on validation; the one that is chosen there is marked final, and sees the test split then.
-    """
-    same = run.data["fingerprint"] == faces.fingerprint
-    if run.final or run.stopped_by_time or not is_final(recipe) or not same or recipe.members:
-        return None
-    run, predictions = with_test_scores(run, recipe, load_network(run), faces)
-    return runs.write_run(run, run.history(), predictions, folder=results, force=True)
+    def predict(split, flip=False):
+        return network.predict(faces.images[faces.split == split])
+
+    return record(job, model, predict, best, resume)
 
 
-def goes_on(run, minutes):
-    """Tell whether a recorded run was cut short and may train on."""
-    return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
-
-
-def same_data(run, faces):
-    """Return the run; say so if it was trained on other data than what is at hand."""
-    if run.data["fingerprint"] != faces.fingerprint:
-        print(
-            f"Run {run.run} is recorded on data with fingerprint {run.data['fingerprint']}; "
-            f"the data at hand has {faces.fingerprint}. The record stands; --force trains anew.",
-            file=sys.stderr,
+def check_model(model, faces):
+    """The images as a model takes them; a ValueError unless it can be trained on these faces."""
+    shape, classes = model.input_shape, faces.classes
+    if not isinstance(faces, FaceDataset) or not getattr(model, "compiled", False):
+        raise ValueError(
+            "Expected a compiled model and faces to train it on. Received: "
+            f"{'an uncompiled model' if isinstance(faces, FaceDataset) else f'faces={faces!r}'}. "
+            "Call model.compile(...) first, and pass faces=load_folder(...), say."
         )
-    return run
+    single = len(classes) == 2 and model.output_shape == (None, 1)
+    if not single and model.output_shape != (None, len(classes)):
+        raise ValueError(
+            f"Expected a model with an output for each of the {len(classes)} classes {classes}. "
+            f"Received: output {model.output_shape}. Change its last layer, or select classes: faces.select(classes=…)."
+        )
+    images = np.repeat(faces.images, 3, axis=-1) if shape[-1] == 3 else faces.images
+    if any(wanted not in (None, given) for wanted, given in zip(shape[1:], images.shape[1:], strict=False)):
+        raise ValueError(
+            f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {shape}. "
+            "Begin it with keras.Input of that shape and keras.layers.Resizing."
+        )
+    return images
 
 
-def make_network(recipe, seed, faces, path, results, verbose, devices):
-    """Build the recipe's network, starting from another recipe's best epoch if it says so.
-
-    That of other classes is trained on its own faces, and only its body is taken.
-    """
-    weights, given = recipe.weights, None
-    if recipe.start_recipe:
-        start = for_split(find_recipe(recipe.start_recipe), faces.protocol)
-        same = start.classes == recipe.classes
-        options = {"path": path, "results": results, "verbose": verbose, "devices": devices}
-        started = fit(start, seed, faces=faces if same else None, **options)
-        place = fetch_network(started, devices)
-        weights, given = (place, None) if same else (None, load_network(started))
-    keras.utils.set_random_seed(seed)
-    options = dict(recipe.model_options)
-    if recipe.trainable_from:
-        options["trainable_from"] = recipe.trainable_from
-    size = faces.images.shape[1:]
-    network = build(recipe.model, len(recipe.classes), input_shape=size, weights=weights, **options)
-    if given is not None:
-        give_body(network, given)
-    for layer in body(network) if recipe.frozen_body else ():
-        layer.trainable = False
-    return network
+def targets_of_loss(model, faces):
+    """The targets that a model's loss takes: class numbers, one column of 0 and 1, or one-hot rows."""
+    loss = model.loss if isinstance(model.loss, str) else getattr(model.loss, "name", None)
+    loss = loss or getattr(model.loss, "__name__", "")
+    if "sparse" in loss:
+        return faces.labels.astype(np.int32)
+    if model.output_shape[-1] == 1:
+        return faces.labels.astype(np.float32)[:, None]
+    return np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
 
 
-def find_teachers(recipe, faces, path, results, verbose, devices=ONE):
-    """Return the networks of a recipe's teachers; one that has no record is trained first, on the same faces."""
-    found = []
-    for name, _, seed in recipe.teachers:
-        run = fit(name, seed, faces=faces, path=path, results=results, verbose=verbose, devices=devices)
-        fetch_network(run, devices)
-        found.append(load_network(run))
-    return found
+def describe(model, faces, epochs, batch_size):
+    """The `Recipe` of a compiled model: its name, and digests of its architecture, compilation and initial weights."""
+    digest = hashlib.sha256()
+    for values in model.get_weights():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    config = json.dumps([model.get_config(), model.get_compile_config()], default=str, sort_keys=True)
+    made_of = {"config": hashlib.sha256(config.encode()).hexdigest()[:12], "weights": digest.hexdigest()[:12]}
+    how = {"model_options": tuple(made_of.items()), "class_names": faces.classes, "optimizer": "own"}
+    how |= {"epochs": epochs, "batch_size": batch_size, "protocol": faces.protocol}
+    return Recipe(name=model.name, system="own", title=model.name, model="own", data="own", **how)
 
 
-def ask(teachers, faces, temperature):
-    """Return the mean of what teachers say of each image and its mirror image, `(n, classes)`."""
-    views = (faces.images.astype(np.float32), faces.images[:, :, ::-1].astype(np.float32))
-    said = [teacher.predict(view, batch_size=EVALUATION_BATCH, verbose=0) for teacher in teachers for view in views]
-    return with_temperature(np.mean(said, axis=0), temperature)
-
-
-def what_to_train(recipe, network, faces, verbose):
-    """Return the model to train and what it takes: the network and pixels, or its head and frozen features."""
-    parts = split_backbone(recipe, network)
-    if parts is None:
-        return network, faces.images
-    trunk, head = parts
-    return head, backbone_features(trunk, faces, verbose=verbose)
-
-
-def checkpoint_writer(network, name, folder):
-    """A function that writes a network, as it is when called, to a file named after a row of the history.
-
-    It writes a plain copy: in training, layers may compute in another precision, which a file of them would keep.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = keras.models.clone_model(network)
-
-    def write(row):
-        copy.set_weights(network.get_weights())
-        target = folder / f"{name}-{row['epoch']:03d}-{row['val_accuracy']:.4f}.keras"
-        temporary = target.with_name(f".{target.name}")  # Keras refuses a file with another suffix
-        copy.save(temporary)
-        temporary.replace(target)
-
-    return write
-
-
-def board(folder):
-    """Return TensorBoard's callback for a folder, or nothing; imported only when asked for."""
-    return [keras.callbacks.TensorBoard(log_dir=str(folder), profile_batch=0)] if folder else []
+@contextlib.contextmanager
+def float32_policy():
+    """Build and train in float32 whatever the global policy says: a recipe's precision is an argument of `fit`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

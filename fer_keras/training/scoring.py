@@ -1,0 +1,246 @@
+"""Score networks: those of a run for its record, and any network on any data set."""
+
+import dataclasses
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from fer_keras import paths
+from fer_keras.data import FaceDataset, load_faces
+from fer_keras.data.problems import say
+from fer_keras.evaluation import calibration_error, summarise, with_temperature
+from fer_keras.labels import SPLITS
+from fer_keras.models import weights
+from fer_keras.ray_cluster import num_cores, num_threads
+from fer_keras.recipes import RECIPES
+from fer_keras.results import find_run, run_id, runs
+from fer_keras.training.data import load_recipe_data
+from fer_keras.training.ensembles import combine
+
+BATCH = 256
+
+
+def evaluate(
+    network, faces, *, split: str = "test", classes: tuple[str, ...] | None = None, flip: bool = False
+) -> dict:
+    """Score a network on a split of any data set; across data sets too.
+
+    Images of classes that the network does not know are left out; probabilities of classes that the data set does not
+    have are left out and the others scaled to sum to 1. Both are counted in the result. So are images that the network
+    was trained on, as far as its training data is at hand.
+
+    Args:
+        network: a `models.Network`, a `keras.Model`, the name of a shipped network or of a recipe that was trained on
+            this machine, or the path of a `.keras` file.
+        faces: a `FaceDataset`, or the path of a data set in any form that `data.load_faces` reads.
+        split: `"train"`, `"validation"` or `"test"`.
+        classes: class names in the order of the outputs, for a model or file that does not carry them.
+        flip: average over each image and its mirror image.
+
+    Returns:
+        dict as `evaluation.summarise` makes it (`accuracy` with its 95 % interval, `macro_f1`, `per_class`,
+        `confusion`, ...), and `calibration_error`, `network`, `source`, `classes`, `images_left_out`,
+        `classes_left_out`, `training_images` (None if unknown).
+
+    Raises:
+        ValueError: if the network or the data is not there, they share fewer than two classes, or the split is empty.
+    """
+    network = as_network(network, classes)
+    faces = faces if isinstance(faces, FaceDataset) else load_faces(faces)
+    shared = tuple(name for name in network.classes if name in faces.classes)
+    if split not in SPLITS or len(shared) < 2:
+        raise ValueError(
+            f"Expected a split out of {SPLITS} and a data set with two of the network's classes {network.classes}. "
+            f"Received: {split!r} and {faces.classes} from {faces.source}."
+        )
+    part = faces.select(splits=(split,))
+    asked = part if part.classes == shared else part.select(classes=shared)
+    if not len(asked):
+        raise ValueError(f"Expected {split} images of {shared}. Received: {faces.source}, which has none.")
+    probabilities = predict_faces(network, asked, flip)[:, [network.classes.index(name) for name in shared]]
+    probabilities = with_temperature(probabilities / probabilities.sum(axis=1, keepdims=True), network.temperature)
+    trained_on = training_digests(network.card, faces)
+    copies = None if trained_on is None or split == "train" else np.isin(asked.digests, trained_on)
+    views = "flip" if flip else "single"
+    scores = summarise(asked.labels, probabilities, shared, split=split, copies=copies, views=views)
+    if copies is not None and copies.any():
+        say(f"{copies.sum():,} of {len(asked):,} images are among the training images of {network.name}")
+    return scores | {
+        "calibration_error": round(float(calibration_error(asked.labels, probabilities)), 6),
+        "network": network.name,
+        "source": faces.source,
+        "classes": list(shared),
+        "images_left_out": len(part) - len(asked),
+        "classes_left_out": [name for name in network.classes if name not in shared],
+        "training_images": None if copies is None else int(copies.sum()),
+    }
+
+
+def as_network(network, classes=None):
+    """The `models.Network` of whatever names one."""
+    if isinstance(network, weights.Network):
+        return network
+    if isinstance(network, keras.Model):
+        return weights.as_network(network, classes)
+    name = str(network)
+    if Path(name).suffix in (".keras", ".h5") or name in weights.shipped():
+        return weights.load(network, classes=classes)
+    run = find_own_run(name)
+    if run is None:
+        raise ValueError(
+            f"Expected a shipped network ({', '.join(weights.shipped())}), a recipe that was trained on this machine, "
+            f"or the path of a .keras file. Received: {name!r}."
+        )
+    card = {"name": name, "classes": run.classes, "recipe": name, "data": run.data}
+    return weights.Network(load_network(run), card)
+
+
+def predict_faces(network, faces, flip=False):
+    """Probabilities `(n, classes)` of faces, which are resized to what the network takes."""
+    images = faces.images
+    if images.shape[1:3] != tuple(network.size):
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        resized = [keras.ops.image.resize(part.astype("float32"), network.size, antialias=True) for part in parts]
+        images = np.concatenate([keras.ops.convert_to_numpy(part) for part in resized]).clip(0, 255)
+    views = (images, images[:, :, ::-1]) if flip else (images,)
+    return np.mean([network.predict(view) for view in views], axis=0)
+
+
+def training_digests(card, faces):
+    """Digests of the images that a network was trained on, if `faces` hold them or the data is at hand; else None."""
+    data, recipe = card.get("data"), card.get("recipe")
+    expected = data.get("train_digest") if isinstance(data, dict) else None
+    name = recipe["name"] if isinstance(recipe, dict) else recipe
+    training = faces.select(splits=("train",))
+    if expected and training.fingerprint != expected and name in RECIPES and os.environ.get("FER_KERAS_DATA"):
+        training = load_recipe_data(RECIPES[name]).select(splits=("train",))
+    return training.digests if expected and training.fingerprint == expected else None
+
+
+def find_own_run(recipe, seed=0):
+    """The record of a run that was trained on this machine, or else a recorded one; None if there is neither."""
+    return find_run(recipe, seed, folder=paths.build() / "results") or find_run(recipe, seed)
+
+
+def run_folder(name, fingerprint):
+    """Folder of a run's state and network: other data, other folder."""
+    return paths.build() / "runs" / f"{name}-{fingerprint[:8]}"
+
+
+def network_path(run):
+    """Path of a run's network; a ValueError if it is not on this machine."""
+    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
+    if not path.is_file():
+        raise ValueError(
+            f"Expected the network of run {run.run!r} on this machine, {path}. Received: its record only. "
+            f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
+        )
+    return path
+
+
+def load_network(run) -> keras.Model:
+    """Load the trained `keras.Model` of a run that was trained on this machine; else a ValueError."""
+    return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
+
+
+def score(recipe, faces, predict, splits=SPLITS):
+    """Metrics and predictions of splits, as a record holds them; test for a final recipe only.
+
+    Args:
+        recipe: a `Recipe`.
+        faces: a `FaceDataset`.
+        predict: function of a split and `flip` that returns probabilities `(n, classes)`.
+        splits: those to score.
+
+    Returns:
+        `(metrics, predictions)`, each a dict by split, `<split>_flip` where the recipe records both views.
+    """
+    trained_on, metrics, found = faces.digests[faces.split == "train"], {}, {}
+    for split in (each for each in splits if each != "test" or is_final(recipe)):
+        mask = faces.split == split
+        if not mask.any():
+            continue
+        copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
+        views = {"single": predict(split, flip=False)}
+        if recipe.flip_view and split != "train":
+            views["flip"] = (views["single"] + predict(split, flip=True)) / 2
+        for kind, probabilities in views.items():
+            name = split if kind == "single" else f"{split}_flip"
+            # As recorded: whoever reads the predictions back finds the very same metrics.
+            probabilities = probabilities.astype(np.float16).astype(np.float32)
+            options = {"split": split, "copies": copies, "views": kind}
+            metrics[name] = summarise(faces.labels[mask], probabilities, faces.classes, **options)
+            if split != "train":
+                found[name] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+    return metrics, found
+
+
+def with_test_scores(run, recipe, faces):
+    """A finished run whose recipe was marked final afterwards, with test metrics, and all of its predictions."""
+    network = load_network(run)
+
+    def predict(split, flip):
+        images = faces.images[faces.split == split]
+        return network.predict(images[:, :, ::-1] if flip else images, batch_size=BATCH, verbose=0)
+
+    metrics, predictions = score(recipe, faces, predict, splits=("test",))
+    kept = {name: run.predictions(name) for name in run.metrics if name.startswith("validation")}
+    marked = run.recipe | {"final": True}
+    return dataclasses.replace(run, metrics=run.metrics | metrics, recipe=marked), kept | predictions
+
+
+def score_ensemble(recipe, members, seed):
+    """Metrics and predictions of an ensemble on validation, and on test for a final recipe."""
+    metrics, predictions = {}, {}
+    for split, (found, probabilities) in combine(recipe, members, seed=seed).items():
+        if split == "validation" or is_final(recipe):
+            found = found._replace(probabilities=probabilities.astype(np.float16).astype(np.float32))
+            options = {"split": split, "copies": found.copies}
+            metrics[split] = summarise(found.labels, found.probabilities, recipe.classes, **options)
+            predictions[split] = found
+    return metrics, predictions
+
+
+def is_final(recipe):
+    """True if a recipe is final as it stands in `RECIPES`: a variant made on the way never is."""
+    return recipe.final and RECIPES.get(recipe.name) == recipe
+
+
+def identity(recipe, seed, faces):
+    """The fields of a record about what was trained on what."""
+    return {
+        "run": run_id(recipe.name, recipe.digest, seed),
+        "recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)},
+        "recipe_name": recipe.name,
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "classes": faces.classes,
+        "data": {
+            "source": faces.source,
+            "protocol": faces.protocol,
+            "fingerprint": faces.fingerprint,
+            "train_digest": faces.select(splits=("train",)).fingerprint,
+            "num_images": {split: int((faces.split == split).sum()) for split in SPLITS},
+        },
+    }
+
+
+def environment(precision="float32", devices=""):
+    """The fields of a record about where it was trained: versions, device and precision, commit."""
+    backend = keras.backend.backend()
+    versions = {name: metadata.version(name) for name in ("keras", backend, "numpy", "fer_keras")}
+    command = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True, check=False).stdout.strip()
+    accelerators = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
+    cores = min(num_cores(), num_threads("TF_NUM_INTRAOP_THREADS"))
+    where = f"{len(accelerators)} accelerators" if accelerators else f"cpu, {cores} core{'s' * (cores > 1)}"
+    return {
+        "versions": {"python": platform.python_version(), "backend": backend, **versions},
+        "device": ", ".join(filter(None, [where, devices, "" if precision == "float32" else precision])),
+        "commit": commit or "unknown",
+    }

@@ -1,0 +1,311 @@
+"""A network in training: images on the device, augmentation and distillation inside the compiled step, its batches."""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from fer_keras.data import transforms
+from fer_keras.evaluation.calibration import SMALLEST
+from fer_keras.models.counting import leaves
+from fer_keras.training.devices import ONE
+
+PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+class TrainingModel(keras.Model):
+    """A network that takes the indices of images instead of images.
+
+    All images lie on the device as uint8; a step gathers its batch there and augments it, so that feeding costs next
+    to nothing on any backend.
+
+    Args:
+        network: the `keras.Model` to train, from pixels in [0, 255], or a backbone's features, to probabilities.
+        images: uint8 `(n, height, width, 1)`, or features `(n, ...)`, as the variable takes them.
+        teachers: frozen `keras.Model`s with the network's inputs and outputs. In training, the mean of their
+            probabilities for an augmented image, softened by `temperature`, has `share` of that image's target.
+        share: in [0, 1].
+        temperature: above 0; 1 softens nothing.
+    """
+
+    def __init__(self, network, images, *, teachers=(), share=0.0, temperature=1.0):
+        super().__init__(name="training_model", dtype="float32")
+        self.network = network
+        self.teachers, self.share, self.temperature = list(teachers), share, temperature
+        for teacher in self.teachers:
+            teacher.trainable = False
+        self.images = keras.Variable(images, trainable=False, dtype=images.dtype.name, name="images")
+
+    def call(self, inputs, training=False):
+        """Compute probabilities `(batch, classes)` of `inputs["index"]`; augmentation takes place in training only."""
+        pixels = self.augmented(inputs) if training else self.pixels(inputs)
+        return self.network(pixels, training=training)
+
+    def pixels(self, inputs):
+        """Gather the images of `inputs["index"]`, as float32."""
+        return ops.cast(ops.take(self.images, ops.cast(inputs["index"], "int32"), axis=0), "float32")
+
+    def augmented(self, inputs):
+        """Gather and augment the images of `inputs["index"]`."""
+        return augment(self.pixels(inputs), inputs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Compute the loss, in training with the teachers' part in the targets."""
+        if self.teachers and training:
+            pixels = self.augmented(x)
+            mean = ops.mean(ops.stack([teacher(pixels, training=False) for teacher in self.teachers]), axis=0)
+            softened = ops.softmax(ops.log(ops.maximum(mean, SMALLEST)) / self.temperature)
+            y = (1.0 - self.share) * y + self.share * softened
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+
+def augment(pixels, plan):
+    """Augment float pixels, `(batch, height, width, 1)` in [0, 255], with the backend's operations.
+
+    Args:
+        pixels: the batch.
+        plan: dict with any of the fields of a `data.transforms.Plan`; `partner` counts inside the batch.
+    """
+    if "transform" in plan:
+        pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
+    if "blur" in plan:
+        pixels = blur(pixels, plan["blur"])
+    if "gamma" in plan:
+        pixels = 255.0 * ops.power(ops.clip(pixels, 0.0, 255.0) / 255.0, plan["gamma"][:, None, None, None])
+    if "light" in plan:
+        light = plan["light"][:, :, None, None, None]
+        pixels = ops.clip(pixels * light[:, 0] + light[:, 1], 0.0, 255.0)
+    if "box" in plan:
+        pixels = erase(pixels, plan["box"])
+    if "partner" in plan:
+        share = plan["share"][:, None, None, None]
+        pixels = share * pixels + (1.0 - share) * ops.take(pixels, plan["partner"], axis=0)
+    return pixels
+
+
+def blur(pixels, weights):
+    """Blur columns, then rows, by the weights `(batch, 3)` of a pixel and its neighbours; the border mirrors."""
+    w = weights[:, :, None, None, None]
+    for axis in (1, 2):
+        size = pixels.shape[axis]
+        padded = ops.pad(pixels, [(2, 2) if each == axis else (0, 0) for each in range(4)], mode="symmetric")
+        at = [padded[:, i : i + size] if axis == 1 else padded[:, :, i : i + size] for i in range(5)]
+        pixels = w[:, 2] * (at[0] + at[4]) + w[:, 1] * (at[1] + at[3]) + w[:, 0] * at[2]
+    return pixels
+
+
+def erase(pixels, box):
+    """Paint a rectangle of one grey into each image; `box` is `(batch, 5)`: top, left, bottom, right, grey."""
+    rows = ops.reshape(ops.arange(pixels.shape[1], dtype="float32"), (1, -1, 1, 1))
+    columns = ops.reshape(ops.arange(pixels.shape[2], dtype="float32"), (1, 1, -1, 1))
+    top, left, bottom, right, grey = (box[:, i][:, None, None, None] for i in range(5))
+    inside_rows = ops.logical_and(rows >= top, rows < bottom)
+    inside_columns = ops.logical_and(columns >= left, columns < right)
+    return ops.where(ops.logical_and(inside_rows, inside_columns), grey, pixels)
+
+
+class Batches(keras.utils.PyDataset):
+    """Arrays in batches, in their order: what Keras' `fit`, `evaluate` and `predict` take, on any backend.
+
+    Args:
+        arrays: `(inputs, targets)` or `(inputs, targets, weights)`, each an array or a dict of arrays of as many
+            rows. They may be replaced between epochs.
+        batch_size: int; the last batch may be smaller.
+        images: array `(n, height, width, channels)`: the inputs are then its rows by `inputs["index"]`, as float32.
+    """
+
+    def __init__(self, arrays, batch_size, images=None):
+        super().__init__()
+        self.arrays, self.batch_size, self.images = arrays, batch_size, images
+
+    def __len__(self):
+        return -(-len(keras.tree.flatten(self.arrays)[0]) // self.batch_size)
+
+    def __getitem__(self, number):
+        rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        inputs, *others = keras.tree.map_structure(lambda array: array[rows], self.arrays)
+        return (inputs if self.images is None else self.images[inputs["index"]].astype(np.float32), *others)
+
+    def feed(self):
+        """These batches, on TensorFlow as a data set that is cut outside Python.
+
+        It goes without the thread that tunes such pipelines, for which a process with a single core would wait at the
+        end of each epoch, for up to as long as the epoch took.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        def spec(array):
+            return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+        def cut(*arrays):
+            def batch(start):
+                return keras.tree.map_structure(lambda tensor: tensor[start : start + self.batch_size], arrays)
+
+            return tf.data.Dataset.from_tensor_slices(starts).map(batch)
+
+        def gather(inputs, *others):
+            return tf.cast(tf.gather(images, inputs["index"]), tf.float32), *others
+
+        starts = np.arange(len(self)) * self.batch_size
+        signature = keras.tree.map_structure(spec, self.arrays)
+        data = tf.data.Dataset.from_generator(lambda: iter([self.arrays]), output_signature=signature).flat_map(cut)
+        if self.images is not None:
+            images = tf.convert_to_tensor(self.images)
+            data = data.map(gather)
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        cardinality = tf.data.experimental.assert_cardinality(len(self))
+        return data.apply(cardinality).prefetch(2).with_options(options)
+
+
+class DrawEpochs(keras.callbacks.Callback):
+    """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
+
+    Args:
+        network: the `keras.Model` in training, whose random layers begin each epoch in a drawn state.
+        index: int array, the rows of the training images.
+        targets: array `(n, ...)`, the target of every image of the data set.
+        seed: int.
+        batch_size: int; mixup stays inside a batch.
+        augmentation: a `data.transforms.Augmentation` and `(height, width)` of the images, or None.
+        weights: float `(len(index),)`, a weight for each training image, or None.
+        devices: the `devices.Devices` that share each batch; up to `count - 1` images sit an epoch out, others in each.
+    """
+
+    def __init__(self, network, index, targets, *, seed, batch_size, augmentation=None, weights=None, devices=ONE):
+        super().__init__()
+        self.network, self.index, self.targets, self.seed, self.batch_size = network, index, targets, seed, batch_size
+        self.augmentation, self.weights, self.devices, self.batches = augmentation, weights, devices, None
+
+    def draw(self, epoch):
+        """The arrays of an epoch, in the images' order; the random layers are set to begin it."""
+        generator = np.random.default_rng([self.seed, epoch])
+        for variable in self.network.non_trainable_variables:
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(generator.integers(0, 2**32, variable.shape, dtype=np.uint32))
+        size = len(self.index) // self.devices.count * self.devices.count
+        order = generator.permutation(len(self.index))[:size]
+        inputs, targets = {"index": self.index[order].astype(np.int32)}, self.targets[self.index[order]]
+        if self.augmentation is not None:
+            plan = transforms.draw_plan(
+                self.augmentation[0], size, self.augmentation[1], generator, group=self.batch_size
+            )
+            inputs |= {key: getattr(plan, key) for key in PLAN_KEYS if getattr(plan, key) is not None}
+            if plan.partner is not None:
+                inputs["partner"] = plan.partner % self.batch_size
+                targets = transforms.mix_targets(targets, plan)
+        arrays = (inputs, targets) if self.weights is None else (inputs, targets, self.weights[order])
+        return self.devices.own(arrays, self.batch_size)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Put the epoch's arrays into the batches."""
+        self.batches.arrays = self.draw(epoch)
+
+
+@contextlib.contextmanager
+def computing_in(network, precision):
+    """Let a network's layers compute in a precision for as long as the context lasts.
+
+    Its variables stay float32, and its last layer, which gives the probabilities, computes in float32 always: a
+    bfloat16 has eight bits for them.
+
+    Args:
+        network: a built `keras.Model`; functions of it that were compiled before keep their precision.
+        precision: one of `PRECISIONS`. `"mixed_bfloat16"` is faster where the processor multiplies bfloat16
+            (AVX512-BF16, AMX, or an accelerator), slower elsewhere.
+    """
+    layers_of = [layer for layer in leaves(network) if layer is not network.layers[-1]]
+    before = [layer.dtype_policy for layer in layers_of]
+    try:
+        for layer in layers_of:
+            layer.dtype_policy = precision
+        yield
+    finally:
+        for layer, policy in zip(layers_of, before, strict=True):
+            layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def fused_batch_norm(network):
+    """Train a network's batch normalisation in TensorFlow's fused operation for as long as the context lasts.
+
+    It gives what Keras' dozen operations give, but for rounding. A light network, whose convolutions are soon done,
+    trains a quarter to a half faster on a CPU (`benchmarks/training.py`). Nothing changes on other backends.
+    """
+    able = [layer for layer in leaves(network) if keras.backend.backend() == "tensorflow" and can_fuse(layer)]
+    try:
+        for layer in able:
+            layer.call = functools.partial(normalise, layer)
+        yield
+    finally:
+        for layer in able:
+            del layer.call
+
+
+def can_fuse(layer):
+    """True for a batch normalisation of images' channels, and nothing beyond that."""
+    if type(layer) is not layers.BatchNormalization or layer.renorm or layer.synchronized:
+        return False
+    return layer.gamma is not None and layer.beta is not None and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+
+
+def normalise(layer, inputs, training=None, mask=None):
+    """Compute what `keras.layers.BatchNormalization.call` does."""
+    if not (training and layer.trainable and mask is None):
+        return layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
+    import tensorflow as tf
+
+    inputs = tf.cast(inputs, tf.float32)  # as Keras does; the operation's own bfloat16 was slower than with the casts
+    outputs, mean, variance = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.convert_to_tensor(layer.gamma),
+        offset=tf.convert_to_tensor(layer.beta),
+        mean=tf.constant([], tf.float32),
+        variance=tf.constant([], tf.float32),
+        epsilon=layer.epsilon,
+        is_training=True,
+    )[:3]
+    count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+    for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance * (count - 1.0) / count)):
+        moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
+    return tf.cast(outputs, layer.compute_dtype)
+
+
+class MacroMetric(keras.metrics.Metric):
+    """Mean over classes of precision or recall, from the confusion matrix that the batches add up to.
+
+    The true class of a target distribution is its most probable one. A class that was never predicted, or never met,
+    counts as 0, as in `evaluation.summarise`.
+
+    Args:
+        num_classes: int.
+        name: str, the key in Keras' logs.
+        axis: what the hits are divided by: 0 the predictions of each class (precision), 1 its images (recall).
+    """
+
+    def __init__(self, num_classes, *, name, axis):
+        super().__init__(name=name)
+        self.num_classes, self.axis = num_classes, axis
+        self.counts = self.add_variable((num_classes, num_classes), initializer="zeros", name="counts")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Count a batch: targets and probabilities `(batch, classes)`, and a weight an image if given."""
+        true, predicted = (ops.one_hot(ops.argmax(y, axis=-1), self.num_classes) for y in (y_true, y_pred))
+        true, predicted = (ops.cast(y, self.counts.dtype) for y in (true, predicted))
+        if sample_weight is not None:
+            true = true * ops.cast(ops.reshape(sample_weight, (-1, 1)), self.counts.dtype)
+        self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))
+
+    def result(self):
+        """The mean over classes, a scalar in [0, 1]."""
+        return ops.mean(ops.diagonal(self.counts) / ops.maximum(ops.sum(self.counts, axis=self.axis), 1e-7))
+
+
+def macro_metrics(num_classes):
+    """Macro precision and macro recall, named `precision` and `recall`."""
+    return [MacroMetric(num_classes, name=name, axis=axis) for axis, name in enumerate(("precision", "recall"))]
