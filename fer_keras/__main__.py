@@ -1,117 +1,615 @@
-"""The command line: `python -m fer_keras COMMAND`."""
+"""The command line: `fer-keras COMMAND`, or `python -m fer_keras COMMAND`."""
 
-import argparse
+import contextlib
+import dataclasses
+import importlib
+import importlib.machinery
+import math
 import os
 import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
 
-from fer_keras import machines
-from fer_keras.recognition import commands as recognition
-from fer_keras.training import commands as training
+import typer
+from typer import Argument, Option
+
+from fer_keras import paths
+from fer_keras.names import check_name
+
+app = typer.Typer(
+    help="Facial expression recognition in Keras.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+UsageError = typer.BadParameter.__base__  # Typer exports no other of its usage errors.
+TRAINING = ("train", "search", "label-errors")
+MAX_TRACKS = 20  # printed for a video
 
 
-def main(arguments=None):
-    """Run one command; return the exit status: 0, or 2 after a clear error."""
-    options = parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 after an error in one line, 130 after Ctrl-C."""
+    arguments, context = sys.argv[1:] if arguments is None else list(arguments), None
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if QuietTensorFlow not in sys.meta_path:
+        sys.meta_path.insert(0, QuietTensorFlow)
+    commands = typer.main.get_command(app)
     try:
-        status = options.run(options) or 0
+        with commands.make_context("fer-keras", with_addresses(arguments) or ["--help"]) as context:
+            status = commands.invoke(context) or 0
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # who reads has seen enough, as `head` does
+    except typer.Exit as ended:
+        return ended.exit_code
+    except BrokenPipeError:  # The reader has seen enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, ValueError, OSError, ImportError) as error:
+        print(f"error: {usage(error) if isinstance(error, UsageError) else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        trains = getattr(options, "trains", False)
-        print(f"stopped{'; the same command goes on from the last whole epoch' * trains}", file=sys.stderr)
+        resumes = context is not None and context.invoked_subcommand in TRAINING
+        print(f"stopped{'; the same command goes on from the last whole epoch' * resumes}", file=sys.stderr)
         return 130
 
 
-def parser():
-    """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="python -m fer_keras", description="Facial expression recognition in Keras.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    training.add_commands(commands)
-    ship_parser = commands.add_parser("ship", help="write a trained network and its card", description=ship.__doc__)
-    ship_parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that was trained on this machine")
-    ship_parser.add_argument("--seed", type=int, default=0)
-    ship_parser.add_argument("--out", metavar="FILE.keras", help="default: the package's folder of weights")
-    ship_parser.set_defaults(run=ship)
-
-    data_parser = commands.add_parser("data", help="say what lies at a path, and its faults", description=data.__doc__)
-    data_parser.add_argument("path", metavar="PATH", nargs="?", help="default: FER_KERAS_DATA, cache, Kaggle")
-    data_parser.add_argument("--skip", action="store_true", help="list every bad row or picture, instead of the first")
-    data_parser.set_defaults(run=data)
-    models_parser = commands.add_parser("models", help="list the networks, or one's stages", description=models.__doc__)
-    models_parser.add_argument("name", metavar="NAME", nargs="?", help="one network, stage by stage")
-    models_parser.add_argument("--classes", type=int, help="number of classes; default as in the network's recipes")
-    models_parser.set_defaults(run=models)
-    recipes_parser = commands.add_parser("recipes", help="list the recipes", description=recipes.__doc__)
-    recipes_parser.set_defaults(run=recipes)
-    recognition.add_commands(commands)
-    return top
+def with_addresses(arguments):
+    """Give `--ray` an empty value where no address follows: Typer has no options whose value may be left out."""
+    following = [*arguments[1:], "-"]
+    pairs = zip(arguments, following, strict=False)
+    return [f"{word}=" if word == "--ray" and after.startswith("-") else word for word, after in pairs]
 
 
-def ship(options):
-    """Write the network of a recorded run, for Keras and ONNX Runtime, and its card: classes, scores, terms, limits."""
-    from fer_keras.recognition.export import export
-    from fer_keras.training.shipping import ship as write
-
-    path = write(options.recipe, options.seed, path=options.out)
-    path.with_suffix(".onnx").unlink(missing_ok=True)  # of the network that was there before
-    print(path, path.with_suffix(".json"), export(path, path.with_suffix(".onnx")), sep="\n")
+def usage(error):
+    """One line on a wrong command, option or value, with the options that come close."""
+    close = getattr(error, "possibilities", None)
+    text = f"{error.message}. Did you mean {' or '.join(close)}?" if close else error.format_message()
+    text = " ".join(text.split())
+    return f"{text if text.endswith(('.', '?')) else f'{text}.'} See {error.ctx.command_path} --help."
 
 
-def recipes(options):
-    """List the recipes: network, data, protocol, and what the authors published."""
-    from fer_keras.recipes import RECIPES
+class QuietTensorFlow:
+    """Finds TensorFlow as Python does, and imports it in silence: some lines ignore its log level."""
 
-    for recipe in RECIPES.values():
-        published = (
-            f"published {recipe.published} ({recipe.published_split})" if recipe.published else "no figure published"
-        )
-        print(f"{recipe.name:26}{recipe.model:22}{recipe.data:10}{recipe.protocol:10}{published}")
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        """Find `tensorflow` only."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "tensorflow" else None
+        if spec:
+            spec.loader.exec_module = silent_stderr()(spec.loader.exec_module)
+        return spec
 
 
-def models(options):
-    """List the networks: classes, parameters, multiply-adds, input, source. With a name: its stages."""
-    from fer_keras.models import MODELS
-    from fer_keras.models.catalogue import describe_network
-
-    if options.name:
-        list_stages(describe_network(options.name, options.classes))
+@contextlib.contextmanager
+def silent_stderr():
+    """Discard what is written to the file descriptor of stderr, as libraries in C++ do."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # There is no stderr.
+        yield
         return
-    print(f"{'network':22}{'classes':>8}{'parameters':>14}{'multiply-adds':>15}  {'input':10}source")
-    for name in MODELS:
-        found = describe_network(name, options.classes)
-        size = "x".join(map(str, found["input"]))
-        work = f"{found['multiply_adds'] / 1e6:,.1f} M"
-        print(
-            f"{name:22}{found['num_classes']:>8}{found['parameters']:>14,}{work:>15}  {size:10}{found['source']}",
-            flush=True,
-        )
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
-def list_stages(network):
-    """Print the stages of a network."""
-    print(f"{'stage':26}{'output':>14}{'parameters':>14}{'multiply-adds':>15}")
-    for stage in network["stages"]:
-        output = "x".join(map(str, stage["shape"]))
-        name = " ".join([stage["label"], *stage["marks"]])
-        print(f"{name:26}{output:>14}{stage['parameters']:>14,}{stage['multiply_adds']:>15,}")
-    print(f"{'':40}{network['parameters']:>14,}{network['multiply_adds']:>15,}\n{network['source']}")
+def known(kind, names, free=()):
+    """Callback that checks a value before anything heavy is imported.
+
+    Args:
+        kind: what the value is, for the error.
+        names: the possible values, or a function that returns them.
+        free: beginnings and ends of values that are not checked.
+    """
+
+    def check(value: str | None):
+        if value is not None and not value.startswith(free) and not value.endswith(free):
+            check_name(kind, value, names() if callable(names) else names)
+        return value
+
+    return check
 
 
-def data(options):
-    """Say what lies at a path, of whatever form: counts, copies, faults, and what FER+ says of it."""
+def architecture_names():
+    """Names in `models.MODELS`, read from the recipes, since `models` imports Keras."""
+    return sorted({recipe.model for recipe in all_recipes().values()} - {"ensemble"})
+
+
+def network_names():
+    """Names of the networks that ship, of the recipes, and of their variants that were trained here."""
+    shipped = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))
+    folders = (paths.results(), paths.build() / "results")
+    recorded = {path.stem.rsplit("-", 2)[0] for folder in folders for path in folder.glob("runs/*.json")}
+    return dict.fromkeys([*shipped, *all_recipes(), *sorted(recorded)])
+
+
+def all_recipes():
+    """`RECIPES`, which takes a moment to import."""
+    return importlib.import_module("fer_keras.recipes").RECIPES
+
+
+def all_spaces():
+    """`SPACES`, which takes a moment to import."""
+    return importlib.import_module("fer_keras.recipes").SPACES
+
+
+def class_names(value: str | None):
+    """Split class names at their commas."""
+    return value if value is None else [name.strip() for name in value.split(",")]
+
+
+# Arguments and options, in the order of the commands. Without a name, an option is called as its parameter.
+# fmt: off
+NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
+check_recipe, check_network = known("recipe", all_recipes), known("network", network_names, (".keras", ".h5", ".onnx"))
+RecipeName = Annotated[str, Argument(metavar="RECIPE", help="a recipe (see `recipes`)", callback=check_recipe)]
+Data = Annotated[str | None, Option(metavar="PATH", help="any form of data; default: FER_KERAS_DATA, cache, Kaggle")]
+Folder = Annotated[str | None, Option(metavar="PATH", help="your own pictures: a folder of class folders")]
+Seed = Annotated[int, Option(metavar="N", help="seed of the training")]
+Epochs = Annotated[int | None, Option(metavar="N", min=1, help="other than the recipe's: trains a variant of it")]
+MINUTES = "stop at the end of the epoch in which N minutes have passed; the same command goes on"
+Minutes = Annotated[float | None, Option(metavar="N", min=0, help=MINUTES)]
+SearchMinutes = Annotated[float | None, Option("--minutes", metavar="N", help="begin no training after N minutes")]
+Force = Annotated[bool, Option("--force", help="train although there is a record, and overwrite it")]
+Record = Annotated[bool, Option("--record", help="for maintainers: write to reports/results, not to build/results")]
+KINDS = known("precision", ("float32", "mixed_bfloat16"))
+Precision = Annotated[str, Option(metavar="KIND", help="or mixed_bfloat16 where the processor has it", callback=KINDS)]
+DEVICES = known("choice of devices", ("all",), tuple("0123456789"))
+Devices = Annotated[str | None, Option(metavar="all|N", help="split each batch over all or N (JAX)", callback=DEVICES)]
+Tensorboard = Annotated[str | None, Option(metavar="DIR", help="write TensorBoard's logs there")]
+CHECKPOINTS = "save the network there each time the validation loss falls, named with epoch and accuracy"
+Checkpoints = Annotated[str | None, Option(metavar="DIR", help=CHECKPOINTS)]
+check_space = known("search space", all_spaces)
+SpaceName = Annotated[str | None, Argument(metavar="SPACE", help="none lists the search spaces", callback=check_space)]
+Ray = Annotated[str | None, Option(metavar="[ADDRESS]", help="work on Ray: a cluster, or all cores of this machine")]
+Workers = Annotated[int | None, Option(metavar="N", min=1, help="with --ray: how many processes; default: one a core")]
+Folds = Annotated[int, Option(metavar="N", min=2, help="networks, each trained without a fold")]
+Gallery = Annotated[bool, Option("--gallery", help="write the faces with the least likely labels to build/private")]
+Name = Annotated[str, Argument(metavar="NAME", help=NETWORK, callback=check_network)]
+SPLITS = known("split", ("train", "validation", "test"))
+Split = Annotated[str, Option(metavar="SPLIT", help="train, validation or test", callback=SPLITS)]
+CLASSES = "the classes of a .keras file without a card, in the order of its outputs"
+Classes = Annotated[str | None, Option(metavar="A,B,C", help=CLASSES, callback=class_names)]
+check_trained = known("recipe", network_names)
+Trained = Annotated[str, Argument(metavar="NAME", help="a recipe that was trained here", callback=check_trained)]
+KerasFile = Annotated[str | None, Option("--out", metavar="FILE.keras", help="default: the folder of what ships")]
+DataPath = Annotated[str | None, Argument(metavar="PATH", help="default: FER_KERAS_DATA, cache, Kaggle")]
+Skip = Annotated[bool, Option("--skip", help="list every bad row or picture, instead of the first")]
+check_model = known("network", architecture_names)
+Model = Annotated[str | None, Argument(metavar="NAME", help="one network, stage by stage", callback=check_model)]
+NumClasses = Annotated[int | None, Option("--classes", metavar="N", min=2, help="default: as in its recipes")]
+Listed = Annotated[str | None, Argument(metavar="NAME", help="one recipe, field by field", callback=check_recipe)]
+Pictures = Annotated[list[str], Argument(metavar="PATH", help="pictures, folders of them, or .zip files of these")]
+Copies = Annotated[str | None, Option("--out", metavar="DIR", help="write copies with boxes and emotions there")]
+Csv = Annotated[str | None, Option(metavar="FILE", help="write a table, one row a face")]
+Json = Annotated[bool, Option("--json", help="print a JSON object a picture, one a line")]
+OutData = Annotated[str | None, Option(metavar="DIR", help="with --ray: write the table there, as Parquet files")]
+Weights = Annotated[str | None, Option(metavar="NAME", help=NETWORK, callback=check_network)]
+DETECTORS = known("detector", ("haar", "mtcnn", "yunet:FILE", "none"), ("yunet:",))
+DETECTOR = "haar (the default), mtcnn, yunet:FILE, or none"
+Detector = Annotated[str | None, Option(metavar="NAME", help=DETECTOR, callback=DETECTORS)]
+Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
+Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
+Source = Annotated[str, Argument(metavar="IN", help="a video")]
+Target = Annotated[str | None, Argument(metavar="OUT", help="the video to write: .mp4, .mkv, .avi or .webm")]
+Start = Annotated[float, Option(metavar="SECONDS", help="leave out what is before")]
+Stop = Annotated[float | None, Option(metavar="SECONDS", help="leave out what is after")]
+Every = Annotated[int | None, Option(metavar="N", help="detect on every N-th frame, track in between")]
+Smooth = Annotated[float | None, Option(metavar="SECONDS", help="time constant of the running mean; 0 for none")]
+Camera = Annotated[int, Option(metavar="N", help="number of the camera; the first is 0")]
+Video = Annotated[str | None, Option("--out", metavar="VIDEO", help="the video to write")]
+Host = Annotated[str, Option(metavar="ADDRESS", help="the default is reached from this machine alone")]
+Port = Annotated[int, Option(metavar="N", help="0 takes a free one")]
+FORMATS = known("format", ("onnx", "litert", "savedmodel"))
+Format = Annotated[str, Option(metavar="KIND", help="onnx, litert or savedmodel", callback=FORMATS)]
+QUANTIZATIONS = known("quantization", ("int8",))
+Quantize = Annotated[str | None, Option(metavar="KIND", help="int8, for onnx and litert", callback=QUANTIZATIONS)]
+Exported = Annotated[str | None, Option("--out", metavar="PATH", help="default: the network's name, here")]
+Picture = Annotated[str | None, Argument(metavar="PICTURE", help="a picture with faces")]
+METHODS = known("method", ("occlusion", "grad-cam", "grad-cam++"))
+Method = Annotated[str, Option(metavar="M", help="occlusion, grad-cam or grad-cam++", callback=METHODS)]
+Explained = Annotated[str | None, Option("--out", metavar="FILE", help="default: PICTURE's name with -explained.png")]
+Measure = Annotated[bool, Option("--record", help="measure what ships on FER-2013, and record it")]
+# fmt: on
+
+
+@app.command()
+def train(
+    recipe: RecipeName, data: Data = None, folder: Folder = None, seed: Seed = 0, epochs: Epochs = None,
+    minutes: Minutes = None, force: Force = False, record: Record = False, precision: Precision = "float32",
+    devices: Devices = None, tensorboard: Tensorboard = None, checkpoints: Checkpoints = None,
+):  # fmt: skip
+    """Train a recipe and record it, or read its record. Stopped or killed, the same command goes on."""
+    if data and folder:
+        raise ValueError("Expected --data or --folder. Received: both. Leave one out.")
+    recipe, faces = own_pictures(recipe, folder) if folder else (recipe, data)
+    from fer_keras.training import fit
+
+    how = {"epochs": epochs, "minutes": minutes, "force": force, "precision": precision, "verbose": verbosity()}
+    how["devices"] = int(devices) if devices and devices.isdecimal() else devices
+    how["results"] = paths.results() if record else None
+    callbacks = training_callbacks(tensorboard, checkpoints)
+    print(describe(fit(recipe, seed, faces=faces, callbacks=callbacks, **how)))
+
+
+def own_pictures(recipe, folder):
+    """The variant of a recipe for one's own pictures, and these."""
+    from fer_keras.data import load_folder
+    from fer_keras.recipes import find_recipe
+    from fer_keras.training.data import own_recipe, with_validation
+
+    faces = with_validation(load_folder(folder))
+    return own_recipe(find_recipe(recipe), faces), faces
+
+
+def training_callbacks(tensorboard, checkpoints):
+    """The callbacks that the options of `train` ask for."""
+    import keras
+
+    from fer_keras.training import callbacks
+
+    logs = [keras.callbacks.TensorBoard(tensorboard)] if tensorboard else []
+    return logs + ([callbacks.Checkpoints(checkpoints)] if checkpoints else [])
+
+
+def verbosity():
+    """How much a training prints: a bar on a terminal, a line an epoch elsewhere."""
+    return "auto" if sys.stdout.isatty() else 2
+
+
+def describe(run):
+    """A run's outcome in one line."""
+    scores = ", ".join(f"{split} {with_interval(metrics)}" for split, metrics in run.metrics.items())
+    ended = f"stopped by time, {run.epochs_run} of {run.recipe['epochs']} epochs"
+    ended = ended if run.stopped_by_time else f"ended by {run.stopped}"
+    return f"{run.run}: {scores}; best epoch {run.best_epoch} of {run.epochs_run}, {ended}"
+
+
+def with_interval(metrics, name="accuracy"):
+    """A score with its 95 % interval."""
+    return f"{metrics[name]:.4f} ({metrics[f'{name}_low']:.4f} to {metrics[f'{name}_high']:.4f})"
+
+
+@app.command()
+def search(
+    space: SpaceName = None, data: Data = None, seed: Seed = 0, minutes: SearchMinutes = None, ray: Ray = None,
+    workers: Workers = None, record: Record = False, precision: Precision = "float32",
+):  # fmt: skip
+    """Train the cells of a grid. Stopped or killed, the same command goes on."""
+    if space is None:
+        for each in all_spaces().values():
+            cells = math.prod(len(values) for values in each.grid.values())
+            print(f"{each.name:16}{cells:>4} trainings of {each.recipe}: {each.source}")
+        return
+    if workers is not None and ray is None:
+        raise ValueError("--workers is for --ray. Add it.")
+    from fer_keras.training.search import search as train_grid
+
+    how = {"minutes": minutes, "precision": precision, "ray": True if ray == "" else ray, "workers": workers}
+    results = paths.results() if record else None
+    table = train_grid(space, seed, faces=data, results=results, verbose=verbosity(), **how)
+    print(table.to_string(float_format="{:.4f}".format))
+
+
+@app.command()
+def label_errors(
+    data: Data = None, seed: Seed = 0, folds: Folds = 3, gallery: Gallery = False, record: Record = False,
+    precision: Precision = "float32",
+):  # fmt: skip
+    """Find likely label errors in the training images.
+
+    A network is trained for each fold, and cleanlab compares its predictions for that fold with the labels. Stopped,
+    the same command goes on from the last whole epoch. The rows of the likely errors are recorded, and how far the
+    voters of FER+ agree.
+    """
+    from fer_keras.recipes import find_recipe
+    from fer_keras.results import label_error_groups, label_error_table
+    from fer_keras.training import label_errors as finding
+    from fer_keras.training.data import load_recipe_data
+
+    faces = load_recipe_data(find_recipe(finding.RECIPE), data)
+    folder = paths.results() if record else paths.build() / "results"
+    how = {"folds": folds, "results": folder, "precision": precision, "verbose": verbosity()}
+    found, rows = finding.find_label_errors(seed=seed, faces=faces, **how)
+    print(label_error_table(folder=folder).to_string())
+    if found["crowd"]:
+        print(f"\n{label_error_groups(folder=folder).to_string()}")
+    if gallery and len(rows):
+        print(finding.gallery(faces, rows))
+
+
+@app.command()
+def evaluate(name: Name, data: Data = None, split: Split = "test", classes: Classes = None):
+    """Score a network on a data set.
+
+    Printed are accuracy and macro F1 with 95 % intervals, the calibration error, how many of the images the network
+    was trained on, and precision, recall and F1 of each class.
+    """
+    import pandas as pd
+
+    from fer_keras.data import load_faces
+    from fer_keras.training import evaluate as score
+
+    scores = score(name, load_faces(data), split=split, classes=classes)
+    print(f"{scores['network']} on {scores['source']}, {split}: {scores['num_images']:,} images")
+    for key in ("accuracy", "macro_f1"):
+        print(f"{key.replace('_', ' '):20}{with_interval(scores, key)}")
+    for key in ("calibration_error", "training_images", "images_left_out", "classes_left_out"):
+        value = "unknown" if scores[key] is None else scores[key]
+        print(f"{key.replace('_', ' '):20}{', '.join(value) if isinstance(value, list) else value}")
+    table = pd.DataFrame(scores["per_class"]).T.rename(columns={"support": "images"})
+    print(f"\n{table.astype({'images': int}).to_string(float_format='{:.4f}'.format)}")
+
+
+@app.command()
+def ship(name: Trained, seed: Seed = 0, out: KerasFile = None):
+    """Write a recorded run's network and its card.
+
+    The network is written for Keras and for ONNX Runtime; the card says its classes, scores, terms and limits.
+    """
+    from fer_keras.recognition.export import export as write_onnx
+    from fer_keras.training import ship as write
+
+    path = write(name, seed, path=out)
+    path.with_suffix(".onnx").unlink(missing_ok=True)  # of the network that was there before
+    print(path, path.with_suffix(".json"), write_onnx(path, path.with_suffix(".onnx")), sep="\n")
+
+
+@app.command()
+def data(path: DataPath = None, skip: Skip = False):
+    """Describe the data set at a path. Printed are counts, duplicates, faults, and how far FER+ agrees."""
     from fer_keras.data import audit, load_faces
 
-    faces = load_faces(options.path, on_error="skip" if options.skip else "raise")
+    faces = load_faces(path, on_error="skip" if skip else "raise")
     print(f"{faces}\n\n{audit(faces)}")
     print("\n".join(faces.skipped))
 
 
+@app.command()
+def models(name: Model = None, classes: NumClasses = None):
+    """List the networks, or one's stages. Columns: classes, parameters, multiply-adds, input, source."""
+    from fer_keras.models import MODELS
+    from fer_keras.models.catalogue import describe_network
+
+    if name:
+        print_stages(describe_network(name, classes))
+        return
+    print(f"{'network':22}{'classes':>8}{'parameters':>14}{'multiply-adds':>15}  {'input':10}source")
+    for each in MODELS:
+        found = describe_network(each, classes)
+        size, work = "x".join(map(str, found["input"])), f"{found['multiply_adds'] / 1e6:,.1f} M"
+        sizes = f"{found['num_classes']:>8}{found['parameters']:>14,}{work:>15}"
+        print(f"{each:22}{sizes}  {size:10}{found['source']}", flush=True)
+
+
+def print_stages(network):
+    """Print the stages of a network, and where it comes from."""
+    header = ("stage", "output", "parameters", "multiply-adds")
+    rows = [
+        (
+            " ".join([stage["label"], *stage["marks"]]),
+            "x".join(map(str, stage["shape"])),
+            f"{stage['parameters']:,}",
+            f"{stage['multiply_adds']:,}",
+        )
+        for stage in network["stages"]
+    ]
+    print_table(header, [*rows, ("", "", f"{network['parameters']:,}", f"{network['multiply_adds']:,}")], header[1:])
+    print(network["source"])
+
+
+def print_table(header, rows, right=()):
+    """Print rows of texts below a header, in aligned columns, those named in `right` to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = zip(header, row, widths, strict=True)
+        aligned = (text.rjust(width) if name in right else text.ljust(width) for name, text, width in cells)
+        print("  ".join(aligned).rstrip())
+
+
+@app.command()
+def recipes(name: Listed = None):
+    """List the recipes, or one's settings.
+
+    Columns: network, data, split, epochs; of the record, validation accuracy in percent and training time as
+    hours:minutes; the published accuracy in percent and what it was measured on.
+    """
+    from fer_keras.recipes import RECIPES
+    from fer_keras.results import find_seeds
+
+    if name is None:
+        header = ("recipe", "network", "data", "split", "epochs", "validation", "time", "published")
+        print_table(header, list(map(recipe_row, RECIPES.values())), ("epochs", "validation", "time"))
+        return
+    for field in dataclasses.fields(RECIPES[name]):
+        if (value := getattr(RECIPES[name], field.name)) != field.default:
+            print(f"{field.name:24}{value}")
+    for run in find_seeds(name):
+        accuracy = with_interval(run.metrics["validation"])
+        print(f"{f'recorded, seed {run.seed}':24}validation {accuracy}, {as_hours(run.seconds)} hours on {run.device}")
+
+
+def recipe_row(recipe):
+    """A recipe's row in the table of all; what is recorded is that of its first seed."""
+    from fer_keras.results import find_run
+
+    run = find_run(recipe, recipe.seeds[0])
+    epochs = f"{run.epochs_run} of {recipe.epochs}" if run and run.stopped_by_time else f"{recipe.epochs}"
+    recorded = (f"{100 * run.metrics['validation']['accuracy']:.2f}", as_hours(run.seconds)) if run else ("-", "-")
+    published = f"{recipe.published} ({recipe.published_split})" if recipe.published else "-"
+    return (recipe.name, recipe.model, recipe.data, recipe.protocol, epochs, *recorded, published)
+
+
+def as_hours(seconds):
+    """A time as hours:minutes."""
+    return "{}:{:02}".format(*divmod(round(seconds / 60), 60))
+
+
+@app.command()
+def recognize(
+    pictures: Pictures, out: Copies = None, csv: Csv = None, json: Json = False, ray: Ray = None,
+    out_data: OutData = None, workers: Workers = None, weights: Weights = None, classes: Classes = None,
+    detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False,
+):  # fmt: skip
+    """Recognise the expressions in pictures. One line a face; no picture is ever written over.
+
+    With --ray: those in millions, to Parquet files; the same command, stopped or killed, goes on where it was.
+    """
+    if ray is None and (out_data, workers) != (None, None):
+        raise ValueError("--out-data and --workers are for --ray. Add it, or write the table with --csv.")
+    if ray is not None and (not out_data or out or csv or json):
+        raise ValueError("--ray needs --out-data DIR, and writes all it finds there: no --out, --csv or --json.")
+    if ray is not None and len(pictures) != 1:
+        raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    if ray is not None:
+        return recognize_on_ray(pictures[0], out=out_data, address=ray or None, workers=workers, **options)
+    from fer_keras.recognition.listing import list_faces
+
+    return list_faces(pictures, out=out, csv=csv, as_json=json, **options)
+
+
+def recognizer_options(weights, classes, detector, min_confidence, mirrored):
+    """The options of `Recognizer` that were given on the command line."""
+    found = given(network=weights, classes=classes, detector=detector, min_confidence=min_confidence)
+    found |= {"mirrored": True} if mirrored else {}
+    return {name: None if value == "none" else value for name, value in found.items()}
+
+
+def given(**options):
+    """Those of the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def recognize_on_ray(folder, **options):
+    """Write the faces in the pictures of one folder to Parquet files, on Ray; print how many there were."""
+    from fer_keras.recognition.folders import recognize_folder
+
+    try:
+        found = recognize_folder(folder, engine="ray", **options)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 130
+    earlier = f", {found.before:,} more were done before" if found.before else ""
+    print(f"{found.folder}: {found.faces:,} faces in {found.pictures:,} pictures{earlier}")
+    if found.errors:
+        print(f"{found.errors:,} pictures cannot be read: the column `error` says why", file=sys.stderr)
+    return 0
+
+
+@app.command()
+def video(
+    source: Source, target: Target = None, start: Start = 0.0, stop: Stop = None, csv: Csv = None, every: Every = None,
+    smooth: Smooth = None, weights: Weights = None, classes: Classes = None, detector: Detector = None,
+    min_confidence: Confidence = None, mirrored: Mirrored = False,
+):  # fmt: skip
+    """Recognise the expressions in a video. Ctrl-C keeps the table and the video that were written so far."""
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    from fer_keras.recognition.video import recognize_video
+
+    options |= given(csv=csv, every=every, smoothing_seconds=smooth)
+    with plain_warnings():
+        table = recognize_video(source, target, start=start, stop=stop, **options)
+    return print_tracks(table, source)
+
+
+@app.command()
+def webcam(
+    camera: Camera = 0, out: Video = None, csv: Csv = None, every: Every = None, smooth: Smooth = None,
+    weights: Weights = None, classes: Classes = None, detector: Detector = None, min_confidence: Confidence = None,
+    mirrored: Mirrored = False,
+):  # fmt: skip
+    """Show what a camera sees, with emotions, in a window. Press q to end it."""
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    from fer_keras.recognition.webcam import watch
+
+    options |= given(csv=csv, every=every, smoothing_seconds=smooth)
+    with plain_warnings():
+        table = watch(camera, out, **options)
+    return print_tracks(table, f"camera {camera}")
+
+
+@contextlib.contextmanager
+def plain_warnings():
+    """Print warnings in one line, without where in the code they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        yield
+
+
+def print_tracks(table, name):
+    """Print a line for each face that is seen long; return 0, 1 if the video broke off, 130 if it was stopped."""
+    frames = table["id"].value_counts()
+    print(f"{name}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
+    classes = table.columns[list(table.columns).index("detected") + 1 :]
+    for number, rows in table[table["id"].isin(frames.index[:MAX_TRACKS])].groupby("id"):
+        means = rows[classes].mean().sort_values(ascending=False)[:3]
+        words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in means.items())
+        print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
+    if len(frames) > MAX_TRACKS:
+        print(f"and {len(frames) - MAX_TRACKS:,} that are seen for a shorter time; --csv writes them all")
+    return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
+
+
+@app.command()
+def demo(
+    host: Host = "127.0.0.1", port: Port = 7860, weights: Weights = None, classes: Classes = None,
+    detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False,
+):  # fmt: skip
+    """Serve a page for pictures and the camera."""
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    from fer_keras.recognition.page_server import serve
+
+    serve(host=host, port=port, **options)
+
+
+@app.command()
+def export(
+    name: Name, format: Format = "onnx", quantize: Quantize = None, out: Exported = None, classes: Classes = None
+):
+    """Write a network for other runtimes. Its predictions are compared with the Keras network's."""
+    from fer_keras.recognition.export import export as write
+    from fer_keras.recognition.export import read_card
+
+    with silent_stderr():  # LiteRT prints as it starts, too
+        path = write(name, out, classes=classes, format=format, quantize=quantize)
+    card = read_card(path)
+    found = card.get("quantized") or card["parity"]
+    print(path, *(f"{key.replace('_', ' ')}: {value}" for key, value in found.items()), sep="\n")
+
+
+@app.command()
+def explain(
+    picture: Picture = None, method: Method = "occlusion", out: Explained = None, record: Measure = False,
+    weights: Weights = None, classes: Classes = None, detector: Detector = None, min_confidence: Confidence = None,
+    mirrored: Mirrored = False,
+):  # fmt: skip
+    """Draw where a network reads each face's emotion.
+
+    With --record: measure the heatmaps of the networks that ship, and their accuracy on corrupted images.
+    """
+    if record == bool(picture):
+        raise ValueError("Expected the path of a picture, or --record. Received: both, or neither.")
+    if record:
+        from fer_keras.training.shipping import inspect
+
+        print(f"measured: {', '.join(inspect([weights] if weights else None)) or 'all was'}")
+        return
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    from fer_keras.recognition.heat import explain_picture
+
+    target = out or f"{Path(picture).stem}-explained.png"
+    for face, shares in explain_picture(picture, target, method=method, **options):
+        parts = sorted(shares, key=lambda part: -shares[part])[:3]
+        read = ", ".join(f"{part} {shares[part]:.2f}" for part in parts)
+        print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heatmap: {read}")
+    print(target)
+
+
 if __name__ == "__main__":
-    sys.exit(machines.run(main))
+    sys.exit(main())

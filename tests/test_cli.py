@@ -4,16 +4,65 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from data_files import challenge_lines, fer_table, write_csv
 from PIL import Image
 
-from fer_keras.__main__ import main
+import fer_keras
+from fer_keras import paths
+from fer_keras.__main__ import app, main
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.recipes import RECIPES
-from fer_keras.results import read_runs
+from fer_keras.recipes import RECIPES, SPACES
+from fer_keras.results import find_run, read_runs
+
+PROJECT = Path(fer_keras.__file__).parents[1]
+TRAINED = find_run("mini-xception", folder=PROJECT / "reports" / "results")
+HEAVY = {"keras", "tensorflow", "jax", "cv2", "onnxruntime", "gradio"}
+COMMANDS = [
+    "train", "search", "label-errors", "evaluate", "ship", "data", "models", "recipes", "recognize", "video", "webcam",
+    "demo", "export", "explain",
+]  # fmt: skip
+# A command line with a typo, and what is said of it.
+TYPOS = [
+    (["trian", "fer-small"], "No such command 'trian'. Did you mean 'train'?"),
+    (["train", "fer-small", "--epoch", "2"], "No such option: --epoch. Did you mean --epochs?"),
+    (["train", "fer-smal"], "There is no recipe 'fer-smal'. Did you mean 'fer-small'?"),
+    (["train", "Mini-Xception"], "There is no recipe 'Mini-Xception'. Did you mean 'mini-xception'?"),
+    (["train", "fer-small", "--precision", "mixed_float16"], "Did you mean 'mixed_bfloat16'?"),
+    (["train", "fer-small", "--devices", "al"], "There is no choice of devices 'al'. Did you mean 'all'?"),
+    (["search", "ingredient"], "There is no search space 'ingredient'. Did you mean 'ingredients'?"),
+    (["ship", "mini-xcepton"], "There is no recipe 'mini-xcepton'. Did you mean 'mini-xception'?"),
+    (["recipes", "sep-es"], "There is no recipe 'sep-es'. Did you mean 'sep-se'?"),
+    (["models", "vgg61"], "There is no network 'vgg61'. Did you mean 'vgg16'?"),
+    (["evaluate", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
+    (["evaluate", "fer-small", "--split", "tset"], "There is no split 'tset'. Did you mean 'test'?"),
+    (["recognize", "x.jpg", "--weights", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
+    (["recognize", "x.jpg", "--detector", "har"], "There is no detector 'har'. Did you mean 'haar'?"),
+    (["video", "x.mp4", "--weights", "fer-smal"], "Did you mean 'fer-small'?"),
+    (["webcam", "--detector", "mtcn"], "There is no detector 'mtcn'. Did you mean 'mtcnn'?"),
+    (["demo", "--weights", "fer-smal-4"], "There is no network 'fer-smal-4'. Did you mean 'fer-small-4'?"),
+    (["export", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
+    (["export", "fer-small", "--format", "onx"], "There is no format 'onx'. Did you mean 'onnx'?"),
+    (["export", "fer-small", "--quantize", "int4"], "There is no quantization 'int4'. Did you mean 'int8'?"),
+    (["explain", "x.jpg", "--method", "gradcam"], "There is no method 'gradcam'. Did you mean 'grad-cam'?"),
+]
+
+
+@pytest.fixture
+def fit(monkeypatch):
+    """Stand in for `fit`; a list of what it is called with."""
+    calls = []
+
+    def stand_in(recipe, seed, **options):
+        calls.append({"recipe": recipe, "seed": seed, **options})
+        return TRAINED
+
+    monkeypatch.setattr("fer_keras.training.fit", stand_in, raising=False)
+    return calls
 
 
 def write_folders(folder, faces):
@@ -23,20 +72,138 @@ def write_folders(folder, faces):
         Image.fromarray(np.array(image[..., 0])).save(path)
 
 
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "fer_keras", *arguments]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
 def test_help_lists_the_commands_without_loading_keras():
     command = [sys.executable, "-X", "importtime", "-m", "fer_keras", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("train", "recipes", "data"):
-        assert re.search(rf"^    {name}\b", done.stdout, re.MULTILINE)
+    for name in COMMANDS:
+        assert re.search(rf"^  {name}  +\w.*\.$", done.stdout, re.MULTILINE), f"{name} has a sentence of its own"
     assert "keras.src" not in done.stderr
     assert "numpy" not in done.stderr
 
 
-def test_recipes_are_listed_with_what_was_published(capsys):
-    assert main(["recipes"]) == 0
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_plain_help(command, capsys):
+    assert main([command, "--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in RECIPES)
-    assert "published 24.71 (test)" in printed
+    assert printed.startswith(f"Usage: fer-keras {command} ")
+    assert not set("│╭╰") & set(printed)
+
+
+def test_the_command_is_installed_as_a_script_too():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"]["fer-keras"].partition(":")
+    assert getattr(sys.modules[module], function) is main
+    assert any(each.startswith("typer") for each in project["dependencies"])
+    assert len(app.registered_commands) == len(COMMANDS)
+
+
+@pytest.mark.parametrize(("arguments", "message"), TYPOS, ids=lambda value: value if isinstance(value, str) else None)
+def test_a_typo_is_named_with_what_was_meant_in_a_line(arguments, message, own_folders, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_a_typo_is_named_before_anything_heavy_is_imported():
+    script = (
+        "import sys\n"
+        "from fer_keras.__main__ import main\n"
+        f"for arguments in {[arguments for arguments, _ in TYPOS]}:\n"
+        "    assert main(arguments) == 2\n"
+        f"    assert not {HEAVY} & set(sys.modules), arguments\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_that_are_near_nothing_are_answered_with_all(capsys):
+    assert main(["models", "yolo"]) == 2
+    assert "There is no network 'yolo'. Expected one of: capstone-final, " in capsys.readouterr().err
+
+
+def test_networks_by_name_are_those_that_can_be_built():
+    from fer_keras.__main__ import architecture_names
+    from fer_keras.models import MODELS
+
+    assert architecture_names() == sorted(MODELS)
+
+
+def test_what_was_trained_here_is_known_by_name(own_folders, capsys):
+    record = own_folders / "build" / "results" / "runs" / "mine@epochs-3-01234567-s0.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert main(["ship", "mine@epochs-4"]) == 2
+    assert "Did you mean 'mine@epochs-3'?" in capsys.readouterr().err
+
+
+def test_recipes_are_a_table_that_a_person_can_read(capsys):
+    assert main(["recipes"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["recipe", "network", "data", "split", "epochs", "validation", "time", "published"]
+    rows = {line.split()[0]: re.split(r"  +", line) for line in lines}
+    assert list(rows) == list(RECIPES)
+    assert {len(row) for row in rows.values()} == {8}, "columns are apart"
+    accuracy = 100 * TRAINED.metrics["validation"]["accuracy"]
+    minutes = round(TRAINED.seconds / 60)
+    recorded = [f"{accuracy:.2f}", f"{minutes // 60}:{minutes % 60:02}"]
+    assert rows["mini-xception"][4:] == ["300", *recorded, "65.0 (validation)"]
+    assert rows["vgg16"][4:] == ["20", "-", "-", "-"]
+    assert rows["emovision-vgg"][4] == "7 of 50", "stopped by time"
+    assert len({line.rindex("  ") for line in lines if line.endswith("  -")}) == 1, "the last column is aligned"
+
+
+def test_one_recipe_is_shown_field_by_field(capsys):
+    assert main(["recipes", "mini-xception"]) == 0
+    fields = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    recipe = RECIPES["mini-xception"]
+    assert fields["model"] == recipe.model
+    assert fields["epochs"] == str(recipe.epochs)
+    assert "mixup_alpha" not in fields, "it is at its default"
+    assert TRAINED.device in fields["recorded, seed 0"]
+
+
+def test_recipes_without_records_are_listed_all_the_same(own_folders, capsys):
+    assert main(["recipes"]) == 0
+    assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_train_passes_on_what_was_typed(fit, own_folders, capsys):
+    command = "train mini-xception --data d --seed 3 --epochs 2 --minutes 1.5 --force --precision mixed_bfloat16"
+    assert main([*command.split(), "--devices", "2", "--tensorboard", "logs", "--checkpoints", "kept"]) == 0
+    (call,) = fit
+    logs, kept = call.pop("callbacks")
+    assert (logs.log_dir, kept.folder) == ("logs", Path("kept"))
+    assert call == {
+        "recipe": "mini-xception", "seed": 3, "faces": "d", "epochs": 2, "minutes": 1.5, "force": True,
+        "precision": "mixed_bfloat16", "devices": 2, "results": None, "verbose": 2,
+    }  # fmt: skip
+    accuracy = TRAINED.metrics["validation"]["accuracy"]
+    assert f"validation {accuracy:.4f} (" in capsys.readouterr().out
+    assert main(["train", "mini-xception", "--record", "--devices", "all"]) == 0
+    assert fit[1]["results"] == paths.results()
+    assert fit[1]["devices"] == "all"
+    assert fit[1]["faces"] is None
+
+
+def test_train_stopped_says_that_the_same_command_goes_on(monkeypatch, capsys):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_keras.training.fit", stopped, raising=False)
+    assert main(["train", "mini-xception"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from the last whole epoch\n"
+    monkeypatch.setattr("fer_keras.data.load_faces", stopped)
+    assert main(["data", "x"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_training_on_ones_own_folders(own_folders, capsys):
@@ -45,36 +212,41 @@ def test_training_on_ones_own_folders(own_folders, capsys):
     write_folders(pictures, faces)
     command = ["train", "capstone-model-1", "--folder", str(pictures), "--epochs", "1", "--seed", "5"]
     assert main(command) == 0
-    (run,) = read_runs(own_folders / "results")
+    (run,) = read_runs(own_folders / "build" / "results")
     assert run.classes == ("happy", "surprise")
     assert run.seed == 5
     assert run.data["num_images"]["train"] == int((faces.split == "train").sum())
     assert "test" not in run.metrics
     assert "best epoch 1 of 1" in capsys.readouterr().out
 
-    written = (own_folders / "results" / "runs" / f"{run.run}.json").stat().st_mtime_ns
+    record = own_folders / "build" / "results" / "runs" / f"{run.run}.json"
+    written = record.stat().st_mtime_ns
     assert main(command) == 0  # Asked again, the record is read.
-    assert (own_folders / "results" / "runs" / f"{run.run}.json").stat().st_mtime_ns == written
+    assert record.stat().st_mtime_ns == written
+    assert "--force" in capsys.readouterr().err
 
 
 def test_another_split_than_the_recipes_makes_a_variant_which_is_said(own_folders, capsys):
     table = fer_table(140)
     file = write_csv(own_folders / "data", challenge_lines(table), "train.csv")
     assert main(["train", "capstone-model-1", "--data", str(file), "--epochs", "1"]) == 0
-    (run,) = read_runs(own_folders / "results")
-    assert (run.recipe_name, run.protocol) == ("capstone-model-1@epochs-1@own", "own")
+    (run,) = read_runs(own_folders / "build" / "results")
+    assert run.protocol == "own"
+    assert {"epochs-1", "own"} <= set(run.recipe_name.split("@"))
     assert "test" not in run.metrics
-    said = capsys.readouterr()
-    assert "is for the official split; this is capstone-model-1@epochs-1@own, on FER-2013, CSV, no Usage" in said.out
-    assert "split 80/10/10 by class" in said.err
+    assert run.recipe_name in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "lenet"], "There is no recipe 'lenet'. Expected one of: "),
-        (["train", "mini-xception", "--epochs", "0"], "--epochs must be at least 1. Received: 0."),
+        (["train", "yolo"], "There is no recipe 'yolo'. Expected one of: "),
+        (["train", "mini-xception", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["train", "mini-xception", "--seed", "one"], "Invalid value for '--seed'"),
+        (["train", "mini-xception", "--data", "a", "--folder", "b"], "Expected --data or --folder. Received: both"),
         (["train", "mini-xception", "--data", "/nowhere/fer2013.csv"], "/nowhere/fer2013.csv"),
+        (["train"], "Missing argument 'RECIPE'. See fer-keras train --help."),
+        (["search", "sep-reduced", "--workers", "2"], "--workers is for --ray. Add it."),
         (["data", "/nowhere"], "/nowhere"),
     ],
 )
@@ -83,7 +255,45 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, message, own_folders, 
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
-    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+def test_search_passes_on_what_was_typed(monkeypatch, capsys):
+    import pandas as pd
+
+    calls = []
+
+    def stand_in(space, seed, **options):
+        calls.append((space, seed, options["ray"], options["minutes"], options["results"]))
+        return pd.DataFrame({"validation": [0.51234]})
+
+    monkeypatch.setattr("fer_keras.training.search.search", stand_in)
+    for more in ([], ["--ray"], ["--ray", "auto"], ["--ray", "--minutes", "2", "--record"]):
+        assert main(["search", "sep-reduced", "--seed", "1", *more]) == 0
+    assert calls == [
+        ("sep-reduced", 1, None, None, None),
+        ("sep-reduced", 1, True, None, None),
+        ("sep-reduced", 1, "auto", None, None),
+        ("sep-reduced", 1, True, 2.0, paths.results()),
+    ]
+    assert "0.5123" in capsys.readouterr().out
+    assert main(["search"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(SPACES)
+
+
+def test_evaluate_prints_scores_that_a_person_can_read(own_folders, capsys):
+    pictures = own_folders / "pictures"
+    write_folders(pictures, drawn_faces(30, classes=("happy", "sad"), seed=3))
+    assert main(["evaluate", "fer-small-4", "--data", str(pictures)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"fer-small-4 on .*, test: \d+ images", lines[0])
+    for line, name in zip(lines[1:], ("accuracy", "macro f1"), strict=False):
+        assert re.fullmatch(rf"{name} +[01]\.\d{{4}} \([01]\.\d{{4}} to [01]\.\d{{4}}\)", line)
+    assert re.fullmatch(r"calibration error +[01]\.\d+", lines[3])
+    assert re.fullmatch(r"training images +\S+", lines[4])
+    table = [line.split() for line in lines if line.startswith(("happy", "sad"))]
+    assert [row[0] for row in table] == ["happy", "sad"]
+    assert all(row[-1].isdecimal() for row in table), "numbers of images"
 
 
 def test_without_any_data_one_error_says_the_three_ways(own_folders):
@@ -108,3 +318,28 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "models capstone-model-1",
+        "evaluate fer-small-4 --data pictures",
+        "train capstone-model-1 --folder pictures --epochs 1",
+        "export mini-xception --format onnx",
+        "export mini-xception --format litert",
+        "export mini-xception --format savedmodel",
+        "explain pictures/test/happy/face.png --detector none",
+    ],
+)
+def test_tensorflow_prints_nothing_as_it_starts(command, own_folders, monkeypatch):
+    pictures = own_folders / "pictures"
+    write_folders(pictures, drawn_faces(6, classes=("happy", "sad"), seed=3))
+    next((pictures / "test" / "happy").glob("*.png")).rename(pictures / "test" / "happy" / "face.png")
+    monkeypatch.chdir(own_folders)
+    done = run(*command.split(), PYTHONPATH=str(PROJECT), TF_CPP_MIN_LOG_LEVEL="")
+    assert done.returncode == 0, done.stderr
+    for noise in ("oneDNN", "cuda", "CUDA", "XNNPACK", "absl", "rebuild TensorFlow", "INFO", "0000 00:00"):
+        assert noise not in done.stdout + done.stderr
+    if not command.startswith("train"):
+        assert done.stderr == ""

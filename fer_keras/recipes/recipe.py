@@ -1,13 +1,13 @@
 """`Recipe`: how one network is trained, as plain data; `Space`: a grid of settings around a recipe."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
 
 from fer_keras.data.faces import PROTOCOLS
 from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
+from fer_keras.names import closest
 
 CLASSES = {"fer7": FER7, "fer4": FER4, "fer3": FER3, "ferplus8": FERPLUS8, "ferplus6": FER6}
 
@@ -344,8 +344,8 @@ def refuse(recipe, fields, expected, action):
 
 def suggest(name, known):
     """What to do about a name that is not known."""
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Choose one of them."
+    near = closest(name, known)
+    return f"Did you mean {near!r}?" if near else "Choose one of them."
 
 
 def has_type(value, kind):

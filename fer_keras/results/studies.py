@@ -5,6 +5,7 @@ Scores have a `_low` and a `_high` beside them; a difference is `difference`, `l
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -167,14 +168,14 @@ def ensemble_members(name: str) -> pd.DataFrame:
     return table
 
 
-def label_error_table() -> pd.DataFrame:
+def label_error_table(*, folder: str | Path | None = None) -> pd.DataFrame:
     """Likely label errors by class, and how many of them the FER+ voters dispute.
 
     Columns: `label`, `images` (with it), `predicted` (of these, predicted so), `predictions` (images predicted so in
     all), `flagged`, `flagged_share` (of `images`), `noise` (estimated share of wrong labels), `likely` (the class most
     often predicted instead), `likely_share` (of `flagged`); and of the flagged those of `label_error_groups`.
     """
-    found, matrix = read_table("label-errors"), label_error_matrix()
+    found, matrix = read_table("label-errors", folder=folder), label_error_matrix(folder=folder)
     one = pd.DataFrame(found["per_class"]).T.loc[found["classes"]]
     table = one[["images", "named", "said", "flagged"]].astype(int)
     table = table.rename(columns={"named": "predicted", "said": "predictions"})
@@ -186,14 +187,14 @@ def label_error_table() -> pd.DataFrame:
     return table.rename_axis("label").reset_index()
 
 
-def label_error_groups() -> pd.DataFrame:
+def label_error_groups(*, folder: str | Path | None = None) -> pd.DataFrame:
     """What the FER+ voters say of flagged and of other labels.
 
     Columns: `group` (`"all"`, `"flagged"`, `"unflagged"`), `images`, `judged` (the voters name an emotion), `disputed`
     (another one) and the shares `disputed_of_judged`, `unsupported_of_judged` (nobody gave the label),
     `likely_of_disputed` (they name the predicted class) and `disputed_of_images`.
     """
-    crowd = read_table("label-errors")["crowd"]
+    crowd = read_table("label-errors", folder=folder)["crowd"]
     return of_voters({name: crowd[name] for name in ("all", "flagged", "unflagged")}).rename_axis("group").reset_index()
 
 
@@ -207,9 +208,9 @@ def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
     return counts.join(table[[name for name in table if "_of_" in name]])
 
 
-def label_error_matrix() -> pd.DataFrame:
+def label_error_matrix(*, folder: str | Path | None = None) -> pd.DataFrame:
     """Flagged images by given label (rows) and likely class (columns)."""
-    found = read_table("label-errors")
+    found = read_table("label-errors", folder=folder)
     index, columns = (pd.Index(found["classes"], name=name) for name in ("label", "likely"))
     return pd.DataFrame(found["flagged"], index=index, columns=columns)
 
