@@ -30,9 +30,8 @@ import ratios
 import skimage.data
 from PIL import Image, ImageEnhance
 
-from fer_keras.ray_cluster import num_cores
 from fer_keras.paths import write_changed
-from fer_keras.ray_cluster import ray_cluster
+from fer_keras.ray_cluster import num_cores, ray_cluster
 from fer_keras.recognition import many
 from fer_keras.recognition.face_files import begin, write_faces
 from fer_keras.recognition.networks import BATCH
@@ -216,28 +215,18 @@ def sweep(folder, size, workers):
     from fer_keras.data.synthetic import drawn_faces
     from fer_keras.labels import FER4
     from fer_keras.recipes import find_recipe
-    from fer_keras.training.ray_search import fit_all
+    from fer_keras.training.search import Training, train_on_ray
 
     recipe = find_recipe(RECIPE)
     recipe = dataclasses.replace(recipe, name=f"{recipe.name}@scale", final=False, epochs=size.epochs)
+    cells, faces = [Training(recipe, seed) for seed in range(size.trainings)], drawn_faces(size.faces, classes=FER4)
+    options = {"results": folder / "results", "verbose": 0}
     asked, spans, memory = time.time(), [], {}
-
-    def told(_, run):
+    for _, run in train_on_ray(cells, (faces, None), options, minutes=None, address=None, workers=workers):
+        if isinstance(run, str):
+            raise RuntimeError(run)
         spans.append((time.time() - run.seconds, time.time()))
-        memory.update(most(memory, memory_of_workers()))
-
-    faces = drawn_faces(size.faces, classes=FER4)
-    with contextlib.redirect_stdout(sys.stderr):
-        failed = fit_all(
-            [(recipe, seed) for seed in range(size.trainings)],
-            told,
-            faces=faces,
-            folder=folder,
-            workers=workers,
-            verbose=0,
-        )
-    if failed:
-        raise RuntimeError(str(failed))
+        memory = most(memory, memory_of_workers())
     first, last = min(began for began, _ in spans), max(ended for _, ended in spans)
     return {"work": last - first, "workers": first - asked, "whole": time.time() - asked, "memory": memory}
 

@@ -1,20 +1,24 @@
-"""A grid is walked cell by cell, stopped and taken up, and its table holds every cell once."""
+"""A grid is trained cell by cell, stopped and resumed; its table holds every trained cell once, the best first."""
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
+import made_up
+import numpy as np
 import pytest
 
-from fer_keras import recipes
-from fer_keras.__main__ import main
+from fer_keras import paths
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES, SPACES, Space
-from fer_keras.results import read_runs, read_table
-from fer_keras.training import search as search_module
+from fer_keras.results import read_runs, read_table, write_run
+from fer_keras.training import trainer
+from fer_keras.training.search import SCORES, Training, as_table, plan, search, share, train_in_worker, variant
 
-pytest.importorskip("optuna")
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
+FOUR = RECIPES["fer-small@four"]
 
 
 @pytest.fixture(scope="module")
@@ -22,115 +26,209 @@ def faces():
     return drawn_faces(12, classes=FER4, seed=1)
 
 
-def cells(table):
-    return sorted(zip(table["learning_rate"], table["batch_size"], strict=True))
+@pytest.fixture
+def trained(monkeypatch, own_folders):
+    """Record made-up runs instead of training; returns the list of what was asked for."""
+    asked = []
+
+    def fit(recipe, seed=0, *, results, **_):
+        asked.append((recipe, seed))
+        run = made_up.run(seed=seed, skill=1 + recipe.batch_size / 32, **dataclasses.asdict(recipe))
+        return write_run(*run, folder=results)
+
+    monkeypatch.setattr(trainer, "fit", fit)
+    return asked
 
 
-def test_every_cell_is_trained_once_and_the_best_stands_first(faces, own_folders, monkeypatch):
-    table = search_module.search(SMALL, faces=faces, verbose=0)
-    assert cells(table) == [(0.0001, 16), (0.0001, 32), (0.01, 16), (0.01, 32)]
-    assert table["accuracy"].is_monotonic_decreasing
-    assert (table["epochs_run"] == 1).all()
-    recorded = read_table("search-small", folder=own_folders / "build" / "results")
-    assert cells(recorded) == cells(table)
-    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
-    assert {run.recipe["batch_size"] for run in runs} == {16, 32}
-    assert not any("test" in run.metrics for run in runs), "the test split is never looked at"
-    monkeypatch.setattr(search_module, "fit", None)  # would fail if it was called
-    assert cells(search_module.search(SMALL, faces=faces, verbose=0)) == cells(table)
+def pairs(table):
+    return list(zip(table["learning_rate"], table["batch_size"], strict=True))
 
 
-def test_a_search_that_was_stopped_goes_on(faces, own_folders, monkeypatch):
-    fit, calls = search_module.fit, []
+def records(folder):
+    return read_runs(next((folder / "build" / "searches").glob("*/results")))
 
-    def stopping(recipe, *arguments, **options):
-        calls.append(recipe.name)
-        if len(calls) == 3:
+
+def test_every_cell_is_trained_once_in_order_and_the_best_stands_first(faces, trained, own_folders):
+    table = search(SMALL, faces=faces, verbose=0)
+    assert [(recipe.learning_rate, recipe.batch_size) for recipe, _ in trained] == [
+        (0.01, 16), (0.0001, 16), (0.01, 32), (0.0001, 32)
+    ]  # fmt: skip
+    assert trained[0][0].name == "capstone-model-1@batch_size=16,epochs=1,learning_rate=0.01"
+    assert not trained[0][0].final, "the test split is never looked at"
+    assert pairs(table) == [(0.01, 32), (0.0001, 32), (0.01, 16), (0.0001, 16)]
+    scores = records(own_folders)[0].metrics["validation"]
+    assert table.loc[3, list(SCORES)].tolist() == [scores[name] for name in SCORES]
+    last = ["train_images", "validation_images", "best_epoch", "epochs_run", "seconds", "device"]
+    assert list(table) == ["learning_rate", "batch_size", "epochs", *SCORES, *last]
+    assert table.loc[0, last].tolist() == [900, 240, 9, 12, 4321.0, "cpu, 2 cores"]
+    assert pairs(read_table("search-small", folder=own_folders / "build" / "results")) == pairs(table)
+    assert search(SMALL, faces=faces, verbose=0).equals(table)
+    assert len(trained) == 4, "trained cells are read back"
+
+
+def test_a_search_that_was_stopped_goes_on(faces, trained, own_folders, monkeypatch, tmp_path):
+    fit = trainer.fit
+
+    def stopping(recipe, seed=0, **options):
+        if len(trained) == 2:
             raise KeyboardInterrupt
-        return fit(recipe, *arguments, **options)
+        return fit(recipe, seed, **options)
 
-    monkeypatch.setattr(search_module, "fit", stopping)
+    monkeypatch.setattr(trainer, "fit", stopping)
     with pytest.raises(KeyboardInterrupt):
-        search_module.search(SMALL, faces=faces, verbose=0)
-    assert len(read_table("search-small", folder=own_folders / "build" / "results")) == 2, "what was done is recorded"
-    table = search_module.search(SMALL, faces=faces, verbose=0)
-    assert len(cells(table)) == len(set(cells(table))) == 4
-    assert calls[3] == calls[2], "the cell that was stopped comes first"
-    assert sorted(calls) == sorted([*set(calls), calls[2]]), "only the cell that was stopped is begun again"
+        search(SMALL, faces=faces, results=tmp_path / "mine")
+    monkeypatch.setattr(trainer, "fit", fit)
+    assert pairs(read_table("search-small", folder=tmp_path / "mine")) == [(0.01, 16), (0.0001, 16)], "what was done"
+    assert len(search(SMALL, faces=faces)) == 4
+    assert len(trained) == len({recipe.name for recipe, _ in trained}) == 4, "no cell is trained twice"
 
 
-def test_time_is_kept(faces, own_folders):
-    assert len(search_module.search(SMALL, faces=faces, minutes=1e-6, verbose=0)) == 1
-    assert len(search_module.search(SMALL, faces=faces, verbose=0)) == 4
+def test_no_cell_begins_after_the_minutes(faces, trained, monkeypatch):
+    monkeypatch.setattr("time.monotonic", lambda: 40.0 * len(trained))
+    assert len(search(SMALL, faces=faces, minutes=1)) == 2
+    assert len(search(SMALL, faces=faces)) == 4
+
+
+def test_a_cell_that_fails_stops_no_other_and_is_reported(faces, trained, own_folders, monkeypatch):
+    fit = trainer.fit
+
+    def failing(recipe, seed=0, **options):
+        if recipe.learning_rate == 0.01 and recipe.batch_size == 16:
+            raise ValueError("the loss is no number")
+        return fit(recipe, seed, **options)
+
+    monkeypatch.setattr(trainer, "fit", failing)
+    with pytest.raises(ValueError, match=r"1 that failed; 3 cells.*\n.*learning_rate=0\.01-\w+-s0: the loss is no num"):
+        search(SMALL, faces=faces)
+    assert pairs(read_table("search-small", folder=own_folders / "build" / "results"))[-1] == (0.0001, 16)
 
 
 def test_a_grid_of_what_is_no_field_is_refused(faces, own_folders):
     with pytest.raises(ValueError, match=r"fields of a recipe\. Received: depth"):
-        search_module.search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces, verbose=0)
+        search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces)
 
 
-def test_published_spaces_vary_fields_of_their_recipes(capsys):
-    for space in SPACES.values():
-        recipe = RECIPES[space.recipe]
-        fields = {name: values for name, values in space.grid.items() if name not in ("variant", "seed")}
-        for name, values in [
-            *fields.items(),
-            *((name, [value]) for each in space.variants.values() for name, value in each.items()),
-        ]:
-            assert type(getattr(recipe, name)) is type(values[0]), (space.name, name)
-        assert list(space.variants) == space.grid.get("variant", [])
-    assert main(["search"]) == 0
-    assert "sep-table-2       96 trainings of sep-baseline" in capsys.readouterr().out
-    assert main(["search", "sep-reduced", "--workers", "2"]) == 2
-    assert "--workers is for --ray" in capsys.readouterr().err
-    assert main(["search", "everything"]) == 2
-    assert "Expected one of: sep-table-2" in capsys.readouterr().err
-    assert recipes.find_recipe("sep-baseline").epochs in SPACES["sep-table-2"].grid["epochs"]
+def test_faces_of_another_split_are_trained_on_by_its_variant(faces, trained, own_folders):
+    other = dataclasses.replace(faces, protocol="four-fifths")
+    search(SMALL, faces=other)
+    assert trained[0][0].name == "capstone-model-1@four-fifths@batch_size=16,epochs=1,learning_rate=0.01"
+    assert trained[0][0].protocol == "four-fifths"
 
 
-def test_a_grid_may_hold_no_start_and_several_shares(faces, own_folders, monkeypatch):
-    short = dataclasses.replace(RECIPES["fer-small@four"], name="fer-small@short", epochs=1)
-    monkeypatch.setitem(recipes.RECIPES, "fer-small@short", short)
-    grid = {"start_recipe": [None, "fer-small@short"], "frozen_body": [False, True], "train_fraction": [1.0, 0.25]}
-    space = Space("starts", "fer-small@four", grid | {"epochs": [1]}, "a test")
-    table = search_module.search(space, faces=faces, verbose=0)
-    assert len(table) == 8
-    recorded = read_table("search-starts", folder=own_folders / "build" / "results")
-    assert recorded["start_recipe"].isna().sum() == 4
-    assert recorded.groupby(["frozen_body", "train_fraction"]).size().tolist() == [2, 2, 2, 2]
-    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
-    seen = {run.recipe["train_fraction"]: run.data["num_images"]["train"] for run in runs}
-    assert seen[0.25] * 4 == seen[1.0]
-
-
-def test_variants_change_several_fields_and_seeds_repeat_them(faces, own_folders):
+def test_variants_change_several_fields_and_seeds_repeat_them(faces, trained):
     variants = {"as it is": {}, "plain": {"flip": False, "brightness": (1.0, 1.0)}}
     grid = {"variant": list(variants), "seed": [0, 1], "epochs": [1]}
-    table = search_module.search(Space("named", "capstone-model-1", grid, "a test", variants), faces=faces, verbose=0)
+    table = search(Space("named", "capstone-model-1", grid, "a test", variants), seed=7, faces=faces)
     assert sorted(zip(table["variant"], table["seed"], strict=True)) == [
-        ("as it is", 0),
-        ("as it is", 1),
-        ("plain", 0),
-        ("plain", 1),
-    ]
-    runs = read_runs(next((own_folders / "build" / "searches").glob("*/results")))
-    assert {(run.recipe["flip"], run.seed) for run in runs} == {
-        (flip, seed) for flip in (True, False) for seed in (0, 1)
-    }
+        ("as it is", 0), ("as it is", 1), ("plain", 0), ("plain", 1)
+    ]  # fmt: skip
+    assert [(recipe.flip, seed) for recipe, seed in trained] == [(True, 0), (False, 0), (True, 1), (False, 1)]
+
+
+@pytest.mark.parametrize("name", ["ingredients", "sep-reduced", "transfer"])
+def test_recorded_tables_are_written_as_they_stand(name):
+    path = paths.results() / "tables" / f"search-{name}.csv"
+    table, space = read_table(f"search-{name}"), SPACES[name]
+    table = table.assign(device=table.get("device", "")).replace({np.nan: None})
+    cells = []
+    for row in table.sample(frac=1, random_state=0).to_dict("records"):
+        images = {"train": row["train_images"], "validation": row["validation_images"]}
+        run = SimpleNamespace(metrics={"validation": row}, data={"num_images": images}, **row)
+        cells.append(({field: row[field] for field in space.grid}, run))
+    again = as_table(space, cells)[list(read_table(f"search-{name}"))]
+    assert again.to_csv(float_format="%.4f", lineterminator="\n").encode() == path.read_bytes()
+
+
+def test_published_spaces_vary_fields_of_their_recipes():
+    for space in SPACES.values():
+        recipe = RECIPES[space.recipe]
+        changed = [
+            *space.grid.items(),
+            *((name, [value]) for each in space.variants.values() for name, value in each.items()),
+        ]
+        for name, values in changed:
+            if name not in ("variant", "seed"):
+                assert type(getattr(recipe, name)) is type(values[0]), (space.name, name)
+        assert list(space.variants) == space.grid.get("variant", [])
 
 
 def test_an_ingredient_changes_something_and_nothing_else():
     base = RECIPES["fer-small"]
     for name, changes in SPACES["ingredients"].variants.items():
-        changed = search_module.variant(SPACES["ingredients"], base, {"variant": name, "seed": 1, "epochs": 15})
-        assert {field for field in changes if getattr(base, field) == getattr(changed, field)} == set(), name
-        assert (
-            dataclasses.replace(
-                changed,
-                name=base.name,
-                final=True,
-                epochs=base.epochs,
-                **{field: getattr(base, field) for field in changes},
-            )
-            == base
-        )
+        changed = variant(SPACES["ingredients"], base, {"variant": name, "seed": 1, "epochs": 15})
+        assert all(getattr(changed, field) == value != getattr(base, field) for field, value in changes.items()), name
+        back = {field: getattr(base, field) for field in changes} | {"epochs": base.epochs}
+        assert dataclasses.replace(changed, name=base.name, final=True, **back) == base
+
+
+def cell(recipe=FOUR, **changes):
+    return Training(dataclasses.replace(recipe, name=f"cell-{sorted(changes.items())}", final=False, **changes), 0)
+
+
+def planned(*cells):
+    """What each waits for, by the names of recipes: its leader, and its starts."""
+    found = plan(cells)
+    recipes = {training.name: training.recipe.name for training, *_ in found} | {None: None}
+    return [(each.recipe.name, recipes[leader], [recipes[start] for start in starts]) for each, leader, starts in found]
+
+
+def test_starts_come_before_the_cells_that_need_them_once_each():
+    tuned, other = Training(RECIPES["emovision-vgg@finetuned"], 0), cell(RECIPES["emovision-vgg@finetuned"], epochs=3)
+    assert planned(tuned, other, Training(RECIPES["mini-xception"], 0)) == [
+        ("emovision-vgg@frozen", None, []),
+        ("emovision-vgg@finetuned", None, ["emovision-vgg@frozen"]),
+        (other.recipe.name, None, ["emovision-vgg@frozen"]),
+        ("mini-xception", None, []),
+    ]
+
+
+def test_teachers_come_first_too():
+    teachers = tuple((FOUR.name, FOUR.digest, seed) for seed in (3, 4))
+    *first, (taught, _, starts) = plan([cell(teachers=teachers)])
+    assert [(each.recipe, each.seed) for each, *_ in first] == [(FOUR, 3), (FOUR, 4)]
+    assert starts == [each.name for each, *_ in first]
+    assert taught.recipe.teachers == teachers
+
+
+def test_a_start_of_other_classes_is_trained_on_its_own_faces():
+    found = plan([cell(start_recipe="fer-small@four"), cell(start_recipe="fer-small")])
+    assert [training.same_faces for training, *_ in found] == [True, True, False, True]
+
+
+def test_of_those_with_a_frozen_backbone_the_others_wait_for_the_first():
+    frozen = RECIPES["emovision-vgg@frozen"]
+    rates = [cell(frozen, learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
+    fewer, tuned = cell(frozen, train_fraction=0.5), cell(RECIPES["emovision-vgg@finetuned"])
+    assert [leader for _, leader, _ in planned(*rates, fewer)] == [None, *[rates[0].recipe.name] * 2, None]
+    assert planned(rates[0], tuned)[1:] == [
+        ("emovision-vgg@frozen", rates[0].recipe.name, []), (tuned.recipe.name, None, ["emovision-vgg@frozen"])
+    ]  # fmt: skip
+    assert {leader for _, leader, _ in planned(*(cell(epochs=number) for number in (1, 2)))} == {None}
+
+
+def test_a_worker_returns_what_became_of_a_training(trained, tmp_path):
+    training, options = cell(epochs=1), {"results": tmp_path}
+    late = train_in_worker(training, None, options, 0.0, None)
+    assert late == (training.name, None)
+    _, run = train_in_worker(training, None, options, np.inf, ("leader", "ValueError: no"), ("start", made_up.run()[0]))
+    assert (run.run, len(trained)) == (training.name, 1)
+    failed = train_in_worker(training, None, options, np.inf, None, ("start", "ValueError: no"))
+    assert failed == (training.name, "ValueError: it starts from start, which failed")
+    name, error = train_in_worker(training, None, {"results": tmp_path / "elsewhere"}, np.inf, None)
+    assert (name, len(trained)) == (training.name, 1)
+    assert error.startswith(f"ValueError: Expected {tmp_path / 'elsewhere'} on every machine of the cluster.")
+
+
+def test_a_task_takes_its_share_of_the_cores():
+    assert share([{"CPU": 8.0}], 3) == {"num_cpus": 2.6666, "num_gpus": 0}, "three at once, not four"
+    assert share([{"CPU": 2.0}], 1) == {"num_cpus": 2.0, "num_gpus": 0}
+    assert share([{"CPU": 16.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}]) == {"num_cpus": 2.0, "num_gpus": 1}
+    for wrong in (0, 3):
+        with pytest.raises(ValueError, match=rf"must be 1 to 2, .* Received: {wrong}\."):
+            share([{"CPU": 2.0}], wrong)
+
+
+def test_without_ray_the_error_names_what_to_install(faces, own_folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'pip install "fer_keras\[ray\]"'):
+        search(SMALL, faces=faces, ray=True)

@@ -1,6 +1,7 @@
-"""A search on Ray: the same table as here, stopped and killed and taken up, and a cell that fails stops no other."""
+"""A search on Ray: the same table as without it, resumed after a kill; a cell that fails stops no other."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -10,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_keras.__main__ import main
+import fer_keras.training.trainer  # noqa: F401 (imports Keras, which prints, before output is captured)
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4
 from fer_keras.ray_cluster import ray_cluster
-from fer_keras.recipes import SPACES, Space
+from fer_keras.recipes import RECIPES, Space
 from fer_keras.results import comparable_fields, read_runs, read_table
-from fer_keras.training import search as search_module
+from fer_keras.training.search import search
 
 ray = pytest.importorskip("ray")
-pytest.importorskip("optuna")
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [2]}, "a test")
 KILLED = Space("killed", "capstone-model-1", {"epochs": [1, 60], "stop_patience_epochs": [0]}, "a test")
@@ -59,18 +59,16 @@ def assert_same(run, other):
 
 
 def test_several_at_once_end_as_one_after_the_other(faces, ray_of_two, own_folders, monkeypatch, capfd):
-    begun = search_module.search(SMALL, faces=faces, ray=True, minutes=1e-6)
-    assert len(begun) == 1
-    table = search_module.search(SMALL, faces=faces, ray=True)
-    said = capfd.readouterr()
-    assert len(said.out.splitlines()) == 4, "a line a cell, each trained once, and nothing of Ray's"
-    assert said.err == ""
-    assert not list(own_folders.glob("build/searches/*/tune"))
+    assert len(search(SMALL, faces=faces, ray=True, minutes=1e-6)) == 0
+    table = search(SMALL, faces=faces, ray=True)
+    printed = capfd.readouterr()
+    assert len(printed.out.splitlines()) == 4, "a line a cell, each trained once, and nothing of Ray's"
+    assert printed.err == ""
     assert ray.is_initialized(), "whoever started a Ray ends it"
     on_ray = records(own_folders / "build")
     assert len(on_ray) == 4
     monkeypatch.setenv("FER_KERAS_BUILD", str(own_folders / "here"))
-    here = search_module.search(SMALL, faces=faces, verbose=0)
+    here = search(SMALL, faces=faces, verbose=0)
     found = records(own_folders / "here")
     assert found.keys() == on_ray.keys()
     for name, run in found.items():
@@ -82,23 +80,22 @@ def test_several_at_once_end_as_one_after_the_other(faces, ray_of_two, own_folde
     np.testing.assert_allclose(here["accuracy"], table["accuracy"], atol=1.5 / here["validation_images"].min())
 
 
-def test_a_cell_that_fails_is_told_and_ends_no_other(faces, ray_of_two, own_folders, monkeypatch, capsys):
-    grid = {"optimizer": ["nonsense", "adam"], "epochs": [1]}
-    monkeypatch.setitem(SPACES, "odd", Space("odd", "capstone-model-1", grid, "a test"))
-    monkeypatch.setattr(search_module, "load", lambda recipe, path: faces)
-    assert main(["search", "odd", "--ray", "--workers", "2"]) == 2
-    error = capsys.readouterr().err
-    assert "error: 1 trainings failed" in error
-    assert "optimizer=nonsense" in error
-    assert "Received: 'nonsense'" in error
-    assert read_table("search-odd", folder=own_folders / "build" / "results")["optimizer"].tolist() == ["adam"]
-    monkeypatch.setattr(search_module, "fit", failing)
-    with pytest.raises(ValueError, match="this one was tried again"):
-        search_module.search(SPACES["odd"], faces=faces, verbose=0)
-
-
-def failing(recipe, *_, **__):
-    raise ValueError("this one was tried again" if recipe.optimizer == "nonsense" else "this one was done")
+def test_what_fails_is_reported_and_stops_no_other(faces, ray_of_two, own_folders, monkeypatch, capfd):
+    start = dataclasses.replace(RECIPES["capstone-model-1"], name="broken", trainable_from="nowhere", epochs=1)
+    short = dataclasses.replace(RECIPES["capstone-model-1"], name="short", epochs=1)
+    for recipe in (start, short):
+        monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    space = Space("odd", "capstone-model-1", {"start_recipe": [None, "broken", "short"], "epochs": [1, 2]}, "a test")
+    with pytest.raises(
+        ValueError, match=r"Expected every training of odd to end\. Received: 3 that failed; 4"
+    ) as error:
+        search(space, faces=faces, ray=True, workers=1)
+    lines = str(error.value).splitlines()[1:]
+    assert ["broken-" in line.split(": ")[-1] for line in lines] == [False, True, True]
+    assert "trainable_from" in lines[0]
+    assert capfd.readouterr().out.count("validation 0.") == 4 + 1, "and the start, once"
+    table = read_table("search-odd", folder=own_folders / "build" / "results")
+    assert table["start_recipe"].fillna("none").value_counts().to_dict() == {"none": 2, "short": 2}
 
 
 def test_killed_it_goes_on_in_the_epoch_where_it_was(faces, own_folders):
@@ -114,9 +111,22 @@ def test_killed_it_goes_on_in_the_epoch_where_it_was(faces, own_folders):
     (state,) = histories(own_folders, 60)
     before = len(state.read_text().splitlines()) - 1
     assert 0 < before < 60
-    table = search_module.search(KILLED, faces=faces, verbose=0)
+    table = search(KILLED, faces=faces, verbose=0)
     assert sorted(table["epochs"]) == [1, 60]
-    runs = {run.epochs_run: run for run in read_runs(next((own_folders / "build" / "searches").glob("*/results")))}
+    runs = {run.epochs_run: run for run in records(own_folders / "build").values()}
+    assert (runs[1].resumed, runs[60].resumed) == (0, 1)
+
+
+def test_a_worker_that_is_killed_is_started_once_more(own_folders):
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_for(lambda: trained(own_folders, 1) and histories(own_folders, 60), process)
+    (worker,) = [
+        child for child in below(process.pid) if "train_in_worker" in Path(f"/proc/{child}/cmdline").read_text()
+    ]
+    os.kill(worker, signal.SIGKILL)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed.decode()
+    runs = {run.epochs_run: run for run in records(own_folders / "build").values()}
     assert (runs[1].resumed, runs[60].resumed) == (0, 1)
 
 
