@@ -44,4 +44,4 @@ statuses = [
     actor.train.remote(arguments, {**group, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
     for number, actor in enumerate(actors)
 ]
-sys.exit(max(ray.get(statuses)))
+sys.exit(max(map(abs, ray.get(statuses))))  # a process that was killed has a negative status

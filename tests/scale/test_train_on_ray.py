@@ -35,5 +35,5 @@ def test_two_actors_train_one_network(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (record,) = (tmp_path / "results" / "runs").glob("*.json")
+    (record,) = (tmp_path / "build" / "results" / "runs").glob("*.json")
     assert "2 devices of 2 processes" in json.loads(record.read_text())["device"]
