@@ -101,7 +101,7 @@ def test_an_ensemble_trains_its_members_and_is_recorded(own_folders, monkeypatch
         monkeypatch.setitem(recipes.RECIPES, recipe.name, recipe)
     faces = drawn_faces(20, classes=FER4, seed=1)
     run = fit(ours, faces=faces, verbose=0)
-    recorded = {run.recipe_name: run for run in read_runs(own_folders / "build" / "results")}
+    recorded = {run.recipe_name: run for run in read_runs(run.folder)}
     assert set(recorded) == {recipe.name for recipe in members} | {"ensemble-single-and-general"}
     assert run.num_parameters == sum(recorded[recipe.name].num_parameters for recipe in members)
     assert list(run.metrics) == ["validation"], "no member was scored on test"
@@ -124,6 +124,6 @@ def test_an_ensemble_may_name_the_seeds_of_its_members(own_folders, monkeypatch)
     faces = drawn_faces(20, classes=FER4, seed=1)
     ours = dataclasses.replace(RECIPES["ensemble-single-and-general"], data="fer4", members=members, final=False)
     run = fit(ours, faces=faces, verbose=0)
-    found = [find_run(base, seed, folder=own_folders / "build" / "results") for seed in (1, 2)]
+    found = [find_run(base, seed, folder=run.folder) for seed in (1, 2)]
     probabilities = np.mean([each.predictions("validation").probabilities for each in found], axis=0)
     np.testing.assert_allclose(run.predictions("validation").probabilities, probabilities, atol=1e-3)

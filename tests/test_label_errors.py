@@ -1,4 +1,4 @@
-"""Labels that were flipped on purpose are found by networks that have not seen them; people judge what is found."""
+"""Labels that were flipped on purpose are found by networks that have not seen them; FER+'s votes judge the errors."""
 
 import dataclasses
 import sys
@@ -22,9 +22,8 @@ from fer_keras.results import (
     read_table,
     write_table,
 )
-from fer_keras.training import folds, load_network
 from fer_keras.training import label_errors as finding
-from fer_keras.training.session import Session
+from fer_keras.training import load_network, trainer
 
 pytest.importorskip("cleanlab")
 CLASSES = ("happy", "surprise", "neutral")
@@ -78,7 +77,7 @@ def flipped():
 @pytest.fixture(scope="module")
 def found(flipped, tmp_path_factory):
     """Find the label errors once; return the table, the rows, the faces that each network was trained on, the runs."""
-    trained, fit = [], folds.fit
+    trained, fit = [], finding.fit
 
     def watched(recipe, *arguments, faces, **options):
         run = fit(recipe, *arguments, faces=faces, **options)
@@ -88,12 +87,12 @@ def found(flipped, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_KERAS_BUILD", str(tmp_path_factory.mktemp("build")))
         patch.setitem(MODELS, "tiny", tiny)
-        patch.setattr(folds, "fit", watched)
+        patch.setattr(finding, "fit", watched)
         table, rows = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
         yield table, rows, trained
 
 
-def said():
+def recorded_predictions():
     return read_table(finding.PREDICTIONS, folder=paths.build() / "results")
 
 
@@ -107,7 +106,7 @@ def test_flipped_labels_are_found(found, flipped):
     assert 0.19 < share < 0.21
     assert hits.mean() > 1.5 * share  # measured over seeds: 0.37 to 0.46
     assert hits.sum() > 0.5 * wrong.sum()  # 0.62 to 0.83
-    arrays = said()
+    arrays = recorded_predictions()
     believed = arrays["probabilities"][np.arange(len(arrays["labels"])), arrays["labels"]].astype(float)
     assert roc_auc_score(wrong[arrays["rows"]], -believed) > 0.7  # 0.77 to 0.80
     likely = np.array([CLASSES.index(name) for name in rows["likely"]])
@@ -119,7 +118,7 @@ def test_flipped_labels_are_found(found, flipped):
 
 def test_every_training_image_is_judged_once_by_a_network_that_has_not_seen_it(found, flipped):
     _, _, trained = found
-    faces, arrays = flipped[0], said()
+    faces, arrays = flipped[0], recorded_predictions()
     train = faces.select(splits=("train",))
     np.testing.assert_array_equal(arrays["rows"], train.rows)
     np.testing.assert_array_equal(arrays["labels"], train.labels)
@@ -141,16 +140,16 @@ def test_every_training_image_is_judged_once_by_a_network_that_has_not_seen_it(f
 
 def test_asked_again_nothing_is_trained(found, flipped, monkeypatch):
     table, rows, _ = found
-    monkeypatch.setattr(Session, "train", None)  # would fail if it was called
+    monkeypatch.setattr(trainer, "train", None)  # would fail if it was called
     again, same = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
     assert again == table
     pd.testing.assert_frame_equal(rows, same)
 
 
-def test_people_are_asked_about_what_was_found(found, flipped):
+def test_votes_of_ferplus_are_compared_with_the_likely_errors(found, flipped):
     table, rows, _ = found
     faces, truth = flipped
-    arrays = said()
+    arrays = recorded_predictions()
     flagged, judged = np.isin(arrays["rows"], rows.index), faces.votes[arrays["rows"], FERPLUS_VOTES.index("NF")] == 0
     wrong = (faces.labels != truth)[arrays["rows"]]
     crowd = table["crowd"]
@@ -197,20 +196,20 @@ def test_what_was_found_is_tabulated(found, own_folders):
     assert table["crowd"]["in_order"][-1]["disputed_share"] == table["crowd"]["all"]["disputed_share"]
 
 
-def test_folds_keep_copies_together_and_classes_apart():
+def test_folds_are_stratified_and_keep_duplicates_together():
     faces = drawn_faces(14, seed=2, size=16)
-    copied = faces.take(np.r_[np.arange(len(faces)), np.repeat(np.arange(30), 3)])
-    copied = dataclasses.replace(copied, rows=np.arange(len(copied)))
-    fold = folds.draw_folds(copied, 3, seed=0)
-    assert pd.Series(fold).groupby(copied.digests).nunique().max() == 1
+    repeated = faces.take(np.r_[np.arange(len(faces)), np.repeat(np.arange(30), 3)])
+    repeated = dataclasses.replace(repeated, rows=np.arange(len(repeated)))
+    fold = finding.assign_folds(repeated, 3, seed=0)
+    assert pd.Series(fold).groupby(repeated.digests).nunique().max() == 1
     counts = pd.crosstab(fold[: len(faces)], faces.labels)
     assert counts.shape == (3, 7)
     assert counts.min(axis=None) >= 4
-    assert (folds.draw_folds(copied, 3, seed=0) == fold).all()
-    assert (folds.draw_folds(copied, 3, seed=1) != fold).any()
+    assert (finding.assign_folds(repeated, 3, seed=0) == fold).all()
+    assert (finding.assign_folds(repeated, 3, seed=1) != fold).any()
     for number in (1, 15):
         with pytest.raises(ValueError, match=rf"2 at least, and 14 at most.*Received: {number}\."):
-            folds.draw_folds(copied, number, seed=0)
+            finding.assign_folds(repeated, number, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,7 @@ def test_folds_keep_copies_together_and_classes_apart():
     [
         ({"start_recipe": "fer-small"}, "which has start recipe"),
         ({"teachers": (("fer-base", "0", 0),)}, "which has teachers"),
-        ({"members": (("fer-base", "0"),)}, "which has members"),
+        ({"model": "ensemble", "members": (("fer-base", "0"),), "rule": "mean"}, "which has members"),
         ({"targets": "votes"}, "learns from the votes"),
         ({"data": "ferplus8"}, "learns from the votes"),
     ],
@@ -227,10 +226,10 @@ def test_folds_keep_copies_together_and_classes_apart():
 def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
     recipe = dataclasses.replace(RECIPES[finding.RECIPE], **changes)
     with pytest.raises(ValueError, match=message):
-        folds.out_of_fold(recipe, faces=drawn_faces(3, size=16))
+        finding.out_of_fold(recipe, faces=drawn_faces(3, size=16))
 
 
-def test_without_cleanlab_it_is_said_before_anything_is_trained(monkeypatch, capsys):
+def test_without_cleanlab_nothing_is_trained(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(finding, "out_of_fold", None)
     monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: drawn_faces(3, size=16))
@@ -243,8 +242,8 @@ def test_votes_that_name_no_emotion_judge_nothing(flipped):
     votes = np.zeros_like(faces.votes)
     votes[:, FERPLUS_VOTES.index("unknown")] = 10
     found = errors.LabelErrors(np.zeros(len(faces), bool), faces.labels, np.ones(len(faces)), np.eye(3) / 3)
-    assert finding.crowd(dataclasses.replace(faces, votes=votes), found) is None
-    assert finding.crowd(dataclasses.replace(faces, votes=None), found) is None
+    assert finding.crowd_table(dataclasses.replace(faces, votes=votes), found) is None
+    assert finding.crowd_table(dataclasses.replace(faces, votes=None), found) is None
 
 
 def test_labels_that_are_all_believed_are_tabulated_too(found, own_folders):
@@ -279,13 +278,13 @@ def test_the_share_of_wrong_labels_is_estimated():
     assert wrong[found.flagged].mean() > 0.8
     assert found.noise == pytest.approx(wrong.mean(), abs=0.05)
     np.testing.assert_allclose(found.joint.sum(axis=1), np.bincount(labels) / len(labels), atol=2e-3)
-    told = errors.by_class(found, labels, "abcd")
-    assert sum(map(sum, told["flagged"])) == found.flagged.sum()
-    assert all(told["flagged"][i][i] == 0 for i in range(4))
-    said = [(one["images"], one["named"], one["said"]) for one in told["per_class"].values()]
-    assert np.sum(said, axis=0).tolist() == [len(labels), (found.likely == labels).sum(), len(labels)]
-    weighted = sum(one["noise"] * one["images"] for one in told["per_class"].values()) / len(labels)
-    assert weighted == pytest.approx(told["noise"], abs=2e-3)
+    summary = errors.by_class(found, labels, "abcd")
+    assert sum(map(sum, summary["flagged"])) == found.flagged.sum()
+    assert all(summary["flagged"][i][i] == 0 for i in range(4))
+    counts = [(one["images"], one["named"], one["said"]) for one in summary["per_class"].values()]
+    assert np.sum(counts, axis=0).tolist() == [len(labels), (found.likely == labels).sum(), len(labels)]
+    weighted = sum(one["noise"] * one["images"] for one in summary["per_class"].values()) / len(labels)
+    assert weighted == pytest.approx(summary["noise"], abs=2e-3)
     clean = errors.label_errors(*noisy(share=0)[:2], "abcd")
     assert clean.noise < 0.5 * found.noise
 
@@ -311,9 +310,9 @@ def test_what_is_recorded_is_what_the_recorded_predictions_say():
     rows = read_table(finding.ROWS)
     ours, recorded = set(arrays["rows"][found.flagged]), set(rows.index)
     assert len(ours ^ recorded) <= few(recorded)
-    told = errors.by_class(found, arrays["labels"].astype(int), table["classes"])["per_class"]
-    assert told.keys() == table["per_class"].keys()
-    for name, values in told.items():
+    summary = errors.by_class(found, arrays["labels"].astype(int), table["classes"])["per_class"]
+    assert summary.keys() == table["per_class"].keys()
+    for name, values in summary.items():
         assert values == pytest.approx(table["per_class"][name], abs=few(recorded)), name
         assert values["noise"] == pytest.approx(table["per_class"][name]["noise"], abs=1e-3), name
 
@@ -323,7 +322,7 @@ def few(rows):
     return 1 + len(rows) // 1000
 
 
-def test_the_recorded_word_of_the_voters_is_theirs(fer2013_path):
+def test_the_recorded_comparison_with_the_voters_is_theirs(fer2013_path):
     from fer_keras.data import load_fer7
 
     arrays, table = find_table(finding.PREDICTIONS), find_table(finding.TABLE)
@@ -333,5 +332,5 @@ def test_the_recorded_word_of_the_voters_is_theirs(fer2013_path):
     assert (arrays["rows"] == faces.rows).all()
     found = errors.label_errors(faces.labels, arrays["probabilities"], faces.classes)
     recorded = found._replace(flagged=np.isin(faces.rows, read_table(finding.ROWS).index))
-    assert finding.crowd(faces, recorded) == table["crowd"]
+    assert finding.crowd_table(faces, recorded) == table["crowd"]
     assert (recorded.flagged ^ found.flagged).sum() <= few(np.flatnonzero(recorded.flagged))
