@@ -184,14 +184,14 @@ def test_an_export_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
         ({"path": "made.keras"}, r"ends in \.onnx\. Received: made\.keras"),
         ({"path": "folder.onnx"}, "Received: folder.onnx, where other things lie"),
         ({"path": "folder.onnx", "format": "savedmodel"}, "where other things lie"),
-        ({"name": "nonsense"}, "no network 'nonsense'"),
+        ({"network": "nonsense"}, "no network 'nonsense'"),
     ],
 )
 def test_what_cannot_be_written_is_refused(options, message, tmp_path, monkeypatch, own_folders):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ValueError, match=message):
-        export(**{"name": "mini-xception", **options})
+        export(**{"network": "mini-xception", **options})
     assert list(tmp_path.iterdir()) == [tmp_path / "folder.onnx"]
 
 

@@ -1,5 +1,6 @@
 """Trained networks for other runtimes: classes and preprocessing inside, compared with Keras before they are kept."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,7 +13,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from fer_keras.models import stages, weights
+from fer_keras import paths
+from fer_keras.models import stages
 from fer_keras.models.counting import leaves
 from fer_keras.recognition import networks, onnx_files, parity, tensorflow_files
 
@@ -34,7 +36,7 @@ FORMATS = {
 }
 
 
-def export(name, path=None, *, format="onnx", quantize=None):
+def export(network, path=None, *, classes=None, format="onnx", quantize=None):
     """Write a trained network for a runtime other than Keras, or nothing at all.
 
     The file takes grey faces with pixels in [0, 255], float32 `(batch, height, width, 1)`, as many at once as one
@@ -43,8 +45,9 @@ def export(name, path=None, *, format="onnx", quantize=None):
     is run on drawn faces, and on faces of FER-2013 where `FER_KERAS_DATA` is set, and compared with the Keras network.
 
     Args:
-        name: as for `open_network`, of a network that Keras can read; or a `Network`.
+        network: as for `open_network`, but of Keras.
         path: of the file, or the folder of a SavedModel; default: the network's name in the working directory.
+        classes: as for `open_network`.
         format: `"onnx"`, `"litert"` or `"savedmodel"`.
         quantize: None, or `"int8"` for a smaller file, faster for plain convolutions and slower for depthwise ones;
             what that costs stands in the card under `quantized`. ONNX is calibrated on Training faces of FER-2013, or
@@ -58,20 +61,30 @@ def export(name, path=None, *, format="onnx", quantize=None):
             Keras network says.
     """
     kind = find_format(format, quantize)
-    network = name if isinstance(name, weights.Network) else networks.keras_network(name)
+    network = networks.keras_network(network, classes=classes)
     called = f"{network.name}-{quantize}" if quantize else network.name
     path = checked_path(path or f"{called}{kind.suffix or '-savedmodel'}", kind)
     real = parity.real_faces(network)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
+    paths.sweep(path.parent)
+    with paths.temporary_folder(path) as folder, temporary_files_in(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
-        unfinished = Path(folder) / path.name
+        unfinished = folder / path.name
         images = [parity.calibration(network, real)] if quantize else []
         kind.write(plain(network.model), unfinished, *images)
         found = parity.compare(network, lambda images: kind.run(unfinished, images), real, quantize)
         card = {**network.card, "name": called, "size": list(network.size), **found}
         keep(unfinished, path, card)
     return path
+
+
+@contextlib.contextmanager
+def temporary_files_in(folder):
+    """Let converters put their temporary files into a folder, where they are swept if this process is killed."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def find_format(name, quantize):
@@ -129,16 +142,20 @@ def on_maps(layer):
 
 
 def keep(unfinished, path, card):
-    """Move a file to its place, with its card."""
+    """Move a file to its place, with its card.
+
+    A card beside the file is removed first and written last: an export that is stopped leaves a file without a card,
+    never one with the card of another.
+    """
     if path.suffix == ".onnx":
         onnx_files.put_card(unfinished, card)
     else:
-        text = unfinished.with_name("card.json")
-        text.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(text, card_path(path))
+        card_path(path).unlink(missing_ok=True)
     if path.is_dir():  # no folder is moved onto one that holds something
         os.replace(path, unfinished.with_name("replaced"))
     os.replace(unfinished, path)
+    if path.suffix != ".onnx":
+        paths.write_whole(card_path(path), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 
 
 def card_path(path):

@@ -39,8 +39,8 @@ def recognize_folder(path, *, engine=None, out=None, address=None, workers=None,
         out: the folder for the Parquet files of the engine "ray".
         address: of a Ray cluster that runs, as `ray.init` takes it; None starts one on this machine while it is needed.
         workers: how many processes work, one thread each; None is one for each core of the cluster.
-        options: as for `recognize`: `network`, `detector`, `min_confidence`, `min_size`, `mirrored`; with the engine
-            "ray" names and paths only.
+        options: as for `recognize`: `network`, `classes`, `detector`, `min_confidence`, `min_size`, `mirrored`; with
+            the engine "ray" names and paths only.
 
     Returns:
         A `pandas.DataFrame`, in the order in which people sort names: `picture` (its path below the folder), `face`

@@ -13,13 +13,14 @@ from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 MOST_COVERED = 0.65  # of a face, where the heat is greatest; what is cold stays as it is
 
 
-def explain_picture(source, target, *, network=DEFAULT_NETWORK, method="occlusion", **options):
+def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, method="occlusion", **options):
     """Write a picture with heat over each face where the network reads its likeliest emotion.
 
     Args:
         source: as for `recognize`.
         target: path of the copy; its suffix says its kind.
-        network: name or path of a network of Keras: ONNX Runtime has no gradients and no layers.
+        network: as for `Recognizer`, but of Keras: ONNX Runtime has no gradients and no layers.
+        classes: as for `Recognizer`.
         method: as for `evaluation.explain.explain`.
         options: as for `Recognizer`.
 
@@ -34,7 +35,7 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, method="occlusio
 
     check_target(source, target)
     rgb = read_photo(source)
-    recognizer = Recognizer(keras_network(network), **options)
+    recognizer = Recognizer(keras_network(network, classes=classes), **options)
     detections = recognizer.detect(rgb)
     boxes = [detection.box for detection in detections]
     crops = recognizer.crops(rgb, boxes)

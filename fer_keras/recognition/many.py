@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fer_keras.labels import check_classes
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recognition.face_files import begin, done, folder_of, write_faces
 from fer_keras.recognition.picture_parts import find_pictures, part_size, to_do
@@ -79,6 +80,8 @@ def portable(*, network=DEFAULT_NETWORK, detector="haar", **options):
         network = str(Path(network).resolve())
     if detector is not None and detector.startswith("yunet:"):
         detector = f"yunet:{Path(detector.removeprefix('yunet:')).resolve()}"
+    if options.get("classes") is not None:
+        options["classes"] = list(check_classes(options["classes"]))
     return {"network": str(network), "detector": detector, **options}
 
 

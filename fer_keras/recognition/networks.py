@@ -1,7 +1,6 @@
 """Trained networks by name, whatever file they lie in. One in an `.onnx` file needs neither Keras nor a backend."""
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import os
@@ -11,7 +10,8 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.pictures import as_batch
-from fer_keras.machines import num_threads
+from fer_keras.labels import check_same_classes
+from fer_keras.ray_cluster import num_threads
 
 # A network's card lies in its `.onnx` file under this name; these of its fields are needed to use it, with how to tell
 # that they can be. `sha256` is the sum of the `.keras` file that it was exported from.
@@ -78,66 +78,81 @@ class OnnxNetwork:
         return found
 
 
-def open_network(name):
-    """Return a trained network by its name or from its file.
+def open_network(network, *, classes=None):
+    """Open a trained network by its name, from its file, or from a Keras model.
 
     A network that ships is run by ONNX Runtime, which starts in a moment, if that is installed, and by Keras if not.
 
     Args:
-        name: the name of a network that ships, such as `"mini-xception"`; the path of an `.onnx` file that
-            `fer_keras.export` wrote, or of a `.keras` file with its card beside it; or the name of a recipe that was
-            trained on this machine.
+        network: the name of a network that ships, such as `"mini-xception"`; the path of an `.onnx` file that
+            `fer_keras.export` wrote, or of a `.keras` or `.h5` file; the name of a recipe that was trained on this
+            machine; a `keras.Model`; or an object as this function returns them, which is passed through.
+        classes: class names in the order of the outputs, for a `keras.Model` and for a file without a card, see
+            `models.load`; others' must agree with them.
 
     Returns:
         An object with `name`, `classes`, `size` (`(height, width)`), `temperature`, `card` and `predict(images)`: an
-        `OnnxNetwork`, or a `models.weights.Network`.
+        `OnnxNetwork`, or a `models.Network`.
 
     Raises:
-        ValueError: if there is no such network, or its file is damaged or has no card.
+        ValueError: if there is no such network, its file is damaged, or it has no card and no `classes`.
 
     Example:
 
     >>> open_network("mini-xception").size
     (48, 48)
     """
-    path = Path(name)
-    if path.suffix == ".onnx":
-        return read_onnx(path)
-    shipped = paths.PACKAGE / "weights" / f"{name}.onnx"
-    if shipped.is_file() and importlib.util.find_spec("onnxruntime"):
-        return read_onnx(shipped)
-    return keras_network(name)
+    if isinstance(network, str | os.PathLike):
+        shipped = paths.PACKAGE / "weights" / f"{network}.onnx"
+        if Path(network).suffix == ".onnx":
+            found = read_onnx(network)
+        elif shipped.is_file() and importlib.util.find_spec("onnxruntime"):
+            found = read_onnx(shipped)
+        else:
+            return keras_network(network, classes=classes)
+    elif hasattr(network, "classes") and hasattr(network, "predict"):
+        found = network
+    else:
+        return keras_network(network, classes=classes)
+    check_same_classes(classes, found.classes, str(network) if found is not network else "`network`")
+    return found
 
 
-def keras_network(name):
-    """Return a trained network as a `models.weights.Network`, from the names that `open_network` takes, but `.onnx`."""
+def keras_network(network, *, classes=None):
+    """Open a trained network as a `models.Network`, from all that `open_network` takes but what ONNX Runtime runs."""
     from fer_keras.models import weights
 
-    if Path(name).suffix == ".keras" or str(name) in weights.shipped():
-        return weights.load(name)
-    return recorded_network(str(name))
+    if isinstance(network, weights.Network):
+        found, name = network, network.name
+    elif not isinstance(network, str | os.PathLike):
+        return weights.as_network(network, classes)
+    elif Path(network).suffix in weights.SUFFIXES or str(network) in weights.shipped():
+        return weights.load(network, classes=classes)
+    elif Path(network).suffix == ".onnx":
+        raise ValueError(f"{network}: Expected a network of Keras. Received: an .onnx file. Pass its .keras file.")
+    else:
+        found, name = recorded_network(str(network)), str(network)
+    check_same_classes(classes, found.classes, name)
+    return found
 
 
 def recorded_network(recipe, seed=0):
-    """Return the `models.weights.Network` of a run that was trained on this machine, with the card it would ship with.
+    """Open the network of a run that was trained on this machine, with the card it would ship with.
 
     Raises:
         ValueError: if there is no such run, or its network is not on this machine.
     """
     from fer_keras.models import weights
-    from fer_keras.results import find_run
-    from fer_keras.training import shipping
-    from fer_keras.training.places import load_network, network_path
+    from fer_keras.training.scoring import find_own_run
+    from fer_keras.training.shipping import network_of
 
-    run = find_run(recipe, seed)
+    run = find_own_run(recipe, seed)
     if run is None:
         raise ValueError(
-            f"There is no network {recipe!r}. Expected the path of an .onnx or .keras file, a network that ships "
+            f"There is no network {recipe!r}. Expected the path of an .onnx, .keras or .h5 file, a network that ships "
             f"({', '.join(weights.shipped()) or 'none do yet'}), or a recipe that was trained on this machine."
         )
-    model = load_network(run)
-    found = hashlib.sha256(network_path(run).read_bytes()).hexdigest()
-    return weights.Network(model, {**shipping.card(run, model, recipe), "sha256": found})
+    return network_of(run, recipe)
 
 
 def read_onnx(path):
@@ -166,7 +181,24 @@ def read_onnx(path):
             f"{path}: Expected the input and output that its card describes, {expected}. Received: {shapes}. "
             "Export it again."
         )
+    check_sibling(path, card)
     return OnnxNetwork(session, card)
+
+
+def check_sibling(path, card):
+    """Raise a `ValueError` if the card beside an `.onnx` file is of another network of Keras than it was exported from.
+
+    So it is where a shipping was stopped half way.
+    """
+    try:
+        beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(beside, dict) and "recipe" in beside and beside.get("sha256", card["sha256"]) != card["sha256"]:
+        raise ValueError(
+            f"{path}: Expected the network that {path.stem}.json describes. Received: one exported from another file. "
+            f"Export it again: python -m fer_keras export {path.with_suffix('.keras')} --out {path}; or ship it again."
+        )
 
 
 def read_card(text, place):

@@ -98,7 +98,7 @@ def build_page(network=DEFAULT_NETWORK, **options):
     """Return the page as `gradio.Blocks`, its network and detector loaded.
 
     Args:
-        network: name of a network, or path of its file.
+        network: as for `Recognizer`.
         options: further ones of `Recognizer`.
 
     Raises:
@@ -107,7 +107,7 @@ def build_page(network=DEFAULT_NETWORK, **options):
     """
     gr = gradio()
     recognizer = Recognizer(network, **options)
-    model = functools.cache(lambda: keras_model(recognizer.network, os.fspath(network)))  # loaded at the first click
+    model = functools.cache(lambda: keras_model(recognizer.network, str(network)))  # loaded at the first click
     framed = {"type": "filepath", "height": HEIGHT, "buttons": ["fullscreen"]}
     with gr.Blocks(title="Facial expressions", analytics_enabled=False) as page:
         gr.HTML(page_words.HEADING)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_keras.evaluation.calibration import with_temperature
+from fer_keras.labels import check_classes
 from fer_keras.recognition.boxes import Detection, finished
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import find_detector
@@ -49,8 +50,9 @@ class Recognizer:
     """A detector and a network that work together.
 
     Args:
-        network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx` or a `.keras`
-            file with a card, or an object like `networks.OnnxNetwork`.
+        network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx`, `.keras` or
+            `.h5` file, a `keras.Model`, or an object like `networks.OnnxNetwork`.
+        classes: class names in the order of the network's outputs, for a `keras.Model` and for a file without a card.
         detector: "haar", "mtcnn", "yunet:PATH", an object with `detect(rgb)`, or None where every picture is a face.
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
         min_size: side of the smallest face sought, as a share of the picture's longer side; None is 0.05, but at least
@@ -73,6 +75,7 @@ class Recognizer:
         self,
         network=DEFAULT_NETWORK,
         *,
+        classes=None,
         detector="haar",
         min_confidence=MIN_CONFIDENCE,
         min_size=None,
@@ -82,7 +85,7 @@ class Recognizer:
             raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
         self.min_confidence, self.mirrored = min_confidence, mirrored
         self.detector = find_detector(detector, min_size=min_size)
-        self.network = open_network(network) if isinstance(network, str | os.PathLike) else network
+        self.network = open_network(network, classes=classes)
 
     @property
     def classes(self):
@@ -182,7 +185,7 @@ def recognize(source, **options):
     Args:
         source: path of a picture, its bytes, an open file, a PIL image, or an array `(height, width)` or
             `(height, width, channels)` of uint8 or uint16.
-        options: `network`, `detector`, `min_confidence`, `min_size` and `mirrored`, as for `Recognizer`.
+        options: `network`, `classes`, `detector`, `min_confidence`, `min_size` and `mirrored`, as for `Recognizer`.
 
     Returns:
         A list of `Face`s, the one that the detector is surest of first; empty if there is none.
@@ -194,20 +197,21 @@ def recognize(source, **options):
     return recognizer(**options).recognize(source)
 
 
-def recognizer(network=DEFAULT_NETWORK, *, detector="haar", min_size=None, **options):
-    """Return a `Recognizer` whose parts are those of an earlier one where they have the same names."""
+def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="haar", min_size=None, **options):
+    """Make a `Recognizer` whose parts are those of an earlier one where they have the same names."""
     if isinstance(network, str | os.PathLike):
         changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None
-        network = kept_network(os.fspath(network), changed)
+        classes = None if classes is None else check_classes(classes)
+        network, classes = kept_network(os.fspath(network), classes, changed), None
     if isinstance(detector, str):
         detector, min_size = kept_detector(detector, min_size), None
-    return Recognizer(network, detector=detector, min_size=min_size, **options)
+    return Recognizer(network, classes=classes, detector=detector, min_size=min_size, **options)
 
 
 @functools.lru_cache(maxsize=4)
-def kept_network(name, changed):
-    """Return the network of a name; a file that was `changed` since is opened anew."""
-    return open_network(name)
+def kept_network(name, classes, changed):
+    """The network of a name, opened once; a file that was `changed` since is opened anew."""
+    return open_network(name, classes=classes)
 
 
 @functools.lru_cache(maxsize=4)

@@ -24,6 +24,7 @@ def recognize_video(
     every=EVERY,
     smoothing_seconds=SMOOTHING_SECONDS,
     network=DEFAULT_NETWORK,
+    classes=None,
     detector="haar",
     min_confidence=MIN_CONFIDENCE,
     mirrored=False,
@@ -47,6 +48,7 @@ def recognize_video(
         every: int from 1, the detector looks at each so many-th frame; with `detector=None` always at each.
         smoothing_seconds: float, the time constant of the exponential running mean of probabilities; 0 for none.
         network: as for `Recognizer`.
+        classes: as for `Recognizer`.
         detector: as for `Recognizer`.
         min_confidence: as for `Recognizer`.
         mirrored: as for `Recognizer`.
@@ -64,7 +66,8 @@ def recognize_video(
     Raises:
         ValueError: if the source cannot be read, an option is out of range, or a file would be written over the source.
     """
-    recognizer = Recognizer(network, detector=detector, min_confidence=min_confidence, mirrored=mirrored)
+    options = {"classes": classes, "detector": detector, "min_confidence": min_confidence, "mirrored": mirrored}
+    recognizer = Recognizer(network, **options)
     tracker = Tracker(every=1 if detector is None else every, smoothing_seconds=smoothing_seconds)
     if not start >= 0 or (stop is not None and not stop > start):
         raise ValueError(f"Expected 0 <= `start` < `stop`, in seconds. Received: {start!r} and {stop!r}.")

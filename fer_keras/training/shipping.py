@@ -1,30 +1,56 @@
-"""From a recorded run to a network that ships: its file, and the card that says what it is."""
+"""From a trained run to a network in a file with its card; and what is measured of the networks that ship."""
 
+import hashlib
+import os
 from pathlib import Path
 
-from fer_keras.evaluation import fit_temperature
+import keras
+import numpy as np
+
+from fer_keras import paths
+from fer_keras.data import load_fer7
+from fer_keras.evaluation import fit_temperature, heat
+from fer_keras.evaluation.explain import METHODS, explain, map_layers
+from fer_keras.evaluation.inside import find_layer, way
+from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
-from fer_keras.results import find_run
-from fer_keras.training.places import load_network
+from fer_keras.models.adapter import adapt
+from fer_keras.results import Run, find_table, write_table
+from fer_keras.training.scoring import find_own_run, load_network, network_path
 
 TERMS = (
     "FER-2013's pictures were collected from the web for research and are not part of this file, which holds trained "
     "values only. The file is under this package's licence; whether the terms of the data allow a use is the user's to "
     "check."
 )
+OTHER_TERMS = (
+    "The pictures that it was trained on ({source}) are not part of this file, which holds trained values only; "
+    "whether their terms allow a use is the user's to check."
+)
 USE = (
     "Naming the expression of a face that was cut out of a photo, for study, teaching and software that the people "
     "pictured agreed to."
 )
 LIMITS = (
-    "It names what strangers would call an expression, not what a person feels. FER+'s voters dispute many of "
-    "FER-2013's labels, those of disgust and fear above all. Ages, genders and origins of the faces were never "
-    "counted. Not for judging or watching people: not in hiring, schools, policing or at borders."
+    "It names what strangers would call an expression, not what a person feels. {labels}Ages, genders and origins of "
+    "the faces were never counted. Not for judging or watching people: not in hiring, schools, policing or at borders."
 )
+DISPUTED = "FER+'s voters dispute many of FER-2013's labels, those of disgust and fear above all. "
+
+# Explanations are measured on validation: nothing here looks at the test split.
+SPLIT = "validation"
+IMAGES_PER_CLASS = 100  # correctly classified images of each class that are explained, at most
+LAST_MAP = "grad-cam on the last map"  # however coarse that is
+FILLS = ("mean", "blur")
+REGION_METHODS = ("grad-cam++", "occlusion")  # methods whose heatmaps are averaged by emotion and region
 
 
-def ship(recipe, seed=0, *, path=None):
-    """Write the network of a recorded run to the folder that ships, with its card.
+def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -> Path:
+    """Write the network of a trained run to a `.keras` file, with its card beside it.
+
+    A run of one's own, whose record lies in `build/results`, comes before a recorded one. The package's folder takes
+    the network of a final run that was trained to its end; any other place that of any finished run, whose card then
+    has metrics on validation only.
 
     Args:
         recipe: name of a recipe that was trained on this machine.
@@ -35,54 +61,167 @@ def ship(recipe, seed=0, *, path=None):
         The path of the `.keras` file.
 
     Raises:
-        ValueError: if there is no such run, it is not final or was cut short, or its network is not on this machine.
+        ValueError: if there is no such run, it may not ship, or its network is not on this machine.
     """
-    run = find_run(recipe, seed)
+    run = find_own_run(recipe, seed)
     if run is None:
         raise ValueError(f"Expected a recorded run. Received: {recipe!r}, seed {seed}, which has none. Train it first.")
-    if not run.final or run.stopped_by_time:
-        raise ValueError(f"Expected a final run that was trained to its end. Received: {run.run!r}.")
-    path = Path(path or weights.folder() / f"{recipe}.keras")
+    path = Path(path or weights.folder() / f"{run.recipe_name}.keras")
     if path.suffix != ".keras":
-        raise ValueError(f"A network is written to a .keras file. Received: {path}.")
-    network = load_network(run)
-    weights.save(network, path, card(run, network, path.stem))
+        raise ValueError(f"A network is written to a .keras file. Received: {path}. Let its name end in .keras.")
+    if run.stopped_by_time:
+        raise ValueError(
+            f"Expected a run that was trained to its end. Received: {run.run!r}, with {run.epochs_run} of "
+            f"{run.recipe['epochs']} epochs. The same `train` command resumes it."
+        )
+    if path.parent.resolve() == weights.folder().resolve() and not run.final:
+        raise ValueError(
+            f"Expected a final run for the package's own folder. Received: {run.run!r}. Write it elsewhere: "
+            f"pass a path such as {path.name} (--out)."
+        )
+    network = network_of(run, path.stem)
+    paths.sweep(path.parent)
+    weights.save(network.model, path, {name: network.card[name] for name in network.card if name != "sha256"})
     return path
 
 
-def card(run, network, name):
-    """Return the card of a run's network, without the sum of its file."""
+def network_of(run: Run, name: str) -> weights.Network:
+    """Load the network of a run on this machine, with the card that it ships with; a ValueError if it is not there."""
+    model = adapt(load_network(run), len(run.classes), name=name)
+    digest = hashlib.sha256(network_path(run).read_bytes()).hexdigest()
+    return weights.Network(model, {**card(run, model, name), "sha256": digest})
+
+
+def card(run: Run, network: keras.Model, name: str) -> dict:
+    """Write the card of a run's network, but for the sum of its file; metrics on validation only unless it is final."""
     height, width, channels = network.input_shape[1:]
+    source, is_fer2013 = run.data["source"], "FER-2013" in run.data["source"]
+    framing = "a face as FER-2013 cuts it: about square, from forehead to chin"
+    metrics = {split: run.metrics[split] for split in run.metrics if run.final or split.startswith("validation")}
     return {
         "name": name,
         "classes": list(run.classes),
         "input": {
             "shape": f"(batch, {height}, {width}, {channels})",
             "values": "grey, [0, 255]; the network scales them itself",
-            "framing": "a face as FER-2013 cuts it: about square, from forehead to chin",
+            "framing": framing if is_fer2013 else f"as in its training images, {source}",
         },
         "recipe": run.recipe,
         "run": run.run,
         "data": run.data,
-        "terms": TERMS,
-        "metrics": run.metrics,
+        "terms": TERMS if is_fer2013 else OTHER_TERMS.format(source=source),
+        "metrics": metrics,
         **temperatures(run),
         "parameters": run.num_parameters,
         "multiply_adds": run.multiply_adds,
         "versions": run.versions,
         "intended_use": USE,
-        "limits": LIMITS,
+        "limits": LIMITS.format(labels=DISPUTED if is_fer2013 else ""),
     }
 
 
-def temperatures(run):
-    """Return the temperatures that make a run's probabilities mean what they say, fitted on validation.
+def temperatures(run: Run) -> dict:
+    """Fit the temperatures that calibrate a run's probabilities, on validation.
 
-    A dict: `temperature`, and `temperature_mirrored` for the mean over image and mirror image if that was recorded.
+    Returns:
+        dict with `temperature`, and with `temperature_mirrored`, that of the mean over image and mirror image, where
+        the run recorded it.
     """
-    found = {}
+    result = {}
     for name, split in (("temperature", "validation"), ("temperature_mirrored", "validation_flip")):
         if split in run.metrics:
-            said = run.predictions(split)
-            found[name] = round(fit_temperature(said.labels, said.probabilities), 4)
-    return found
+            recorded = run.predictions(split)
+            result[name] = round(fit_temperature(recorded.labels, recorded.probabilities), 4)
+    return result
+
+
+def inspect(names=None, path=None, *, force: bool = False, folder=None) -> list[str]:
+    """Measure and record the robustness and the explanations of networks that ship.
+
+    In the tables `robustness` and `explain`, by network, and `mean_heat`, an array each network, method and emotion.
+    What was measured of the same file is left as it is.
+
+    Args:
+        names: of the networks; default all that ship.
+        path: where FER-2013 lies; default as for `load_fer7`.
+        force: measure anew what was measured.
+        folder: folder of results; default `paths.results()`.
+
+    Returns:
+        The names of the networks that were measured.
+    """
+    faces, measured = None, []
+    for name in names or weights.shipped():
+        network = weights.load(name)
+        digest = network.card["sha256"]
+        if not force and (find_table("explain", folder=folder) or {}).get(name, {}).get("sha256") == digest:
+            continue
+        faces = faces or load_fer7(path)
+        images, labels = faces.to_classes(network.classes, drop=True)[SPLIT]
+        print(f"{name}: {len(images):,} {SPLIT} images …", flush=True)
+        about = {"sha256": digest, "split": SPLIT, "classes": list(network.classes)}
+        rows = robustness(network.predict, images, labels)
+        explanations, means = measure_explanations(network, *correctly_classified(network, images, labels))
+        tables = {
+            "robustness": {name: {**about, "num_images": len(images), "rows": rows}},
+            "mean_heat": {f"{name}/{key}": mean for key, mean in means.items()},
+            "explain": {name: about | explanations},
+        }
+        for table, entries in tables.items():
+            write_table(table, (find_table(table, folder=folder) or {}) | entries, folder=folder)
+        measured.append(name)
+    return measured
+
+
+def correctly_classified(network, images, labels):
+    """Images of each class that a network classifies correctly, at most `IMAGES_PER_CLASS`, and their labels."""
+    correct = network.predict(images).argmax(axis=1) == labels
+    order = np.random.default_rng(0).permutation(np.flatnonzero(correct))
+    chosen = [order[labels[order] == label][:IMAGES_PER_CLASS] for label in range(len(network.classes))]
+    return images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
+
+
+def measure_explanations(network, images, labels):
+    """Measure the heatmaps of correctly classified images: an entry of the table `explain`, and the mean heatmaps."""
+    maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
+    last = list(map_layers(network.model))[-1]
+    if last != find_layer(way(network.model), network.name):
+        maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
+    emotions, means = {method: {} for method in REGION_METHODS}, {}
+    for method in REGION_METHODS:
+        for label, emotion in enumerate(network.classes):
+            chosen = maps[method][labels == label]
+            if len(chosen):
+                shares = {name: heat.mean_with_interval(each) for name, each in heat.region_shares(chosen).items()}
+                emotions[method][emotion] = {"num_images": len(chosen), "regions": shares}
+                mean = chosen.mean(axis=0)
+                means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
+    curves = deletion_curves(network, images, labels, maps)
+    entry = {"num_images": len(images), "shares": list(heat.SHARES), "deletion": curves, "emotions": emotions}
+    return entry, means
+
+
+def deletion_curves(network, images, labels, maps):
+    """Mean probability of the class while the hottest pixels are deleted, by fill and heatmap, and how soon it falls.
+
+    How much sooner than by three controls, with intervals: random smooth maps, single random pixels, and the same
+    method's map of another face.
+    """
+    pixels = np.random.default_rng(0).random(images.shape[:3])
+    controls, result = {"chance": heat.random_heat(images), "single pixels": pixels}, {}
+    for fill in FILLS:
+
+        def probabilities(heatmaps, fill=fill):
+            return heat.deletion_scores(network.predict, images, heatmaps, labels, fill=fill)
+
+        curves = {name: probabilities(heatmaps) for name, heatmaps in (maps | controls).items()}
+        means = {name: curve.mean(axis=0) for name, curve in curves.items()}
+        result[fill] = {name: {"curve": [round(float(value), 6) for value in mean]} for name, mean in means.items()}
+        for name, heatmaps in maps.items():
+            rivals = {control: curves[control] for control in controls}
+            rivals["another face"] = probabilities(heat.others_heat(heatmaps))
+            result[fill][name]["sooner_than"] = {
+                rival: heat.mean_with_interval(heat.area(curve) - heat.area(curves[name]))
+                for rival, curve in rivals.items()
+            }
+    return result
