@@ -22,6 +22,7 @@ from fer_keras.data import FaceDataset, concatenate, load_ckplus, load_fer7, loa
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import FER4, FER6, FER7, FERPLUS8
 from fer_keras.recipes import RECIPES, for_split
+from fer_keras.training import fit
 from fer_keras.training.data import (
     check_faces,
     load_recipe_data,
@@ -82,7 +83,7 @@ def test_recipes_take_other_data_sets_in_their_own_classes(name, tmp_path, capsy
 
 
 def test_ck48_is_for_recipes_of_six_classes(tmp_path):
-    place = write_tree(tmp_path / "ck", ckplus_folders())
+    place = ck48(tmp_path)
     faces = load_recipe_data(RECIPES["sep-se"], place, any_split=True)
     assert (faces.classes, faces.protocol) == (FER6, "own")
     seven = RECIPES["mini-xception"]
@@ -118,17 +119,33 @@ def test_the_order_of_classes_becomes_the_recipes(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_sep_trains_and_is_scored_on_ferplus_and_ck48_together(tmp_path, monkeypatch, own_folders):
-    from fer_keras.training import fit
+def rafdb(tmp_path):
+    return write_rafdb_folders(tmp_path / "raf", rafdb_faces())
 
+
+def ck48(tmp_path):
+    return write_tree(tmp_path / "ck", ckplus_folders())
+
+
+def ferplus_and_ck48(tmp_path):
+    parts = load_ferplus(fer_folder(tmp_path)), load_ckplus(ck48(tmp_path))
+    return concatenate([part.select(classes=FER6) for part in parts])
+
+
+@pytest.mark.parametrize(("data", "protocol"), [(rafdb, "raf-db"), (ck48, "own"), (ferplus_and_ck48, "joined")])
+def test_sep_trains_and_is_scored_on_what_that_project_trained_on(data, protocol, tmp_path, monkeypatch, own_folders):
     set_up(monkeypatch, tmp_path)
-    parts = load_ferplus(fer_folder(tmp_path)), load_ckplus(write_tree(tmp_path / "ck", ckplus_folders()))
-    faces = concatenate([part.select(classes=FER6) for part in parts])
-    recipe = for_split(dataclasses.replace(RECIPES["sep-se"], epochs=1), faces.protocol)
-    run = fit(recipe, faces=faces, verbose=0, results=tmp_path / "results")
-    assert (run.recipe_name, run.protocol, run.classes) == ("sep-se@joined", "joined", FER6)
+    run = fit("sep-se", epochs=1, faces=data(tmp_path), verbose=0)
+    assert (run.recipe_name, run.protocol, run.classes) == (f"sep-se@epochs-1@{protocol}", protocol, FER6)
     assert set(run.metrics) == {"train", "validation"}
-    assert run.metrics["validation"]["num_images"] == (faces.split == "validation").sum()
+    assert run.metrics["validation"]["num_images"] == run.data["num_images"]["validation"] > 0
+
+
+def test_ones_own_folders_of_few_pictures_are_trained_on(tmp_path, own_folders, capsys):
+    run = fit("mini-xception", epochs=1, faces=few_pictures(tmp_path), verbose=0)
+    assert (run.recipe_name, run.classes) == ("mini-xception@epochs-1@own", ("cat", "dog"))
+    assert run.data["num_images"] == {"train": 4, "validation": 2, "test": 6}
+    assert "2 of 6 training images drawn for validation with seed 0" in capsys.readouterr().err
 
 
 def made_up(labels, split="train", *, classes=("happy", "sad"), images=None, **more):
@@ -174,14 +191,19 @@ def test_a_class_without_validation_image_gets_one_in_ones_own_pictures_only():
     assert with_validation(official) is official
 
 
-def test_folders_of_few_pictures_with_train_and_test_alone_are_trained_on(tmp_path):
+def few_pictures(tmp_path):
+    """Write three pictures a class for training and three for testing, and return their folder."""
     names = [f"{split}/{name}/{n}.png" for split in ("train", "test") for name in ("cat", "dog") for n in range(3)]
-    write_tree(tmp_path / "mine", dict(zip(names, noise(len(names)), strict=True)))
-    faces = load_folder(tmp_path / "mine")
+    return write_tree(tmp_path / "mine", dict(zip(names, noise(len(names)), strict=True)))
+
+
+def test_folders_with_train_and_test_alone_fit_the_recipe_for_ones_own_pictures(tmp_path):
+    place = few_pictures(tmp_path)
+    faces = load_folder(place)
     recipe = own_recipe(RECIPES["mini-xception"], faces)
     assert (recipe.name, recipe.protocol, recipe.final) == ("mini-xception@own", "own", False)
     assert recipe.classes == ("cat", "dog")
-    for own in (with_validation(faces), load_recipe_data(recipe, tmp_path / "mine")):
+    for own in (with_validation(faces), load_recipe_data(recipe, place)):
         check_faces(recipe, own)
         assert own.counts().total.tolist() == [4, 2, 6]
     with pytest.raises(ValueError, match=r"no validation images.*faces.resplit\("):
