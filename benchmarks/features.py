@@ -51,8 +51,8 @@ def measure(recipe, rounds, steps, batch_size):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pieces = {
-            THROUGH: training.real_path(recipe, faces, folder),
-            ON: training.real_path(recipe, faces, folder, on_features=True),
+            THROUGH: training.real_path(recipe, faces),
+            ON: training.real_path(recipe, faces, on_features=True),
             COMPUTING: lambda: features.compute(trunk, faces.images, folder / "features.npy", verbose=0),
         }
         seconds = ratios.seconds_in_turn(pieces, rounds)

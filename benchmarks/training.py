@@ -6,7 +6,7 @@ For each network, four things are timed in turn:
   costs once weighs more than it does in truth.
 - bare step: the compiled train function of the same network as Keras makes it, called on one fixed batch; no feeding,
   no augmentation, no callbacks. The real path can be faster: it normalises batches in one operation
-  (`fer_keras/training/normalising.py`), where Keras takes a dozen.
+  (`training_model.fused_batch_norm`), where Keras takes a dozen.
 - ImageDataGenerator: the same network and augmentation, fed by Keras' `ImageDataGenerator` from an array in memory (the
   projects read JPEG files, which is slower), without its rescaling (the networks rescale themselves).
 - forward pass: the compiled network on the fixed batch.
@@ -20,8 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import contextlib
 import dataclasses
 import itertools
-import tempfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -31,9 +29,9 @@ import tensorflow as tf
 from fer_keras.data.faces import FaceDataset
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe
-from fer_keras.training import features
-from fer_keras.training.optimizers import make_optimizer
-from fer_keras.training.session import Session
+from fer_keras.training import features, trainer
+from fer_keras.training.callbacks import make_optimizer
+from fer_keras.training.training_model import Batches, DrawEpochs, fused_batch_norm
 
 STEPS = {"capstone-model-2": 24, "mini-xception": 192}  # of an epoch: three to six seconds each
 NUM_IMAGES = {"fer4": 20_181, "fer7": 28_709}  # on the device: FER-2013's Training rows
@@ -65,15 +63,14 @@ def measure(recipe, steps, rounds, side):
     faces = random_faces(recipe, steps * recipe.batch_size)
     images, labels = faces["train"]
     targets = np.eye(len(recipe.classes), dtype=np.float32)[labels]
-    with tempfile.TemporaryDirectory() as folder:
-        pieces = {
-            REAL: real_path(recipe, faces, Path(folder)),
-            BARE: bare_step(recipe, images, targets, steps),
-            FED: image_data_generator(recipe, images, targets),
-            FORWARD: forward_pass(recipe, images, steps),
-            PRODUCT: matrix_product(side),
-        }
-        seconds = ratios.seconds_in_turn(pieces, rounds)
+    pieces = {
+        REAL: real_path(recipe, faces),
+        BARE: bare_step(recipe, images, targets, steps),
+        FED: image_data_generator(recipe, images, targets),
+        FORWARD: forward_pass(recipe, images, steps),
+        PRODUCT: matrix_product(side),
+    }
+    seconds = ratios.seconds_in_turn(pieces, rounds)
     return compare(recipe, seconds, len(images), side)
 
 
@@ -112,12 +109,12 @@ def random_faces(recipe, num_train):
 
 
 def new_network(recipe):
-    """Return the recipe's network, with random values."""
+    """Return the recipe's network, at random initialisation."""
     return build(recipe.model, len(recipe.classes), weights=None, **dict(recipe.model_options))
 
 
 def compiled(recipe, steps):
-    """Return the recipe's network, compiled as a `Session` compiles it."""
+    """Return the recipe's network, compiled as a training compiles it."""
     network = new_network(recipe)
     network.compile(
         optimizer=make_optimizer(recipe, steps),
@@ -127,20 +124,24 @@ def compiled(recipe, steps):
     return network
 
 
-def real_path(recipe, faces, folder, on_features=False):
+def real_path(recipe, faces, on_features=False):
     """Return a function that trains one more epoch as `fer_keras train` does, of the head on features if asked for."""
     targets = np.eye(len(recipe.classes), dtype=np.float32)[faces.labels]
-    network, images = new_network(recipe), None
+    network, images = new_network(recipe), faces.images
     if on_features:
-        trunk, network = features.split_backbone(recipe, network)
-        images = trunk.predict(faces.images, verbose=0)
-    session = Session(recipe, network, faces, targets, seed=0, folder=folder, images=images)
-    session.build()
-    epochs = itertools.count()
+        backbone, network = features.split_backbone(recipe, network)
+        images = backbone.predict(faces.images, verbose=0)
+    job = trainer.Job(recipe, 0, faces, trainer.Options(), np.flatnonzero(faces.split == "train"))
+    model = trainer.training_model(job, network, images, [])
+    augmentation = (recipe.augmentation, faces.images.shape[1:3])
+    draw = DrawEpochs(network, job.index, targets, seed=0, batch_size=recipe.batch_size, augmentation=augmentation)
+    draw.batches = Batches(draw.draw(0), recipe.batch_size)
+    feed, epochs = draw.batches.feed(), itertools.count()
 
     def epoch():
-        with silence(), session.at_work():
-            session.train_epoch(next(epochs), "auto")
+        number = next(epochs)
+        with silence(), fused_batch_norm(network):
+            model.fit(feed, initial_epoch=number, epochs=number + 1, callbacks=[draw], shuffle=False)
 
     return epoch
 

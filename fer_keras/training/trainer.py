@@ -455,8 +455,14 @@ def record_ensemble(recipe, seed, faces, members, options):
 
 def fit_model(model, seed, faces, options, epochs, batch_size):
     """Train anyone's compiled model as `fit` says, and record it."""
-    images, targets = check_model(model, faces), targets_of_loss(model, faces)
-    faces = with_validation(faces)
+    if not isinstance(faces, FaceDataset) or not getattr(model, "compiled", False):
+        received = f"faces={faces!r}" if not isinstance(faces, FaceDataset) else f"{model.name}, which is not compiled"
+        raise ValueError(
+            "Expected a compiled model and faces to train it on. "
+            f"Received: {received}. Call model.compile(...) first, and pass faces=load_folder(...), say."
+        )
+    network, faces = weights.as_network(model, faces.classes), with_validation(faces)
+    images, targets = model_images(model, faces), targets_of_loss(model, faces)
     recipe = describe(model, faces, epochs, batch_size)
     job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
     recorded = find_record(recipe, seed, options.folder(faces))
@@ -466,7 +472,6 @@ def fit_model(model, seed, faces, options, epochs, batch_size):
     best = BestEpoch(model, recipe.monitor)
     draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, (), images)
-    network = weights.as_network(model, faces.classes)
 
     def predict(split, flip=False):
         return network.predict(faces.images[faces.split == split])
@@ -474,25 +479,12 @@ def fit_model(model, seed, faces, options, epochs, batch_size):
     return record(job, model, predict, best, resume)
 
 
-def check_model(model, faces):
-    """The images as a model takes them; a ValueError unless it can be trained on these faces."""
-    shape, classes = model.input_shape, faces.classes
-    if not isinstance(faces, FaceDataset) or not getattr(model, "compiled", False):
+def model_images(model, faces):
+    """The images as a model takes them; a ValueError if it takes another size."""
+    images = np.repeat(faces.images, 3, axis=-1) if model.input_shape[-1] == 3 else faces.images
+    if any(size not in (None, given) for size, given in zip(model.input_shape[1:], images.shape[1:], strict=True)):
         raise ValueError(
-            "Expected a compiled model and faces to train it on. Received: "
-            f"{'an uncompiled model' if isinstance(faces, FaceDataset) else f'faces={faces!r}'}. "
-            "Call model.compile(...) first, and pass faces=load_folder(...), say."
-        )
-    single = len(classes) == 2 and model.output_shape == (None, 1)
-    if not single and model.output_shape != (None, len(classes)):
-        raise ValueError(
-            f"Expected a model with an output for each of the {len(classes)} classes {classes}. "
-            f"Received: output {model.output_shape}. Change its last layer, or select classes: faces.select(classes=…)."
-        )
-    images = np.repeat(faces.images, 3, axis=-1) if shape[-1] == 3 else faces.images
-    if any(wanted not in (None, given) for wanted, given in zip(shape[1:], images.shape[1:], strict=False)):
-        raise ValueError(
-            f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {shape}. "
+            f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {model.input_shape}. "
             "Begin it with keras.Input of that shape and keras.layers.Resizing."
         )
     return images

@@ -1,0 +1,306 @@
+"""The model in training: batches, augmentation, precision, fused batch normalisation, macro metrics."""
+
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from sklearn.metrics import precision_score, recall_score
+
+from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
+from fer_keras.labels import FER4
+from fer_keras.models import build
+from fer_keras.models.counting import leaves
+from fer_keras.recipes import RECIPES
+from fer_keras.training import fit, load_network, training_model
+from fer_keras.training.training_model import (
+    PLAN_KEYS,
+    Batches,
+    DrawEpochs,
+    TrainingModel,
+    augment,
+    computing_in,
+    fused_batch_norm,
+    macro_metrics,
+)
+
+INPUTS = {"index": np.arange(10, dtype=np.int32), "box": np.arange(50, dtype=np.float32).reshape(10, 5)}
+TARGETS, WEIGHTS = np.eye(10, dtype=np.float32), np.linspace(0, 1, 10, dtype=np.float32)
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.uniform(0, 255, (24, 48, 48, 1)).astype(np.float32)
+ONE_HOT = np.eye(7, dtype=np.float32)[RANDOM.integers(0, 7, 24)]
+
+
+@pytest.mark.parametrize("arrays", [(INPUTS, TARGETS), (INPUTS, TARGETS, WEIGHTS)])
+@pytest.mark.parametrize("batch_size", [4, 5, 16])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_batches_hold_every_row_once_and_in_order(arrays, batch_size, backend, monkeypatch):
+    monkeypatch.setattr(training_model.keras.backend, "backend", lambda: backend)
+    data = Batches(arrays, batch_size).feed()
+    batches = [data[i] for i in range(len(data))] if backend == "jax" else list(data.as_numpy_iterator())
+    assert len(batches) == len(data) == -(-10 // batch_size)
+    assert all(len(batch[0]["index"]) == batch_size for batch in batches[:-1])
+    joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    keras.tree.map_structure(np.testing.assert_array_equal, joined, arrays)
+    assert [part.dtype for part in keras.tree.flatten(joined)] == [part.dtype for part in keras.tree.flatten(arrays)]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_batches_gather_images_and_follow_arrays_that_are_replaced(backend, monkeypatch):
+    monkeypatch.setattr(training_model.keras.backend, "backend", lambda: backend)
+    images = RANDOM.integers(0, 256, (10, 3, 3, 1), dtype=np.uint8)
+    batches = Batches(({"index": INPUTS["index"]}, TARGETS), 4, images)
+    data = batches.feed()
+    batches.arrays = ({"index": INPUTS["index"][::-1]}, TARGETS)
+    pixels = next(iter(data))[0] if backend == "tensorflow" else data[0][0]
+    assert np.asarray(pixels).dtype == np.float32
+    np.testing.assert_array_equal(pixels, images[[9, 8, 7, 6]])
+
+
+def test_no_thread_tunes_the_pipeline():
+    assert Batches((INPUTS, TARGETS), 4).feed().options().autotune.enabled is False
+
+
+def test_an_epoch_is_drawn_from_seed_and_number_alone():
+    network = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5)])
+    how = {"seed": 3, "batch_size": 4, "augmentation": (Augmentation(rotation_degrees=9, mixup_alpha=0.3), (48, 48))}
+    first, second = (DrawEpochs(network, np.arange(2, 10), TARGETS, **how) for _ in range(2))
+    second.draw(0)
+    one, two = first.draw(1), second.draw(1)
+    keras.tree.map_structure(np.testing.assert_array_equal, one, two)
+    assert not np.array_equal(one[0]["index"], first.draw(2)[0]["index"])
+    assert sorted(one[0]["index"]) == list(range(2, 10))
+    assert one[0]["partner"].max() < 4
+
+
+def test_augmentation_in_the_step_is_that_of_the_plan():
+    everything = Augmentation(
+        flip=True, rotation_degrees=10, shift_fraction=0.1, zoom=(0.9, 1.1), brightness=(0.7, 1.3), contrast=(0.7, 1.3),
+        gamma=(0.7, 1.4), blur_pixels=1.0, erase_probability=0.5, mixup_alpha=0.4,
+    )  # fmt: skip
+    images = drawn_faces(3, classes=FER4, seed=1).images
+    plan = draw_plan(everything, len(images), (48, 48), np.random.default_rng(1))
+    inputs = {key: getattr(plan, key) for key in PLAN_KEYS}
+    found = keras.ops.convert_to_numpy(augment(images.astype(np.float32), inputs))
+    np.testing.assert_allclose(found, apply_plan(images, plan), atol=0.51)
+
+
+def test_teachers_see_the_augmented_images():
+    """The loss of a step by hand: a quarter of each target is the teachers' mean for the augmented, mixed image."""
+    keras.utils.set_random_seed(5)
+    faces = drawn_faces(6, classes=FER4, seed=1)
+    teachers = [build("capstone-model-1", 4) for _ in range(2)]
+    network = build("capstone-model-1", 4)
+    model = TrainingModel(network, faces.images, teachers=teachers, share=0.25, temperature=2.0)
+    model.compile(loss="categorical_crossentropy")
+    one_hot = np.eye(4, dtype=np.float32)[faces.labels]
+    augmentation = (Augmentation(rotation_degrees=10, mixup_alpha=0.2), (48, 48))
+    draw = DrawEpochs(network, np.arange(16), one_hot, seed=3, batch_size=16, augmentation=augmentation)
+    inputs, targets = draw.draw(0)
+    answers = np.full((16, 4), [0.4, 0.3, 0.2, 0.1], np.float32)
+    pixels = augment(faces.images[inputs["index"]].astype(np.float32), inputs)
+    softened = np.sqrt(np.mean([teacher(pixels, training=False) for teacher in teachers], axis=0))
+    mixed = 0.75 * targets + 0.25 * softened / softened.sum(axis=1, keepdims=True)
+    for training, expected in ((True, mixed), (False, targets)):
+        loss = model.compute_loss(inputs, targets, answers, training=training)
+        assert float(loss) == pytest.approx(-(expected * np.log(answers)).sum(axis=1).mean(), rel=1e-4)
+    assert len(model.trainable_variables) == len(network.trainable_variables)
+
+
+SHORT = dataclasses.replace(RECIPES["capstone-model-2"], name="halves", epochs=2, batch_size=32, final=False)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return drawn_faces(30, classes=FER4, seed=1)
+
+
+@pytest.mark.parametrize("name", ["emovision-vgg-draft", "efficientnet"])
+def test_all_layers_but_the_last_compute_in_bfloat16_for_as_long_as_they_should(name):
+    network = build(name, 4, weights=None)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 48, 48, 1)).astype(np.float32)
+    before = keras.ops.convert_to_numpy(network(pixels))
+    with computing_in(network, "mixed_bfloat16"):
+        assert {layer.compute_dtype for layer in leaves(network) if layer is not network.layers[-1]} == {"bfloat16"}
+        halved = network(pixels)
+    assert keras.backend.standardize_dtype(halved.dtype) == "float32"
+    assert not np.array_equal(halved, before)
+    np.testing.assert_allclose(halved, before, atol=0.02)
+    assert {layer.compute_dtype for layer in leaves(network)} == {"float32"}
+    assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(network(pixels)), before)
+
+
+def test_a_run_trained_in_bfloat16_says_so_and_is_recorded_in_float32(faces, tmp_path):
+    run = fit(SHORT, faces=faces, results=tmp_path, verbose=0, precision="mixed_bfloat16")
+    assert run.device.endswith("mixed_bfloat16")
+    network = load_network(run)
+    assert {layer.compute_dtype for layer in leaves(network)} == {"float32"}
+    images, _ = faces["validation"]
+    found = network.predict(images.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(run.predictions("validation").probabilities, found, atol=1e-3)
+    plain = fit(SHORT, faces=faces, results=tmp_path / "plain", verbose=0, force=True)
+    assert "bfloat16" not in plain.device
+    assert not np.array_equal(plain.history().loss, run.history().loss)
+
+
+def test_a_run_goes_on_in_the_precision_it_was_begun_in(faces, tmp_path):
+    options = {"faces": faces, "results": tmp_path, "verbose": 0, "minutes": 1e-9}
+    recipe = dataclasses.replace(SHORT, name="halves-stopped")
+    assert fit(recipe, precision="mixed_bfloat16", **options).stopped_by_time
+    with pytest.raises(ValueError, match=r"begun in mixed_bfloat16\. Received: float32"):
+        fit(recipe, **options | {"minutes": None})
+    assert fit(recipe, precision="mixed_bfloat16", **options | {"minutes": None}).epochs_run == 2
+
+
+def test_an_unknown_precision_is_refused(faces):
+    with pytest.raises(ValueError, match=r"must be one of float32, mixed_bfloat16\. Received: 'float64'"):
+        fit(SHORT, faces=faces, precision="float64")
+
+
+def replaced(network):
+    """The layers whose call is another than their class's."""
+    return [layer for layer in leaves(network) if "call" in vars(layer)]
+
+
+def nothing(network):
+    """A context that changes nothing."""
+    return contextlib.nullcontext()
+
+
+def flat(network):
+    """All weights of a network in one array."""
+    return np.concatenate([values.ravel() for values in network.get_weights()])
+
+
+def trained(name, context, *, freeze, epochs):
+    """A network after some epochs of three steps, inside a context."""
+    keras.utils.set_random_seed(1)
+    network = build(name, 7, weights=None)
+    for layer in list(leaves(network))[:freeze]:
+        layer.trainable = False
+    with context(network):
+        network.compile(keras.optimizers.SGD(0.05), "categorical_crossentropy", jit_compile=False)
+        network.fit(PIXELS, ONE_HOT, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+    return network
+
+
+@pytest.mark.parametrize("size", [(16, 6, 6, 5), (1, 3, 3, 5), (4, 1, 1, 5)])
+def test_a_layer_gives_the_outputs_gradients_and_statistics_of_keras(size):
+    pixels, wanted = (tf.constant(RANDOM.normal(3, 2, size), tf.float32) for _ in range(2))
+    found = []
+    for context in (fused_batch_norm, nothing):
+        inputs = keras.Input(size[1:])
+        network = keras.Model(inputs, layers.BatchNormalization(momentum=0.9)(inputs))
+        network.set_weights([np.linspace(0.5, 2, 5), np.linspace(-1, 1, 5), np.full(5, 2.0), np.full(5, 3.0)])
+        with context(network), tf.GradientTape() as tape:
+            tape.watch(pixels)
+            outputs = network(pixels, training=True)
+            loss = tf.reduce_sum(outputs * wanted)
+        gradients = tape.gradient(loss, [pixels, *network.trainable_variables])
+        found.append([outputs.numpy(), *(gradient.numpy() for gradient in gradients), *network.get_weights()])
+    for given, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("freeze", [0, 12])
+def test_it_trains_as_keras_does(freeze):
+    start, own, expected = (
+        flat(trained("fer-small", context, freeze=freeze, epochs=epochs))
+        for context, epochs in ((nothing, 0), (fused_batch_norm, 2), (nothing, 2))
+    )
+    # Rounding may turn a ReLU here or there, and grows from step to step.
+    assert np.linalg.norm(own - expected) < 0.05 * np.linalg.norm(expected - start)
+
+
+def test_it_normalises_in_float32_what_comes_in_bfloat16():
+    inputs = keras.Input((4, 4, 3))
+    network = keras.Model(inputs, layers.Activation("linear")(layers.BatchNormalization()(inputs)))
+    pixels = (1000 + RANDOM.standard_normal((64, 4, 4, 3))).astype(np.float32)
+    with computing_in(network, "mixed_bfloat16"):
+        expected = network(keras.ops.cast(pixels, "bfloat16"), training=True)
+        network.layers[1].moving_mean.assign(np.zeros(3))
+        with fused_batch_norm(network):
+            given = network(keras.ops.cast(pixels, "bfloat16"), training=True)
+    one_step = 2**-7  # of a bfloat16, relative
+    np.testing.assert_allclose(np.asarray(given, np.float32), np.asarray(expected, np.float32), rtol=one_step)
+    np.testing.assert_allclose(network.layers[1].moving_mean.numpy(), 10, rtol=0.01)
+
+
+def test_it_ends_with_its_context_and_a_network_saves_as_ever(tmp_path):
+    network = build("mini-xception", 7, weights=None)
+    with fused_batch_norm(network):
+        assert len(replaced(network)) == 14
+    assert not replaced(network)
+    network.save(tmp_path / "network.keras")
+    again = keras.saving.load_model(tmp_path / "network.keras", compile=False)
+    np.testing.assert_array_equal(again.predict(PIXELS, verbose=0), network.predict(PIXELS, verbose=0))
+
+
+def test_outside_of_training_it_uses_the_moving_statistics():
+    network = build("fer-small", 7, weights=None)
+    expected = keras.ops.convert_to_numpy(network(PIXELS, training=False))
+    with fused_batch_norm(network):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(network(PIXELS, training=False)), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.BatchNormalization(synchronized=True),
+        layers.BatchNormalization(axis=1),
+        layers.BatchNormalization(scale=False),
+        layers.BatchNormalization(renorm=True),
+        layers.LayerNormalization(),
+    ],
+    ids=["synchronized", "first axis", "no scale", "renorm", "layer normalisation"],
+)
+def test_what_it_cannot_do_is_left_to_keras(layer):
+    network = keras.Sequential([keras.Input((4, 4, 3)), layer])
+    with fused_batch_norm(network):
+        assert not replaced(network)
+
+
+def test_vectors_and_other_backends_are_left_to_keras(monkeypatch):
+    vectors = keras.Sequential([keras.Input((5,)), layers.BatchNormalization()])
+    with fused_batch_norm(vectors):
+        assert not replaced(vectors)
+    monkeypatch.setattr(training_model.keras.backend, "backend", lambda: "jax")
+    network = build("mini-xception", 7, weights=None)
+    with fused_batch_norm(network):
+        assert not replaced(network)
+
+
+def test_a_training_uses_it(monkeypatch, tmp_path):
+    used = set()
+
+    def normalise(layer, *args, **options):
+        used.add(id(layer))
+        return layers.BatchNormalization.call(layer, *args, **options)
+
+    monkeypatch.setattr(training_model, "normalise", normalise)
+    recipe = dataclasses.replace(RECIPES["capstone-model-2"], name="at-once", epochs=1, batch_size=32)
+    fit(recipe, faces=drawn_faces(20, classes=FER4, seed=1), results=tmp_path, verbose=0)
+    assert len(used) == 4
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_they_are_scikit_learns(missing):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4 if missing else 5, 90)
+    probabilities = generator.dirichlet(np.ones(5), 90)
+    if missing:
+        probabilities[:, 4] = 0  # never met, never predicted
+    targets = 0.8 * np.eye(5)[labels] + 0.04
+    expected = [score(labels, probabilities.argmax(1), labels=range(5), average="macro", zero_division=0)
+                for score in (precision_score, recall_score)]  # fmt: skip
+    for metric, value in zip(macro_metrics(5), expected, strict=True):
+        for start in range(0, 90, 32):
+            metric.update_state(targets[start : start + 32], probabilities[start : start + 32])
+        assert float(keras.ops.convert_to_numpy(metric.result())) == pytest.approx(value, abs=1e-6)
+        metric.reset_state()
+        assert float(keras.ops.convert_to_numpy(metric.result())) == 0
