@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 
 from fer_keras.data.synthetic import drawn_faces
+from fer_keras.evaluation.explain import explain
 from fer_keras.labels import FER4, check_classes
 from fer_keras.models import load
 from fer_keras.models.adapter import adapt
@@ -27,6 +28,9 @@ HEADS = {
     "nested logits": lambda x: keras.Sequential([keras.Input(x.shape[1:]), layers.Dense(4)])(x),
     "one sigmoid": lambda x: layers.Dense(1, activation="sigmoid")(x),
     "one logit": lambda x: layers.Dense(1)(x),
+    "one sigmoid activation": lambda x: layers.Activation("sigmoid")(layers.Dense(1)(x)),
+    "one logit without a bias": lambda x: layers.Dense(1, use_bias=False)(x),
+    "one nested sigmoid": lambda x: keras.Sequential([keras.Input(x.shape[1:]), layers.Dense(1, "sigmoid")])(x),
 }
 
 
@@ -41,7 +45,7 @@ def network(head="softmax", *, size=(48, 48), channels=1, dtype=None):
 def expected(model, head, images):
     """What a network's predictions are as probabilities, by NumPy."""
     raw = model.predict_on_batch(images).astype(np.float64)
-    if head == "one logit":
+    if head.startswith("one logit"):
         raw = 1 / (1 + np.exp(-raw))
     if head.startswith("one"):
         return np.concatenate([1 - raw, raw], axis=1)
@@ -94,6 +98,25 @@ def test_a_network_that_is_as_ours_are_is_not_wrapped(images):
     again = as_network(keras.models.clone_model(model), FER4)
     assert again.card["sha256"] != found.card["sha256"], "other values"
     np.testing.assert_allclose(found.predict(images), model.predict_on_batch(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("head", ["logits", "one sigmoid", "one logit", "one sigmoid activation"])
+def test_what_is_wrapped_is_explained_as_its_like_with_a_softmax(head, channels, images):
+    model, classes = network(head, channels=channels), FER4[:2] if head.startswith("one") else FER4
+    like = network("softmax", channels=channels)
+    dense = next(layer for layer in reversed(model.layers) if layer.weights)
+    values = dense.get_weights()
+    if head.startswith("one"):
+        values = [np.stack([np.zeros_like(value[..., 0]), value[..., 0]], axis=-1) for value in values]
+        body = keras.Model(like.input, like.layers[-1].input)
+        like = keras.Model(body.input, layers.Dense(2, activation="softmax")(body.output))
+    like.set_weights([*model.get_weights()[:2], *values])
+    assert explain(as_network(model, classes).model, images[:0]).shape == (0, 48, 48)
+    for method in ("grad-cam", "occlusion"):
+        maps = [explain(as_network(each, classes).model, images, method=method) for each in (model, like)]
+        np.testing.assert_allclose(*maps, atol=2e-3)
+        assert maps[0].max() == 1
 
 
 @pytest.mark.parametrize("head", ["softmax", "logits", "one sigmoid"])

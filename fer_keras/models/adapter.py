@@ -43,15 +43,33 @@ def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> k
     if channels == 1 and activation == "softmax":
         return model
     inputs = keras.Input((height, width, 1))
-    x = model(three_channels((height, width, 1))(inputs) if channels == 3 else inputs)
-    if outputs == 1:
-        x = two_probabilities(x if activation == "sigmoid" else layers.Activation("sigmoid", dtype="float32")(x))
-    elif activation in LOGITS:
-        x = layers.Softmax(dtype="float32", name="probabilities")(x)
-    elif activation == "sigmoid":
-        x = ops.cast(x, "float32")
-        x = x / ops.maximum(ops.sum(x, axis=-1, keepdims=True), keras.config.epsilon())
+    x = three_channels((height, width, 1))(inputs) if channels == 3 else inputs
+    x = two_probabilities(model, x, activation) if outputs == 1 else normalised(model(x), activation)
     return keras.Model(inputs, x, name=model.name)
+
+
+def normalised(x, activation):
+    """Turn logits, or one sigmoid a class, into probabilities that sum to 1."""
+    if activation == "sigmoid":  # softmax(log(p)) is p over its sum
+        x = ops.log(ops.maximum(ops.cast(x, "float32"), keras.config.epsilon()))
+    return x if activation == "softmax" else layers.Softmax(dtype="float32", name="probabilities")(x)
+
+
+def two_probabilities(model, x, activation):
+    """Make probabilities of two classes of a network's one output, for the second: softmax(0, z) is sigmoid(z)."""
+    head = layers.Dense(2, activation="softmax", dtype="float32", name="probabilities")
+    layer, node, _ = model.outputs[0]._keras_history
+    if isinstance(layer, layers.Dense) and layer.use_bias:  # from its logit, as a sigmoid is 1 from about 17 on
+        kernel, bias = layer.get_weights()
+        x = keras.Model(model.inputs, layer._inbound_nodes[node].input_tensors[0])(x)
+    else:
+        kernel, bias, x = np.ones((1, 1)), np.zeros(1), ops.cast(model(x), "float32")
+        if activation == "sigmoid":
+            x = ops.clip(x, keras.config.epsilon(), 1 - keras.config.epsilon())
+            x = ops.log(x) - ops.log1p(-x)
+    x = head(x)
+    head.set_weights([np.hstack([np.zeros_like(kernel), kernel]), np.hstack([np.zeros_like(bias), bias])])
+    return x
 
 
 def check_input_and_output(model, num_classes, name):
@@ -95,11 +113,3 @@ def last_activation(tensor):
     is_neutral = isinstance(operation, NEUTRAL) or (isinstance(operation, layers.Activation) and name == "linear")
     given = operation._inbound_nodes[node].input_tensors
     return last_activation(given[0]) if is_neutral and given else name
-
-
-def two_probabilities(probability):
-    """Probabilities of both of two classes, from that of the second, `(batch, 1)`."""
-    stage = layers.Dense(2, trainable=False, dtype="float32", name="probabilities")
-    found = stage(probability)
-    stage.set_weights([np.array([[-1.0, 1.0]]), np.array([1.0, 0.0])])
-    return found
