@@ -1,6 +1,10 @@
 """Exported networks say what the Keras networks say; what does not is never kept."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import keras
@@ -195,6 +199,57 @@ def test_what_cannot_be_written_is_refused(options, message, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [tmp_path / "folder.onnx"]
 
 
+KILLED = """
+import os, signal, sys, tempfile, dataclasses
+from fer_keras.recognition import export
+
+def write(model, path, *images):
+    path.write_bytes(b"half")
+    tempfile.mkdtemp()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+export.FORMATS["onnx"] = dataclasses.replace(export.FORMATS["onnx"], write=write)
+export.export("mini-xception", sys.argv[1])
+"""
+
+
+def test_what_a_killed_export_left_is_gone_at_the_next_start_and_a_live_one_s_stays(tmp_path):
+    path, folder = tmp_path / "made.onnx", tmp_path / "system"
+    folder.mkdir()
+    command = [sys.executable, "-c", KILLED, str(path)]
+    done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"TMPDIR": str(folder)})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (left,) = tmp_path.glob(".made.onnx.*.tmp")
+    assert len(list(left.iterdir())) == 2, "the half file, and what a converter keeps for itself"
+    assert [each for each in folder.iterdir() if not each.name.startswith("__")] == []
+    alive = tmp_path / f".other.onnx.{os.getppid()}.tmp"
+    alive.mkdir()
+    export("mini-xception", path)
+    assert {each.name for each in tmp_path.iterdir()} == {"made.onnx", "system", alive.name}
+
+
+@pytest.mark.parametrize("stopped", [1, 2])
+def test_an_export_that_stops_between_file_and_card_leaves_no_card_of_another(stopped, tmp_path, monkeypatch):
+    network, replace, moved = untrained("capstone-model-1"), os.replace, []
+    path = export(network, tmp_path / "made.tflite", format="litert")
+    before = path.read_bytes()
+
+    def replace_or_stop(source, target):
+        moved.append(target)
+        if len(moved) == stopped:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(untrained("fer-small"), path, format="litert")
+    monkeypatch.undo()
+    assert (path.read_bytes() == before) == (stopped == 1)
+    with pytest.raises(ValueError, match=r"made\.tflite\.json: Expected a card .*Export the network"):
+        read_card(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Received: Keras on 'jax'\. Set KERAS_BACKEND=tensorflow"):
@@ -227,7 +282,7 @@ def test_a_trained_recipe_opens_and_exports_by_its_name(own_folders, monkeypatch
 
 def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
     assert main(["export", "mini-xception", "--format", "coreml", "--out", str(tmp_path / "made")]) == 2
-    assert "error: `format` must be one of" in capsys.readouterr().err
+    assert "error: There is no format 'coreml'. Expected one of: onnx, litert, savedmodel." in capsys.readouterr().err
     assert fer_keras.export is export
 
 

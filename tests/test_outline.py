@@ -82,4 +82,4 @@ def test_the_command_lists_networks_and_the_stages_of_one(capsys, monkeypatch):
     assert lines[1].split() == ["pixels", "48x48x1", "0", "0"]
     assert lines[-2].split()[0] == "605,572"
     assert main(["models", "lenet"]) == 2
-    assert "Expected one of" in capsys.readouterr().err
+    assert "Did you mean 'resnet18'?" in capsys.readouterr().err

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
+import typer
 
 from fer_keras import paths
 
@@ -45,11 +47,16 @@ def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_pat
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(install, env=alone, check=True, capture_output=True)
-    for arguments in (["-c", "import fer_keras; print(fer_keras.__version__)"], ["-m", "fer_keras", "--help"]):
-        command = [str(python), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=True)
+    with_typer = alone | {"PYTHONPATH": str(Path(typer.__file__).parents[1])}
+    version = [str(python), "-c", "import fer_keras; print(fer_keras.__version__)"]
+    for command, environment in (
+        (version, alone),
+        ([str(python), "-m", "fer_keras", "--help"], with_typer),
+        ([str(python.with_name("fer-keras")), "--help"], with_typer),
+    ):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout
-    assert "usage" in done.stdout
+    assert "Usage: fer-keras" in done.stdout
 
 
 def test_versions_agree():

@@ -1,4 +1,4 @@
-"""`python -m fer_keras recognize`, as a user types it."""
+"""`fer-keras recognize`, as a user types it."""
 
 import hashlib
 import json
@@ -167,7 +167,7 @@ def test_mirror_images_too(photos, capsys):
     ("options", "words"),
     [
         (["--min-confidence", "2"], "`min_confidence` must be in [0, 1]"),
-        (["--detector", "yolo"], "`detector` must be 'haar'"),
+        (["--detector", "yolo"], "no detector 'yolo'. Expected one of: haar, mtcnn, yunet:FILE, none."),
         (["--weights", "no.onnx"], "no.onnx: Expected an .onnx file"),
     ],
 )
@@ -217,3 +217,52 @@ def test_the_command_starts_without_keras(photos):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("astronaut.png: face 1 happy")
     assert not {"keras", "tensorflow", "pandas"} & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+
+
+@pytest.fixture
+def plain_file(photos):
+    """A Keras file without a card, of two classes."""
+    import keras
+
+    layers = [keras.Input((48, 48, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")]).save(photos / "mine.keras")
+    return "mine.keras"
+
+
+def test_a_keras_file_without_a_card_is_used_with_its_classes(photos, plain_file, capsys):
+    command = ["recognize", "astronaut.png", "--json", "--weights", plain_file]
+    assert main([*command, "--classes", "calm, excited"]) == 0
+    (face,) = json.loads(capsys.readouterr().out)["faces"]
+    assert list(face["probabilities"]) == ["calm", "excited"]
+    assert main(["explain", "astronaut.png", "--weights", plain_file, "--classes", "calm,excited"]) == 0
+    assert capsys.readouterr().out.startswith(("calm", "excited", "uncertain"))
+    assert main(["export", plain_file, "--classes", "calm,excited"]) == 0
+    assert capsys.readouterr().out.startswith("mine.onnx\n")
+    assert main(command) == 2
+    assert "classes" in capsys.readouterr().err
+    assert main([*command, "--classes", "calm"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (["video", "clip.mp4"], "fer_keras.recognition.video.recognize_video"),
+        (["webcam"], "fer_keras.recognition.webcam.watch"),
+        (["demo"], "fer_keras.recognition.page_server.serve"),
+    ],
+)
+def test_classes_reach_what_shows_moving_pictures(command, function, monkeypatch):
+    seen = []
+
+    def stand_in(*arguments, **options):
+        seen.append(options)
+        table = pd.DataFrame(columns=["time", "id", "detected", "calm", "excited"])
+        table.attrs.update(frames=0, ended="whole")
+        return table
+
+    monkeypatch.setattr(function, stand_in)
+    assert main([*command, "--weights", "mine.keras", "--classes", "calm,excited", "--detector", "none"]) == 0
+    assert seen[0]["network"] == "mine.keras"
+    assert seen[0]["classes"] == ["calm", "excited"]
+    assert seen[0]["detector"] is None

@@ -20,10 +20,9 @@ import pytest
 
 import fer_keras
 from fer_keras import paths
-from fer_keras.__main__ import main
+from fer_keras.__main__ import main, print_tracks
 from fer_keras.recognition import drawing, recognizer, video, video_files, video_table, webcam
 from fer_keras.recognition.boxes import overlap
-from fer_keras.recognition.commands import tell
 from fer_keras.recognition.detectors import Detection
 
 CLASSES = ("sad", "happy")
@@ -463,7 +462,7 @@ def command(monkeypatch):
     def run(*arguments, **settings):
         known = options([((5, 5, 30, 30),)] * 60, **settings)
         del known["every"], known["min_confidence"]
-        monkeypatch.setattr("fer_keras.recognition.commands.chosen", lambda _: known)
+        monkeypatch.setattr("fer_keras.__main__.recognizer_options", lambda *_: known)
         return main(list(map(str, arguments)))
 
     return run
@@ -485,7 +484,7 @@ def test_the_command_tells_of_the_faces_that_are_seen_longest(capsys):
         [{"time": 0.0, "id": number, "detected": True, "sad": 1.0} for number in counts for _ in range(counts[number])]
     )
     table.attrs.update(frames=30, ended="whole")
-    assert tell(table, "clip") == 0
+    assert print_tracks(table, "clip") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[1:-1]] == [f"face {number}" for number in range(5, 25)]
     assert lines[-1].startswith("and 4 that are seen for a shorter time")
