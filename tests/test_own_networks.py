@@ -8,13 +8,18 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
+import fer_keras
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation.explain import explain
 from fer_keras.labels import FER4, check_classes
 from fer_keras.models import load
 from fer_keras.models.adapter import adapt
-from fer_keras.models.weights import FIELDS, as_network
+from fer_keras.models.weights import FIELDS, as_network, folder
+from fer_keras.recognition.heat import explain_picture
+from fer_keras.recognition.networks import open_network
+from fer_keras.recognition.recognizer import Recognizer
 
 HEADS = {
     "softmax": lambda x: layers.Dense(4, activation="softmax")(x),
@@ -330,3 +335,70 @@ def test_values_alone_are_refused(tmp_path):
         file["numbers"] = np.zeros(3)
     with pytest.raises(ValueError, match="Expected a whole network"):
         load(tmp_path / "other.h5", classes=FER4)
+
+
+def photo():
+    """A grey picture that is all face, for a recogniser without a detector."""
+    return drawn_faces(3, seed=3).images[0, ..., 0]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_recognises_explains_and_exports_once_its_classes_are_named(suffix, tmp_path):
+    model, path = network("logits", channels=3), tmp_path / f"mine{suffix}"
+    model.save(path)
+    wanted = expected(model, "logits", photo()[None, ..., None].repeat(3, axis=3).astype(np.float32))[0]
+    options = {"classes": list(FER4), "detector": None, "min_confidence": 0}
+    for given in (path, str(path), model, load(path, classes=FER4)):
+        (face,) = fer_keras.recognize(photo(), network=given, **options)
+        assert tuple(face.probabilities) == FER4
+        np.testing.assert_allclose(list(face.probabilities.values()), wanted, atol=1e-5)
+    Image.fromarray(photo()).save(tmp_path / "face.png")
+    ((face, shares),) = explain_picture(tmp_path / "face.png", tmp_path / "out.png", network=path, **options)
+    np.testing.assert_allclose(list(face.probabilities.values()), wanted, atol=1e-5)
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+    table = fer_keras.recognize_folder(tmp_path, network=path, **options)
+    np.testing.assert_allclose(table.loc[table.picture == "face.png", list(FER4)].to_numpy()[0], wanted, atol=1e-4)
+    (tmp_path / "made").mkdir()
+    exported = open_network(fer_keras.export(path, tmp_path / "made" / "mine.onnx", classes=FER4))
+    assert (exported.name, exported.classes, exported.size) == ("mine", FER4, (48, 48))
+    np.testing.assert_allclose(exported.predict(photo()[None])[0], wanted, atol=1e-5)
+
+
+def test_without_classes_a_file_or_a_model_asks_for_them_everywhere(tmp_path):
+    model, path = network(), tmp_path / "mine.keras"
+    model.save(path)
+    for given in (path, str(path), model):
+        for use in (
+            lambda given: Recognizer(given, detector=None),
+            lambda given: fer_keras.recognize(photo(), network=given, detector=None),
+            lambda given: explain_picture(photo(), tmp_path / "out.png", network=given, detector=None),
+            lambda given: fer_keras.export(given, tmp_path / "mine.onnx"),
+        ):
+            with pytest.raises(ValueError, match=r"Pass classes=\['happy', \.\.\.\] \(--classes\), in the order"):
+                use(given)
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.keras"]
+
+
+def test_another_order_of_classes_is_another_network(tmp_path):
+    network().save(tmp_path / "mine.keras")
+    options = {"network": tmp_path / "mine.keras", "detector": None, "min_confidence": 0}
+    (one,) = fer_keras.recognize(photo(), classes=FER4, **options)
+    (other,) = fer_keras.recognize(photo(), classes=FER4[::-1], **options)
+    assert list(one.probabilities.values()) == list(other.probabilities.values())
+    assert one.emotion == FER4[FER4[::-1].index(other.emotion)]
+
+
+@pytest.mark.parametrize("given", ["fer-small-4", str(folder() / "fer-small-4.onnx"), folder() / "fer-small-4.keras"])
+def test_the_classes_of_whatever_has_a_card_must_agree(given):
+    assert Recognizer(given, classes=FER4, detector=None).classes == FER4
+    for network_of_it in (given, open_network(given)):
+        with pytest.raises(ValueError, match=r"Expected the classes of its card, happy, .*Leave out `classes`"):
+            Recognizer(network_of_it, classes=FER4[::-1], detector=None)
+
+
+def test_what_runs_on_onnx_runtime_cannot_be_explained_or_exported_again(tmp_path):
+    for given in (folder() / "fer-small-4.onnx", str(folder() / "fer-small-4.onnx")):
+        with pytest.raises(ValueError, match=r"Expected a network of Keras\. Received: an \.onnx file"):
+            fer_keras.export(given, tmp_path / "made.onnx")
+    with pytest.raises(ValueError, match=r"Expected a keras\.Model.*OnnxNetwork"):
+        fer_keras.export(open_network("fer-small-4"), tmp_path / "made.onnx", classes=FER4)
