@@ -115,6 +115,16 @@ def test_faces_of_another_split_are_trained_on_by_its_variant(faces, trained, ow
     assert trained[0][0].protocol == "four-fifths"
 
 
+def test_a_path_of_data_is_handed_on_for_starts_of_other_classes(faces, own_folders, monkeypatch, tmp_path):
+    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path, any_split: faces)
+    asked = []
+    monkeypatch.setattr(trainer, "fit", lambda recipe, seed, **how: asked.append(how) or made_up.run()[0])
+    assert len(search(SMALL, faces=tmp_path, precision="mixed_bfloat16", verbose=0)) == len(asked) == 4
+    name = f"small-{RECIPES['capstone-model-1'].digest[:8]}-s0-{faces.fingerprint[:8]}"
+    folder = own_folders / "build" / "searches" / name
+    assert asked[0] == {"faces": tmp_path, "results": folder / "results", "precision": "mixed_bfloat16", "verbose": 0}
+
+
 def test_variants_change_several_fields_and_seeds_repeat_them(faces, trained):
     variants = {"as it is": {}, "plain": {"flip": False, "brightness": (1.0, 1.0)}}
     grid = {"variant": list(variants), "seed": [0, 1], "epochs": [1]}

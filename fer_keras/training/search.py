@@ -86,9 +86,9 @@ def search(
     from fer_keras.training.trainer import variant_for
 
     space = find_space(space) if isinstance(space, str) else space
-    recipe, given = find_recipe(space.recipe), faces
+    recipe, path = find_recipe(space.recipe), None
     if not isinstance(faces, FaceDataset):
-        faces = load_recipe_data(recipe, faces, any_split=True)
+        faces, path = load_recipe_data(recipe, faces, any_split=True), faces
     recipe = variant_for(recipe, faces)
     folder = paths.build() / "searches" / f"{space.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     options = {"results": folder.resolve() / "results", "precision": precision, "verbose": 0 if ray else verbose}
@@ -98,9 +98,9 @@ def search(
     runs, failed = {name: run for name, run in found.items() if run}, {}
     waiting = [cell for cell in cells if cell.name not in runs]
     if ray and waiting:
-        trained = train_on_ray(waiting, (faces, given), options, minutes, None if ray is True else ray, workers)
+        trained = train_on_ray(waiting, (faces, path), options, minutes, None if ray is True else ray, workers)
     else:
-        trained = train_here(waiting, faces if given is None else given, options, minutes)
+        trained = train_here(waiting, path or faces, options, minutes)
     try:
         for name, ended in trained:
             (runs if isinstance(ended, Run) else failed)[name] = ended
