@@ -94,13 +94,15 @@ def replacing(path: str | os.PathLike):
         os.replace(folder / path.name, path)
 
 
-def sweep(folder: str | os.PathLike) -> None:
+def sweep(folder: str | os.PathLike, name: str = "*") -> None:
     """Remove what killed processes left in a folder: files and folders `.NAME.PID.tmp` whose process no longer runs.
 
+    `name` is a pattern of file names, as for `glob`; the default is of all.
+
     Those of a live process stay. Processes are looked for on this machine only: of several that share a folder, one
-    must not sweep while another writes. Sub-folders are not searched. On Windows nothing is removed.
+    must not sweep names that another writes. Sub-folders are not searched. On Windows nothing is removed.
     """
-    for path in Path(folder).glob(".*.tmp"):
+    for path in Path(folder).glob(f".{name}.*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
         if found and not is_running(int(found[1])):
             remove(path)

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 
+import made_up
 import pytest
 
 from fer_keras import paths
+from fer_keras.results import write_run, write_table
 
 WRITER = """
 import sys, time
@@ -86,3 +88,16 @@ def test_what_an_earlier_process_of_the_same_number_left_is_no_hindrance(tmp_pat
         with paths.temporary_folder(tmp_path / "made") as folder:
             assert names(folder) == []
         assert names(tmp_path) == []
+
+
+def test_a_record_is_swept_for_when_it_is_written_again_and_others_are_not(tmp_path):
+    run, history, predictions = made_up.run("fer-small", skill=1.0)
+    dead = dead_process()
+    for kind in ("runs", "histories", "predictions"):
+        (tmp_path / kind / f".{run.run}.json.{dead}.tmp").mkdir(parents=True)
+        (tmp_path / kind / f".other-s0.json.{dead}.tmp").mkdir()
+    (tmp_path / "tables" / f".explain.json.{dead}.tmp").mkdir(parents=True)
+    write_run(run, history, predictions, folder=tmp_path)
+    write_table("explain", {"a": 1}, folder=tmp_path)
+    left = {path.name for path in tmp_path.rglob("*.tmp")}
+    assert left == {f".other-s0.json.{dead}.tmp"}, "it may be of another machine, which writes it at this moment"

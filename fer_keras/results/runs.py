@@ -282,6 +282,8 @@ def write_run(
             f"{record} holds another result of the same recipe and seed, and results are append-only. "
             "Pass force (--force) to overwrite it."
         )
+    for kind in ("runs", "histories", "predictions"):
+        paths.sweep(run.folder / kind, f"{glob.escape(run.run)}*")
     columns = [*HISTORY_COLUMNS, *(name for name in MACRO_COLUMNS if name in history.columns)]
     table = history[columns].to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths.write_whole(run.place("histories", ".csv"), table)
@@ -317,6 +319,7 @@ def write_table(name: str, table: Any, *, folder: str | Path | None = None) -> P
     else:
         suffix, content = ".json", json.dumps(table, sort_keys=True, indent=1, allow_nan=False) + "\n"
     path = Path(folder or paths.results()) / "tables" / f"{name}{suffix}"
+    paths.sweep(path.parent, path.name)
     paths.write_changed(path, content)
     return path
 
