@@ -9,15 +9,15 @@ from fer_keras.evaluation.calibration import calibration_error, fit_temperature,
 from fer_keras.evaluation.metrics import log_loss
 
 
-def drawn(total=20_000, classes=7, seed=0):
-    """Return labels drawn from probabilities, and these: calibrated by construction."""
+def sample(total=20_000, classes=7, seed=0):
+    """Labels drawn from probabilities, and these: calibrated by construction."""
     generator = np.random.default_rng(seed)
     probabilities = softmax(2 * generator.normal(size=(total, classes)))
     labels = (probabilities.cumsum(axis=1) < generator.random((total, 1))).sum(axis=1)
     return labels.clip(0, classes - 1), probabilities
 
 
-LABELS, PROBABILITIES = drawn()
+LABELS, PROBABILITIES = sample()
 
 
 def test_what_is_calibrated_stays_as_it_is():
@@ -53,7 +53,7 @@ def test_the_error_is_the_gap_between_confidence_and_accuracy():
     assert half == pytest.approx((0.05 + 0.45) / 2)
 
 
-def test_the_parts_hold_every_image_once_also_the_surest():
+def test_the_bins_hold_every_image_once_also_the_surest():
     rows = reliability(LABELS, np.eye(7)[LABELS])
     assert [row["num_images"] for row in rows] == [len(LABELS)]
     assert sum(row["num_images"] for row in reliability(LABELS, PROBABILITIES)) == len(LABELS)

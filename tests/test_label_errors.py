@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import Input, Sequential, layers
 
 from fer_keras import paths
@@ -287,6 +289,20 @@ def test_the_share_of_wrong_labels_is_estimated():
     assert weighted == pytest.approx(summary["noise"], abs=2e-3)
     clean = errors.label_errors(*noisy(share=0)[:2], "abcd")
     assert clean.noise < 0.5 * found.noise
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from(CLASSES)] * 2, st.sampled_from(("happy", "neutral", "contempt", ""))), min_size=1
+    )
+)
+def test_every_judged_image_counts_once(rows):
+    labels, predicted, crowd = zip(*rows, strict=True)
+    counts = errors.label_crowd_agreement(labels, predicted, crowd)
+    assert counts["agreed"] + counts["disputed"] == sum(name != "" for name in crowd)
+    assert counts["with_label"] + counts["with_crowd"] + counts["with_neither"] == counts["disputed"]
+    assert counts["right"] <= counts["agreed"]
+    assert counts["with_crowd"] == sum(guess == most != label for label, guess, most in rows)
 
 
 def test_a_class_without_images_is_refused():

@@ -27,8 +27,8 @@ LEVELS = {
     "__main__": 6,
 }
 WITHOUT_KERAS = {"labels", "names", "paths", "data", "evaluation", "recipes", "results", "plots"}
-# They look into networks, so they may import Keras.
-INSIDE = [PACKAGE / "evaluation" / name for name in ("explain.py", "inside.py")]
+# It looks into networks, so it may import Keras.
+INSIDE = [PACKAGE / "evaluation" / "explain.py"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, textbook values and counting by hand."""
+"""Metrics, rankings and intervals against scikit-learn, textbook values and counting by hand."""
 
 import json
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from fer_keras.evaluation import compare, confusion_matrix, summarise, wilson
-from fer_keras.evaluation.metrics import bootstrap_macro_f1
-from fer_keras.labels import FER7
+from fer_keras.evaluation import Comparison, compare, summarise, wilson
+from fer_keras.evaluation.intervals import mean_with_interval
+from fer_keras.evaluation.metrics import average_precisions, bootstrap_macro_f1, compare_precision, one_vs_rest
+from fer_keras.labels import FER7, REST
 
 
 def guesses(seed=0, total=500, classes=7, skill=1.5):
@@ -77,7 +78,7 @@ def test_bootstrap_agrees_with_resampling_images_one_by_one():
         index = generator.integers(0, 300, 300)
         drawn.append(reference.f1_score(labels[index], predicted[index], average="macro", labels=range(7)))
     expected = np.quantile(drawn, (0.025, 0.975))
-    assert bootstrap_macro_f1(confusion_matrix(labels, predicted, 7)) == pytest.approx(expected, abs=0.012)
+    assert bootstrap_macro_f1(reference.confusion_matrix(labels, predicted)) == pytest.approx(expected, abs=0.012)
 
 
 def test_the_intervals_hold_the_score_and_repeat():
@@ -101,13 +102,8 @@ def test_the_score_without_copies_counts_the_others_only():
     assert scores["accuracy_without_copies_high"] == pytest.approx(high, abs=1e-6)
     assert scores["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
     assert "num_copies" not in summarise(labels, probabilities, FER7, split="test")
-
-
-def test_where_every_image_is_a_copy_there_is_no_score_without_them():
-    labels, probabilities = guesses(total=20)
-    scores = summarise(labels, probabilities, FER7, split="test", copies=np.ones(20, bool))
-    assert scores["accuracy_without_copies"] is None
-    assert scores["num_copies"] == 20
+    every = summarise(labels, probabilities, FER7, split="test", copies=np.ones(200, bool))
+    assert (every["num_copies"], every["accuracy_without_copies"]) == (200, None)
 
 
 def test_the_record_is_plain_json():
@@ -141,11 +137,9 @@ def test_half_precision_predictions_give_the_same_scores():
     ],
 )
 def test_bad_input_is_named(labels, probabilities, message):
-    with pytest.raises(ValueError, match=message):
-        summarise(labels, probabilities, ("sad", "happy"), split="test")
-
-
-def test_a_mask_of_copies_must_fit():
+    for function, options in ((summarise, {"split": "test"}), (one_vs_rest, {})):
+        with pytest.raises(ValueError, match=message):
+            function(labels, probabilities, ("sad", "happy"), **options)
     with pytest.raises(ValueError, match=r"each of the 1 labels.*\(2,\)"):
         summarise([0], [[0.5, 0.5]], ("sad", "happy"), split="test", copies=[True, False])
 
@@ -153,12 +147,12 @@ def test_a_mask_of_copies_must_fit():
 def test_compare_finds_a_difference_only_where_there_is_one():
     labels, weak = guesses(seed=1, total=2000, skill=0.5)
     _, strong = guesses(seed=1, total=2000, skill=2.5)
-    found = compare(labels, weak, strong)
+    result = compare(labels, weak, strong)
     accuracies = [(array.argmax(axis=1) == labels).mean() for array in (weak, strong)]
-    assert found.difference == pytest.approx(accuracies[1] - accuracies[0])
-    assert 0 < found.low < found.difference < found.high
-    assert not found.no_difference
-    assert str(found).startswith("+")
+    assert result.difference == pytest.approx(accuracies[1] - accuracies[0])
+    assert 0 < result.low < result.difference < result.high
+    assert not result.no_difference
+    assert str(result).startswith("+")
     assert compare(labels, weak, weak).no_difference
     assert str(compare(labels, weak, weak)).startswith("no difference: +0.0 points")
 
@@ -167,12 +161,64 @@ def test_compare_gives_the_interval_worked_by_hand():
     labels = np.zeros(100, int)
     first, second = np.tile([1.0, 0.0], (100, 1)), np.tile([1.0, 0.0], (100, 1))
     first[:10], second[10:14] = [0.0, 1.0], [0.0, 1.0]
-    found = compare(labels, first, second)
+    result = compare(labels, first, second)
     gain, loss = 11 / 102, 5 / 102  # ten gained and four lost, each with one more, of 100 and two more
     half = 1.96 * np.sqrt((gain + loss - (gain - loss) ** 2) / 102)
-    assert (found.difference, found.low, found.high) == pytest.approx((0.06, 6 / 102 - half, 6 / 102 + half), abs=1e-4)
+    assert (result.difference, result.low, result.high) == pytest.approx(
+        (0.06, 6 / 102 - half, 6 / 102 + half), abs=1e-4
+    )
 
 
 def test_compare_refuses_different_images():
     with pytest.raises(ValueError, match="2 labels, 2 and 3 predictions"):
         compare([0, 1], np.eye(2), np.ones((3, 2)))
+
+
+def test_the_interval_of_a_mean_holds_it_and_narrows():
+    values = np.random.default_rng(1).normal(0.3, 1, 900)
+    wide, narrow = mean_with_interval(values[:100]), mean_with_interval(values)
+    assert narrow["low"] < narrow["mean"] < narrow["high"]
+    assert narrow["high"] - narrow["low"] == pytest.approx(2 * 1.96 / 30, rel=0.15)
+    assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
+    with pytest.raises(ValueError, match="one value at least"):
+        mean_with_interval([])
+
+
+def test_what_accuracy_is_worth_on_a_rare_class():
+    labels = np.array([0] * 98 + [1] * 2)
+    never = one_vs_rest(labels, np.tile([0.99, 0.01], (100, 1)), ("rest", "disgust"))["disgust"]
+    assert (never["accuracy"], never["majority"], never["share"]) == (0.98, 0.98, 0.02)
+    assert (never["accuracy_low"], never["accuracy_high"]) == pytest.approx(wilson(98, 100), abs=1e-6)
+    assert (never["balanced_accuracy"], never["roc_auc"], never["average_precision"]) == (0.5, 0.5, 0.02)
+    scores = np.where(labels == 1, 0.4, 0.1)
+    ranked = one_vs_rest(labels, np.stack([1 - scores, scores], axis=1), ("rest", "disgust"))["disgust"]
+    assert (ranked["accuracy"], ranked["roc_auc"], ranked["average_precision"]) == (0.98, 1, 1)
+    assert set(one_vs_rest(labels, np.eye(3)[labels], ("a", "b", "c"))) == {"a", "b"}, "a class without images"
+
+
+def test_a_network_of_two_classes_finds_what_it_predicts_even_where_float16_ties():
+    found = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16)
+    labels = np.array([1, 1, 0])
+    rest = one_vs_rest(labels, found, (REST, "happy"))["happy"]
+    assert rest["accuracy"] == summarise(labels, found, (REST, "happy"), split="test")["accuracy"]
+
+
+def test_average_precision_is_scikit_learns_with_ties_and_weights():
+    generator = np.random.default_rng(0)
+    truth, scores = generator.random(200) < 0.2, generator.integers(0, 12, 200) / 12
+    times = np.stack([np.ones(200, int), generator.integers(0, 3, 200)])
+    expected = [reference.average_precision_score(truth, scores, sample_weight=weights) for weights in times]
+    np.testing.assert_allclose(average_precisions(truth, scores, times), expected)
+
+
+def test_rankings_are_compared_as_a_pair():
+    generator = np.random.default_rng(1)
+    truth = generator.random(400) < 0.3
+    noise = generator.normal(size=400)
+    better = compare_precision(truth, noise, noise + 2 * truth)
+    expected = [reference.average_precision_score(truth, scores) for scores in (noise, noise + 2 * truth)]
+    assert better.difference == pytest.approx(expected[1] - expected[0])
+    assert better.low > 0
+    assert compare_precision(truth, noise + 2 * truth, noise).high < 0
+    assert compare_precision(truth, noise, 3 * noise) == Comparison(0, 0, 0)
+    assert compare_precision(truth, noise, generator.normal(size=400)).no_difference

@@ -16,8 +16,8 @@ from fer_keras import paths, recipes
 from fer_keras.__main__ import main
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.evaluation import fit_temperature, with_temperature
-from fer_keras.evaluation.heat import REGIONS
-from fer_keras.evaluation.robustness import DAMAGES
+from fer_keras.evaluation.heatmaps import REGIONS
+from fer_keras.evaluation.robustness import CORRUPTIONS
 from fer_keras.labels import FER4, FER7
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
@@ -233,7 +233,7 @@ def test_what_is_recorded_is_of_the_files_that_ship():
             card = weights.read_card(weights.folder() / f"{name}.json")
             assert found[name]["sha256"] == card["sha256"], f"{kind}: {name} is another file now"
     for rows in (one["rows"] for one in read_table("robustness").values()):
-        assert {row["kind"] for row in rows} == set(DAMAGES)
+        assert {row["kind"] for row in rows} == set(CORRUPTIONS)
 
 
 def test_the_recorded_damage_is_what_is_measured(fer2013_path):

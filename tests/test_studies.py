@@ -7,14 +7,12 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn import metrics
 
 from fer_keras import results
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.evaluation import Comparison, difference, sides, summarise, wilson
-from fer_keras.evaluation.ranking import against_rest, average_precisions, compare_precision
+from fer_keras.evaluation import difference, summarise, wilson
+from fer_keras.evaluation.metrics import compare_precision
 from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.recipes.published import PEERS
@@ -134,46 +132,6 @@ def combined(own_folders):
         record_single(name, probabilities(1.0, seed=1)[:, index])
     record("general", LABELS, probabilities(3.0, seed=2), FER7)
     record("stacking", LABELS, probabilities(5.0, seed=3), FER7)
-
-
-def test_what_accuracy_is_worth_on_a_rare_class():
-    labels = np.array([0] * 98 + [1] * 2)
-    never = against_rest(labels, np.tile([0.99, 0.01], (100, 1)), ("rest", "disgust"))["disgust"]
-    assert (never["accuracy"], never["majority"], never["share"]) == (0.98, 0.98, 0.02)
-    assert (never["accuracy_low"], never["accuracy_high"]) == pytest.approx(wilson(98, 100), abs=1e-6)
-    assert (never["balanced_accuracy"], never["roc_auc"], never["average_precision"]) == (0.5, 0.5, 0.02)
-    scores = np.where(labels == 1, 0.4, 0.1)
-    ranked = against_rest(labels, np.stack([1 - scores, scores], axis=1), ("rest", "disgust"))["disgust"]
-    assert (ranked["accuracy"], ranked["roc_auc"], ranked["average_precision"]) == (0.98, 1, 1)
-    assert set(against_rest(labels, np.eye(3)[labels], ("a", "b", "c"))) == {"a", "b"}, "a class without images"
-
-
-def test_a_network_of_two_classes_finds_what_it_predicts_even_where_float16_ties():
-    found = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16)
-    labels = np.array([1, 1, 0])
-    rest = against_rest(labels, found, (REST, "happy"))["happy"]
-    assert rest["accuracy"] == summarise(labels, found, (REST, "happy"), split="test")["accuracy"]
-
-
-def test_average_precision_is_scikit_learns_with_ties_and_weights():
-    generator = np.random.default_rng(0)
-    truth, scores = generator.random(200) < 0.2, generator.integers(0, 12, 200) / 12
-    times = np.stack([np.ones(200, int), generator.integers(0, 3, 200)])
-    expected = [metrics.average_precision_score(truth, scores, sample_weight=weights) for weights in times]
-    np.testing.assert_allclose(average_precisions(truth, scores, times), expected)
-
-
-def test_rankings_are_compared_as_a_pair():
-    generator = np.random.default_rng(1)
-    truth = generator.random(400) < 0.3
-    noise = generator.normal(size=400)
-    better = compare_precision(truth, noise, noise + 2 * truth)
-    expected = [metrics.average_precision_score(truth, scores) for scores in (noise, noise + 2 * truth)]
-    assert better.difference == pytest.approx(expected[1] - expected[0])
-    assert better.low > 0
-    assert compare_precision(truth, noise + 2 * truth, noise).high < 0
-    assert compare_precision(truth, noise, 3 * noise) == Comparison(0, 0, 0)
-    assert compare_precision(truth, noise, generator.normal(size=400)).no_difference
 
 
 def test_single_networks_are_scored_as_scikit_learn_scores_them(own_folders):
@@ -308,19 +266,6 @@ def test_likely_label_errors_are_counted_and_each_share_names_its_denominator(la
 def test_without_voters_likely_label_errors_are_counted_alone(label_errors):
     write_table("label-errors", label_errors | {"crowd": None})
     assert results.label_error_table().columns[-1] == "likely_share"
-
-
-NAMES = st.sampled_from(("happy", "sad", "fear"))
-
-
-@given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from(("happy", "sad", "contempt", ""))), min_size=1))
-def test_every_judged_image_counts_once(rows):
-    labels, predicted, crowd = zip(*rows, strict=True)
-    found = sides(labels, predicted, crowd)
-    assert found["agreed"] + found["disputed"] == sum(name != "" for name in crowd)
-    assert found["with_label"] + found["with_crowd"] + found["with_neither"] == found["disputed"]
-    assert found["right"] <= found["agreed"]
-    assert found["with_crowd"] == sum(guess == most != label for label, guess, most in rows)
 
 
 def faces_with_votes(winner):

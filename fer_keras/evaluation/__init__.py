@@ -1,19 +1,18 @@
-"""How good is it: metrics with intervals, and whether two networks differ at all."""
+"""Metrics with intervals, calibration, robustness, label errors, and explanations of single predictions."""
 
-from fer_keras.evaluation.agreement import sides
 from fer_keras.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
 from fer_keras.evaluation.intervals import Comparison, compare, difference, wilson
-from fer_keras.evaluation.metrics import confusion_matrix, summarise
+from fer_keras.evaluation.label_errors import label_crowd_agreement
+from fer_keras.evaluation.metrics import summarise
 
 __all__ = [
     "Comparison",
     "calibration_error",
     "compare",
-    "confusion_matrix",
     "difference",
     "fit_temperature",
+    "label_crowd_agreement",
     "reliability",
-    "sides",
     "summarise",
     "wilson",
     "with_temperature",

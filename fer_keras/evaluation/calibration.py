@@ -1,17 +1,17 @@
-"""Does a confidence mean something: temperature scaling, calibration error, reliability."""
+"""Calibration of confidences: temperature scaling, reliability diagrams, expected calibration error."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fer_keras.evaluation.intervals import wilson
-from fer_keras.evaluation.metrics import checked
+from fer_keras.evaluation.metrics import SMALLEST, check_predictions
 
 BINS = 15
 STEPS = 60  # halvings of the interval in which the temperature is sought
-SMALLEST = 1e-7
 
 
-def fit_temperature(labels, probabilities):
-    """Return the temperature that makes probabilities most likely: above 1 they were too sure, below 1 too modest.
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Fit the temperature that makes probabilities most likely: above 1 they were too sure, below 1 too modest.
 
     The mean log loss of softmax(log(p) / T) is convex in 1 / T, so its one minimum is found by halving.
 
@@ -28,7 +28,7 @@ def fit_temperature(labels, probabilities):
     Raises:
         ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
     """
-    labels, probabilities = checked(labels, probabilities, range(np.shape(probabilities)[-1]))
+    labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
     logits = np.log(probabilities.clip(SMALLEST))
     chosen = logits[np.arange(len(labels)), labels].mean()
     low, high = 1 / 20, 20.0  # of 1 / T
@@ -39,8 +39,8 @@ def fit_temperature(labels, probabilities):
     return float(2 / (low + high))
 
 
-def with_temperature(probabilities, temperature):
-    """Return probabilities `(n, classes)` as a temperature changes them: 1 changes nothing, more makes them flatter.
+def with_temperature(probabilities: ArrayLike, temperature: float) -> np.ndarray:
+    """Apply a temperature to probabilities `(n, classes)`: 1 changes nothing, more makes them flatter.
 
     Raises:
         ValueError: unless the temperature is above 0.
@@ -51,26 +51,22 @@ def with_temperature(probabilities, temperature):
     array([[0.667, 0.333]])
     """
     if not temperature > 0:
-        raise ValueError(f"`temperature` must be above 0. Received: {temperature}.")
+        raise ValueError(f"`temperature` must be above 0. Received: {temperature}. Pass 1 to change nothing.")
     return softmax(np.log(np.asarray(probabilities, float).clip(SMALLEST)) / temperature)
 
 
-def reliability(labels, probabilities, *, bins=BINS):
-    """Return how often predictions of each confidence are right.
+def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS) -> list[dict]:
+    """Accuracy of the predictions of each confidence, as a reliability diagram shows it.
 
     Args:
-        labels: int array `(n,)`, true classes.
-        probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
-        bins: int, into how many equal parts [0, 1] is cut.
+        labels, probabilities: as for `fit_temperature`, as the errors.
+        bins: into how many equal parts [0, 1] is cut.
 
     Returns:
         A list of dicts, one for each part that holds predictions: `confidence` (their mean), `accuracy` with Wilson's
         95 % interval `accuracy_low` and `accuracy_high`, and `num_images`.
-
-    Raises:
-        ValueError: as `fit_temperature`.
     """
-    labels, probabilities = checked(labels, probabilities, range(np.shape(probabilities)[-1]))
+    labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []
@@ -89,8 +85,8 @@ def reliability(labels, probabilities, *, bins=BINS):
     return rows
 
 
-def calibration_error(labels, probabilities, *, bins=BINS):
-    """Return the expected calibration error in [0, 1]: how far confidence lies from accuracy, on average.
+def calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS) -> float:
+    """Expected calibration error in [0, 1]: how far confidence lies from accuracy, on average.
 
     Reference:
         Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning, AAAI.
@@ -108,6 +104,6 @@ def calibration_error(labels, probabilities, *, bins=BINS):
 
 
 def softmax(logits):
-    """Return the softmax of `(n, classes)` logits."""
+    """Softmax of `(n, classes)` logits."""
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
     return raised / raised.sum(axis=1, keepdims=True)

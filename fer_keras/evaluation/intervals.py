@@ -1,22 +1,24 @@
-"""How sure an accuracy is, and whether two differ: 95 % intervals, in plain NumPy."""
+"""95 % intervals of accuracies, means and their differences."""
 
 import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+RESAMPLES = 1000
 Z95 = 1.959963984540054
 
 
-def wilson(successes, total):
-    """Return the 95 % interval of a share, after Wilson: it stays inside [0, 1] and holds for few images too.
+def wilson(successes: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share, after Wilson: it stays inside [0, 1] and holds for few images too.
 
     Reference:
         Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22.
 
     Args:
-        successes: int, how many of them.
-        total: int, of how many.
+        successes: how many of them.
+        total: of how many.
 
     Returns:
         `(low, high)`, fractions in [0, 1].
@@ -31,20 +33,40 @@ def wilson(successes, total):
     '0.872 0.963'
     """
     if not 0 <= successes <= total or total == 0:
-        raise ValueError(f"Expected 0 <= successes <= total and total > 0. Received: {successes} of {total}.")
+        raise ValueError(
+            f"Expected 0 <= successes <= total and total > 0. Received: {successes} of {total}. Pass two counts."
+        )
     share, correction = successes / total, Z95**2 / total
     centre = share + correction / 2
     half = Z95 * math.sqrt(share * (1 - share) / total + correction / (4 * total))
     return max(0.0, (centre - half) / (1 + correction)), min(1.0, (centre + half) / (1 + correction))
 
 
-def accuracy_with_interval(labels, predicted, name):
-    """Return `{name, name_low, name_high}`; each None where there is no image to score."""
+def accuracy_with_interval(labels: np.ndarray, predicted: np.ndarray, name: str) -> dict[str, float | None]:
+    """Accuracy as `{name, name_low, name_high}`; each None where there is no image to score."""
     if not len(labels):
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     right, total = int((labels == predicted).sum()), len(labels)
     low, high = wilson(right, total)
     return {name: round(right / total, 6), f"{name}_low": round(low, 6), f"{name}_high": round(high, 6)}
+
+
+def mean_with_interval(values: ArrayLike, *, seed: int = 0) -> dict[str, float]:
+    """Mean of values `(n,)`, such as paired differences, and its 95 % bootstrap interval: `mean`, `low`, `high`.
+
+    Reference:
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    values = np.asarray(values, float)
+    if not len(values):
+        raise ValueError("Expected one value at least. Received: none. Leave the empty group out.")
+    generator, total = np.random.default_rng(seed), len(values)
+    means = [values[generator.integers(0, total, total)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return {name: round(float(value), 6) for name, value in (("mean", values.mean()), ("low", low), ("high", high))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +78,7 @@ class Comparison:
     high: float
 
     @property
-    def no_difference(self):
+    def no_difference(self) -> bool:
         """True where the interval holds zero: the two are then said not to differ."""
         return self.low <= 0 <= self.high
 
@@ -65,7 +87,7 @@ class Comparison:
         return f"no difference: {points}" if self.no_difference else points
 
 
-def compare(labels, first, second):
+def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
     """Compare two classifiers on the same images, as a pair.
 
     The interval is Bonett and Price's for a difference of paired shares. It looks only at the images that one gets
@@ -90,7 +112,7 @@ def compare(labels, first, second):
     if not len(labels) == len(first) == len(second) or not len(labels):
         raise ValueError(
             "Two classifiers can be compared on the same images only. "
-            f"Received: {len(labels)} labels, {len(first)} and {len(second)} predictions."
+            f"Received: {len(labels)} labels, {len(first)} and {len(second)} predictions. Predict on one split."
         )
     right, right_second = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
     total, gained, lost = len(labels), int((right_second & ~right).sum()), int((right & ~right_second).sum())
@@ -99,7 +121,7 @@ def compare(labels, first, second):
     return Comparison((gained - lost) / total, max(-1.0, gain - loss - half), min(1.0, gain - loss + half))
 
 
-def difference(first, second):
+def difference(first: dict, second: dict) -> Comparison:
     """Compare two accuracies of which only the intervals are known (second minus first).
 
     Newcombe's interval for a difference of two shares, from the Wilson intervals of both. It takes the images for

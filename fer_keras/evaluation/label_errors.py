@@ -1,12 +1,13 @@
-"""Which labels are likely wrong, by confident learning, and what people who judged the images anew say of that."""
+"""Likely label errors by confident learning, and agreement with people who judged the images anew."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from fer_keras.evaluation.agreement import sides
 from fer_keras.evaluation.intervals import accuracy_with_interval
-from fer_keras.evaluation.metrics import checked, confusion_matrix
+from fer_keras.evaluation.metrics import check_predictions
 
 FILTER = "prune_by_noise_rate"  # cleanlab's own choice, made before we looked
 NUM_POINTS = 40  # of the curve over the images in cleanlab's order
@@ -16,9 +17,9 @@ FIRST_POINT = 50  # images
 class LabelErrors(NamedTuple):
     """What cleanlab finds, a value an image `(n,)`, and over all of them.
 
-    `flagged` (bool) are the likely errors; `likely` (int) is the class that the network says; `quality` in [0, 1] is
-    the lower the less the label is believed; `joint` `(classes, classes)` is the estimated share of images by given
-    label (rows) and true class (columns), summing to 1.
+    `flagged` (bool) are the likely errors; `likely` (int) is the predicted class; `quality` in [0, 1] is the lower the
+    less the label is believed; `joint` `(classes, classes)` is the estimated share of images by given label (rows) and
+    true class (columns), summing to 1.
     """
 
     flagged: np.ndarray
@@ -27,17 +28,13 @@ class LabelErrors(NamedTuple):
     joint: np.ndarray
 
     @property
-    def noise(self):
+    def noise(self) -> float:
         """The estimated share of images in [0, 1] whose label is wrong."""
         return 1 - float(np.trace(self.joint))
 
 
 def import_cleanlab():
-    """Return cleanlab; it is imported only when asked for.
-
-    Raises:
-        ImportError: if it is not installed; the message says how to.
-    """
+    """Import cleanlab, which is imported only when asked for, or raise an `ImportError` that says how to install it."""
     try:
         import cleanlab.count
         import cleanlab.filter
@@ -47,8 +44,8 @@ def import_cleanlab():
     return cleanlab
 
 
-def label_errors(labels, probabilities, classes):
-    """Return which labels are likely wrong, from what networks say that have not seen the images.
+def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> LabelErrors:
+    """Find labels that are likely wrong, from the predictions of networks that have not seen the images.
 
     Reference:
         Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset labels, JAIR 70;
@@ -56,7 +53,7 @@ def label_errors(labels, probabilities, classes):
 
     Args:
         labels: int array `(n,)`, the given labels.
-        probabilities: float array `(n, len(classes))`, out-of-fold: see `training.folds.out_of_fold`.
+        probabilities: float array `(n, len(classes))`, out-of-fold predictions.
         classes: class names, in the order of the columns.
 
     Returns:
@@ -67,11 +64,13 @@ def label_errors(labels, probabilities, classes):
         ImportError: if cleanlab is not installed.
     """
     cleanlab = import_cleanlab()
-    labels, probabilities = checked(labels, probabilities, classes)
+    labels, probabilities = check_predictions(labels, probabilities, classes)
     counts = np.bincount(labels, minlength=len(classes))
     if not counts.all():
         empty = classes[int(counts.argmin())]
-        raise ValueError(f"Label errors are looked for in classes with images. Received: none of {empty!r}.")
+        raise ValueError(
+            f"Every class must have images to find label errors. Received: none of {empty!r}. Leave the class out."
+        )
     joint = cleanlab.count.compute_confident_joint(labels, probabilities)
     # One process: others would be forked from one in which a backend's threads run.
     options = {"confident_joint": joint, "filter_by": FILTER, "n_jobs": 1}
@@ -80,24 +79,27 @@ def label_errors(labels, probabilities, classes):
     return LabelErrors(flagged, probabilities.argmax(axis=1), quality, joint / joint.sum())
 
 
-def by_class(found, labels, classes):
-    """Return what `LabelErrors` hold of each class, as plain values.
+def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) -> dict:
+    """Count label errors by class, as plain values.
 
     Returns:
         `{"noise": share, "flagged": counts by given label and likely class, "joint": shares by given label and true
         class, "per_class": {name: {"images", "named", "said", "flagged", "noise"}}}`: of a class, how many images carry
-        its label, how many of these the networks name so, of how many of all they say it, and the estimated share of
-        its labels that are wrong.
+        its label, how many of these are predicted so, how many of all are, and the estimated share of its labels that
+        are wrong.
     """
-    flagged = confusion_matrix(labels[found.flagged], found.likely[found.flagged], len(classes))
-    given = found.joint.sum(axis=1)
-    wrong = 1 - np.diag(found.joint) / np.where(given > 0, given, 1)
-    said = confusion_matrix(labels, found.likely, len(classes))
-    columns = {"images": said.sum(axis=1), "named": np.diag(said), "said": said.sum(axis=0), "flagged": flagged.sum(1)}
+    from sklearn.metrics import confusion_matrix
+
+    order = range(len(classes))
+    flagged = confusion_matrix(labels[result.flagged], result.likely[result.flagged], labels=order)
+    given = result.joint.sum(axis=1)
+    wrong = 1 - np.diag(result.joint) / np.where(given > 0, given, 1)
+    every = confusion_matrix(labels, result.likely, labels=order)
+    columns = {"images": every.sum(1), "named": np.diag(every), "said": every.sum(0), "flagged": flagged.sum(1)}
     return {
-        "noise": round(found.noise, 6),
+        "noise": round(result.noise, 6),
         "flagged": flagged.tolist(),
-        "joint": found.joint.round(6).tolist(),
+        "joint": result.joint.round(6).tolist(),
         "per_class": {
             name: {key: int(values[i]) for key, values in columns.items()} | {"noise": round(float(wrong[i]), 6)}
             for i, name in enumerate(classes)
@@ -105,48 +107,73 @@ def by_class(found, labels, classes):
     }
 
 
-def against_crowd(labels, likely, crowd, support):
-    """Return what people say of some images' labels, and of what cleanlab takes for their class.
+def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayLike) -> dict[str, int]:
+    """Count with whom predictions agree, where label and crowd agree and where they do not.
+
+    Args:
+        labels: str array `(n,)`, the labels of the set.
+        predicted: str array `(n,)`, the predicted classes.
+        crowd: str array `(n,)`, what most people said; empty where they named no emotion: such images are left out.
+
+    Returns:
+        Dict of counts: `agreed` (images on which label and crowd agree) and `right` of these; `disputed` (on which they
+        do not), and of these `with_label`, `with_crowd` and `with_neither`.
+
+    Example:
+
+    >>> label_crowd_agreement(["fear", "sad", "sad"], ["sad", "sad", "angry"], ["sad", "sad", ""])
+    {'agreed': 1, 'right': 1, 'disputed': 1, 'with_label': 0, 'with_crowd': 1, 'with_neither': 0}
+    """
+    labels, predicted, crowd = (np.asarray(names, str) for names in (labels, predicted, crowd))
+    agreed, disputed = labels == crowd, (crowd != "") & (labels != crowd)
+    masks = {
+        "agreed": agreed & (crowd != ""),
+        "right": agreed & (crowd != "") & (predicted == labels),
+        "disputed": disputed,
+        "with_label": disputed & (predicted == labels),
+        "with_crowd": disputed & (predicted == crowd),
+        "with_neither": disputed & (predicted != labels) & (predicted != crowd),
+    }
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def against_crowd(labels: ArrayLike, likely: ArrayLike, crowd: ArrayLike, support: ArrayLike) -> dict:
+    """Compare some images' labels, and the classes that cleanlab finds likely, with what people say.
 
     Args:
         labels: str array `(n,)`, the given labels.
-        likely: str array `(n,)`, what cleanlab says instead.
+        likely: str array `(n,)`, what cleanlab finds instead.
         crowd: str array `(n,)`, what most people said; empty where they named no emotion: such images are not judged.
         support: array `(n,)`, how many people gave the label.
 
     Returns:
-        Dict of the counts of `sides` (which takes cleanlab's word for a network's), `images`, `judged`, and shares with
-        their 95 % intervals: `disputed_share` of the judged (most people say another emotion), `unsupported_share` of
-        the judged (nobody gave the label) and `with_crowd_share` of the disputed (people say what cleanlab says).
+        Dict of the counts of `label_crowd_agreement` (of `likely`), `images`, `judged`, and shares with their 95 %
+        intervals: `disputed_share` of the judged (most people say another emotion), `unsupported_share` of the judged
+        (nobody gave the label) and `with_crowd_share` of the disputed (people say what cleanlab finds).
 
     Example:
 
-    >>> found = against_crowd(["fear", "sad", "sad"], ["sad", "fear", "fear"], ["sad", "sad", ""], [0, 8, 1])
-    >>> found["judged"], found["disputed_share"], found["unsupported_share"], found["with_crowd_share"]
+    >>> shares = against_crowd(["fear", "sad", "sad"], ["sad", "fear", "fear"], ["sad", "sad", ""], [0, 8, 1])
+    >>> shares["judged"], shares["disputed_share"], shares["unsupported_share"], shares["with_crowd_share"]
     (2, 0.5, 0.5, 1.0)
     """
     labels, likely, crowd, support = (np.asarray(values) for values in (labels, likely, crowd, support))
-    judged = crowd != ""
-    disputed = judged & (crowd != labels)
+    judged, disputed = crowd != "", (crowd != "") & (crowd != labels)
     return {
         "images": len(labels),
         "judged": int(judged.sum()),
-        **sides(labels, likely, crowd),
-        **share_of(labels[judged] != crowd[judged], "disputed_share"),
+        **label_crowd_agreement(labels, likely, crowd),
+        **share_of(disputed[judged], "disputed_share"),
         **share_of(support[judged] == 0, "unsupported_share"),
         **share_of(likely[disputed] == crowd[disputed], "with_crowd_share"),
     }
 
 
-def in_order(quality, disputed):
-    """Return how many labels people dispute among those that cleanlab believes least, for more and more of these.
+def in_order(quality: ArrayLike, disputed: ArrayLike) -> list[dict]:
+    """Share of disputed labels among those that cleanlab believes least, for more and more of these.
 
-    Args:
-        quality: float array `(n,)`, as in `LabelErrors`.
-        disputed: bool array `(n,)`, where people say something else.
-
-    Returns:
-        A list of dicts: `images` (how many are taken), `disputed_share` and its 95 % interval.
+    From the quality of `LabelErrors` and a mask of what people dispute, both `(n,)`: a list of dicts with `images` (how
+    many are taken), `disputed_share` and its 95 % interval.
     """
     disputed = np.asarray(disputed)[np.argsort(quality, kind="stable")]
     points = np.geomspace(min(FIRST_POINT, len(disputed)), len(disputed), NUM_POINTS).round().astype(int)
@@ -156,5 +183,5 @@ def in_order(quality, disputed):
 
 
 def share_of(mask, name):
-    """Return `{name, name_low, name_high}`: the share of a mask that is true, with its interval; None if empty."""
+    """`{name, name_low, name_high}`: the share of a mask that is true, with its interval; None if empty."""
     return accuracy_with_interval(np.asarray(mask, bool), np.ones(len(mask), bool), name)

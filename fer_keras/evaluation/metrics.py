@@ -1,26 +1,37 @@
-"""Metrics of a classifier, each with its 95 % interval, in plain NumPy: training needs nothing more to record them."""
+"""Metrics of a classifier, each with its 95 % interval, and how well it ranks one class above the rest."""
+
+import functools
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from fer_keras.evaluation.intervals import accuracy_with_interval
+from fer_keras.evaluation.intervals import RESAMPLES, Comparison, accuracy_with_interval
 
-RESAMPLES = 1000
-SMALLEST_PROBABILITY = 1e-7
+SMALLEST = 1e-7  # probability, before a logarithm is taken: Keras' epsilon
 
 
-def summarise(labels, probabilities, classes, *, split, copies=None, views="single"):
-    """Return the metrics of one split, as a run's record holds them.
+def summarise(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    *,
+    split: str,
+    copies: ArrayLike | None = None,
+    views: str = "single",
+) -> dict:
+    """Compute the metrics of one split, as a run's record holds them.
 
     Accuracy carries Wilson's interval and macro-F1 a bootstrap interval, both at 95 %. With `copies`, the accuracy on
-    the images that have no exact copy among the training images stands beside the plain one.
+    the images that have no exact duplicate among the training images stands beside the plain one.
 
     Args:
         labels: int array `(n,)`, true classes as indices into `classes`.
         probabilities: float array `(n, len(classes))`; rows are normalised to sum to 1.
         classes: class names, in the order of the columns.
-        split: str, which split this is: `"train"`, `"validation"` or `"test"`.
+        split: which split this is: `"train"`, `"validation"` or `"test"`.
         copies: bool array `(n,)`, True where the image is also a training image; None leaves that score out.
-        views: str, what was averaged for each image: `"single"`, `"flip"` or `"ten crops"`.
+        views: what was averaged for each image: `"single"`, `"flip"` or `"ten crops"`.
 
     Returns:
         A dict of plain Python values; fractions in [0, 1], rounded to 6 digits.
@@ -34,21 +45,27 @@ def summarise(labels, probabilities, classes, *, split, copies=None, views="sing
     >>> scores["accuracy"], scores["confusion"]
     (0.666667, [[1, 0], [1, 1]])
     """
-    labels, probabilities = checked(labels, probabilities, classes)
-    predicted = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(labels, predicted, len(classes))
-    macro_f1 = float(f1_scores(confusion).mean())
-    f1_low, f1_high = bootstrap_macro_f1(confusion)
+    from sklearn import metrics  # here, since recognising a face needs none of it
+
+    labels, probabilities = check_predictions(labels, probabilities, classes)
+    predicted, order = probabilities.argmax(axis=1), range(len(classes))
+    confusion = metrics.confusion_matrix(labels, predicted, labels=order)
+    columns = metrics.precision_recall_fscore_support(labels, predicted, labels=order, zero_division=0)
+    low, high = bootstrap_macro_f1(confusion)
     scores = {
         "split": split,
         "num_images": len(labels),
         "views": views,
         **accuracy_with_interval(labels, predicted, "accuracy"),
-        "macro_f1": round(macro_f1, 6),
-        "macro_f1_low": round(f1_low, 6),
-        "macro_f1_high": round(f1_high, 6),
+        "macro_f1": round(float(columns[2].mean()), 6),
+        "macro_f1_low": round(low, 6),
+        "macro_f1_high": round(high, 6),
         "log_loss": round(log_loss(labels, probabilities), 6),
-        "per_class": per_class(confusion, classes),
+        "per_class": {
+            name: {key: round(float(value), 6) for key, value in zip(("precision", "recall", "f1"), row, strict=True)}
+            | {"support": int(support)}
+            for name, *row, support in zip(classes, *columns, strict=True)
+        },
         "confusion": confusion.tolist(),
     }
     if copies is not None:
@@ -56,27 +73,15 @@ def summarise(labels, probabilities, classes, *, split, copies=None, views="sing
         if copies.shape != labels.shape:
             raise ValueError(
                 f"`copies` must be a mask with a value for each of the {len(labels)} labels. "
-                f"Received: shape {copies.shape}."
+                f"Received: shape {copies.shape}. Pass the mask of this split."
             )
         scores["num_copies"] = int(copies.sum())
         scores |= accuracy_with_interval(labels[~copies], predicted[~copies], "accuracy_without_copies")
     return scores
 
 
-def confusion_matrix(labels, predicted, num_classes):
-    """Return the int array `(num_classes, num_classes)` of counts: a row a true class, a column a predicted one."""
-    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predicted, np.int64)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def f1_scores(confusion):
-    """Return the F1 of each class, `(..., classes)`, from counts `(..., classes, classes)`; 0 for a class never met."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return 2 * hits / np.maximum(confusion.sum(axis=-1) + confusion.sum(axis=-2), 1)
-
-
 def bootstrap_macro_f1(confusion, *, resamples=RESAMPLES, seed=0):
-    """Return the 95 % percentile interval of macro-F1 over resampled images.
+    """95 % percentile interval of macro-F1 over resampled images, from a confusion matrix.
 
     Drawing n images with replacement and counting them is drawing once from a multinomial over the cells of the
     confusion matrix, so no image is touched.
@@ -86,33 +91,110 @@ def bootstrap_macro_f1(confusion, *, resamples=RESAMPLES, seed=0):
     """
     total = confusion.sum()
     drawn = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=resamples)
-    low, high = np.quantile(f1_scores(drawn.reshape(-1, *confusion.shape)).mean(axis=1), (0.025, 0.975))
+    drawn = drawn.reshape(-1, *confusion.shape)
+    hits = np.diagonal(drawn, axis1=1, axis2=2)
+    f1 = 2 * hits / np.maximum(drawn.sum(axis=1) + drawn.sum(axis=2), 1)
+    low, high = np.quantile(f1.mean(axis=1), (0.025, 0.975))
     return float(low), float(high)
 
 
-def log_loss(labels, probabilities):
-    """Return the mean negative logarithm of the true class' probability, which is taken as 1e-7 at least (Keras')."""
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean negative logarithm of the true class' probability, which is taken as 1e-7 at least, as Keras does."""
     chosen = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, SMALLEST_PROBABILITY)).mean())
+    return float(-np.log(np.maximum(chosen, SMALLEST)).mean())
 
 
-def per_class(confusion, classes):
-    """Return precision, recall, F1 and support of each class; 0 where a class was never predicted or never met."""
-    hits, support, found = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    columns = {
-        "precision": hits / np.maximum(found, 1),
-        "recall": hits / np.maximum(support, 1),
-        "f1": f1_scores(confusion),
-    }
-    return {
-        name: {key: round(float(values[index]), 6) for key, values in columns.items()}
-        | {"support": int(support[index])}
-        for index, name in enumerate(classes)
-    }
+def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, dict]:
+    """Score how well each class is distinguished from the rest.
+
+    A class counts as predicted where it is more probable than all the others together, so that a network of two classes
+    predicts what it names. `majority` is the accuracy of the same answer for every image: for a rare class accuracy
+    hardly rises above it, while balanced accuracy and the area under the ROC curve then stay at .5, and average
+    precision at the class's share.
+
+    Args, Raises: as for `summarise`.
+
+    Returns:
+        Dict by class of dicts with `share` (of images that are of the class), `majority`, `accuracy` with its 95 %
+        interval, `balanced_accuracy`, `average_precision` and `roc_auc`, all in [0, 1]; a class without images, or
+        with nothing else, is left out.
+    """
+    from sklearn import metrics
+
+    labels, probabilities = check_predictions(labels, probabilities, classes)
+    result = {}
+    for index, name in enumerate(classes):
+        truth, scores = labels == index, probabilities[:, index]
+        if not 0 < truth.sum() < len(truth):
+            continue
+        values = {
+            "share": truth.mean(),
+            "majority": max(truth.mean(), 1 - truth.mean()),
+            "balanced_accuracy": metrics.balanced_accuracy_score(truth, scores > 0.5),
+            "average_precision": metrics.average_precision_score(truth, scores),
+            "roc_auc": metrics.roc_auc_score(truth, scores),
+        }
+        rounded = {key: round(float(value), 6) for key, value in values.items()}
+        result[name] = rounded | accuracy_with_interval(truth, scores > 0.5, "accuracy")
+    return result
 
 
-def checked(labels, probabilities, classes):
-    """Return labels as integers and probabilities as normalised float64, or raise a `ValueError`."""
+def compare_precision(
+    truth: ArrayLike, first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Comparison:
+    """Compare how two scores rank one class above the rest on the same images, as a pair, by average precision.
+
+    The 95 % interval is that of the difference over resampled images, the same ones for both.
+
+    Reference:
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+
+    Args:
+        truth: bool array `(n,)`, which images are of the class; one at least.
+        first: float array `(n,)`, scores of the one, higher for images that are rather of the class.
+        second: float array `(n,)`, scores of the other.
+        resamples: how often images are drawn.
+        seed: of the drawing.
+
+    Returns:
+        A `Comparison`, second minus first.
+
+    Example:
+
+    >>> right, wrong = [0.9, 0.8, 0.1, 0.1], [0.1, 0.1, 0.9, 0.8]
+    >>> compare_precision([True, True, False, False], wrong, right).difference
+    0.5
+    """
+    truth = np.asarray(truth, bool)
+    times = resample_counts(len(truth), resamples, seed)
+    gains = average_precisions(truth, second, times) - average_precisions(truth, first, times)
+    low, high = np.quantile(gains[1:], (0.025, 0.975))
+    return Comparison(*map(float, (gains[0], low, high)))
+
+
+@functools.lru_cache(maxsize=1)  # the classes of one test split are compared one after the other
+def resample_counts(total, resamples, seed):
+    """How often each image counts, `(1 + resamples, total)`: once each, then as drawn with replacement."""
+    drawn = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=resamples)
+    return np.concatenate([np.ones((1, total)), drawn]).astype(np.float32)
+
+
+def average_precisions(truth, scores, times):
+    """Average precision for each way to count the images: `(ways,)` from counts `(ways, n)`.
+
+    It is the mean, over the images of the class, of the share of the class among all that score as high or higher.
+    """
+    order = np.argsort(-np.asarray(scores, float), kind="stable")
+    falling, times, hits = -np.asarray(scores, float)[order], times[:, order], np.flatnonzero(truth[order])
+    # Equal scores come together: the precision at the last of them is that of all.
+    last = np.searchsorted(falling, falling[hits], side="right") - 1
+    counts, met = times[:, hits], (times * truth[order]).cumsum(axis=1)[:, last]
+    precision = met / np.maximum(times.cumsum(axis=1)[:, last], 1)
+    return (counts * precision).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+
+
+def check_predictions(labels, probabilities, classes):
+    """Convert labels to integers and probabilities to normalised float64, or raise a `ValueError`."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if probabilities.shape != (len(labels), len(classes)) or not len(labels):
         raise ValueError(

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from fer_keras.evaluation.heat import region_shares
+from fer_keras.evaluation.heatmaps import region_shares
 from fer_keras.recognition.annotating import check_target, write_picture
 from fer_keras.recognition.drawing import draw_faces
 from fer_keras.recognition.networks import keras_network

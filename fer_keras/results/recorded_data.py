@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
 from fer_keras.data.votes import names_emotion, plurality
-from fer_keras.evaluation import sides
+from fer_keras.evaluation import label_crowd_agreement
 from fer_keras.labels import REST, SPLITS
 from fer_keras.results.runs import Run, as_runs, read_runs, read_table, write_table
 
@@ -52,7 +52,8 @@ def count_sides(faces: FaceDataset, runs: Iterable[Run]) -> dict[str, dict[str, 
         if labelled and run.protocol == "official" and "test" in run.metrics:
             test, classes = run.predictions("test"), np.array(run.classes)
             predicted = classes[test.probabilities.argmax(axis=1)]
-            found[run.run] = sides(classes[test.labels], predicted, by_row.loc[test.rows].to_numpy())
+            crowd = by_row.loc[test.rows].to_numpy()
+            found[run.run] = label_crowd_agreement(classes[test.labels], predicted, crowd)
     return found
 
 

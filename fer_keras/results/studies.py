@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.data.published import COUNTS
-from fer_keras.evaluation import Comparison, difference, wilson
-from fer_keras.evaluation.ranking import against_rest, compare_precision
+from fer_keras.evaluation import Comparison, difference, metrics, wilson
 from fer_keras.labels import FER7, SPLITS
 from fer_keras.recipes import find_recipe, find_space
 from fer_keras.recipes.published import PEERS
@@ -104,7 +103,7 @@ def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
     rows = []
     for name, run in runs_of(source).items():
         found = run.predictions(run.scores["split"])
-        scores = against_rest(found.labels, found.probabilities, run.classes)[name]
+        scores = metrics.one_vs_rest(found.labels, found.probabilities, run.classes)[name]
         row = {"emotion": name, "source": source, "seed": run.seed, "stopped_by_time": run.stopped_by_time}
         row |= {key: run.scores[key] for key in ("split", "num_images", "views")} | scores
         row |= as_columns(to_level(scores, scores["majority"]), AMONG_LEVELS)
@@ -141,7 +140,9 @@ def precision_gains(first: str, second: str) -> pd.DataFrame:
                 f"Expected two sources with predictions of the same images. Received: {first!r} and {second!r}, which "
                 f"differ on {name}. Compare sources of the same protocol and split."
             )
-        gain = compare_precision(truths[0], *(found.probabilities[:, run.classes.index(name)] for run, found in pair))
+        gain = metrics.compare_precision(
+            truths[0], *(found.probabilities[:, run.classes.index(name)] for run, found in pair)
+        )
         about = {"emotion": name, "split": pair[0][0].scores["split"], "num_images": len(truths[0])}
         rows.append(about | {"first": first, "second": second} | as_columns(gain))
     return pd.DataFrame(rows)

@@ -9,9 +9,17 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data import load_fer7
-from fer_keras.evaluation import fit_temperature, heat
-from fer_keras.evaluation.explain import METHODS, explain, map_layers
-from fer_keras.evaluation.inside import find_layer, way
+from fer_keras.evaluation import fit_temperature
+from fer_keras.evaluation.explain import METHODS, explain, find_layer, layer_trace, map_layers
+from fer_keras.evaluation.heatmaps import (
+    SHARES,
+    deletion_area,
+    deletion_scores,
+    random_heatmaps,
+    region_shares,
+    shuffled_heatmaps,
+)
+from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
 from fer_keras.models.adapter import adapt
@@ -185,19 +193,19 @@ def measure_explanations(network, images, labels):
     """Measure the heatmaps of correctly classified images: an entry of the table `explain`, and the mean heatmaps."""
     maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
     last = list(map_layers(network.model))[-1]
-    if last != find_layer(way(network.model), network.name):
+    if last != find_layer(layer_trace(network.model), network.name):
         maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
     emotions, means = {method: {} for method in REGION_METHODS}, {}
     for method in REGION_METHODS:
         for label, emotion in enumerate(network.classes):
             chosen = maps[method][labels == label]
             if len(chosen):
-                shares = {name: heat.mean_with_interval(each) for name, each in heat.region_shares(chosen).items()}
+                shares = {name: mean_with_interval(each) for name, each in region_shares(chosen).items()}
                 emotions[method][emotion] = {"num_images": len(chosen), "regions": shares}
                 mean = chosen.mean(axis=0)
                 means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
     curves = deletion_curves(network, images, labels, maps)
-    entry = {"num_images": len(images), "shares": list(heat.SHARES), "deletion": curves, "emotions": emotions}
+    entry = {"num_images": len(images), "shares": list(SHARES), "deletion": curves, "emotions": emotions}
     return entry, means
 
 
@@ -208,20 +216,20 @@ def deletion_curves(network, images, labels, maps):
     method's map of another face.
     """
     pixels = np.random.default_rng(0).random(images.shape[:3])
-    controls, result = {"chance": heat.random_heat(images), "single pixels": pixels}, {}
+    controls, result = {"chance": random_heatmaps(images), "single pixels": pixels}, {}
     for fill in FILLS:
 
         def probabilities(heatmaps, fill=fill):
-            return heat.deletion_scores(network.predict, images, heatmaps, labels, fill=fill)
+            return deletion_scores(network.predict, images, heatmaps, labels, fill=fill)
 
         curves = {name: probabilities(heatmaps) for name, heatmaps in (maps | controls).items()}
         means = {name: curve.mean(axis=0) for name, curve in curves.items()}
         result[fill] = {name: {"curve": [round(float(value), 6) for value in mean]} for name, mean in means.items()}
         for name, heatmaps in maps.items():
             rivals = {control: curves[control] for control in controls}
-            rivals["another face"] = probabilities(heat.others_heat(heatmaps))
+            rivals["another face"] = probabilities(shuffled_heatmaps(heatmaps))
             result[fill][name]["sooner_than"] = {
-                rival: heat.mean_with_interval(heat.area(curve) - heat.area(curves[name]))
+                rival: mean_with_interval(deletion_area(curve) - deletion_area(curves[name]))
                 for rival, curve in rivals.items()
             }
     return result

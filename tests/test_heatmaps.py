@@ -1,17 +1,25 @@
-"""A map that marks what counts is told from one that does not, and heat is found on the part of the face it lies on."""
+"""A map that marks what counts differs from one that does not; each map lies on its part of the face."""
 
 import numpy as np
 import pytest
 
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.evaluation import heat
+from fer_keras.evaluation.heatmaps import (
+    REGIONS,
+    deletion_area,
+    deletion_scores,
+    random_heatmaps,
+    region_shares,
+    shuffled_heatmaps,
+)
+from fer_keras.evaluation.intervals import mean_with_interval
 
 IMAGES = drawn_faces(7, seed=3).images
 PART = slice(30, 40), slice(12, 36)  # all that `predict` looks at
 
 
 def predict(images):
-    """Answer 1 the surer, the more there is to be seen in one part of the face."""
+    """Predict 1 the surer, the more there is to be seen in one part of the face."""
     seen = images[(slice(None), *PART)].astype(float).std(axis=(1, 2, 3))
     share = seen / (seen + 5)
     return np.stack([1 - share, share], axis=1)
@@ -29,14 +37,14 @@ ONES = np.ones(len(IMAGES), int)
 @pytest.mark.parametrize("fill", ["mean", "blur"])
 def test_deleting_what_counts_lowers_the_probability_sooner_than_chance_and_elsewhere_later(fill):
     def fall(maps):
-        return heat.area(heat.deletion_scores(predict, IMAGES, maps, ONES, fill=fill))
+        return deletion_area(deletion_scores(predict, IMAGES, maps, ONES, fill=fill))
 
-    chance, true, false = fall(heat.random_heat(IMAGES)), fall(marked(PART)), fall(marked((slice(0, 20), slice(None))))
-    gain, loss = heat.mean_with_interval(chance - true), heat.mean_with_interval(chance - false)
+    chance, true, false = fall(random_heatmaps(IMAGES)), fall(marked(PART)), fall(marked((slice(0, 20), slice(None))))
+    gain, loss = mean_with_interval(chance - true), mean_with_interval(chance - false)
     assert gain["low"] > (0.1 if fill == "mean" else 0.03)  # a blurred face still shows something
     assert loss["high"] < 0
     single = np.random.default_rng(0).random(IMAGES.shape[:3])
-    assert heat.mean_with_interval(fall(single) - true)["low"] > 0
+    assert mean_with_interval(fall(single) - true)["low"] > 0
 
 
 def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_for():
@@ -47,7 +55,7 @@ def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_fo
         return predict(images)
 
     before = IMAGES.copy()
-    scores = heat.deletion_scores(record, IMAGES, marked(PART), ONES, shares=(0.0, 0.1, 1.0))
+    scores = deletion_scores(record, IMAGES, marked(PART), ONES, shares=(0.0, 0.1, 1.0))
     assert (scores.shape, scores.dtype) == ((len(IMAGES), 3), np.float32)
     np.testing.assert_allclose(scores[:, 0], predict(IMAGES)[:, 1], rtol=1e-6)
     np.testing.assert_array_equal(asked[0], IMAGES)
@@ -58,55 +66,40 @@ def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_fo
     np.testing.assert_array_equal(IMAGES, before)
 
 
-def test_equal_heat_is_deleted_by_chance_and_not_from_the_top():
+def test_equal_values_are_deleted_in_random_order():
     asked = []
     flat = np.zeros(IMAGES.shape[:3])
-    heat.deletion_scores(lambda images: asked.append(images) or predict(images), IMAGES, flat, ONES, shares=(0.5,))
+    deletion_scores(lambda images: asked.append(images) or predict(images), IMAGES, flat, ONES, shares=(0.5,))
     changed = (asked[0] != IMAGES)[..., 0].mean(axis=0)
     assert changed[:24].mean() == pytest.approx(changed[24:].mean(), rel=0.1)
 
 
-def test_the_interval_of_a_mean_holds_it_and_narrows():
-    values = np.random.default_rng(1).normal(0.3, 1, 900)
-    wide, narrow = heat.mean_with_interval(values[:100]), heat.mean_with_interval(values)
-    assert narrow["low"] < narrow["mean"] < narrow["high"]
-    assert narrow["high"] - narrow["low"] == pytest.approx(2 * 1.96 / 30, rel=0.15)
-    assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
-    with pytest.raises(ValueError, match="one value at least"):
-        heat.mean_with_interval([])
-
-
-def test_maps_of_chance_are_smooth_and_those_of_others_are_never_ones_own():
-    maps = heat.random_heat(IMAGES)
+def test_random_maps_are_smooth_and_shuffled_ones_never_ones_own():
+    maps = random_heatmaps(IMAGES)
     assert (maps.shape, maps.dtype) == (IMAGES.shape[:3], np.float32)
     assert 0 <= maps.min() < maps.max() <= 1
     assert np.abs(np.diff(maps, axis=1)).max() < 0.3
-    others = heat.others_heat(maps)
+    others = shuffled_heatmaps(maps)
     assert not any((one == other).all() for one, other in zip(maps, others, strict=True))
     assert sorted(others.sum(axis=(1, 2))) == sorted(maps.sum(axis=(1, 2)))
 
 
-def test_the_parts_of_the_face_share_all_of_the_heat():
-    top, bottom = heat.REGIONS["mouth"]
+def test_the_parts_of_the_face_share_all_of_a_map():
+    top, bottom = REGIONS["mouth"]
     rows = slice(round(48 * top), round(48 * bottom))
     maps = np.stack([np.ones((48, 48)), np.zeros((48, 48)), np.zeros((48, 48))])
     maps[2, rows] = 3
-    shares = heat.region_shares(maps)
+    shares = region_shares(maps)
     np.testing.assert_allclose(sum(shares.values()), 1)
-    for name, (above, below) in heat.REGIONS.items():
+    for name, (above, below) in REGIONS.items():
         np.testing.assert_allclose(shares[name][:2], below - above)
     assert shares["mouth"][2] > 0.95
-
-
-def test_the_parts_follow_each_other_without_a_gap():
-    edges = [edge for pair in heat.REGIONS.values() for edge in pair]
-    assert edges[0] == 0
-    assert edges[-1] == 1
-    assert edges[1:-1:2] == edges[2::2]
+    edges = [edge for pair in REGIONS.values() for edge in pair]
+    assert (edges[0], edges[-1], edges[1:-1:2]) == (0, 1, edges[2::2])
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"a map for each image, \(49, 48, 48\)"):
-        heat.deletion_scores(predict, IMAGES, np.zeros((2, 48, 48)), ONES)
+        deletion_scores(predict, IMAGES, np.zeros((2, 48, 48)), ONES)
     with pytest.raises(ValueError, match=r"'mean' or 'blur'\. Received: 'black'"):
-        heat.deletion_scores(predict, IMAGES, marked(PART), ONES, fill="black")
+        deletion_scores(predict, IMAGES, marked(PART), ONES, fill="black")

@@ -1,0 +1,119 @@
+"""Tests of heatmaps: deletion of what they mark, random rivals, and the parts of the face on which they lie."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from fer_keras.evaluation.robustness import blur
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the pixels that are deleted, the hottest first
+GRID = 6  # cells a side of a random map, about as fine as the maps of networks
+SIGMA = 6.0  # pixels, of the blur that deletes
+# The bands of FER-2013's framing as shares of the height from the top: see its mean faces.
+REGIONS = {
+    "forehead": (0.0, 0.17),
+    "brows": (0.17, 0.28),
+    "eyes": (0.28, 0.44),
+    "nose": (0.44, 0.66),
+    "mouth": (0.66, 0.9),
+    "chin": (0.9, 1.0),
+}
+
+
+def deletion_scores(
+    predict: Callable[[np.ndarray], ArrayLike],
+    images: np.ndarray,
+    heatmaps: ArrayLike,
+    targets: ArrayLike,
+    *,
+    shares: Sequence[float] = SHARES,
+    fill: str = "mean",
+    seed: int = 0,
+) -> np.ndarray:
+    """Probability of each face's class while its hottest pixels are deleted, share by share.
+
+    A map that marks what the network needs lets it fall sooner than one that does not.
+
+    Reference:
+        Petsiuk, Das and Saenko (2018), RISE, arXiv:1806.07421, section 4.2.
+
+    Args:
+        predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
+        images: uint8 `(n, height, width, 1)`.
+        heatmaps: float `(n, height, width)`; equal values are deleted in random order.
+        targets: int `(n,)`, the class of each.
+        shares: of the pixels, each in [0, 1].
+        fill: what stands in a deleted pixel's place: `"mean"`, the picture's mean grey, or `"blur"`, a blurred copy.
+        seed: of the random order.
+
+    Returns:
+        float32 `(n, len(shares))`.
+
+    Raises:
+        ValueError: if the maps are not those of the images, or there is no such fill.
+    """
+    heatmaps = np.asarray(heatmaps, np.float32)
+    if heatmaps.shape != images.shape[:3]:
+        raise ValueError(
+            f"`heatmaps` must have a map for each image, {images.shape[:3]}. Received: {heatmaps.shape}. "
+            "Explain these images."
+        )
+    if fill not in ("mean", "blur"):
+        raise ValueError(f"`fill` must be 'mean' or 'blur'. Received: {fill!r}. Pass one of these.")
+    pixels = images[..., 0].astype(np.float32)
+    put = blur(pixels, SIGMA) if fill == "blur" else pixels.mean(axis=(1, 2), keepdims=True)
+    flat = heatmaps.reshape(len(heatmaps), -1)
+    ties = np.random.default_rng(seed).random(flat.shape)
+    ranks = np.lexsort((ties, -flat), axis=-1).argsort(axis=-1).reshape(heatmaps.shape)
+    scores = []
+    for share in shares:
+        changed = np.where(ranks < round(share * flat.shape[1]), put, pixels)
+        probabilities = np.asarray(predict(np.rint(changed).astype(np.uint8)[..., None]))
+        scores.append(np.take_along_axis(probabilities, np.asarray(targets)[:, None], axis=1)[:, 0])
+    return np.stack(scores, axis=1).astype(np.float32)
+
+
+def deletion_area(scores: np.ndarray, shares: Sequence[float] = SHARES) -> np.ndarray:
+    """Mean of each row of `deletion_scores` over the shares, `(n,)`: low if the probability fell soon.
+
+    Example:
+
+    >>> deletion_area(np.array([[1.0, 0.5, 0.0]]), (0.0, 0.25, 0.5))
+    array([0.5])
+    """
+    return np.trapezoid(scores, shares, axis=1) / (shares[-1] - shares[0])
+
+
+def random_heatmaps(images: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Random maps, float32 `(n, height, width)` in [0, 1], as smooth as those of a network: a fair rival."""
+    height, width = images.shape[1:3]
+    cells = np.random.default_rng(seed).random((len(images), GRID, GRID), np.float32)
+    size, smooth = (width, height), Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(each).resize(size, smooth)) for each in cells])
+
+
+def shuffled_heatmaps(heatmaps: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Each map replaced by that of another image, in a random round."""
+    order = np.random.default_rng(seed).permutation(len(heatmaps))
+    result = np.empty_like(heatmaps)
+    result[order] = heatmaps[np.roll(order, 1)]
+    return result
+
+
+def region_shares(heatmaps: ArrayLike) -> dict[str, np.ndarray]:
+    """Share of each map that lies in each band of the face: a dict from `REGIONS` to `(n,)`.
+
+    Maps that are all 0 count as even ones. Bands end between two rows where their share of the height does.
+    """
+    heatmaps = np.asarray(heatmaps, float)
+    rows = heatmaps.sum(axis=2)
+    rows = np.where(rows.sum(axis=1, keepdims=True) > 0, rows, 1)
+    rows = rows / rows.sum(axis=1, keepdims=True)
+    edges = np.arange(heatmaps.shape[1] + 1) / heatmaps.shape[1]
+    below = np.concatenate([np.zeros((len(rows), 1)), rows.cumsum(axis=1)], axis=1)
+    return {
+        name: np.array([np.interp(bottom, edges, each) - np.interp(top, edges, each) for each in below])
+        for name, (top, bottom) in REGIONS.items()
+    }
