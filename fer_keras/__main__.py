@@ -340,8 +340,8 @@ def evaluate(name: Name, data: Data = None, split: Split = "test", classes: Clas
     for key in ("accuracy", "macro_f1"):
         print(f"{key.replace('_', ' '):20}{with_interval(scores, key)}")
     for key in ("calibration_error", "training_images", "images_left_out", "classes_left_out"):
-        value = "unknown" if scores[key] is None else scores[key]
-        print(f"{key.replace('_', ' '):20}{', '.join(value) if isinstance(value, list) else value}")
+        value = ", ".join(scores[key]) or "none" if isinstance(scores[key], list) else scores[key]
+        print(f"{key.replace('_', ' '):20}{'unknown' if value is None else value}")
     table = pd.DataFrame(scores["per_class"]).T.rename(columns={"support": "images"})
     print(f"\n{table.astype({'images': int}).to_string(float_format='{:.4f}'.format)}")
 
