@@ -1,5 +1,6 @@
 """A recipe's optimiser and Keras' callbacks for it, and three of ours: best epoch, checkpoints, exact resume."""
 
+import contextlib
 import json
 import math
 import numbers
@@ -12,6 +13,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.training.devices import ONE
+from fer_keras.training.training_model import computing_in
 
 STATE = 2  # version of what a state file holds
 NAMES = dict.fromkeys(("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"), "accuracy")
@@ -119,12 +121,12 @@ class Checkpoints(keras.callbacks.Callback):
             return
         self.best = float(logs["loss"])
         network = getattr(self.model, "network", self.model)
-        copy = keras.models.clone_model(network)  # layers in training may compute in another precision
-        copy.set_weights(network.get_weights())
+        own = network is self.model  # else layers may compute in another precision in training
         self.folder.mkdir(parents=True, exist_ok=True)
         accuracy = f"-{logs['accuracy']:.4f}" if "accuracy" in logs else ""
-        with paths.replacing(self.folder / f"{self.name or network.name}-{self.epoch:03d}{accuracy}.keras") as file:
-            copy.save(file)
+        path = self.folder / f"{self.name or network.name}-{self.epoch:03d}{accuracy}.keras"
+        with contextlib.nullcontext() if own else computing_in(network, "float32"), paths.replacing(path) as file:
+            network.save(file)
 
 
 class ExactResume(keras.callbacks.Callback):
@@ -200,7 +202,8 @@ class ExactResume(keras.callbacks.Callback):
                 f"learning rate or clip gradients. The state of {len(self.rows)} whole epochs stays in {self.path}."
             )
         self.rows.append({"epoch": epoch + 1, **logs})
-        self.early_stop = bool(self.model.stop_training)
+        self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
+        self.model.stop_training = self.early_stop
         if self.devices.first:
             self.save()
         if self.out_of_time():

@@ -13,13 +13,9 @@ import numpy as np
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
-HEARTBEAT_SECONDS = 30  # after which a silent machine counts as lost
+SECONDS = 30  # after which a silent machine counts as lost
 # What JAX and its collectives say when another process is gone.
 LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|heartbeat", re.IGNORECASE)
-
-
-class LostProcess(ValueError):
-    """Another process of the group ended, or can't be reached any more."""
 
 
 class Devices:
@@ -28,7 +24,6 @@ class Devices:
     count = 1
     processes = 1
     first = True  # this process decides what is shared, and writes
-    metrics = "metrics"  # how `compile` takes them
 
     def scope(self):
         """A context in which variables are created, and models trained, on the devices."""
@@ -98,8 +93,8 @@ def choose(devices=None) -> Devices:
     Raises:
         ValueError: if there are not so many, or the backend is not JAX.
     """
-    if devices is None or isinstance(devices, Devices):
-        return devices or ONE
+    if devices is None:
+        return ONE
     if devices != "all" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
         raise ValueError(f"`devices` must be 'all' or a number from 1, or None. Received: {devices!r}.")
     group, backend = named_group(), keras.backend.backend()
@@ -156,10 +151,10 @@ def join(group):
 
     if jax.distributed.is_initialized():
         return
-    seconds = {"heartbeat_timeout_seconds": HEARTBEAT_SECONDS, "shutdown_timeout_seconds": HEARTBEAT_SECONDS}
+    how = {"cluster_detection_method": "deactivate"}
+    how |= {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
     try:
-        where = (group.address, group.processes, group.process)
-        jax.distributed.initialize(*where, cluster_detection_method="deactivate", **seconds)
+        jax.distributed.initialize(group.address, group.processes, group.process, **how)
     except RuntimeError as error:
         raise ValueError(
             f"Process {group.process} could not join its group of {group.processes} at {group.address}: {error}. "
@@ -180,8 +175,6 @@ class Sharded(Devices):
         names: of the devices, as `keras.distribution.list_devices` names them.
     """
 
-    metrics = "weighted_metrics"
-
     def __init__(self, names):
         import jax
 
@@ -198,14 +191,13 @@ class Sharded(Devices):
         """Say clearly when another process of the group was lost, whatever error it shows as."""
         try:
             yield
-        except Exception as error:
-            lost = next((str(cause) for cause in causes(error) if LOST.search(str(cause))), None)
-            if self.processes == 1 or lost is None or isinstance(error, LostProcess):
+        except RuntimeError as error:
+            if self.processes == 1 or not LOST.search(str(error)):
                 raise
-            raise LostProcess(
-                f"Another process of the group of {self.processes} ended or can't be reached any more "
-                f"({lost.splitlines()[0]}). The same command, started again on every machine, resumes after the last "
-                "whole epoch."
+            raise ValueError(
+                f"Expected all {self.processes} processes of the group. Received: one ended or can't be reached "
+                f"({str(error).splitlines()[0]}). Start the same command on every machine again: it resumes after the "
+                "last whole epoch."
             ) from error
 
     def spread(self, network, seed):
@@ -228,11 +220,8 @@ class Sharded(Devices):
         """This process's rows of every batch, in order."""
 
         def rows(array):
-            whole = len(array) // batch_size * batch_size
-            shape = (-1, self.processes, batch_size // self.processes, *array.shape[1:])
-            parts = [array[:whole].reshape(shape)[:, self.process]]
-            parts.append(array[whole:].reshape(self.processes, -1, *array.shape[1:])[self.process])
-            return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in parts])
+            batches = [array[start : start + batch_size] for start in range(0, len(array), batch_size)]
+            return np.concatenate([np.split(batch, self.processes)[self.process] for batch in batches])
 
         return keras.tree.map_structure(rows, arrays)
 
@@ -275,10 +264,3 @@ class Sharded(Devices):
     def words(self):
         """What a record says of several devices."""
         return f"{self.count} devices" + (f" of {self.processes} processes" if self.processes > 1 else "")
-
-
-def causes(error):
-    """Yield an error and those that it came of or hides."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -117,6 +117,8 @@ def fit(
     path = None if isinstance(faces, FaceDataset) else faces
     how = {"path": path, "results": results, "callbacks": tuple(callbacks), "force": force, "minutes": minutes}
     options = Options(**how, precision=precision, devices=choose(devices), verbose=verbose)
+    if isinstance(recipe, keras.Model) and options.devices is not ONE:
+        raise ValueError(f"Several devices train recipes. Received: a keras.Model, {devices=}. Train it on one.")
     if isinstance(recipe, keras.Model):
         faces = load_faces(faces) if path else faces
         return fit_model(recipe, seed, faces, options, epochs or 1, batch_size or 32)
@@ -344,9 +346,9 @@ def training_model(job, network, images, teachers):
     share, temperature = recipe.teacher_share, recipe.teacher_temperature
     model = TrainingModel(network, devices.place(images), teachers=teachers, share=share, temperature=temperature)
     steps = -(-(len(job.index) // devices.count * devices.count) // recipe.batch_size)
-    metrics = {devices.metrics: ["accuracy", *macro_metrics(len(recipe.classes))]}
+    metrics = ["accuracy", *macro_metrics(len(recipe.classes))]
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(make_optimizer(recipe, steps), loss, **metrics)
+    model.compile(make_optimizer(recipe, steps), loss, weighted_metrics=metrics)
     model({"index": np.zeros(1, np.int32)})
     return model
 
@@ -386,13 +388,18 @@ def run_epochs(job, model, draw, best, callbacks, images=None):
             validation_data=devices.validation(job.faces, draw.targets, images),
             epochs=epochs,
             initial_epoch=begun,
-            callbacks=[draw, best, *callbacks, *watched, resume],
+            callbacks=[draw, best, *sorted(callbacks, key=averages), *watched, resume],
             shuffle=False,
             verbose=options.verbose if devices.first else 0,
         )
     model.predict_function = None  # which would keep the precision that it was compiled in
     best.network.set_weights(best.weights)
     return resume
+
+
+def averages(callback):
+    """True for the callback that takes averaged weights out again: after all who look at what was validated."""
+    return isinstance(callback, keras.callbacks.SwapEMAWeights)
 
 
 def history_file(path, begun):

@@ -53,7 +53,9 @@ class TrainingModel(keras.Model):
         return augment(self.pixels(inputs), inputs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Compute the loss, in training with the teachers' part in the targets."""
+        """Compute the loss; in training with the images' weights, and the teachers' part in the targets."""
+        if training:
+            sample_weight = x.get("weight")
         if self.teachers and training:
             pixels = self.augmented(x)
             mean = ops.mean(ops.stack([teacher(pixels, training=False) for teacher in self.teachers]), axis=0)
@@ -199,8 +201,9 @@ class DrawEpochs(keras.callbacks.Callback):
             if plan.partner is not None:
                 inputs["partner"] = plan.partner % self.batch_size
                 targets = transforms.mix_targets(targets, plan)
-        arrays = (inputs, targets) if self.weights is None else (inputs, targets, self.weights[order])
-        return self.devices.own(arrays, self.batch_size)
+        if self.weights is not None:  # in the loss alone: metrics count every image
+            inputs["weight"] = self.weights[order]
+        return self.devices.own((inputs, targets), self.batch_size)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Put the epoch's arrays into the batches."""
