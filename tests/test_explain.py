@@ -39,6 +39,8 @@ SIZES = {
 }
 BRIGHT, DARK, NOTHING = 1, 0, 2
 WEIGHTS = np.array([[0, 1, 0], [1, 0, 0]], np.float32)  # from bright and dark to the classes
+SINGLE = np.array([[1], [-0.7]], np.float32)  # to a single unit
+SIGMOID = (lambda: layers.Activation("sigmoid"),)
 
 
 def finder(kind, *, size=24, strength=300.0, end=(layers.Softmax,), weights=WEIGHTS):
@@ -90,7 +92,7 @@ def share_inside(maps, masks):
 
 
 def assert_same_maps(model, other, **options):
-    """Compare the maps of two models by every method; return those of the first."""
+    """Compare the maps of two models by every method."""
     pictures, _ = spotted()
     for method in METHODS:
         maps, others = (explain(each, pictures, method=method, **options) for each in (model, other))
@@ -176,10 +178,10 @@ def test_a_convolution_in_the_place_of_a_dense_layer_gives_the_same_maps():
 @pytest.mark.parametrize("kind", ["sequential", "functional", "nested"])
 @pytest.mark.parametrize("strength", [40.0, 1000.0])  # where the network is sure, a sigmoid is flat
 def test_a_single_unit_is_class_1_and_its_complement_class_0(kind, strength):
-    two = finder(kind, strength=strength, weights=np.array([[0, 1], [0, -0.7]], np.float32))
-    ends = (), (lambda: layers.Activation("sigmoid"),), (lambda: ops.sigmoid,)
+    two = finder(kind, strength=strength, weights=np.pad(SINGLE, ((0, 0), (1, 0))))
+    ends = (), SIGMOID, (lambda: ops.sigmoid,)
     for end in ends[: 2 if kind == "sequential" else 3]:
-        one = finder(kind, strength=strength, weights=np.array([[1], [-0.7]], np.float32), end=end)
+        one = finder(kind, strength=strength, weights=SINGLE, end=end)
         for target in (None, 0, 1, np.array([0, 1, 1, 0])):
             assert_same_maps(two, one, target_class=target)
         with pytest.raises(ValueError, match=r"lie in 0\.\.1\. Received: 2"):
@@ -187,10 +189,10 @@ def test_a_single_unit_is_class_1_and_its_complement_class_0(kind, strength):
 
 
 def test_of_several_sigmoids_each_is_a_class_on_its_own():
-    many = finder("nested", end=(lambda: layers.Activation("sigmoid"),))
+    many = finder("nested", end=SIGMOID)
+    pictures, _ = spotted()
     for number in (BRIGHT, DARK):
-        single = finder("nested", weights=WEIGHTS[:, [number]], end=(lambda: layers.Activation("sigmoid"),))
-        pictures, _ = spotted()
+        single = finder("nested", weights=WEIGHTS[:, [number]], end=SIGMOID)
         for method in METHODS:
             maps = [
                 explain(model, pictures, method=method, target_class=k) for model, k in ((many, number), (single, 1))
@@ -361,7 +363,8 @@ def test_a_layer_that_runs_twice_or_a_nested_subclassed_model_is_not_looked_into
     x = layers.Conv2D(2, 3, name="once")(x)
     outputs = layers.Softmax()(Subclassed()(x))
     model = keras.Model(inputs, outputs)
-    assert list(map_layers(model)) == ["rescaling", "twice", "twice", "once"] or "once" in map_layers(model)
+    assert "once" in map_layers(model)
+    assert "twice" not in map_layers(model)
     assert find_layer(layer_trace(model), model.name) == "once"
     assert explain(model, spotted()[0]).shape == (4, 24, 24)
     with pytest.raises(ValueError, match=r"0 layers 'twice'.*Expected one of: .*once"):
@@ -426,10 +429,10 @@ def test_the_maps_are_the_same_on_jax(tmp_path):
     pytest.importorskip("jax")
     if keras.backend.backend() == "jax":
         pytest.skip("already on JAX")
-    pictures, single = spotted()[0], np.array([[1], [-0.7]], np.float32)
+    pictures, _ = spotted()
     models = {
         "softmax": finder("nested", strength=40.0),
-        "sigmoid": finder("nested", strength=40.0, weights=single, end=(lambda: layers.Activation("sigmoid"),)),
+        "sigmoid": finder("nested", strength=40.0, weights=SINGLE, end=SIGMOID),
     }
     for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")

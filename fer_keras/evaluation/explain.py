@@ -39,11 +39,6 @@ class LayerCall(NamedTuple):
     shape: tuple[int, ...]
     is_cut: bool
 
-    @property
-    def is_map(self) -> bool:
-        """True where the output is a map of more than one place."""
-        return len(self.shape) == 3 and min(self.shape[:2]) > 1
-
 
 def explain(
     model: keras.Model,
@@ -120,7 +115,7 @@ def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
     A layer of a nested model has a path like `"vgg16/block5_conv3"`; its last part will do if no other has it.
     """
     check_model(model)
-    return {call.path: call.shape for call in layer_trace(model) if call.is_map}
+    return {call.path: call.shape for call in map_calls(layer_trace(model))}
 
 
 def class_activation(model, images, targets, output, path, *, plus):
@@ -279,10 +274,15 @@ def layer_trace(model: keras.Model) -> list[LayerCall]:
     return trace
 
 
+def map_calls(trace):
+    """The layers that return a map of more than one place; one that runs twice has two outputs, and is left out."""
+    paths = [call.path for call in trace]
+    return [call for call in trace if len(call.shape) == 3 and min(call.shape[:2]) > 1 and paths.count(call.path) == 1]
+
+
 def find_layer(trace: list[LayerCall], network: str, name: str | None = None) -> str:
     """Path of the layer of a name or path; without one, of the layer that `explain` takes."""
-    paths = [call.path for call in trace]
-    maps = [call for call in trace if call.is_map and paths.count(call.path) == 1]  # a layer that runs twice has two
+    maps = map_calls(trace)
     names = ", ".join(call.path for call in maps) or "none, as no layer returns maps"
     if name is not None:
         same = [call.path for call in maps if name in (call.path, call.path.rpartition("/")[2])]
