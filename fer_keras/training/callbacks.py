@@ -150,7 +150,7 @@ class ExactResume(keras.callbacks.Callback):
         super().__init__()
         self.path, self.best, self.remembered, self.devices = path, best, list(callbacks), devices
         self.minutes, self.precision, self.forced = minutes, precision, forced
-        self.rows, self.resumed, self.early_stop, self.memories = [], 0, False, None
+        self.rows, self.resumed, self.early_stop, self.memories, self.fresh = [], 0, False, None, []
 
     def load(self, model):
         """Take up the saved state, if there is one that may be resumed."""
@@ -187,6 +187,7 @@ class ExactResume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Give the callbacks their memory back, which they have just dropped."""
+        self.fresh = [memory_of(callback) for callback in self.remembered]
         for index, (callback, memory) in enumerate(zip(self.remembered, self.memories or [], strict=False)):
             vars(callback).update(memory)
             if f"callback{index}" in self.groups:
@@ -219,7 +220,7 @@ class ExactResume(keras.callbacks.Callback):
             "early_stop": self.early_stop,
             "resumed": self.resumed,
             "best": [self.best.epoch, self.best.value],
-            "callbacks": [memory_of(callback) for callback in self.remembered],
+            "callbacks": [changed_since(*each) for each in zip(self.fresh, self.remembered, strict=True)],
         }
         groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
         groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]
@@ -233,6 +234,11 @@ def renamed(logs):
     """Keras' logs as floats, any accuracy under the name `accuracy`."""
     parts = [(name.removeprefix("val_"), "val_" * name.startswith("val_"), value) for name, value in logs.items()]
     return {prefix + NAMES.get(name, name): float(value) for name, prefix, value in parts}
+
+
+def changed_since(fresh, callback):
+    """What a callback remembers beyond its settings, which stay as they are given."""
+    return {name: value for name, value in memory_of(callback).items() if name not in fresh or fresh[name] != value}
 
 
 def memory_of(callback):
@@ -260,7 +266,7 @@ def load_state(path):
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             memory, groups = json.loads(str(file["memory"])), {}
             for name in sorted(set(file.files) - {"memory"}):
                 groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])

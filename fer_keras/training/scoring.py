@@ -96,8 +96,8 @@ def as_network(network, classes=None):
             f"Expected a shipped network ({', '.join(weights.shipped())}), a recipe that was trained on this machine, "
             f"or the path of a .keras file. Received: {name!r}."
         )
-    card = {"name": name, "classes": run.classes, "recipe": name, "data": run.data}
-    return weights.Network(load_network(run), card)
+    found = weights.as_network(load_network(run), run.classes, name=name)
+    return dataclasses.replace(found, card=found.card | {"recipe": name, "data": run.data})
 
 
 def predict_faces(network, faces, flip=False):

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,9 +127,17 @@ def fit(
         raise ValueError(f"`batch_size` is for a keras.Model; recipes have their own. Received: {batch_size}.")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if epochs not in (None, recipe.epochs):
-        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{epochs}", epochs=epochs, final=False)
+        recipe = with_epochs(recipe, epochs)
     with options.devices.together(), float32_policy():
         return read_or_train(recipe, seed, None if path else faces, options)
+
+
+def with_epochs(recipe, epochs):
+    """The variant of a recipe that trains for other epochs, its warm-up shortened alike if it would not end."""
+    warmup = recipe.warmup_epochs
+    warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup
+    name = f"{recipe.name}@epochs-{epochs}"
+    return dataclasses.replace(recipe, name=name, epochs=epochs, warmup_epochs=warmup, final=False)
 
 
 def read_or_train(recipe, seed, faces, options):
@@ -374,6 +383,7 @@ def run_epochs(job, model, draw, best, callbacks, images=None):
         The `ExactResume`, which holds the history.
     """
     options, devices, epochs = job.options, job.options.devices, job.recipe.epochs
+    paths.sweep(job.folder)
     model.optimizer.build(model.trainable_variables)
     callbacks = [*callbacks, *(options.callbacks if devices.first else ())]
     path, how = job.folder / "state.npz", {"minutes": options.minutes, "precision": options.precision}
@@ -383,15 +393,19 @@ def run_epochs(job, model, draw, best, callbacks, images=None):
     if not (resume.early_stop or begun == epochs or resume.out_of_time()):
         draw.batches = Batches(draw.draw(begun), draw.batch_size // devices.processes, images)
         watched = [history_file(job.folder / "history.csv", begun)] if devices.first else []
-        model.fit(
-            draw.batches.feed(),
-            validation_data=devices.validation(job.faces, draw.targets, images),
-            epochs=epochs,
-            initial_epoch=begun,
-            callbacks=[draw, best, *sorted(callbacks, key=averages), *watched, resume],
-            shuffle=False,
-            verbose=options.verbose if devices.first else 0,
-        )
+        try:
+            model.fit(
+                draw.batches.feed(),
+                validation_data=devices.validation(job.faces, draw.targets, images),
+                epochs=epochs,
+                initial_epoch=begun,
+                callbacks=[draw, best, *sorted(callbacks, key=averages), *watched, resume],
+                shuffle=False,
+                verbose=options.verbose if devices.first else 0,
+            )
+        finally:
+            for each in watched:
+                each.on_train_end()  # closes its file, which Keras leaves open after an error
     model.predict_function = None  # which would keep the precision that it was compiled in
     best.network.set_weights(best.weights)
     return resume
@@ -413,6 +427,8 @@ def history_file(path, begun):
 def record(job, network, predict, best, resume):
     """Score the trained network, write it and its record, and forget the state unless the run may train on."""
     history, path = pd.DataFrame(resume.rows), job.folder / "model.keras"
+    for name in set(runs.HISTORY_COLUMNS) - set(history.columns):  # of a model that was compiled without accuracy
+        history[name] = np.nan
     stopped = "early stop" if resume.early_stop else "epochs" if len(history) == job.recipe.epochs else "cut short"
     splits = ("train", "validation") if stopped == "cut short" else ("train", "validation", "test")
     metrics, predictions = scoring.score(job.recipe, job.faces, predict, splits)
@@ -468,17 +484,19 @@ def fit_model(model, seed, faces, options, epochs, batch_size):
             "Expected a compiled model and faces to train it on. "
             f"Received: {received}. Call model.compile(...) first, and pass faces=load_folder(...), say."
         )
-    network, faces = weights.as_network(model, faces.classes), with_validation(faces)
+    weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
+    faces = with_validation(faces)
     images, targets = model_images(model, faces), targets_of_loss(model, faces)
     recipe = describe(model, faces, epochs, batch_size)
     job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
     recorded = find_record(recipe, seed, options.folder(faces))
     if recorded and not options.force and not is_resumable(recorded, options.minutes):
-        model.load_weights(scoring.network_path(recorded))
+        model.set_weights(scoring.load_network(recorded).get_weights())
         return said_to_be_read(recorded)
     best = BestEpoch(model, recipe.monitor)
     draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, (), images)
+    network = weights.as_network(model, faces.classes)
 
     def predict(split, flip=False):
         return network.predict(faces.images[faces.split == split])
@@ -510,14 +528,17 @@ def targets_of_loss(model, faces):
 
 def describe(model, faces, epochs, batch_size):
     """The `Recipe` of a compiled model: its name, and digests of its architecture, compilation and initial weights."""
-    digest = hashlib.sha256()
-    for values in model.get_weights():
-        digest.update(np.ascontiguousarray(values).tobytes())
     config = json.dumps([model.get_config(), model.get_compile_config()], default=str, sort_keys=True)
-    made_of = {"config": hashlib.sha256(config.encode()).hexdigest()[:12], "weights": digest.hexdigest()[:12]}
-    how = {"model_options": tuple(made_of.items()), "class_names": faces.classes, "optimizer": "own"}
-    how |= {"epochs": epochs, "batch_size": batch_size, "protocol": faces.protocol}
-    return Recipe(name=model.name, system="own", title=model.name, model="own", data="own", **how)
+    names = dict.fromkeys(re.findall(r'"name": "([^"]+)"', config))
+    for number, name in enumerate(names):  # names that Keras counts up from model to model are no difference
+        config = config.replace(f'"{name}"', f'"#{number}"')
+    values = b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())
+    made_of = {"config": config.encode(), "weights": values}
+    options = tuple((name, hashlib.sha256(content).hexdigest()[:12]) for name, content in made_of.items())
+    name = re.sub(r"^(sequential|functional)_\d+$", r"\1", model.name)
+    how = {"model_options": options, "class_names": faces.classes, "protocol": faces.protocol, "optimizer": "own"}
+    how |= {"epochs": epochs, "batch_size": batch_size}
+    return Recipe(name=name, system="own", title=name, model="own", data="own", **how)
 
 
 @contextlib.contextmanager
