@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "FaceDataset": "fer_keras.data",
     "audit": "fer_keras.data",
+    "concatenate": "fer_keras.data",
     "explain": "fer_keras.evaluation.explain",
     "drawn_faces": "fer_keras.data.synthetic",
     "load_ckplus": "fer_keras.data",
@@ -27,6 +28,7 @@ _PUBLIC = {
     "MODELS": "fer_keras.models",
     "build": "fer_keras.models",
     "fine_tune": "fer_keras.models",
+    "evaluate": "fer_keras.training",
     "fit": "fer_keras.training",
     "load_network": "fer_keras.training",
     "Face": "fer_keras.recognition.recognizer",

@@ -58,6 +58,7 @@ class Options:
     precision: str = "float32"
     devices: object = ONE
     verbose: object = "auto"
+    announce: bool = True  # that a record was read
 
     def folder(self, faces):
         """Folder of results; records of synthetic faces lie apart."""
@@ -146,7 +147,7 @@ def read_or_train(recipe, seed, faces, options):
     broadcast = options.devices.broadcast
     recorded, at_hand = broadcast(lambda: (find_record(recipe, seed, options.folder(faces)), bool(at_hand)))
     if recorded and not options.force and not at_hand:
-        return said_to_be_read(recorded)
+        return said_to_be_read(recorded, options)
     given = load_recipe_data(recipe, options.path, any_split=at_hand) if faces is None else with_validation(faces)
     recipe = variant_for(recipe, given)
     faces = to_recipe_classes(recipe, given)
@@ -155,7 +156,9 @@ def read_or_train(recipe, seed, faces, options):
     options.devices.agree(f"{run_id(recipe.name, recipe.digest, seed)} on {faces.fingerprint}, {options.precision}")
     recorded = broadcast(lambda: find_record(recipe, seed, folder))
     if recorded and not options.force and not is_resumable(recorded, options.minutes):
-        return broadcast(lambda: scored_on_test(recorded, recipe, faces, folder)) or same_data(recorded, recipe, faces)
+        return broadcast(lambda: scored_on_test(recorded, recipe, faces, folder)) or same_data(
+            recorded, recipe, faces, options
+        )
     if recipe.members:
         members = [fit_one(name, (own or [seed])[0], given, options) for name, _, *own in recipe.members]
         return broadcast(lambda: record_ensemble(recipe, seed, faces, members, options))
@@ -164,7 +167,7 @@ def read_or_train(recipe, seed, faces, options):
 
 def fit_one(recipe, seed, faces, options):
     """Train, or read, a run that another one is made of, starts from or learns from."""
-    options = dataclasses.replace(options, force=False, minutes=None, callbacks=())
+    options = dataclasses.replace(options, force=False, minutes=None, callbacks=(), announce=False)
     return read_or_train(find_recipe(recipe) if isinstance(recipe, str) else recipe, seed, faces, options)
 
 
@@ -197,23 +200,24 @@ def is_resumable(run, minutes):
     return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
 
 
-def said_to_be_read(run):
+def said_to_be_read(run, options):
     """The run, announced as read and not trained."""
-    say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
+    if options.announce:
+        say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
     return run
 
 
-def same_data(run, recipe, faces):
+def same_data(run, recipe, faces, options):
     """The run, announced as read, with what differs from what would be trained now."""
     if run.data["fingerprint"] != faces.fingerprint:
         say(f"{run.run} is recorded on data with fingerprint {run.data['fingerprint']}; this has {faces.fingerprint}")
     if not recipe.members:
-        options = dict(recipe.model_options)
-        network = build(recipe.model, len(recipe.classes), input_shape=faces.images.shape[1:], weights=None, **options)
+        shape, how = faces.images.shape[1:], dict(recipe.model_options)
+        network = build(recipe.model, len(recipe.classes), input_shape=shape, weights=None, **how)
         if network.count_params() != run.num_parameters:
             now, then = f"{network.count_params():,}", f"{run.num_parameters:,}"
             say(f"{run.run} has {then} parameters, but {recipe.model} is built with {now} now: the builder has changed")
-    return said_to_be_read(run)
+    return said_to_be_read(run, options)
 
 
 def scored_on_test(run, recipe, faces, folder):
@@ -492,7 +496,7 @@ def fit_model(model, seed, faces, options, epochs, batch_size):
     recorded = find_record(recipe, seed, options.folder(faces))
     if recorded and not options.force and not is_resumable(recorded, options.minutes):
         model.set_weights(scoring.load_network(recorded).get_weights())
-        return said_to_be_read(recorded)
+        return said_to_be_read(recorded, options)
     best = BestEpoch(model, recipe.monitor)
     draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, (), images)
