@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import FaceDataset, audit, concatenate
+from fer_keras.data.faces import four_fifths
 from fer_keras.data.synthetic import drawn_faces
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8, SPLITS
 
@@ -305,3 +306,15 @@ def test_other_classes_or_sizes_are_not_joined(faces, change, message):
         concatenate([faces, change(faces)])
     with pytest.raises(ValueError, match="Received: none"):
         concatenate([])
+
+
+def test_four_fifths_of_all_rows_are_drawn_with_their_duplicates():
+    faces = drawn_faces(20, seed=1)
+    drawn = four_fifths(faces)
+    assert (drawn.split == "validation").sum() == len(faces) // 5
+    assert set(drawn.split) == {"train", "validation"}
+    assert drawn.protocol == "four-fifths"
+    names = ("images", "labels", "split", "rows")
+    twice = dataclasses.replace(faces, **{name: np.repeat(getattr(faces, name), 2, axis=0) for name in names})
+    sides = four_fifths(twice).split.reshape(-1, 2)
+    assert (sides[:, 0] != sides[:, 1]).any(), "duplicates lie across, as in the students' protocol"
