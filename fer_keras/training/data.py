@@ -13,7 +13,6 @@ from fer_keras.data.forms import recognise
 from fer_keras.data.problems import say
 from fer_keras.data.votes import soft_targets
 from fer_keras.recipes import Recipe, for_split
-from fer_keras.recipes.recipe import CLASSES
 
 SHARE = 0.1  # of the training images, drawn for validation
 
@@ -27,32 +26,20 @@ def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, a
         any_split: take another split or data set than the recipe's, if that lies at the path: its classes are the
             recipe's, and `recipes.for_split` gives the variant that trains on it.
     """
+    classes, ferplus = recipe.label_classes, recipe.data.startswith("ferplus")
     if recipe.data == "own":
-        return with_validation(data.load_folder(path, classes=label_classes(recipe)))
-    if any_split and path is not None and holds_other_labels(recipe, Path(path).expanduser()):
+        return with_validation(data.load_folder(path, classes=classes))
+    form, _ = (path and recognise(Path(path).expanduser())) or (None, None)
+    # The votes of FER+ follow the official split alone. What is of no form is another data set.
+    if any_split and path and (form is None or (ferplus and form.protocol not in (None, "official"))):
         return with_validation(select_classes(recipe, data.load_faces(path)))
-    if recipe.data.startswith("ferplus"):
-        return data.load_ferplus(path, classes=label_classes(recipe))
+    if ferplus:
+        return data.load_ferplus(path, classes=classes)
     if recipe.protocol == "four-fifths":
         return four_fifths(data.load_fer7(path, protocol="official"))
     protocol = None if any_split and recipe.protocol == "official" else recipe.protocol
     read = data.load_fer4 if recipe.data == "fer4" else data.load_fer7
-    return read(path, protocol=protocol).select(classes=label_classes(recipe))
-
-
-def holds_other_labels(recipe, path):
-    """Whether what lies at a path is not FER-2013, or a form of it that the votes of FER+ do not follow."""
-    if not path.exists():
-        return False
-    form, _ = recognise(path) or (None, None)
-    if form is None:
-        return path.is_dir()
-    return recipe.data.startswith("ferplus") and form.protocol not in (None, "official")
-
-
-def label_classes(recipe):
-    """The classes of the recipe's data set, before one is told from the rest."""
-    return recipe.class_names if recipe.data == "own" else CLASSES[recipe.data]
+    return read(path, protocol=protocol).select(classes=classes)
 
 
 def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
@@ -68,15 +55,15 @@ def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
 
 def select_classes(recipe, faces):
     """Select the classes of the recipe's data set, if the faces have them all and labels of the recipe's kind."""
-    classes = label_classes(recipe)
     # On the official split, contempt tells the labels of FER+ from those of FER-2013.
     other_labels = faces.protocol == "official" and ("contempt" in faces.classes) != recipe.data.startswith("ferplus")
-    if faces.classes == classes or other_labels or not set(classes) <= set(faces.classes):
+    others = [name for name in faces.classes if name not in recipe.label_classes]
+    if other_labels or len(faces.classes) - len(others) < len(recipe.label_classes):
         return faces
-    selected = faces.select(classes=classes)
+    selected = faces.select(classes=recipe.label_classes)
     if lost := len(faces) - len(selected):
-        others = ", ".join(name for name in faces.classes if name not in classes)
-        say(f"{faces.source}: {lost:,} images of other classes than those of {recipe.name} are left out ({others})")
+        what = f"of other classes than those of {recipe.name} are left out ({', '.join(others)})"
+        say(f"{faces.source}: {lost:,} images {what}")
     return selected
 
 
@@ -93,7 +80,7 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
     missing = np.setdiff1d(faces.labels, faces.labels[validation])
     if not len(missing) or (validation.any() and faces.protocol != "own"):
         return faces
-    train = np.flatnonzero(faces.split == "train")
+    train, split = np.flatnonzero(faces.split == "train"), faces.split.astype("<U10")
     _, first, duplicates = np.unique(faces.digests[train], return_index=True, return_inverse=True)
     labels, generator, drawn = faces.labels[train][first], np.random.default_rng(0), np.zeros(len(first), bool)
     for label in missing:
@@ -105,7 +92,6 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
             )
         drawn[members[: max(1, round(SHARE * len(members)))]] = True
     moved = train[drawn[duplicates]]
-    split = faces.split.astype("<U10")
     split[moved] = "validation"
     source = f"{faces.source}, {len(moved):,} of {len(train):,} training images drawn for validation with seed 0"
     say(source)
@@ -115,8 +101,8 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
 
 def own_recipe(recipe: Recipe, faces: FaceDataset) -> Recipe:
     """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
-    own = {"data": "own", "protocol": "own", "class_names": faces.classes, "final": False}
-    return dataclasses.replace(recipe, name=f"{recipe.name}@own", **own)
+    own = {"name": f"{recipe.name}@own", "data": "own", "protocol": "own", "final": False}
+    return dataclasses.replace(recipe, **own, class_names=faces.classes)
 
 
 def check_faces(recipe: Recipe, faces: FaceDataset) -> None:

@@ -37,32 +37,28 @@ def combine(recipe: Recipe, members: list[Run], *, seed: int) -> dict[str, tuple
     if recipe.rule == "mean":
         probabilities = {split: mean_rule(recipe.classes, members, each) for split, each in predictions.items()}
     else:
-        inputs = {split: log_probabilities(each) for split, each in predictions.items()}
-        probabilities = stacking_rule(inputs, labels, len(recipe.classes), seed)
+        probabilities = stacking_rule(predictions, labels, len(recipe.classes), seed)
     return {split: (predictions[split][0]._replace(labels=labels[split]), probabilities[split]) for split in splits}
 
 
 def ensemble_labels(recipe, members, predictions):
     """The labels in the ensemble's classes, int `(n,)`, from those of the members, which must agree."""
     rows = predictions[0].rows
-    counts = np.zeros((len(rows), len(recipe.classes)), int)
     for run, member in zip(members, predictions, strict=True):
         if not np.array_equal(member.rows, rows):
             raise ValueError(
                 f"Members of {recipe.name} must have predictions of the same images. Received: {members[0].run} and "
                 f"{run.run}, whose rows differ. Train them on the same data."
             )
-        names = np.array(run.classes)[member.labels]
-        for index, name in enumerate(recipe.classes):
-            counts[:, index] += names == name
-    expected = np.array([sum(name in run.classes for run in members) for name in recipe.classes])
-    labels = counts.argmax(axis=1)
-    if (counts.max(axis=1) != expected[labels]).any() or (counts.sum(axis=1) != counts.max(axis=1)).any():
+    given = np.array([np.array(run.classes)[each.labels] for run, each in zip(members, predictions, strict=True)])
+    names = given[(given != REST).argmax(axis=0), np.arange(len(rows))]
+    expected = [np.where(np.isin(names, run.classes), names, REST) for run in members]
+    if (given != expected).any() or not np.isin(names, recipe.classes).all():
         raise ValueError(
             f"Members of {recipe.name} must agree on the labels. Received: images of two classes, or none. "
             "Train them on the same data."
         )
-    return labels
+    return np.array([recipe.classes.index(name) for name in names])
 
 
 def mean_rule(classes, members, predictions):
@@ -80,26 +76,23 @@ def mean_rule(classes, members, predictions):
     return np.mean(distributions, axis=0)
 
 
-def stacking_rule(inputs, labels, num_classes, seed):
+def stacking_rule(predictions, labels, num_classes, seed):
     """Fit a logistic regression on validation; its probabilities on each split, `(n, classes)`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    x, y = inputs["validation"], labels["validation"]
+    given = {split: np.hstack([each.probabilities for each in predictions[split]]) for split in predictions}
+    inputs = {split: np.log(probabilities.clip(SMALLEST)) for split, probabilities in given.items()}
+    x, y = inputs.pop("validation"), labels["validation"]
     if len(np.unique(y)) < num_classes:
         raise ValueError(
             f"Stacking needs validation images of all {num_classes} classes. Received: images of {np.unique(y)}. "
             "Take the rule 'mean', which fits nothing."
         )
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     probabilities = {"validation": cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")}
     classifier.fit(x, y)
-    return probabilities | {split: classifier.predict_proba(inputs[split]) for split in inputs if split != "validation"}
-
-
-def log_probabilities(predictions):
-    """The logarithms of all the members' probabilities side by side, `(n, columns)`."""
-    return np.concatenate([np.log(member.probabilities.clip(SMALLEST)) for member in predictions], axis=1)
+    return probabilities | {split: classifier.predict_proba(each) for split, each in inputs.items()}
