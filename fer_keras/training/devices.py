@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import os
 import pickle
 import re
@@ -116,17 +115,14 @@ def choose(devices=None) -> Devices:
     return Sharded(names[:count])
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """The processes that train together: `host:port` of process 0, how many there are, and which this one is."""
-
-    address: str
-    processes: int
-    process: int
-
-
 def named_group():
-    """The `Group` that Keras' environment variables name, or None; a ValueError if they don't fit together."""
+    """`(address, processes, process)` as Keras' environment variables name them, or None.
+
+    The address is `host:port` of process 0, then how many processes train together, and which this one is.
+
+    Raises:
+        ValueError: if the variables don't fit together.
+    """
     values = {name: os.environ.get(name) for name in (ADDRESSES, PROCESSES, PROCESS)}
     if not any(values.values()):
         return None
@@ -138,27 +134,27 @@ def named_group():
             f"Expected {ADDRESSES}=HOST:PORT of process 0 (or of all processes, with commas between), {PROCESSES} and "
             f"{PROCESS}, counted from 0; or none of them. Received: {values}."
         )
-    return Group(addresses[0], int(numbers[0]), int(numbers[1]))
+    return addresses[0], int(numbers[0]), int(numbers[1])
 
 
 def join(group):
     """Join the group's other processes, once; it must come before anything else that computes.
 
-    This is `keras.distribution.initialize` but for what that doesn't pass on: how soon a silent process counts as lost,
-    how long a process waits for the others at its end, and that Slurm's variables leave it all its devices.
+    `keras.distribution.initialize` doesn't pass on how soon a silent process counts as lost, how long a process waits
+    for the others at its end, and that Slurm's variables leave it all its devices.
     """
     import jax
 
     if jax.distributed.is_initialized():
         return
-    how = {"cluster_detection_method": "deactivate"}
-    how |= {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
+    address, processes, process = group
+    seconds = {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
     try:
-        jax.distributed.initialize(group.address, group.processes, group.process, **how)
+        jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **seconds)
     except RuntimeError as error:
         raise ValueError(
-            f"Process {group.process} could not join its group of {group.processes} at {group.address}: {error}. "
-            "Expected the same command on every machine, an open port, and no other use of JAX before it."
+            "Expected the same command on every machine, an open port, and no use of JAX before it. Received: "
+            f"{error}, by process {process} of {processes} at {address}. Start all processes again."
         ) from error
     shares = collections.Counter(device.process_index for device in jax.devices())
     if len(set(shares.values())) > 1:
