@@ -22,14 +22,14 @@ from fer_keras.labels import FER4, FER7
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
-from fer_keras.results import find_run, read_table, write_run
+from fer_keras.results import find_run, read_run, read_table, write_run, write_table
 from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 
 
 @pytest.fixture
 def trained(own_folders, monkeypatch):
-    """Train a final recipe for one epoch on drawn faces, recorded as if it were real."""
+    """Train a final recipe for one epoch on synthetic faces, recorded as if it were real."""
     recipe = dataclasses.replace(RECIPES["fer-small@four"], name="tiny", epochs=1, final=True)
     monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
     return fit(recipe, faces=drawn_faces(12, classes=FER4, seed=1), results=own_folders / "results", verbose=0)
@@ -186,14 +186,14 @@ def test_what_was_never_trained_does_not_ship(own_folders):
 
 @pytest.fixture
 def quickly(own_folders, monkeypatch):
-    """Let one network ship, few damages be done, and drawn faces be FER-2013; return the splits that were looked at."""
+    """Let one network ship, few corruptions be tried, and synthetic faces be FER-2013; return the numbers of images."""
     folder, asked = own_folders / "weights", []
     folder.mkdir()
     for suffix in (".keras", ".json"):
         shutil.copy(weights.folder() / f"mini-xception{suffix}", folder)
     monkeypatch.setattr(weights, "folder", lambda: folder)
     monkeypatch.setattr(shipping, "robustness", lambda *given: asked.append(len(given[2])) or [{"accuracy": 0.5}])
-    monkeypatch.setattr(shipping, "load_fer7", lambda path: drawn_faces(14, seed=1))
+    monkeypatch.setattr(shipping, "load_fer7", lambda: drawn_faces(14, seed=1))
     monkeypatch.setattr(shipping, "IMAGES_PER_CLASS", 1)
     return asked
 
@@ -220,8 +220,18 @@ def test_what_ships_is_measured_once_a_file(quickly, capsys):
     assert main(["explain", "--record"]) == 0
     assert "measured: all was" in capsys.readouterr().out
     assert len(quickly) == 1
-    assert shipping.inspect(force=True) == ["mini-xception"]
+    write_table("explain", {"mini-xception": {"sha256": "of another file"}})
+    assert shipping.inspect(["mini-xception"]) == ["mini-xception"]
     assert read_table("explain")["mini-xception"] == found
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_the_cards_that_ship_are_those_of_todays_code(name):
+    network = weights.load(name)
+    run = read_run(paths.results() / "runs" / f"{network.card['run']}.json")
+    card = shipping.card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
+    assert list(card) == list(network.card)
+    assert json.loads(json.dumps(card)) == network.card
 
 
 def test_what_is_recorded_is_of_the_files_that_ship():
@@ -236,7 +246,7 @@ def test_what_is_recorded_is_of_the_files_that_ship():
         assert {row["kind"] for row in rows} == set(CORRUPTIONS)
 
 
-def test_the_recorded_damage_is_what_is_measured(fer2013_path):
+def test_the_recorded_robustness_is_what_is_measured(fer2013_path):
     from fer_keras.data import load_fer7
     from fer_keras.evaluation.robustness import robustness
 

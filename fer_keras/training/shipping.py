@@ -1,24 +1,16 @@
 """From a trained run to a network in a file with its card; and what is measured of the networks that ship."""
 
-import hashlib
+import functools
+import itertools
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from fer_keras import paths
 from fer_keras.data import load_fer7
-from fer_keras.evaluation import fit_temperature
+from fer_keras.evaluation import fit_temperature, heatmaps
 from fer_keras.evaluation.explain import METHODS, explain, find_layer, layer_trace, map_layers
-from fer_keras.evaluation.heatmaps import (
-    SHARES,
-    deletion_area,
-    deletion_scores,
-    random_heatmaps,
-    region_shares,
-    shuffled_heatmaps,
-)
 from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
@@ -89,36 +81,31 @@ def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -
         )
     network = network_of(run, path.stem)
     paths.sweep(path.parent)
-    weights.save(network.model, path, {name: network.card[name] for name in network.card if name != "sha256"})
+    weights.save(network.model, path, network.card)
     return path
 
 
 def network_of(run: Run, name: str) -> weights.Network:
     """Load the network of a run on this machine, with the card that it ships with; a ValueError if it is not there."""
     model = adapt(load_network(run), len(run.classes), name=name)
-    digest = hashlib.sha256(network_path(run).read_bytes()).hexdigest()
-    return weights.Network(model, {**card(run, model, name), "sha256": digest})
+    return weights.Network(model, card(run, model.input_shape, name) | {"sha256": weights.digest_of(network_path(run))})
 
 
-def card(run: Run, network: keras.Model, name: str) -> dict:
+def card(run: Run, input_shape: tuple, name: str) -> dict:
     """Write the card of a run's network, but for the sum of its file; metrics on validation only unless it is final."""
-    height, width, channels = network.input_shape[1:]
     source, is_fer2013 = run.data["source"], "FER-2013" in run.data["source"]
     framing = "a face as FER-2013 cuts it: about square, from forehead to chin"
-    metrics = {split: run.metrics[split] for split in run.metrics if run.final or split.startswith("validation")}
     return {
         "name": name,
         "classes": list(run.classes),
         "input": {
-            "shape": f"(batch, {height}, {width}, {channels})",
+            "shape": f"(batch, {', '.join(map(str, input_shape[1:]))})",
             "values": "grey, [0, 255]; the network scales them itself",
             "framing": framing if is_fer2013 else f"as in its training images, {source}",
         },
-        "recipe": run.recipe,
-        "run": run.run,
-        "data": run.data,
+        **{name: getattr(run, name) for name in ("recipe", "run", "data")},
         "terms": TERMS if is_fer2013 else OTHER_TERMS.format(source=source),
-        "metrics": metrics,
+        "metrics": {split: run.metrics[split] for split in run.metrics if run.final or split.startswith("validation")},
         **temperatures(run),
         "parameters": run.num_parameters,
         "multiply_adds": run.multiply_adds,
@@ -129,31 +116,20 @@ def card(run: Run, network: keras.Model, name: str) -> dict:
 
 
 def temperatures(run: Run) -> dict:
-    """Fit the temperatures that calibrate a run's probabilities, on validation.
-
-    Returns:
-        dict with `temperature`, and with `temperature_mirrored`, that of the mean over image and mirror image, where
-        the run recorded it.
-    """
-    result = {}
-    for name, split in (("temperature", "validation"), ("temperature_mirrored", "validation_flip")):
-        if split in run.metrics:
-            recorded = run.predictions(split)
-            result[name] = round(fit_temperature(recorded.labels, recorded.probabilities), 4)
-    return result
+    """Fit what calibrates a run's probabilities on validation, and their mean with the mirror image's, if recorded."""
+    splits = {"temperature": "validation", "temperature_mirrored": "validation_flip"}
+    found = {name: run.predictions(split) for name, split in splits.items() if split in run.metrics}
+    return {name: round(fit_temperature(each.labels, each.probabilities), 4) for name, each in found.items()}
 
 
-def inspect(names=None, path=None, *, force: bool = False, folder=None) -> list[str]:
-    """Measure and record the robustness and the explanations of networks that ship.
+def inspect(names=None) -> list[str]:
+    """Measure and record the robustness and the explanations of networks that ship, on FER-2013.
 
     In the tables `robustness` and `explain`, by network, and `mean_heat`, an array each network, method and emotion.
     What was measured of the same file is left as it is.
 
     Args:
         names: of the networks; default all that ship.
-        path: where FER-2013 lies; default as for `load_fer7`.
-        force: measure anew what was measured.
-        folder: folder of results; default `paths.results()`.
 
     Returns:
         The names of the networks that were measured.
@@ -161,75 +137,63 @@ def inspect(names=None, path=None, *, force: bool = False, folder=None) -> list[
     faces, measured = None, []
     for name in names or weights.shipped():
         network = weights.load(name)
-        digest = network.card["sha256"]
-        if not force and (find_table("explain", folder=folder) or {}).get(name, {}).get("sha256") == digest:
+        about = {"sha256": network.card["sha256"], "split": SPLIT, "classes": list(network.classes)}
+        if (find_table("explain") or {}).get(name, {}).get("sha256") == about["sha256"]:
             continue
-        faces = faces or load_fer7(path)
+        faces = faces or load_fer7()
         images, labels = faces.to_classes(network.classes, drop=True)[SPLIT]
         print(f"{name}: {len(images):,} {SPLIT} images …", flush=True)
-        about = {"sha256": digest, "split": SPLIT, "classes": list(network.classes)}
         rows = robustness(network.predict, images, labels)
-        explanations, means = measure_explanations(network, *correctly_classified(network, images, labels))
-        tables = {
-            "robustness": {name: {**about, "num_images": len(images), "rows": rows}},
-            "mean_heat": {f"{name}/{key}": mean for key, mean in means.items()},
-            "explain": {name: about | explanations},
-        }
-        for table, entries in tables.items():
-            write_table(table, (find_table(table, folder=folder) or {}) | entries, folder=folder)
+        explanations, means = measure_explanations(network, images, labels)
+        add_to_table("robustness", {name: {**about, "num_images": len(images), "rows": rows}})
+        add_to_table("mean_heat", {f"{name}/{key}": mean for key, mean in means.items()})
+        add_to_table("explain", {name: about | explanations})
         measured.append(name)
     return measured
 
 
-def correctly_classified(network, images, labels):
-    """Images of each class that a network classifies correctly, at most `IMAGES_PER_CLASS`, and their labels."""
-    correct = network.predict(images).argmax(axis=1) == labels
-    order = np.random.default_rng(0).permutation(np.flatnonzero(correct))
-    chosen = [order[labels[order] == label][:IMAGES_PER_CLASS] for label in range(len(network.classes))]
-    return images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
+def add_to_table(table, entries):
+    """Add entries to a table, in the place of those of the same keys."""
+    write_table(table, (find_table(table) or {}) | entries)
 
 
 def measure_explanations(network, images, labels):
-    """Measure the heatmaps of correctly classified images: an entry of the table `explain`, and the mean heatmaps."""
+    """The entry of the table `explain`, and mean heatmaps, of images that a network classifies correctly."""
+    correct = network.predict(images).argmax(axis=1) == labels
+    order = np.random.default_rng(0).permutation(np.flatnonzero(correct))
+    chosen = [order[labels[order] == label][:IMAGES_PER_CLASS] for label in range(len(network.classes))]
+    images, labels = images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
     maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
     last = list(map_layers(network.model))[-1]
     if last != find_layer(layer_trace(network.model), network.name):
         maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
     emotions, means = {method: {} for method in REGION_METHODS}, {}
-    for method in REGION_METHODS:
-        for label, emotion in enumerate(network.classes):
-            chosen = maps[method][labels == label]
-            if len(chosen):
-                shares = {name: mean_with_interval(each) for name, each in region_shares(chosen).items()}
-                emotions[method][emotion] = {"num_images": len(chosen), "regions": shares}
-                mean = chosen.mean(axis=0)
-                means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
-    curves = deletion_curves(network, images, labels, maps)
-    entry = {"num_images": len(images), "shares": list(SHARES), "deletion": curves, "emotions": emotions}
-    return entry, means
+    for method, label in itertools.product(REGION_METHODS, np.unique(labels)):
+        emotion, chosen = network.classes[label], maps[method][labels == label]
+        regions = {name: mean_with_interval(shares) for name, shares in heatmaps.region_shares(chosen).items()}
+        emotions[method][emotion] = {"num_images": len(chosen), "regions": regions}
+        mean = chosen.mean(axis=0)
+        means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
+    curves = {fill: deletion_curves(network, images, labels, maps, fill) for fill in FILLS}
+    return {"num_images": len(images), "shares": list(heatmaps.SHARES), "deletion": curves, "emotions": emotions}, means
 
 
-def deletion_curves(network, images, labels, maps):
-    """Mean probability of the class while the hottest pixels are deleted, by fill and heatmap, and how soon it falls.
+def deletion_curves(network, images, labels, maps, fill):
+    """Mean probability of the class while the hottest pixels are deleted, by heatmap, and how soon it falls.
 
     How much sooner than by three controls, with intervals: random smooth maps, single random pixels, and the same
     method's map of another face.
     """
+    scores = functools.partial(heatmaps.deletion_scores, network.predict, images, targets=labels, fill=fill)
     pixels = np.random.default_rng(0).random(images.shape[:3])
-    controls, result = {"chance": random_heatmaps(images), "single pixels": pixels}, {}
-    for fill in FILLS:
-
-        def probabilities(heatmaps, fill=fill):
-            return deletion_scores(network.predict, images, heatmaps, labels, fill=fill)
-
-        curves = {name: probabilities(heatmaps) for name, heatmaps in (maps | controls).items()}
-        means = {name: curve.mean(axis=0) for name, curve in curves.items()}
-        result[fill] = {name: {"curve": [round(float(value), 6) for value in mean]} for name, mean in means.items()}
-        for name, heatmaps in maps.items():
-            rivals = {control: curves[control] for control in controls}
-            rivals["another face"] = probabilities(shuffled_heatmaps(heatmaps))
-            result[fill][name]["sooner_than"] = {
-                rival: mean_with_interval(deletion_area(curve) - deletion_area(curves[name]))
-                for rival, curve in rivals.items()
-            }
+    controls = {"chance": scores(heatmaps.random_heatmaps(images)), "single pixels": scores(pixels)}
+    curves = {name: scores(each) for name, each in maps.items()}
+    result = {
+        name: {"curve": [round(value, 6) for value in curve.mean(axis=0).tolist()]}
+        for name, curve in (curves | controls).items()
+    }
+    for name, each in maps.items():
+        rivals, own = controls | {"another face": scores(heatmaps.shuffled_heatmaps(each))}, curves[name]
+        gains = {rival: heatmaps.deletion_area(curve) - heatmaps.deletion_area(own) for rival, curve in rivals.items()}
+        result[name]["sooner_than"] = {rival: mean_with_interval(gain) for rival, gain in gains.items()}
     return result
