@@ -22,7 +22,7 @@ from fer_keras.models.transfer import backbones_in
 from fer_keras.recipes import Recipe, find_recipe, for_split
 from fer_keras.results import Run, find_run, run_id, runs, write_run
 from fer_keras.training import scoring
-from fer_keras.training.callbacks import BestEpoch, ExactResume, make_callbacks, make_optimizer
+from fer_keras.training.callbacks import BestEpoch, ExactResume, load_state, make_callbacks, make_optimizer, save_state
 from fer_keras.training.data import (
     check_faces,
     load_recipe_data,
@@ -452,11 +452,14 @@ def record(job, network, predict, best, resume):
     with paths.replacing(path) as temporary:
         network.save(temporary)
     run = write_run(run, history, predictions, folder=job.options.folder(job.faces), force=True)
-    if run.stopped_by_time:
-        resume.forced = False
-        resume.save()
-    else:
+    if not run.stopped_by_time:
         resume.path.unlink(missing_ok=True)
+        return run
+    minutes, epochs = job.options.minutes, f"{run.epochs_run} of {job.recipe.epochs} epochs"
+    say(f"stopped after {epochs}, the last one whole, as {minutes:g} minutes had passed; the same command trains on")
+    if job.options.force:  # next time, force begins anew
+        memory, groups = load_state(resume.path)
+        save_state(resume.path, memory | {"forced": False}, groups)
     return run
 
 
