@@ -99,5 +99,23 @@ def test_a_computation_that_was_stopped_is_resumed(network, own_folders, monkeyp
     assert set(cached[32:].tolist()) == {2}
 
 
+def test_processes_may_compute_the_same_features_at_once(network, own_folders, monkeypatch):
+    faces = drawn_faces(20, classes=FER4, seed=2)
+    monkeypatch.setattr(features, "CHUNK", 32)
+    backbone, _ = features.split_backbone(FROZEN, network)
+    calls = []
+
+    def overtaken(images):
+        calls.append(len(calls))
+        if len(calls) == 2:  # what another process does in the meantime
+            features.backbone_features(backbone, faces, verbose=0)
+        return np.ones((len(images), 1, 1, 512), np.float32)
+
+    monkeypatch.setattr(backbone, "predict_on_batch", overtaken)
+    cached = features.backbone_features(backbone, faces, verbose=0)
+    assert (len(cached), cached.min(), cached.max()) == (len(faces), 1, 1)
+    assert [path.suffix for path in (paths.build() / "features").iterdir()] == [".npy"]
+
+
 def kept():
     return list((paths.build() / "features").glob("*.npy"))

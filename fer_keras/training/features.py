@@ -1,7 +1,9 @@
 """Cache the features of a frozen backbone, so that only the head is trained."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -66,14 +68,19 @@ def digest(backbone, faces):
 
 
 def compute(backbone, images, path, verbose):
-    """Write the features of all images to `path`, chunk by chunk; the file gets its name when it is whole."""
-    shape = (len(images), *backbone.output_shape[1:])
-    unfinished = path.with_suffix(".part")
-    if unfinished.is_file():
-        features = np.lib.format.open_memmap(unfinished, mode="r+")
-    else:
-        features = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-        features[:] = np.nan  # not computed yet
+    """Write the features of all images to `path`, chunk by chunk; the file gets its name when it is whole.
+
+    Processes that compute the same features write the same values to one file, which the first of them makes.
+    """
+    unfinished = path.with_suffix(".unfinished")
+    if not unfinished.is_dir():
+        how = {"dtype": np.float32, "shape": (len(images), *backbone.output_shape[1:])}
+        paths.sweep(path.parent, unfinished.name)
+        with paths.temporary_folder(unfinished) as folder:
+            np.lib.format.open_memmap(folder / path.name, mode="w+", **how)[:] = np.nan  # not computed yet
+            with contextlib.suppress(OSError):  # another one was first
+                folder.rename(unfinished)
+    features = np.lib.format.open_memmap(unfinished / path.name, mode="r+")
     chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
     missing = [chunk for chunk in chunks if np.isnan(features[chunk]).any()]
     progress = keras.utils.Progbar(len(chunks), unit_name="chunk", verbose=0 if verbose == 0 else 1)
@@ -83,4 +90,6 @@ def compute(backbone, images, path, verbose):
         features[chunk] = backbone.predict_on_batch(pixels)[: len(images[chunk])]
         progress.update(number)
     features.flush()
-    os.replace(unfinished, path)
+    with contextlib.suppress(FileNotFoundError):  # another one was first
+        os.replace(unfinished / path.name, path)
+    shutil.rmtree(unfinished, ignore_errors=True)

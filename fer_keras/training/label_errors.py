@@ -2,18 +2,17 @@
 
 import dataclasses
 import os
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset
-from fer_keras.data.votes import EMOTIONS, emotion_votes, names_emotion, not_a_face, plurality
+from fer_keras.data.votes import emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import Recipe, find_recipe
-from fer_keras.results import Run, write_table
+from fer_keras.results import write_table
 from fer_keras.training.data import load_recipe_data
 from fer_keras.training.scoring import BATCH, load_network
 from fer_keras.training.trainer import fit
@@ -22,19 +21,6 @@ RECIPE = "fer-small@folds"
 TABLE, ROWS, PREDICTIONS = "label-errors", "label-errors-rows", "out-of-fold"
 VALIDATION = 0.05  # of the images outside a fold: on these its network's epoch is chosen, the fold itself stays unseen
 MOST_SHOWN = 80
-
-
-class OutOfFold(NamedTuple):
-    """Predictions of networks on training images that they have not seen.
-
-    `faces` are the training images, `fold` `(n,)` the fold of each, from 0, `probabilities` float32 `(n, classes)`, the
-    mean over each image and its mirror image, and `runs` the recorded `Run` of each fold's network.
-    """
-
-    faces: FaceDataset
-    fold: np.ndarray
-    probabilities: np.ndarray
-    runs: list[Run]
 
 
 def find_label_errors(
@@ -73,20 +59,31 @@ def find_label_errors(
     cleanlab = label_errors.import_cleanlab()  # before hours of training, not after
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
-    out = out_of_fold(recipe, seed, faces=faces, folds=folds, precision=precision, verbose=verbose)
-    faces, labels = out.faces, out.faces.labels
-    probabilities = out.probabilities.astype(np.float16)  # as recorded: read back, they give the very same errors
-    errors = label_errors.label_errors(labels, probabilities, faces.classes)
+    faces = faces.select(splits=("train",))
+    options = {"folds": folds, "precision": precision, "verbose": verbose}
+    fold, probabilities, runs = out_of_fold(recipe, seed, faces=faces, **options)
+    probabilities = probabilities.astype(np.float16)  # as recorded: read back, they give the very same errors
+    errors = label_errors.label_errors(faces.labels, probabilities, faces.classes)
     table = {
-        **training_fields(recipe, seed, out),
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "folds": folds,
+        "epochs": [run.epochs_run for run in runs],
+        "device": runs[0].device,
+        "seconds": round(sum(run.seconds for run in runs), 1),
+        "split": "train",
+        "classes": list(faces.classes),
+        "num_images": len(faces),
+        **{name: getattr(faces, name) for name in ("source", "protocol", "fingerprint", "fer2013_rows")},
         "cleanlab": cleanlab.__version__,
         "filter": label_errors.FILTER,
-        **accuracy_with_interval(labels, errors.likely, "accuracy"),
-        **label_errors.by_class(errors, labels, faces.classes),
+        **accuracy_with_interval(faces.labels, errors.likely, "accuracy"),
+        **label_errors.by_class(errors, faces.labels, faces.classes),
         "crowd": crowd_table(faces, errors),
     }
     rows = error_rows(faces, errors)
-    arrays = {"rows": faces.rows.astype(np.int32), "labels": labels.astype(np.int8), "fold": out.fold.astype(np.int8)}
+    arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
     results = paths.build() / "results" if results is None else results
     write_table(PREDICTIONS, arrays | {"probabilities": probabilities}, folder=results)
     write_table(ROWS, rows, folder=results)
@@ -95,50 +92,48 @@ def find_label_errors(
 
 
 def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto"):
-    """Train a recipe once for each fold, on the other training images, and predict the fold; see `find_label_errors`.
+    """Train a recipe once for each fold of training images, on the others, and predict the fold.
 
     Each training is an ordinary `fit`, whose record lies below `paths.build()`: stopped or killed, the same call
-    resumes. Duplicates of an image are in its fold.
+    resumes. Predictions are the mean over each image and its mirror image.
+
+    Returns:
+        `(fold, probabilities, runs)`: the fold of each image `(n,)`, from 0; float32 `(n, classes)`; each fold's `Run`.
     """
     check_recipe(recipe)
-    training = faces.select(splits=("train",))
-    fold = assign_folds(training, folds, seed)
-    home = paths.build() / "folds" / f"{recipe.name}-{recipe.digest[:8]}-s{seed}-{training.fingerprint[:8]}"
-    probabilities, runs = np.zeros((len(training), len(training.classes)), np.float32), []
+    fold = assign_folds(faces, folds, seed)
+    home = paths.build() / "folds" / f"{recipe.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
+    probabilities, runs = np.zeros((len(faces), len(faces.classes)), np.float32), []
     for number in range(folds):
         held_out = fold == number
         if verbose:
             print(f"fold {number + 1} of {folds}: {held_out.sum():,} images held out …", flush=True)
         name = f"{recipe.name},fold={number + 1}-of-{folds}"
         variant = dataclasses.replace(recipe, name=name, protocol="own", final=False)
-        others = training.take(~held_out).resplit(seed, fractions=(1 - VALIDATION, VALIDATION, 0), within=("train",))
+        others = faces.take(~held_out).resplit(seed, fractions=(1 - VALIDATION, VALIDATION, 0), within=("train",))
         run = fit(variant, seed, faces=others, results=home / "results", precision=precision, verbose=verbose)
-        probabilities[held_out] = predict_with_flip(load_network(run), training.images[held_out])
+        network, images = load_network(run), faces.images[held_out].astype(np.float32)
+        views = [network.predict(view, batch_size=BATCH, verbose=0) for view in (images, images[:, :, ::-1])]
+        probabilities[held_out] = np.mean(views, axis=0)
         runs.append(run)
-    return OutOfFold(training, fold, probabilities, runs)
+    return fold, probabilities, runs
 
 
 def check_recipe(recipe):
     """Raise a `ValueError` for a recipe that may know a fold from elsewhere, or learns from FER+'s votes."""
-    for field in ("members", "start_recipe", "teachers"):
-        if getattr(recipe, field):
-            raise ValueError(
-                f"Out-of-fold predictions need a recipe whose network has seen nothing but the other folds. Received: "
-                f"{recipe.name}, which has {field.replace('_', ' ')}. Take one without, such as {RECIPE}."
-            )
+    fields = ("members", "start_recipe", "teachers")
+    others = [f"has {name.replace('_', ' ')}" for name in fields if getattr(recipe, name)]
     if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
+        others.append("learns from the votes")
+    if others:
         raise ValueError(
-            "Label errors, compared with FER+'s votes, need a recipe that learns from the labels alone. "
-            f"Received: {recipe.name}, which learns from the votes. Take another, such as {RECIPE}."
+            "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the "
+            f"other folds alone. Received: {recipe.name}, which {others[0]}. Take another, such as {RECIPE}."
         )
 
 
 def assign_folds(faces, folds, seed):
-    """The fold of each image, int `(n,)` from 0: stratified by class, duplicates always in one.
-
-    Raises:
-        ValueError: if a class has fewer distinct pictures than there are folds, or there are fewer than two.
-    """
+    """The fold of each image, int `(n,)` from 0: stratified by class, duplicates always in one."""
     from sklearn.model_selection import StratifiedKFold
 
     _, first, duplicates = np.unique(faces.digests, return_index=True, return_inverse=True)
@@ -148,75 +143,36 @@ def assign_folds(faces, folds, seed):
         raise ValueError(
             f"`folds` must be 2 at least, and {least} at most, one picture of each class. Received: {folds}."
         )
-    fold = np.zeros(len(labels), np.int64)
-    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
-    for number, (_, members) in enumerate(parts):
+    fold, splitter = np.zeros(len(labels), np.int64), StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for number, (_, members) in enumerate(splitter.split(labels, labels)):
         fold[members] = number
     return fold[duplicates]
 
 
-def predict_with_flip(network, images):
-    """The mean of a network's predictions on images and on their mirror images, `(n, classes)`."""
-    views = (images, images[:, :, ::-1])
-    return np.mean([network.predict(view.astype(np.float32), batch_size=BATCH, verbose=0) for view in views], axis=0)
-
-
-def training_fields(recipe, seed, out):
-    """The fields of the table about what was trained on what, and how long it took."""
-    faces = out.faces
-    return {
-        "recipe": recipe.name,
-        "recipe_digest": recipe.digest,
-        "seed": seed,
-        "folds": len(out.runs),
-        "epochs": [run.epochs_run for run in out.runs],
-        "device": out.runs[0].device,
-        "seconds": round(sum(run.seconds for run in out.runs), 1),
-        "split": "train",
-        "classes": list(faces.classes),
-        "num_images": len(faces),
-        "source": faces.source,
-        "protocol": faces.protocol,
-        "fingerprint": faces.fingerprint,
-        "fer2013_rows": faces.fer2013_rows,
-    }
-
-
 def error_rows(faces, errors):
     """The likely errors, the likeliest first: row in the source, given label, likely class, label quality."""
-    order = np.argsort(errors.quality, kind="stable")
-    order = order[errors.flagged[order]]
     names = np.array(faces.classes)
-    given, likely = names[faces.labels[order]], names[errors.likely[order]]
-    index = pd.Index(faces.rows[order], name="row")
-    return pd.DataFrame({"given": given, "likely": likely, "quality": errors.quality[order]}, index=index)
+    columns = {"given": names[faces.labels], "likely": names[errors.likely], "quality": errors.quality}
+    rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
+    return rows.sort_values("quality", kind="stable")
 
 
 def crowd_table(faces, errors):
-    """FER+'s votes on the labels: on those flagged, on the others, by class, in cleanlab's order.
-
-    None where there are no votes, or none that name an emotion.
-    """
-    if (votes := faces.votes) is None:
-        return None
-    crowd = np.where(names_emotion(votes), plurality(votes), "")
-    judged = crowd != ""
+    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing."""
+    votes, names = faces.votes, np.array(faces.classes)
+    crowd = np.array("") if votes is None else np.where(names_emotion(votes), plurality(votes), "")
+    judged, labels = crowd != "", names[faces.labels]
     if not judged.any():
         return None
-    names = np.array(faces.classes)
-    labels, likely = names[faces.labels], names[errors.likely]
-    columns = np.array([EMOTIONS.index(name) for name in faces.classes])[faces.labels]
-    support = np.take_along_axis(emotion_votes(votes), columns[:, None], axis=1)[:, 0]
-
-    def compare(mask):
-        return label_errors.against_crowd(labels[mask], likely[mask], crowd[mask], support[mask])
-
-    groups = {"all": np.ones(len(faces), bool), "flagged": errors.flagged, "unflagged": ~errors.flagged}
-    no_face = not_a_face(votes)
+    support = emotion_votes(votes, faces.classes)[np.arange(len(faces)), faces.labels]
+    images = pd.DataFrame({"labels": labels, "likely": names[errors.likely], "crowd": crowd, "support": support})
+    no_face, flagged = not_a_face(votes), errors.flagged
     return {
-        **{name: compare(mask) for name, mask in groups.items()},
-        "per_class": {name: compare(errors.flagged & (labels == name)) for name in faces.classes},
-        "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & errors.flagged).sum())},
+        "all": label_errors.against_crowd(**images),
+        "flagged": label_errors.against_crowd(**images[flagged]),
+        "unflagged": label_errors.against_crowd(**images[~flagged]),
+        "per_class": {name: label_errors.against_crowd(**images[flagged & (labels == name)]) for name in faces.classes},
+        "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & flagged).sum())},
         "in_order": label_errors.in_order(errors.quality[judged], (crowd != labels)[judged]),
     }
 
@@ -226,6 +182,6 @@ def gallery(faces, rows):
     from fer_keras import plots
 
     shown = rows.iloc[:MOST_SHOWN]
-    place = pd.Series(np.arange(len(faces)), index=faces.rows).loc[shown.index]
+    images = faces.images[pd.Index(faces.rows).get_indexer(shown.index)]
     titles = [f"{row.given}:\n{row.likely}?" for row in shown.itertuples()]
-    return plots.save_private(plots.gallery(faces.images[place], titles, columns=10), TABLE)
+    return plots.save_private(plots.gallery(images, titles, columns=10), TABLE)
