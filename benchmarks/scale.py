@@ -215,11 +215,11 @@ def sweep(folder, size, workers):
     from fer_keras.data.synthetic import drawn_faces
     from fer_keras.labels import FER4
     from fer_keras.recipes import find_recipe
-    from fer_keras.training.search import Training, train_on_ray
+    from fer_keras.training.search import train_on_ray
 
     recipe = find_recipe(RECIPE)
     recipe = dataclasses.replace(recipe, name=f"{recipe.name}@scale", final=False, epochs=size.epochs)
-    cells, faces = [Training(recipe, seed) for seed in range(size.trainings)], drawn_faces(size.faces, classes=FER4)
+    cells, faces = {seed: (recipe, seed) for seed in range(size.trainings)}, drawn_faces(size.faces, classes=FER4)
     options = {"results": folder / "results", "verbose": 0}
     asked, spans, memory = time.time(), [], {}
     for _, run in train_on_ray(cells, (faces, None), options, minutes=None, address=None, workers=workers):

@@ -10,11 +10,11 @@ import pytest
 
 from fer_keras import paths
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.labels import FER4
+from fer_keras.labels import FER4, FER7
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.results import read_runs, read_table, write_run
 from fer_keras.training import trainer
-from fer_keras.training.search import SCORES, Training, as_table, plan, search, share, train_in_worker, variant
+from fer_keras.training.search import SCORES, as_table, search, share, shared_work, train_in_worker, variant
 
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
@@ -171,61 +171,46 @@ def test_an_ingredient_changes_something_and_nothing_else():
         assert dataclasses.replace(changed, name=base.name, final=True, **back) == base
 
 
-def cell(recipe=FOUR, **changes):
-    return Training(dataclasses.replace(recipe, name=f"cell-{sorted(changes.items())}", final=False, **changes), 0)
+def changed(recipe=FOUR, **changes):
+    return dataclasses.replace(recipe, name=f"cell-{sorted(changes.items())}", final=False, **changes)
 
 
-def planned(*cells):
-    """What each waits for, by the names of recipes: its leader, and its starts."""
-    found = plan(cells)
-    recipes = {training.name: training.recipe.name for training, *_ in found} | {None: None}
-    return [(each.recipe.name, recipes[leader], [recipes[start] for start in starts]) for each, leader, starts in found]
+def test_cells_share_their_start_and_its_features():
+    tuned = RECIPES["emovision-vgg@finetuned"]
+    work = shared_work(tuned, 0)
+    assert len(work) == 2
+    assert ("emovision-vgg@frozen", 0) in work
+    assert shared_work(changed(tuned, epochs=3), 0) == work
+    assert not set(work) & set(shared_work(RECIPES["mini-xception"], 0))
+    assert set(work) - set(shared_work(tuned, 1)) == {("emovision-vgg@frozen", 0)}
+    assert set(work) & set(shared_work(changed(RECIPES["emovision-vgg@frozen"], learning_rate=0.1), 0))
 
 
-def test_starts_come_before_the_cells_that_need_them_once_each():
-    tuned, other = Training(RECIPES["emovision-vgg@finetuned"], 0), cell(RECIPES["emovision-vgg@finetuned"], epochs=3)
-    assert planned(tuned, other, Training(RECIPES["mini-xception"], 0)) == [
-        ("emovision-vgg@frozen", None, []),
-        ("emovision-vgg@finetuned", None, ["emovision-vgg@frozen"]),
-        (other.recipe.name, None, ["emovision-vgg@frozen"]),
-        ("mini-xception", None, []),
-    ]
-
-
-def test_teachers_come_first_too():
+def test_cells_share_their_teachers():
     teachers = tuple((FOUR.name, FOUR.digest, seed) for seed in (3, 4))
-    *first, (taught, _, starts) = plan([cell(teachers=teachers)])
-    assert [(each.recipe, each.seed) for each, *_ in first] == [(FOUR, 3), (FOUR, 4)]
-    assert starts == [each.name for each, *_ in first]
-    assert taught.recipe.teachers == teachers
+    assert shared_work(changed(teachers=teachers), 0) == {(FOUR.name, seed): FOUR.classes for seed in (3, 4)}
 
 
-def test_a_start_of_other_classes_is_trained_on_its_own_faces():
-    found = plan([cell(start_recipe="fer-small@four"), cell(start_recipe="fer-small")])
-    assert [training.same_faces for training, *_ in found] == [True, True, False, True]
+def test_a_start_is_known_by_its_classes():
+    assert shared_work(changed(start_recipe="fer-small"), 0) == {("fer-small", 0): FER7}
 
 
-def test_of_those_with_a_frozen_backbone_the_others_wait_for_the_first():
+def test_cells_share_the_features_of_a_frozen_backbone_on_the_same_images():
     frozen = RECIPES["emovision-vgg@frozen"]
-    rates = [cell(frozen, learning_rate=rate) for rate in (0.1, 0.2, 0.3)]
-    fewer, tuned = cell(frozen, train_fraction=0.5), cell(RECIPES["emovision-vgg@finetuned"])
-    assert [leader for _, leader, _ in planned(*rates, fewer)] == [None, *[rates[0].recipe.name] * 2, None]
-    assert planned(rates[0], tuned)[1:] == [
-        ("emovision-vgg@frozen", rates[0].recipe.name, []), (tuned.recipe.name, None, ["emovision-vgg@frozen"])
-    ]  # fmt: skip
-    assert {leader for _, leader, _ in planned(*(cell(epochs=number) for number in (1, 2)))} == {None}
+    first, second = (shared_work(changed(frozen, learning_rate=rate), 0) for rate in (0.1, 0.2))
+    assert first == second
+    assert len(first) == 1
+    assert not set(first) & set(shared_work(changed(frozen, train_fraction=0.5), 0))
+    assert shared_work(changed(epochs=1), 0) == {}
 
 
 def test_a_worker_returns_what_became_of_a_training(trained, tmp_path):
-    training, options = cell(epochs=1), {"results": tmp_path}
-    late = train_in_worker(training, None, options, 0.0, None)
-    assert late == (training.name, None)
-    _, run = train_in_worker(training, None, options, np.inf, ("leader", "ValueError: no"), ("start", made_up.run()[0]))
-    assert (run.run, len(trained)) == (training.name, 1)
-    failed = train_in_worker(training, None, options, np.inf, None, ("start", "ValueError: no"))
-    assert failed == (training.name, "ValueError: it starts from start, which failed")
-    name, error = train_in_worker(training, None, {"results": tmp_path / "elsewhere"}, np.inf, None)
-    assert (name, len(trained)) == (training.name, 1)
+    recipe, options = changed(epochs=1), {"results": tmp_path}
+    assert train_in_worker(recipe, 0, None, options, 0.0) is None, "too late"
+    run = train_in_worker(recipe, 0, None, options, np.inf, "ValueError: what came of another")
+    assert (run.recipe_name, len(trained)) == (recipe.name, 1)
+    error = train_in_worker(recipe, 0, None, {"results": tmp_path / "elsewhere"}, np.inf)
+    assert len(trained) == 1
     assert error.startswith(f"ValueError: Expected {tmp_path / 'elsewhere'} on every machine of the cluster.")
 
 

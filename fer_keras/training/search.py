@@ -5,7 +5,6 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,34 +12,13 @@ from fer_keras import paths
 from fer_keras.data import FaceDataset
 from fer_keras.data.transforms import Augmentation
 from fer_keras.ray_cluster import ray_cluster
-from fer_keras.recipes import Recipe, Space, find_recipe, find_space
+from fer_keras.recipes import Space, find_recipe, find_space
 from fer_keras.results import Run, find_run, run_id, write_table
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
 EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 # How many threads a backend may use: TensorFlow's two pools, and XLA's, with which JAX computes.
 THREADS = ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
-
-
-class Training(NamedTuple):
-    """A cell of a grid, or what cells start or learn from, on other faces than theirs if it has other classes."""
-
-    recipe: Recipe
-    seed: int
-    same_faces: bool = True
-
-    @property
-    def name(self):
-        """Name of its record."""
-        return run_id(self.recipe.name, self.recipe.digest, self.seed)
-
-    @property
-    def backbone(self):
-        """What the cached features of a frozen backbone depend on; None if there is no such backbone."""
-        recipe, start = self.recipe, (self.recipe.weights, self.recipe.start_recipe)
-        if not any(start) or recipe.trainable_from or recipe.augmentation != Augmentation():
-            return None
-        return recipe.model, recipe.train_fraction, *start
 
 
 def search(
@@ -92,30 +70,32 @@ def search(
     recipe = variant_for(recipe, faces)
     folder = paths.build() / "searches" / f"{space.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     options = {"results": folder.resolve() / "results", "precision": precision, "verbose": 0 if ray else verbose}
-    settings = list(ParameterGrid(space.grid))
-    cells = [Training(variant(space, recipe, chosen), chosen.get("seed", seed)) for chosen in settings]
-    found = {cell.name: find_run(cell.recipe, cell.seed, folder=options["results"]) for cell in cells}
-    runs, failed = {name: run for name, run in found.items() if run}, {}
-    waiting = [cell for cell in cells if cell.name not in runs]
+    settings, cells = {}, {}
+    for chosen in ParameterGrid(space.grid):
+        cell, own = variant(space, recipe, chosen), chosen.get("seed", seed)
+        name = run_id(cell.name, cell.digest, own)
+        settings[name], cells[name] = chosen, (cell, own)
+    ended = {name: find_run(*cell, folder=options["results"]) for name, cell in cells.items()}
+    waiting = {name: cell for name, cell in cells.items() if not ended[name]}
     if ray and waiting:
         trained = train_on_ray(waiting, (faces, path), options, minutes, None if ray is True else ray, workers)
     else:
         trained = train_here(waiting, path or faces, options, minutes)
     try:
-        for name, ended in trained:
-            (runs if isinstance(ended, Run) else failed)[name] = ended
-            if ray and verbose and name in runs:
-                accuracy = ended.metrics["validation"]["accuracy"]
-                print(f"{name}: validation {accuracy:.4f}, {ended.seconds:.0f} s", flush=True)
+        for name, run in trained:
+            ended[name] = run
+            if ray and verbose and isinstance(run, Run):
+                accuracy = run.metrics["validation"]["accuracy"]
+                print(f"{name}: validation {accuracy:.4f}, {run.seconds:.0f} s", flush=True)
     finally:  # also when it is stopped
-        table = as_table(space, [(chosen, runs.get(cell.name)) for chosen, cell in zip(settings, cells, strict=True)])
-        if len(table):
+        runs = {name: run for name, run in ended.items() if isinstance(run, Run)}
+        table = as_table(space, [(settings[name], run) for name, run in runs.items()])
+        if runs:
             write_table(f"search-{space.name}", table, folder=results or paths.build() / "results")
-    if failed:
-        lines = sorted(f"{name}: {error}" for name, error in failed.items())
+    if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
         raise ValueError(
             f"Expected every training of {space.name} to end. Received: {len(failed)} that failed; {len(table)} cells "
-            "are in the table. The same call tries again:\n" + "\n".join(lines)
+            f"are in the table. The same call tries again:{''.join(failed)}"
         )
     return table
 
@@ -132,16 +112,16 @@ def variant(space, recipe, chosen):
 
 
 def as_table(space, cells):
-    """The settings and scores of the cells that are trained, the best first."""
-    rows = []
-    for chosen, run in cells:
-        if run:
-            scores = {name: run.metrics["validation"][name] for name in SCORES}
-            images = {f"{split}_images": run.data["num_images"][split] for split in ("train", "validation")}
-            rows.append({**chosen, **scores, **images, **{name: getattr(run, name) for name in EFFORT}})
-    columns = [*space.grid, *SCORES, "train_images", "validation_images", *EFFORT]
-    table = pd.DataFrame(rows, columns=columns).sort_values(["accuracy", *space.grid], ascending=False)
-    return table.reset_index(drop=True).rename_axis("place")
+    """The settings and scores of trained cells, the best first."""
+    rows = [
+        chosen
+        | {name: run.metrics["validation"][name] for name in SCORES}
+        | {f"{split}_images": run.data["num_images"][split] for split in ("train", "validation")}
+        | {name: getattr(run, name) for name in EFFORT}
+        for chosen, run in cells
+    ]
+    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, "train_images", "validation_images", *EFFORT])
+    return table.sort_values(["accuracy", *space.grid], ascending=False, ignore_index=True).rename_axis("place")
 
 
 def train_here(cells, faces, options, minutes):
@@ -149,21 +129,20 @@ def train_here(cells, faces, options, minutes):
     from fer_keras.training import fit
 
     began = time.monotonic()
-    for cell in cells:
+    for name, (recipe, seed) in cells.items():
         if minutes and time.monotonic() - began >= 60 * minutes:
             return
         try:
-            ended = fit(cell.recipe, cell.seed, faces=faces, **options)
+            yield name, fit(recipe, seed, faces=faces, **options)
         except ValueError as error:
-            ended = str(error)
-        yield cell.name, ended
+            yield name, str(error)
 
 
 def train_on_ray(cells, data, options, minutes, address, workers):
     """Train cells as tasks of Ray; yield as `train_here`, in the order in which they end.
 
     A task takes one GPU where there are some, and its share of the cores, with as many threads. If its process is
-    killed, Ray starts it once more, and it resumes.
+    killed, Ray starts it once more, and it resumes. Of cells that share work, the others wait for the first.
     """
     options["results"].mkdir(parents=True, exist_ok=True)
     with ray_cluster(address) as ray:
@@ -171,18 +150,19 @@ def train_on_ray(cells, data, options, minutes, address, workers):
         environment = {"env_vars": worker_environment(max(1, int(resources["num_cpus"])))}
         task = ray.remote(**resources, max_retries=1, runtime_env=environment)(train_in_worker)
         ends = time.time() + 60 * minutes if minutes else math.inf
-        faces, refs = ray.put(data[0]), {None: None}
-        for training, leader, starts in plan(cells):
-            given = faces if training.same_faces else data[1]
-            after = [refs[name] for name in (leader, *starts)]
-            refs[training.name] = task.remote(training, given, options, ends, *after)
-        names = {ref: name for name, ref in refs.items() if ref}
+        faces, names, first = ray.put(data[0]), {}, {}
+        for name, (recipe, seed) in cells.items():
+            work = shared_work(recipe, seed)
+            leaders = {first[each] for each in work if each in first}
+            others = any(classes != recipe.classes for classes in work.values())  # whose faces the worker reads
+            ref = task.remote(recipe, seed, (others and data[1]) or faces, options, ends, *leaders)
+            names[ref], first = name, dict.fromkeys(work, ref) | first
         running = list(names)
         try:
             while running:
                 (ref,), running = ray.wait(running)
                 try:
-                    ended = ray.get(ref)[1]
+                    ended = ray.get(ref)
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[-1]
                     ended = f"it was lost, or a training that it waits for. {type(error).__name__}: {reason}"
@@ -193,42 +173,26 @@ def train_on_ray(cells, data, options, minutes, address, workers):
                 ray.cancel(ref, force=True)
 
 
-def plan(cells):
-    """What each training waits for: a list of `(Training, name of its leader or None, names of its starts)`.
-
-    What cells start or learn from comes before them, once. Of trainings with the same frozen backbone, the first leads:
-    it computes the features that the others read.
-    """
-    planned, first = {}, {}
-
-    def add(training):
-        recipe, starts = training.recipe, []
-        named = [(recipe.start_recipe, training.seed)] if recipe.start_recipe else []
-        for name, seed in [*named, *((name, seed) for name, _, seed in recipe.teachers)]:
-            start = find_recipe(name)
-            starts.append(Training(start, seed, training.same_faces and start.classes == recipe.classes))
-            if starts[-1].name not in planned:
-                add(starts[-1])
-        leader = first.setdefault(training.backbone or training.name, training.name)
-        leader = None if leader == training.name else leader
-        planned[training.name] = training, leader, [start.name for start in starts]
-
-    for cell in cells:
-        add(cell)
-    return list(planned.values())
+def shared_work(recipe, seed):
+    """What `fit` computes first, or reads if another has: starts, teachers, features; a dict to their classes."""
+    work, backbone = {}, (recipe.weights, recipe.start_recipe)
+    starts = [(recipe.start_recipe, seed)] if recipe.start_recipe else []
+    for name, own in [*starts, *((name, own) for name, _, own in recipe.teachers)]:
+        start = find_recipe(name)
+        work |= {(name, own): start.classes, **shared_work(start, own)}
+    if any(backbone) and not recipe.trainable_from and recipe.augmentation == Augmentation():  # it is frozen
+        work[recipe.model, recipe.train_fraction, *backbone] = recipe.classes
+    return work
 
 
-def train_in_worker(training, faces, options, ends, _, *starts):
-    """Train in a process of Ray; its name, with the `Run`, the error, or None if it is too late to begin.
+def train_in_worker(recipe, seed, faces, options, ends, *_):
+    """Train in a process of Ray; the `Run`, or the error's text, or None if it is too late to begin.
 
     Errors are returned, since Ray prints raised ones at length; the other trainings go on.
     """
     if time.time() >= ends:
-        return training.name, None
-    failed = [name for name, ended in starts if not isinstance(ended, Run)]
+        return None
     try:
-        if failed:
-            raise ValueError(f"it starts from {failed[0]}, which failed")
         if not options["results"].is_dir():
             raise ValueError(
                 f"Expected {options['results']} on every machine of the cluster. Received: one that has no such "
@@ -236,9 +200,9 @@ def train_in_worker(training, faces, options, ends, _, *starts):
             )
         from fer_keras.training import fit
 
-        return training.name, fit(training.recipe, training.seed, faces=faces, **options)
+        return fit(recipe, seed, faces=faces, **options)
     except Exception as error:
-        return training.name, f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"
 
 
 def worker_environment(threads):
@@ -253,12 +217,8 @@ def worker_environment(threads):
 def share(nodes, workers=None):
     """The resources of a task, of which as many as `workers` run at once on machines with this `"CPU"` and `"GPU"`.
 
-    >>> share([{"CPU": 8.0}, {"CPU": 4.0}])
-    {'num_cpus': 1.0, 'num_gpus': 0}
     >>> share([{"CPU": 8.0}, {"CPU": 4.0}], workers=3)
     {'num_cpus': 4.0, 'num_gpus': 0}
-    >>> share([{"CPU": 32.0, "GPU": 4.0}, {"CPU": 64.0}])
-    {'num_cpus': 8.0, 'num_gpus': 1}
     """
     gpu = int(any(node.get("GPU") for node in nodes))
     cores = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)) if gpu else math.inf) for node in nodes]

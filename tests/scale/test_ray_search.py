@@ -84,15 +84,13 @@ def test_what_fails_is_reported_and_stops_no_other(faces, ray_of_two, own_folder
     monkeypatch.setenv("FER_KERAS_DATA", str(own_folders / "nowhere"))  # where mini-xception's seven classes are sought
     grid = {"start_recipe": [None, "mini-xception", "capstone-model-1"], "epochs": [1, 2]}
     with pytest.raises(
-        ValueError, match=r"Expected every training of odd to end\. Received: 3 that failed; 4"
+        ValueError, match=r"Expected every training of odd to end\. Received: 2 that failed; 4"
     ) as error:
         search(Space("odd", "capstone-model-1", grid, "a test"), faces=faces, ray=True, workers=1)
-    first, second, start = str(error.value).splitlines()[1:]
-    assert "epochs=1,start_recipe=mini-xception" in first
-    assert "epochs=2,start_recipe=mini-xception" in second
-    assert first.partition(": ")[2] == f"ValueError: it starts from {start.partition(':')[0]}, which failed"
-    assert start.partition(": ")[2].startswith("DataError: ")
-    assert capsys.readouterr().out.count("validation 0.") == 4 + 1, "and the start that did not fail, once"
+    for epochs, line in enumerate(str(error.value).splitlines()[1:], start=1):
+        assert f"epochs={epochs},start_recipe=mini-xception" in line
+        assert line.partition(": ")[2].startswith("DataError: ")
+    assert capsys.readouterr().out.count("validation 0.") == 4
     table = read_table("search-odd", folder=own_folders / "build" / "results")
     assert table["start_recipe"].fillna("none").value_counts().to_dict() == {"none": 2, "capstone-model-1": 2}
 
