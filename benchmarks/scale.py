@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import contextlib
 import dataclasses
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -221,8 +222,9 @@ def sweep(folder, size, workers):
     recipe = dataclasses.replace(recipe, name=f"{recipe.name}@scale", final=False, epochs=size.epochs)
     cells, faces = {seed: (recipe, seed) for seed in range(size.trainings)}, drawn_faces(size.faces, classes=FER4)
     options = {"results": folder / "results", "verbose": 0}
+    options["results"].mkdir(parents=True, exist_ok=True)
     asked, spans, memory = time.time(), [], {}
-    for _, run in train_on_ray(cells, (faces, None), options, minutes=None, address=None, workers=workers):
+    for _, run in train_on_ray(cells, (faces, None), options, ends=math.inf, address=None, workers=workers):
         if isinstance(run, str):
             raise RuntimeError(run)
         spans.append((time.time() - run.seconds, time.time()))

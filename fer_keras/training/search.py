@@ -16,6 +16,7 @@ from fer_keras.recipes import Space, find_recipe, find_space
 from fer_keras.results import Run, find_run, run_id, write_table
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
+IMAGES = {"train": "train_images", "validation": "validation_images"}
 EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 # How many threads a backend may use: TensorFlow's two pools, and XLA's, with which JAX computes.
 THREADS = ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
@@ -33,16 +34,15 @@ def search(
     workers: int | None = None,
     verbose: str | int = "auto",
 ) -> pd.DataFrame:
-    """Train the cells of a grid that are not trained yet, and record the table of all that are.
+    """Train the cells of a grid that are not trained yet, and record the table of all that are as `search-<space>`.
 
-    A trained cell is read back, and one that was stopped is resumed: the same call finishes a search that was stopped
-    or killed, with Ray or without. The table is written as `search-<space>` even then. No cell sees the test split.
+    Stopped or killed, with Ray or without, the same call resumes the search. No cell sees the test split.
 
     Args:
         space: a `recipes.Space`, or its name.
         seed: int, of every cell, unless the grid has seeds of its own.
         faces: a `FaceDataset`, or the path of data, as for `fit`.
-        results: folder of results for the table; None is `results` below `paths.build()`.
+        results: folder of the table; None is `paths.build() / "results"`.
         minutes: begin no cell after so many minutes; None trains the whole grid.
         precision: as for `fit`, of every cell.
         ray: None trains one cell after the other. True trains several at once, on a Ray of this machine; a string is
@@ -51,7 +51,7 @@ def search(
         verbose: as for `fit`; with Ray, a line for each cell, or nothing for 0.
 
     Returns:
-        A `pandas.DataFrame`, the best cell first: the settings, validation scores, images, epochs, seconds and device.
+        A `pandas.DataFrame`, the best cell on validation first.
 
     Raises:
         ValueError: if the grid has a field that recipes lack, if the data does not fit, if there is no such cluster;
@@ -77,10 +77,12 @@ def search(
         settings[name], cells[name] = chosen, (cell, own)
     ended = {name: find_run(*cell, folder=options["results"]) for name, cell in cells.items()}
     waiting = {name: cell for name, cell in cells.items() if not ended[name]}
+    ends = time.time() + 60 * minutes if minutes else math.inf
+    options["results"].mkdir(parents=True, exist_ok=True)
     if ray and waiting:
-        trained = train_on_ray(waiting, (faces, path), options, minutes, None if ray is True else ray, workers)
+        trained = train_on_ray(waiting, (faces, path), options, ends, None if ray is True else ray, workers)
     else:
-        trained = train_here(waiting, path or faces, options, minutes)
+        trained = ((name, train_cell(*cell, path or faces, options, ends)) for name, cell in waiting.items())
     try:
         for name, run in trained:
             ended[name] = run
@@ -88,9 +90,8 @@ def search(
                 accuracy = run.metrics["validation"]["accuracy"]
                 print(f"{name}: validation {accuracy:.4f}, {run.seconds:.0f} s", flush=True)
     finally:  # also when it is stopped
-        runs = {name: run for name, run in ended.items() if isinstance(run, Run)}
-        table = as_table(space, [(settings[name], run) for name, run in runs.items()])
-        if runs:
+        table = as_table(space, [(settings[name], run) for name, run in ended.items() if isinstance(run, Run)])
+        if len(table):
             write_table(f"search-{space.name}", table, folder=results or paths.build() / "results")
     if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
         raise ValueError(
@@ -113,43 +114,21 @@ def variant(space, recipe, chosen):
 
 def as_table(space, cells):
     """The settings and scores of trained cells, the best first."""
-    rows = [
-        chosen
-        | {name: run.metrics["validation"][name] for name in SCORES}
-        | {f"{split}_images": run.data["num_images"][split] for split in ("train", "validation")}
-        | {name: getattr(run, name) for name in EFFORT}
-        for chosen, run in cells
-    ]
-    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, "train_images", "validation_images", *EFFORT])
+    rows = [{**vars(run), **run.metrics["validation"], **run.data["num_images"], **chosen} for chosen, run in cells]
+    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, *IMAGES, *EFFORT]).rename(columns=IMAGES)
     return table.sort_values(["accuracy", *space.grid], ascending=False, ignore_index=True).rename_axis("place")
 
 
-def train_here(cells, faces, options, minutes):
-    """Train one cell after the other; yield the name of each with its `Run`, or with why it failed."""
-    from fer_keras.training import fit
+def train_on_ray(cells, data, options, ends, address, workers):
+    """Train cells as tasks of Ray; yield the name of each and what `train_cell` returns, as they end.
 
-    began = time.monotonic()
-    for name, (recipe, seed) in cells.items():
-        if minutes and time.monotonic() - began >= 60 * minutes:
-            return
-        try:
-            yield name, fit(recipe, seed, faces=faces, **options)
-        except ValueError as error:
-            yield name, str(error)
-
-
-def train_on_ray(cells, data, options, minutes, address, workers):
-    """Train cells as tasks of Ray; yield as `train_here`, in the order in which they end.
-
-    A task takes one GPU where there are some, and its share of the cores, with as many threads. If its process is
-    killed, Ray starts it once more, and it resumes. Of cells that share work, the others wait for the first.
+    A task takes one GPU where there are some, and its share of the cores. If its process is killed, Ray starts it once
+    more, and it resumes. Of cells that share work, the others wait for the first.
     """
-    options["results"].mkdir(parents=True, exist_ok=True)
     with ray_cluster(address) as ray:
         resources = share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
         environment = {"env_vars": worker_environment(max(1, int(resources["num_cpus"])))}
-        task = ray.remote(**resources, max_retries=1, runtime_env=environment)(train_in_worker)
-        ends = time.time() + 60 * minutes if minutes else math.inf
+        task = ray.remote(**resources, max_retries=1, runtime_env=environment)(train_cell)
         faces, names, first = ray.put(data[0]), {}, {}
         for name, (recipe, seed) in cells.items():
             work = shared_work(recipe, seed)
@@ -166,8 +145,7 @@ def train_on_ray(cells, data, options, minutes, address, workers):
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[-1]
                     ended = f"it was lost, or a training that it waits for. {type(error).__name__}: {reason}"
-                if ended:
-                    yield names[ref], ended
+                yield names[ref], ended
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
@@ -185,21 +163,21 @@ def shared_work(recipe, seed):
     return work
 
 
-def train_in_worker(recipe, seed, faces, options, ends, *_):
-    """Train in a process of Ray; the `Run`, or the error's text, or None if it is too late to begin.
+def train_cell(recipe, seed, faces, options, ends, *_):
+    """Train here or in a process of Ray; the `Run`, or the error's text, or None if it is too late to begin.
 
-    Errors are returned, since Ray prints raised ones at length; the other trainings go on.
+    Errors are returned, so that the other trainings go on; Ray would print raised ones at length.
     """
     if time.time() >= ends:
         return None
     try:
+        from fer_keras.training import fit
+
         if not options["results"].is_dir():
             raise ValueError(
                 f"Expected {options['results']} on every machine of the cluster. Received: one that has no such "
                 "folder. Let FER_KERAS_BUILD name a folder that all share."
             )
-        from fer_keras.training import fit
-
         return fit(recipe, seed, faces=faces, **options)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_is_started_once_more(own_folders):
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_for(lambda: trained(own_folders, 1) and histories(own_folders, 60), process)
     for child in below(process.pid):
-        if "train_in_worker" in Path(f"/proc/{child}/cmdline").read_text():
+        if "train_cell" in Path(f"/proc/{child}/cmdline").read_text():
             os.kill(child, signal.SIGKILL)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed.decode()
