@@ -331,7 +331,7 @@ class Tick:
 
 
 def test_a_run_that_was_stopped_by_time_says_so_and_trains_on(faces, own_folders, monkeypatch, capsys):
-    recipe = dataclasses.replace(LIVELY, stop_patience_epochs=0, flip_view=False)
+    recipe = dataclasses.replace(LIVELY, stop_patience_epochs=0, monitor="val_accuracy")
     monkeypatch.setitem(RECIPES, "lively", dataclasses.replace(recipe, final=True))
     recipe = RECIPES["lively"]
     whole = fit(recipe, faces=faces, results=own_folders / "whole", verbose=0)
