@@ -68,10 +68,7 @@ def digest(backbone, faces):
 
 
 def compute(backbone, images, path, verbose):
-    """Write the features of all images to `path`, chunk by chunk; the file gets its name when it is whole.
-
-    Processes that compute the same features write the same values to one file, which the first of them makes.
-    """
+    """Write the features of all images to `path`, chunk by chunk; several processes may fill the same file."""
     unfinished = path.with_suffix(".unfinished")
     if not unfinished.is_dir():
         how = {"dtype": np.float32, "shape": (len(images), *backbone.output_shape[1:])}
@@ -82,12 +79,12 @@ def compute(backbone, images, path, verbose):
                 folder.rename(unfinished)
     features = np.lib.format.open_memmap(unfinished / path.name, mode="r+")
     chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-    missing = [chunk for chunk in chunks if np.isnan(features[chunk]).any()]
     progress = keras.utils.Progbar(len(chunks), unit_name="chunk", verbose=0 if verbose == 0 else 1)
-    for number, chunk in enumerate(missing, start=len(chunks) - len(missing) + 1):
-        # Padded to a whole chunk, so that one compiled function does for all.
-        pixels = np.concatenate([images[chunk], images[-1:].repeat(CHUNK - len(images[chunk]), axis=0)])
-        features[chunk] = backbone.predict_on_batch(pixels)[: len(images[chunk])]
+    for number, chunk in enumerate(chunks, start=1):
+        if np.isnan(features[chunk]).any():
+            # Padded to a whole chunk, so that one compiled function does for all.
+            pixels = np.concatenate([images[chunk], images[-1:].repeat(CHUNK - len(images[chunk]), axis=0)])
+            features[chunk] = backbone.predict_on_batch(pixels)[: len(images[chunk])]
         progress.update(number)
     features.flush()
     with contextlib.suppress(FileNotFoundError):  # another one was first

@@ -35,9 +35,8 @@ def find_label_errors(
 ) -> tuple[dict, pd.DataFrame]:
     """Find likely label errors by confident learning on out-of-fold predictions, and record them.
 
-    Recorded are the tables `label-errors` (counts, the estimated noise, and FER+'s votes on them), `label-errors-rows`
-    (the rows of the likely errors, which may be left out: `faces.take(~np.isin(faces.rows, rows.index))`) and
-    `out-of-fold` (the predictions). Validation and test images are not used.
+    Recorded are the tables `label-errors`, `label-errors-rows` and `out-of-fold` (the predictions). The likely errors
+    may be left out: `faces.take(~np.isin(faces.rows, rows.index))`. Validation and test images are not used.
 
     Args:
         recipe: a `Recipe` that learns from labels alone, or the name of one.
@@ -49,7 +48,8 @@ def find_label_errors(
         verbose: as for `fit`.
 
     Returns:
-        `(table, rows)`: the content of `label-errors`, and a `pandas.DataFrame` of the likely errors, likeliest first.
+        `(table, rows)`: the recorded `label-errors` (counts, the estimated noise, and FER+'s votes on them), and a
+        `pandas.DataFrame` of the likely errors, the likeliest first.
 
     Raises:
         ValueError: if the recipe starts or learns from a network that may have seen a fold, or from votes, or a class
@@ -82,7 +82,10 @@ def find_label_errors(
         **label_errors.by_class(errors, faces.labels, faces.classes),
         "crowd": crowd_table(faces, errors),
     }
-    rows = error_rows(faces, errors)
+    names = np.array(faces.classes)
+    columns = {"given": names[faces.labels], "likely": names[errors.likely], "quality": errors.quality}
+    rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
+    rows = rows.sort_values("quality", kind="stable")
     arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
     results = paths.build() / "results" if results is None else results
     write_table(PREDICTIONS, arrays | {"probabilities": probabilities}, folder=results)
@@ -147,14 +150,6 @@ def assign_folds(faces, folds, seed):
     for number, (_, members) in enumerate(splitter.split(labels, labels)):
         fold[members] = number
     return fold[duplicates]
-
-
-def error_rows(faces, errors):
-    """The likely errors, the likeliest first: row in the source, given label, likely class, label quality."""
-    names = np.array(faces.classes)
-    columns = {"given": names[faces.labels], "likely": names[errors.likely], "quality": errors.quality}
-    rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
-    return rows.sort_values("quality", kind="stable")
 
 
 def crowd_table(faces, errors):
