@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import importlib
 import importlib.machinery
+import itertools
 import math
 import os
 import sys
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+import fer_keras
 from fer_keras import paths
 from fer_keras.names import check_name
 
@@ -36,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.meta_path.insert(0, QuietTensorFlow)
     commands = typer.main.get_command(app)
     try:
-        with commands.make_context("fer-keras", with_addresses(arguments) or ["--help"]) as context:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+            context = commands.make_context("fer-keras", with_addresses(arguments) or ["--help"])
             status = commands.invoke(context) or 0
         sys.stdout.flush()
         return status
@@ -56,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_addresses(arguments):
     """Give `--ray` an empty value where no address follows: Typer has no options whose value may be left out."""
-    following = [*arguments[1:], "-"]
-    pairs = zip(arguments, following, strict=False)
+    pairs = itertools.pairwise([*arguments, "-"])
     return [f"{word}=" if word == "--ray" and after.startswith("-") else word for word, after in pairs]
 
 
@@ -84,11 +86,10 @@ class QuietTensorFlow:
 @contextlib.contextmanager
 def silent_stderr():
     """Discard what is written to the file descriptor of stderr, as libraries in C++ do."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # There is no stderr.
+    if sys.__stderr__ is None:  # as where it was closed
         yield
         return
+    kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
@@ -98,14 +99,28 @@ def silent_stderr():
         os.close(kept)
 
 
-def known(kind, names, free=()):
-    """Callback that checks a value before anything heavy is imported.
+def search_spaces():
+    """`SPACES`, which takes a moment to import."""
+    from fer_keras.recipes import SPACES
 
-    Args:
-        kind: what the value is, for the error.
-        names: the possible values, or a function that returns them.
-        free: beginnings and ends of values that are not checked.
-    """
+    return SPACES
+
+
+def architecture_names():
+    """Names in `models.MODELS`, read from the recipes, since `models` imports Keras."""
+    return sorted({recipe.model for recipe in fer_keras.RECIPES.values()} - {"ensemble"})
+
+
+def network_names():
+    """Names of the networks that ship, of the recipes, and of their variants that were trained here."""
+    shipped = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))
+    folders = (paths.results(), paths.build() / "results")
+    recorded = {path.stem.rsplit("-", 2)[0] for folder in folders for path in folder.glob("runs/*.json")}
+    return dict.fromkeys([*shipped, *fer_keras.RECIPES, *sorted(recorded)])
+
+
+def known(kind, names, free=()):
+    """Callback that checks a value; what begins or ends with one of `free` passes. `names` may be a function."""
 
     def check(value: str | None):
         if value is not None and not value.startswith(free) and not value.endswith(free):
@@ -115,27 +130,9 @@ def known(kind, names, free=()):
     return check
 
 
-def architecture_names():
-    """Names in `models.MODELS`, read from the recipes, since `models` imports Keras."""
-    return sorted({recipe.model for recipe in all_recipes().values()} - {"ensemble"})
-
-
-def network_names():
-    """Names of the networks that ship, of the recipes, and of their variants that were trained here."""
-    shipped = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))
-    folders = (paths.results(), paths.build() / "results")
-    recorded = {path.stem.rsplit("-", 2)[0] for folder in folders for path in folder.glob("runs/*.json")}
-    return dict.fromkeys([*shipped, *all_recipes(), *sorted(recorded)])
-
-
-def all_recipes():
-    """`RECIPES`, which takes a moment to import."""
-    return importlib.import_module("fer_keras.recipes").RECIPES
-
-
-def all_spaces():
-    """`SPACES`, which takes a moment to import."""
-    return importlib.import_module("fer_keras.recipes").SPACES
+def choice(kind, *names, more="", free=()):
+    """An option with a few known values, which its help lists."""
+    return Option(metavar=kind.upper(), help=" or ".join(names) + more, callback=known(kind, names, free))
 
 
 def class_names(value: str | None):
@@ -143,45 +140,41 @@ def class_names(value: str | None):
     return value if value is None else [name.strip() for name in value.split(",")]
 
 
+check_recipe, check_space = known("recipe", lambda: fer_keras.RECIPES), known("search space", search_spaces)
+check_trained, check_architecture = known("recipe", network_names), known("network", architecture_names)
+check_network = known("network", network_names, (".keras", ".h5", ".onnx"))
+check_devices = known("choice of devices", ("all",), tuple("0123456789"))
+NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
+
 # Arguments and options, in the order of the commands. Without a name, an option is called as its parameter.
 # fmt: off
-NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
-check_recipe, check_network = known("recipe", all_recipes), known("network", network_names, (".keras", ".h5", ".onnx"))
 RecipeName = Annotated[str, Argument(metavar="RECIPE", help="a recipe (see `recipes`)", callback=check_recipe)]
 Data = Annotated[str | None, Option(metavar="PATH", help="any form of data; default: FER_KERAS_DATA, cache, Kaggle")]
 Folder = Annotated[str | None, Option(metavar="PATH", help="your own pictures: a folder of class folders")]
 Seed = Annotated[int, Option(metavar="N", help="seed of the training")]
 Epochs = Annotated[int | None, Option(metavar="N", min=1, help="other than the recipe's: trains a variant of it")]
-MINUTES = "stop at the end of the epoch in which N minutes have passed; the same command goes on"
-Minutes = Annotated[float | None, Option(metavar="N", min=0, help=MINUTES)]
-SearchMinutes = Annotated[float | None, Option("--minutes", metavar="N", help="begin no training after N minutes")]
+Minutes = Annotated[float | None, Option(metavar="N", min=0, help="begin no epoch (search: training) after N minutes")]
 Force = Annotated[bool, Option("--force", help="train although there is a record, and overwrite it")]
 Record = Annotated[bool, Option("--record", help="for maintainers: write to reports/results, not to build/results")]
-KINDS = known("precision", ("float32", "mixed_bfloat16"))
-Precision = Annotated[str, Option(metavar="KIND", help="or mixed_bfloat16 where the processor has it", callback=KINDS)]
-DEVICES = known("choice of devices", ("all",), tuple("0123456789"))
-Devices = Annotated[str | None, Option(metavar="all|N", help="split each batch over all or N (JAX)", callback=DEVICES)]
+Precision = Annotated[str, choice("precision", "float32", "mixed_bfloat16")]
+SHARE = "split each batch over all devices or N (JAX)"
+Devices = Annotated[str | None, Option(metavar="all|N", help=SHARE, callback=check_devices)]
 Tensorboard = Annotated[str | None, Option(metavar="DIR", help="write TensorBoard's logs there")]
-CHECKPOINTS = "save the network there each time the validation loss falls, named with epoch and accuracy"
-Checkpoints = Annotated[str | None, Option(metavar="DIR", help=CHECKPOINTS)]
-check_space = known("search space", all_spaces)
+Checkpoints = Annotated[str | None, Option(metavar="DIR", help="save the network there whenever validation loss falls")]
 SpaceName = Annotated[str | None, Argument(metavar="SPACE", help="none lists the search spaces", callback=check_space)]
 Ray = Annotated[str | None, Option(metavar="[ADDRESS]", help="work on Ray: a cluster, or all cores of this machine")]
 Workers = Annotated[int | None, Option(metavar="N", min=1, help="with --ray: how many processes; default: one a core")]
 Folds = Annotated[int, Option(metavar="N", min=2, help="networks, each trained without a fold")]
 Gallery = Annotated[bool, Option("--gallery", help="write the faces with the least likely labels to build/private")]
 Name = Annotated[str, Argument(metavar="NAME", help=NETWORK, callback=check_network)]
-SPLITS = known("split", ("train", "validation", "test"))
-Split = Annotated[str, Option(metavar="SPLIT", help="train, validation or test", callback=SPLITS)]
+Split = Annotated[str, choice("split", "train", "validation", "test")]
 CLASSES = "the classes of a .keras file without a card, in the order of its outputs"
 Classes = Annotated[str | None, Option(metavar="A,B,C", help=CLASSES, callback=class_names)]
-check_trained = known("recipe", network_names)
 Trained = Annotated[str, Argument(metavar="NAME", help="a recipe that was trained here", callback=check_trained)]
-KerasFile = Annotated[str | None, Option("--out", metavar="FILE.keras", help="default: the folder of what ships")]
+Out = Annotated[str | None, Option(metavar="PATH", help="where to write; its default is said above")]
 DataPath = Annotated[str | None, Argument(metavar="PATH", help="default: FER_KERAS_DATA, cache, Kaggle")]
 Skip = Annotated[bool, Option("--skip", help="list every bad row or picture, instead of the first")]
-check_model = known("network", architecture_names)
-Model = Annotated[str | None, Argument(metavar="NAME", help="one network, stage by stage", callback=check_model)]
+Model = Annotated[str | None, Argument(metavar="NAME", help="one, stage by stage", callback=check_architecture)]
 NumClasses = Annotated[int | None, Option("--classes", metavar="N", min=2, help="default: as in its recipes")]
 Listed = Annotated[str | None, Argument(metavar="NAME", help="one recipe, field by field", callback=check_recipe)]
 Pictures = Annotated[list[str], Argument(metavar="PATH", help="pictures, folders of them, or .zip files of these")]
@@ -190,9 +183,8 @@ Csv = Annotated[str | None, Option(metavar="FILE", help="write a table, one row 
 Json = Annotated[bool, Option("--json", help="print a JSON object a picture, one a line")]
 OutData = Annotated[str | None, Option(metavar="DIR", help="with --ray: write the table there, as Parquet files")]
 Weights = Annotated[str | None, Option(metavar="NAME", help=NETWORK, callback=check_network)]
-DETECTORS = known("detector", ("haar", "mtcnn", "yunet:FILE", "none"), ("yunet:",))
-DETECTOR = "haar (the default), mtcnn, yunet:FILE, or none"
-Detector = Annotated[str | None, Option(metavar="NAME", help=DETECTOR, callback=DETECTORS)]
+DETECTORS = ("haar", "mtcnn", "yunet:FILE", "none")
+Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default: haar", free=("yunet:",))]
 Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
 Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
 Source = Annotated[str, Argument(metavar="IN", help="a video")]
@@ -202,18 +194,12 @@ Stop = Annotated[float | None, Option(metavar="SECONDS", help="leave out what is
 Every = Annotated[int | None, Option(metavar="N", help="detect on every N-th frame, track in between")]
 Smooth = Annotated[float | None, Option(metavar="SECONDS", help="time constant of the running mean; 0 for none")]
 Camera = Annotated[int, Option(metavar="N", help="number of the camera; the first is 0")]
-Video = Annotated[str | None, Option("--out", metavar="VIDEO", help="the video to write")]
 Host = Annotated[str, Option(metavar="ADDRESS", help="the default is reached from this machine alone")]
 Port = Annotated[int, Option(metavar="N", help="0 takes a free one")]
-FORMATS = known("format", ("onnx", "litert", "savedmodel"))
-Format = Annotated[str, Option(metavar="KIND", help="onnx, litert or savedmodel", callback=FORMATS)]
-QUANTIZATIONS = known("quantization", ("int8",))
-Quantize = Annotated[str | None, Option(metavar="KIND", help="int8, for onnx and litert", callback=QUANTIZATIONS)]
-Exported = Annotated[str | None, Option("--out", metavar="PATH", help="default: the network's name, here")]
+Format = Annotated[str, choice("format", "onnx", "litert", "savedmodel")]
+Quantize = Annotated[str | None, choice("quantization", "int8", more=", for onnx and litert")]
 Picture = Annotated[str | None, Argument(metavar="PICTURE", help="a picture with faces")]
-METHODS = known("method", ("occlusion", "grad-cam", "grad-cam++"))
-Method = Annotated[str, Option(metavar="M", help="occlusion, grad-cam or grad-cam++", callback=METHODS)]
-Explained = Annotated[str | None, Option("--out", metavar="FILE", help="default: PICTURE's name with -explained.png")]
+Method = Annotated[str, choice("method", "occlusion", "grad-cam", "grad-cam++")]
 Measure = Annotated[bool, Option("--record", help="measure what ships on FER-2013, and record it")]
 # fmt: on
 
@@ -227,47 +213,29 @@ def train(
     """Train a recipe and record it, or read its record. Stopped or killed, the same command goes on."""
     if data and folder:
         raise ValueError("Expected --data or --folder. Received: both. Leave one out.")
-    recipe, faces = own_pictures(recipe, folder) if folder else (recipe, data)
-    from fer_keras.training import fit
-
-    how = {"epochs": epochs, "minutes": minutes, "force": force, "precision": precision, "verbose": verbosity()}
-    how["devices"] = int(devices) if devices and devices.isdecimal() else devices
-    how["results"] = paths.results() if record else None
-    callbacks = training_callbacks(tensorboard, checkpoints)
-    print(describe(fit(recipe, seed, faces=faces, callbacks=callbacks, **how)))
-
-
-def own_pictures(recipe, folder):
-    """The variant of a recipe for one's own pictures, and these."""
-    from fer_keras.data import load_folder
-    from fer_keras.recipes import find_recipe
-    from fer_keras.training.data import own_recipe, with_validation
-
-    faces = with_validation(load_folder(folder))
-    return own_recipe(find_recipe(recipe), faces), faces
-
-
-def training_callbacks(tensorboard, checkpoints):
-    """The callbacks that the options of `train` ask for."""
     import keras
 
-    from fer_keras.training import callbacks
+    from fer_keras.training.callbacks import Checkpoints
+    from fer_keras.training.data import own_recipe, with_validation
 
-    logs = [keras.callbacks.TensorBoard(tensorboard)] if tensorboard else []
-    return logs + ([callbacks.Checkpoints(checkpoints)] if checkpoints else [])
-
-
-def verbosity():
-    """How much a training prints: a bar on a terminal, a line an epoch elsewhere."""
-    return "auto" if sys.stdout.isatty() else 2
-
-
-def describe(run):
-    """A run's outcome in one line."""
+    if folder:
+        data = with_validation(fer_keras.load_folder(folder))
+        recipe = own_recipe(fer_keras.find_recipe(recipe), data)
+    how = {"epochs": epochs, "minutes": minutes, "force": force, **training_options(precision, record)}
+    how["devices"] = int(devices) if devices and devices.isdecimal() else devices
+    how["callbacks"] = [keras.callbacks.TensorBoard(tensorboard)] if tensorboard else []
+    how["callbacks"] += [Checkpoints(checkpoints)] if checkpoints else []
+    run = fer_keras.fit(recipe, seed, faces=data, **how)
     scores = ", ".join(f"{split} {with_interval(metrics)}" for split, metrics in run.metrics.items())
     ended = f"stopped by time, {run.epochs_run} of {run.recipe['epochs']} epochs"
     ended = ended if run.stopped_by_time else f"ended by {run.stopped}"
-    return f"{run.run}: {scores}; best epoch {run.best_epoch} of {run.epochs_run}, {ended}"
+    print(f"{run.run}: {scores}; best epoch {run.best_epoch} of {run.epochs_run}, {ended}")
+
+
+def training_options(precision, record):
+    """The options of every training; it prints a bar on a terminal, a line an epoch elsewhere."""
+    verbose = "auto" if sys.stdout.isatty() else 2
+    return {"precision": precision, "results": paths.results() if record else None, "verbose": verbose}
 
 
 def with_interval(metrics, name="accuracy"):
@@ -275,25 +243,37 @@ def with_interval(metrics, name="accuracy"):
     return f"{metrics[name]:.4f} ({metrics[f'{name}_low']:.4f} to {metrics[f'{name}_high']:.4f})"
 
 
+def show(rows, without=()):
+    """Print a table without some columns: a DataFrame with its index, or dicts of which the first key is the index."""
+    import pandas as pd
+
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows).set_index(next(iter(rows[0])))
+    table = table.drop(columns=list(without)).rename_axis(index=None, columns=table.index.name)
+    table = table.rename(index="{} ".format)
+    how = dict.fromkeys(table.select_dtypes("integer"), "{:,} ".format)
+    for name in table.select_dtypes(exclude="number"):
+        how[name] = f"{{!s:{table[name].astype(str).str.len().max()}}} ".format
+    text = table.to_string(float_format="{:.4f}".format, formatters=how, justify="left")
+    print(*map(str.rstrip, text.splitlines()), sep="\n")
+
+
 @app.command()
 def search(
-    space: SpaceName = None, data: Data = None, seed: Seed = 0, minutes: SearchMinutes = None, ray: Ray = None,
+    space: SpaceName = None, data: Data = None, seed: Seed = 0, minutes: Minutes = None, ray: Ray = None,
     workers: Workers = None, record: Record = False, precision: Precision = "float32",
 ):  # fmt: skip
     """Train the cells of a grid. Stopped or killed, the same command goes on."""
     if space is None:
-        for each in all_spaces().values():
-            cells = math.prod(len(values) for values in each.grid.values())
+        for each in search_spaces().values():
+            cells = math.prod(map(len, each.grid.values()))
             print(f"{each.name:16}{cells:>4} trainings of {each.recipe}: {each.source}")
         return
     if workers is not None and ray is None:
         raise ValueError("--workers is for --ray. Add it.")
     from fer_keras.training.search import search as train_grid
 
-    how = {"minutes": minutes, "precision": precision, "ray": True if ray == "" else ray, "workers": workers}
-    results = paths.results() if record else None
-    table = train_grid(space, seed, faces=data, results=results, verbose=verbosity(), **how)
-    print(table.to_string(float_format="{:.4f}".format))
+    how = {"minutes": minutes, "ray": True if ray == "" else ray, "workers": workers}
+    show(train_grid(space, seed, faces=data, **how, **training_options(precision, record)))
 
 
 @app.command()
@@ -307,18 +287,17 @@ def label_errors(
     the same command goes on from the last whole epoch. The rows of the likely errors are recorded, and how far the
     voters of FER+ agree.
     """
-    from fer_keras.recipes import find_recipe
     from fer_keras.results import label_error_groups, label_error_table
     from fer_keras.training import label_errors as finding
     from fer_keras.training.data import load_recipe_data
 
-    faces = load_recipe_data(find_recipe(finding.RECIPE), data)
-    folder = paths.results() if record else paths.build() / "results"
-    how = {"folds": folds, "results": folder, "precision": precision, "verbose": verbosity()}
-    found, rows = finding.find_label_errors(seed=seed, faces=faces, **how)
-    print(label_error_table(folder=folder).to_string())
+    faces = load_recipe_data(fer_keras.find_recipe(finding.RECIPE), data)
+    how = training_options(precision, record)
+    folder = how["results"] or paths.build() / "results"
+    found, rows = finding.find_label_errors(seed=seed, faces=faces, folds=folds, **how)
+    show(label_error_table(folder=folder))
     if found["crowd"]:
-        print(f"\n{label_error_groups(folder=folder).to_string()}")
+        show(label_error_groups(folder=folder))
     if gallery and len(rows):
         print(finding.gallery(faces, rows))
 
@@ -330,86 +309,47 @@ def evaluate(name: Name, data: Data = None, split: Split = "test", classes: Clas
     Printed are accuracy and macro F1 with 95 % intervals, the calibration error, how many of the images the network
     was trained on, and precision, recall and F1 of each class.
     """
-    import pandas as pd
-
-    from fer_keras.data import load_faces
-    from fer_keras.training import evaluate as score
-
-    scores = score(name, load_faces(data), split=split, classes=classes)
+    scores = fer_keras.evaluate(name, fer_keras.load_faces(data), split=split, classes=classes)
     print(f"{scores['network']} on {scores['source']}, {split}: {scores['num_images']:,} images")
-    for key in ("accuracy", "macro_f1"):
-        print(f"{key.replace('_', ' '):20}{with_interval(scores, key)}")
-    for key in ("calibration_error", "training_images", "images_left_out", "classes_left_out"):
-        value = ", ".join(scores[key]) or "none" if isinstance(scores[key], list) else scores[key]
-        print(f"{key.replace('_', ' '):20}{'unknown' if value is None else value}")
-    table = pd.DataFrame(scores["per_class"]).T.rename(columns={"support": "images"})
-    print(f"\n{table.astype({'images': int}).to_string(float_format='{:.4f}'.format)}")
+    scores |= {key: with_interval(scores, key) for key in ("accuracy", "macro_f1")}
+    scores["classes_left_out"] = ", ".join(scores["classes_left_out"]) or "none"
+    for key in ("accuracy", "macro_f1", "calibration_error", "training_images", "images_left_out", "classes_left_out"):
+        print(f"{key.replace('_', ' '):20}{'unknown' if scores[key] is None else scores[key]}")
+    show([{"class": each} | counts for each, counts in scores["per_class"].items()])
 
 
 @app.command()
-def ship(name: Trained, seed: Seed = 0, out: KerasFile = None):
+def ship(name: Trained, seed: Seed = 0, out: Out = None):
     """Write a recorded run's network and its card.
 
-    The network is written for Keras and for ONNX Runtime; the card says its classes, scores, terms and limits.
+    The network is written for Keras and for ONNX Runtime, by default to the folder of what ships, else to a path that
+    ends in .keras; the card says its classes, scores, terms and limits.
     """
-    from fer_keras.recognition.export import export as write_onnx
     from fer_keras.training import ship as write
 
     path = write(name, seed, path=out)
     path.with_suffix(".onnx").unlink(missing_ok=True)  # of the network that was there before
-    print(path, path.with_suffix(".json"), write_onnx(path, path.with_suffix(".onnx")), sep="\n")
+    print(path, path.with_suffix(".json"), fer_keras.export(path, path.with_suffix(".onnx")), sep="\n")
 
 
 @app.command()
 def data(path: DataPath = None, skip: Skip = False):
     """Describe the data set at a path. Printed are counts, duplicates, faults, and how far FER+ agrees."""
-    from fer_keras.data import audit, load_faces
-
-    faces = load_faces(path, on_error="skip" if skip else "raise")
-    print(f"{faces}\n\n{audit(faces)}")
-    print("\n".join(faces.skipped))
+    faces = fer_keras.load_faces(path, on_error="skip" if skip else "raise")
+    print(faces, f"\n{fer_keras.audit(faces)}", *faces.skipped, sep="\n")
 
 
 @app.command()
 def models(name: Model = None, classes: NumClasses = None):
-    """List the networks, or one's stages. Columns: classes, parameters, multiply-adds, input, source."""
-    from fer_keras.models import MODELS
+    """List the networks, or the stages of one."""
     from fer_keras.models.catalogue import describe_network
 
-    if name:
-        print_stages(describe_network(name, classes))
+    if name is None:
+        show([{"network": each} | describe_network(each, classes) for each in fer_keras.MODELS], without=["stages"])
         return
-    print(f"{'network':22}{'classes':>8}{'parameters':>14}{'multiply-adds':>15}  {'input':10}source")
-    for each in MODELS:
-        found = describe_network(each, classes)
-        size, work = "x".join(map(str, found["input"])), f"{found['multiply_adds'] / 1e6:,.1f} M"
-        sizes = f"{found['num_classes']:>8}{found['parameters']:>14,}{work:>15}"
-        print(f"{each:22}{sizes}  {size:10}{found['source']}", flush=True)
-
-
-def print_stages(network):
-    """Print the stages of a network, and where it comes from."""
-    header = ("stage", "output", "parameters", "multiply-adds")
-    rows = [
-        (
-            " ".join([stage["label"], *stage["marks"]]),
-            "x".join(map(str, stage["shape"])),
-            f"{stage['parameters']:,}",
-            f"{stage['multiply_adds']:,}",
-        )
-        for stage in network["stages"]
-    ]
-    print_table(header, [*rows, ("", "", f"{network['parameters']:,}", f"{network['multiply_adds']:,}")], header[1:])
-    print(network["source"])
-
-
-def print_table(header, rows, right=()):
-    """Print rows of texts below a header, in aligned columns, those named in `right` to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = zip(header, row, widths, strict=True)
-        aligned = (text.rjust(width) if name in right else text.ljust(width) for name, text, width in cells)
-        print("  ".join(aligned).rstrip())
+    network = describe_network(name, classes)
+    show([{"stage": stage.pop("label")} | stage for stage in network["stages"]])
+    print(f"{network['parameters']:,} parameters, {network['multiply_adds']:,} multiply-adds: {network['source']}")
 
 
 @app.command()
@@ -419,15 +359,14 @@ def recipes(name: Listed = None):
     Columns: network, data, split, epochs; of the record, validation accuracy in percent and training time as
     hours:minutes; the published accuracy in percent and what it was measured on.
     """
-    from fer_keras.recipes import RECIPES
     from fer_keras.results import find_seeds
 
     if name is None:
-        header = ("recipe", "network", "data", "split", "epochs", "validation", "time", "published")
-        print_table(header, list(map(recipe_row, RECIPES.values())), ("epochs", "validation", "time"))
+        show([recipe_row(recipe) for recipe in fer_keras.RECIPES.values()])
         return
-    for field in dataclasses.fields(RECIPES[name]):
-        if (value := getattr(RECIPES[name], field.name)) != field.default:
+    recipe = fer_keras.RECIPES[name]
+    for field in dataclasses.fields(recipe):
+        if (value := getattr(recipe, field.name)) != field.default:
             print(f"{field.name:24}{value}")
     for run in find_seeds(name):
         accuracy = with_interval(run.metrics["validation"])
@@ -439,10 +378,16 @@ def recipe_row(recipe):
     from fer_keras.results import find_run
 
     run = find_run(recipe, recipe.seeds[0])
-    epochs = f"{run.epochs_run} of {recipe.epochs}" if run and run.stopped_by_time else f"{recipe.epochs}"
-    recorded = (f"{100 * run.metrics['validation']['accuracy']:.2f}", as_hours(run.seconds)) if run else ("-", "-")
-    published = f"{recipe.published} ({recipe.published_split})" if recipe.published else "-"
-    return (recipe.name, recipe.model, recipe.data, recipe.protocol, epochs, *recorded, published)
+    return {
+        "recipe": recipe.name,
+        "network": recipe.model,
+        "data": recipe.data,
+        "split": recipe.protocol,
+        "epochs": f"{run.epochs_run} of {recipe.epochs}" if run and run.stopped_by_time else f"{recipe.epochs}",
+        "validation": f"{100 * run.metrics['validation']['accuracy']:.2f}" if run else "-",
+        "time": as_hours(run.seconds) if run else "-",
+        "published": f"{recipe.published} ({recipe.published_split})" if recipe.published else "-",
+    }
 
 
 def as_hours(seconds):
@@ -467,31 +412,13 @@ def recognize(
     if ray is not None and len(pictures) != 1:
         raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
-    if ray is not None:
-        return recognize_on_ray(pictures[0], out=out_data, address=ray or None, workers=workers, **options)
-    from fer_keras.recognition.listing import list_faces
+    if ray is None:
+        from fer_keras.recognition.listing import list_faces
 
-    return list_faces(pictures, out=out, csv=csv, as_json=json, **options)
-
-
-def recognizer_options(weights, classes, detector, min_confidence, mirrored):
-    """The options of `Recognizer` that were given on the command line."""
-    found = given(network=weights, classes=classes, detector=detector, min_confidence=min_confidence)
-    found |= {"mirrored": True} if mirrored else {}
-    return {name: None if value == "none" else value for name, value in found.items()}
-
-
-def given(**options):
-    """Those of the options that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def recognize_on_ray(folder, **options):
-    """Write the faces in the pictures of one folder to Parquet files, on Ray; print how many there were."""
-    from fer_keras.recognition.folders import recognize_folder
-
+        return list_faces(pictures, out=out, csv=csv, as_json=json, **options)
+    options |= {"out": out_data, "address": ray or None, "workers": workers}
     try:
-        found = recognize_folder(folder, engine="ray", **options)
+        found = fer_keras.recognize_folder(pictures[0], engine="ray", **options)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 130
@@ -502,6 +429,14 @@ def recognize_on_ray(folder, **options):
     return 0
 
 
+def recognizer_options(weights, classes, detector, min_confidence, mirrored, **more):
+    """The options of `Recognizer`, and more, that were given on the command line."""
+    values = {"network": weights, "classes": classes, "detector": detector, "min_confidence": min_confidence, **more}
+    found = {name: value for name, value in values.items() if value is not None}
+    found |= {"mirrored": True} if mirrored else {}
+    return found | ({"detector": None} if detector == "none" else {})
+
+
 @app.command()
 def video(
     source: Source, target: Target = None, start: Start = 0.0, stop: Stop = None, csv: Csv = None, every: Every = None,
@@ -509,37 +444,23 @@ def video(
     min_confidence: Confidence = None, mirrored: Mirrored = False,
 ):  # fmt: skip
     """Recognise the expressions in a video. Ctrl-C keeps the table and the video that were written so far."""
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
-    from fer_keras.recognition.video import recognize_video
-
-    options |= given(csv=csv, every=every, smoothing_seconds=smooth)
-    with plain_warnings():
-        table = recognize_video(source, target, start=start, stop=stop, **options)
-    return print_tracks(table, source)
+    more = {"csv": csv, "every": every, "smoothing_seconds": smooth}
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
+    return print_tracks(fer_keras.recognize_video(source, target, start=start, stop=stop, **options), source)
 
 
 @app.command()
 def webcam(
-    camera: Camera = 0, out: Video = None, csv: Csv = None, every: Every = None, smooth: Smooth = None,
+    camera: Camera = 0, out: Out = None, csv: Csv = None, every: Every = None, smooth: Smooth = None,
     weights: Weights = None, classes: Classes = None, detector: Detector = None, min_confidence: Confidence = None,
     mirrored: Mirrored = False,
 ):  # fmt: skip
-    """Show what a camera sees, with emotions, in a window. Press q to end it."""
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    """Show what a camera sees, with emotions, in a window. Press q to end it. By default, no video is written."""
     from fer_keras.recognition.webcam import watch
 
-    options |= given(csv=csv, every=every, smoothing_seconds=smooth)
-    with plain_warnings():
-        table = watch(camera, out, **options)
-    return print_tracks(table, f"camera {camera}")
-
-
-@contextlib.contextmanager
-def plain_warnings():
-    """Print warnings in one line, without where in the code they came from."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-        yield
+    more = {"csv": csv, "every": every, "smoothing_seconds": smooth}
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
+    return print_tracks(watch(camera, out, **options), f"camera {camera}")
 
 
 def print_tracks(table, name):
@@ -548,8 +469,7 @@ def print_tracks(table, name):
     print(f"{name}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
     classes = table.columns[list(table.columns).index("detected") + 1 :]
     for number, rows in table[table["id"].isin(frames.index[:MAX_TRACKS])].groupby("id"):
-        means = rows[classes].mean().sort_values(ascending=False)[:3]
-        words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in means.items())
+        words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in rows[classes].mean().nlargest(3).items())
         print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
     if len(frames) > MAX_TRACKS:
         print(f"and {len(frames) - MAX_TRACKS:,} that are seen for a shorter time; --csv writes them all")
@@ -569,15 +489,12 @@ def demo(
 
 
 @app.command()
-def export(
-    name: Name, format: Format = "onnx", quantize: Quantize = None, out: Exported = None, classes: Classes = None
-):
-    """Write a network for other runtimes. Its predictions are compared with the Keras network's."""
-    from fer_keras.recognition.export import export as write
+def export(name: Name, format: Format = "onnx", quantize: Quantize = None, out: Out = None, classes: Classes = None):
+    """Write a network for other runtimes, by default by its name. Its predictions are compared with Keras'."""
     from fer_keras.recognition.export import read_card
 
     with silent_stderr():  # LiteRT prints as it starts, too
-        path = write(name, out, classes=classes, format=format, quantize=quantize)
+        path = fer_keras.export(name, out, classes=classes, format=format, quantize=quantize)
     card = read_card(path)
     found = card.get("quantized") or card["parity"]
     print(path, *(f"{key.replace('_', ' ')}: {value}" for key, value in found.items()), sep="\n")
@@ -585,11 +502,11 @@ def export(
 
 @app.command()
 def explain(
-    picture: Picture = None, method: Method = "occlusion", out: Explained = None, record: Measure = False,
+    picture: Picture = None, method: Method = "occlusion", out: Out = None, record: Measure = False,
     weights: Weights = None, classes: Classes = None, detector: Detector = None, min_confidence: Confidence = None,
     mirrored: Mirrored = False,
 ):  # fmt: skip
-    """Draw where a network reads each face's emotion.
+    """Draw where a network reads each face's emotion, by default to PICTURE's name with -explained.png.
 
     With --record: measure the heatmaps of the networks that ship, and their accuracy on corrupted images.
     """
@@ -605,7 +522,7 @@ def explain(
 
     target = out or f"{Path(picture).stem}-explained.png"
     for face, shares in explain_picture(picture, target, method=method, **options):
-        parts = sorted(shares, key=lambda part: -shares[part])[:3]
+        parts = sorted(shares, key=shares.get, reverse=True)[:3]
         read = ", ".join(f"{part} {shares[part]:.2f}" for part in parts)
         print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heatmap: {read}")
     print(target)

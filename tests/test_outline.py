@@ -76,10 +76,10 @@ def test_the_command_lists_networks_and_the_stages_of_one(capsys, monkeypatch):
     assert main(["models", "--classes", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["network", *LIGHT]
-    assert lines[3].split()[1:6] == ["7", "58,423", "5.5", "M", "48x48x1"]
+    assert lines[3].split()[1:6] == ["7", "[48,", "48,", "1]", "58,423"]
     assert main(["models", "capstone-model-1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["pixels", "48x48x1", "0", "0"]
-    assert lines[-2].split()[0] == "605,572"
+    assert lines[1].split() == ["pixels", "input", "[48,", "48,", "1]", "0", "0", "[]"]
+    assert lines[-1].startswith("605,572 parameters, ")
     assert main(["models", "lenet"]) == 2
     assert "Did you mean 'resnet18'?" in capsys.readouterr().err

@@ -462,7 +462,11 @@ def command(monkeypatch):
     def run(*arguments, **settings):
         known = options([((5, 5, 30, 30),)] * 60, **settings)
         del known["every"], known["min_confidence"]
-        monkeypatch.setattr("fer_keras.__main__.recognizer_options", lambda *_: known)
+
+        def with_known(*_, **more):
+            return known | {name: value for name, value in more.items() if value is not None}
+
+        monkeypatch.setattr("fer_keras.__main__.recognizer_options", with_known)
         return main(list(map(str, arguments)))
 
     return run
