@@ -6,12 +6,9 @@ import math
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fer_keras import paths
 from fer_keras.data.faces import PROTOCOLS
-from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8
 from fer_keras.models import MODELS
 from fer_keras.recipes import RECIPES, SPACES, Recipe, find_recipe, find_space, for_split
@@ -31,22 +28,16 @@ def refused(message="Recipe", **changes):
     return str(caught.value)
 
 
-def test_recipes_are_plain_and_findable():
+def test_recipes_are_plain_findable_and_made_of_recipes():
     for name, recipe in RECIPES.items():
-        assert name == recipe.name
         assert find_recipe(name) is recipe
+        assert name == recipe.name
         assert recipe.model in MODELS or (recipe.model, bool(recipe.members)) == ("ensemble", True)
         assert json.loads(json.dumps(dataclasses.asdict(recipe)))
-        assert hash(recipe) is not None
         assert (recipe.published is None) or recipe.published_source
-
-
-def test_what_a_recipe_is_made_of_is_itself_a_recipe():
-    for recipe in RECIPES.values():
-        for name, digest, *_ in (*recipe.members, *recipe.teachers):
-            assert RECIPES[name].digest == digest
-        if recipe.start_recipe:
-            assert recipe.start_recipe in RECIPES
+        assert not recipe.start_recipe or recipe.start_recipe in RECIPES
+        for part, digest, *_ in (*recipe.members, *recipe.teachers):
+            assert RECIPES[part].digest == digest
 
 
 def test_an_unknown_name_is_refused_with_those_there_are():
@@ -78,12 +69,6 @@ def test_every_recorded_run_is_of_a_recipe_as_it_stands():
     assert len(read_runs(folder)) == len(records)  # each record's own fields make a recipe of its digest
 
 
-def test_a_recipe_has_every_field_of_an_augmentation_with_its_default():
-    defaults = {field.name: field.default for field in FIELDS}
-    for field in dataclasses.fields(Augmentation):
-        assert defaults[field.name] == field.default, field.name
-
-
 def test_a_digest_follows_what_decides_the_network_and_nothing_else():
     recipe = RECIPES["mini-xception"]
     same = dataclasses.replace(recipe, title="another", note="another", published=1.0, final=False, seeds=(0, 1))
@@ -91,9 +76,6 @@ def test_a_digest_follows_what_decides_the_network_and_nothing_else():
     values = {"batch_size": 33, "flip": False, "zoom": (0.8, 1.2), "model": "vgg16", "epochs": 1, "name": "x"}
     digests = {dataclasses.replace(recipe, **{key: value}).digest for key, value in values.items()}
     assert len(digests | {recipe.digest}) == len(values) + 1
-
-
-# Values that are refused
 
 
 @pytest.mark.parametrize(
@@ -110,10 +92,10 @@ def test_a_near_miss_gets_the_value_that_was_meant(field, value, near):
     assert refused(**{field: value}).endswith(f"Received: {value!r}. Did you mean {near!r}?")
 
 
-@pytest.mark.parametrize("field", CHOICES)
-def test_another_value_than_the_possible_ones_is_refused_with_all_of_them(field):
-    message = refused(**{field: "lion"})
-    assert f"`{field}` must be one of {', '.join(map(repr, CHOICES[field]))}. Received: 'lion'." in message
+def test_another_value_than_the_possible_ones_is_refused_with_all_of_them():
+    for field, values in CHOICES.items():
+        message = refused(**{field: "lion"})
+        assert f"`{field}` must be one of {', '.join(map(repr, values))}. Received: 'lion'." in message
 
 
 def test_every_number_has_a_range():
@@ -140,22 +122,20 @@ def test_a_number_outside_its_range_is_refused(field):
         assert getattr(dataclasses.replace(PLAIN, **{field: given}), field) == given
 
 
-@pytest.mark.parametrize("field", ["zoom", "brightness", "contrast", "gamma"])
 @pytest.mark.parametrize("value", [(1.2, 0.8), (0.9,), (0.8, 1.0, 1.2), (), ("0.8", "1.2"), (True, 2.0), (0.8, None)])
-def test_a_pair_is_two_ascending_numbers(field, value):
-    refused(f"`{field}` must be two numbers", **{field: value})
+def test_a_pair_is_two_ascending_numbers(value):
+    for field in ("zoom", "brightness", "contrast", "gamma"):
+        refused(f"`{field}` must be two numbers", **{field: value})
 
 
-@pytest.mark.parametrize("field", [field.name for field in FIELDS])
-def test_a_value_of_another_type_is_refused(field):
-    (kind,) = [each.type for each in FIELDS if each.name == field]
-    values = {"5", True, 5, 0.5, None, b"x", ("a",)} - ({("a",)} if kind is tuple else set())
-    wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, kind)]
-    wrong = [value for value in wrong if not (kind is bool and value is True)]
-    if kind in (float, float | None):
-        wrong.remove(5)  # an int stands for a float
-    for value in [*wrong, ["a", "b"], {"a": 1}]:
-        refused(f"`{field}` must be of type", **{field: value})
+def test_a_value_of_another_type_is_refused():
+    for field in FIELDS:
+        values = ["5", True, 5, 0.5, None, b"x", ("a",), ["a", "b"], {"a": 1}]
+        wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, field.type)]
+        for value in wrong:
+            stands_for = (field.type is bool and value is True) or (field.type in (float, float | None) and value == 5)
+            if not stands_for:
+                refused(f"`{field.name}` must be of type", **{field.name: value})
 
 
 @pytest.mark.parametrize(
@@ -167,51 +147,21 @@ def test_a_value_of_another_type_is_refused(field):
         ({"class_names": FER4}, "other data has its own"),
         ({"data": "own", "class_names": ("happy",)}, "two or more different names"),
         ({"data": "own", "class_names": ("happy", "happy")}, "two or more different names"),
-        ({"data": "own", "class_names": ("happy", 1)}, "two or more different names"),
         ({"positive": "joy"}, r"`positive` must be one of angry"),
         ({"data": "fer4", "positive": "fear"}, r"`positive` must be one of happy"),
         ({"model": "ensemble"}, "an ensemble has"),
         ({"rule": "mean"}, "an ensemble has"),
-        ({"members": (("fer-small", "0" * 12),)}, "an ensemble has"),
-        ({"model": "ensemble", "members": (("fer-small", "0" * 12),)}, "an ensemble has"),
-        ({"model": "ensemble", "rule": "mean"}, "an ensemble has"),
         ({"members": ("fer-small",)}, "each of `members` must have 3 values"),
         ({"teachers": (("fer-small", "0" * 12),)}, "each of `teachers` must have 3 values"),
         ({"model_options": ((1, 2),)}, "each of `model_options` must have 2 values"),
-        ({"seeds": ()}, "`seeds` must be different integers"),
         ({"seeds": (0, 0)}, "`seeds` must be different integers"),
         ({"seeds": (-1,)}, "`seeds` must be different integers"),
         ({"seeds": (True,)}, "`seeds` must be different integers"),
-        ({"name": ""}, "`name` is part of file names"),
         ({"name": "../mine"}, "`name` is part of file names"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(changes, message):
     refused(message, **changes)
-
-
-def test_a_recipe_may_describe_a_model_that_a_user_compiled():
-    own = Recipe(
-        name="mine",
-        system="",
-        title="Mine",
-        model="own",
-        data="own",
-        class_names=("happy", "sad"),
-        optimizer="own",
-        protocol="own",
-    )
-    assert own.classes == ("happy", "sad")
-
-
-@given(st.floats(0.01, 2), st.floats(0.01, 2), st.floats(0, 1), st.floats(0, 180))
-def test_an_augmentation_within_its_ranges_is_taken(first, second, probability, degrees):
-    pair = (min(first, second), max(first, second))
-    changes = {"zoom": pair, "gamma": pair, "erase_probability": probability, "rotation_degrees": degrees}
-    assert dataclasses.asdict(dataclasses.replace(PLAIN, **changes).augmentation).items() >= changes.items()
-
-
-# Other splits and data sets
 
 
 def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():
@@ -228,10 +178,6 @@ def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_o
         for_split(recipe, "course")
     with pytest.raises(ValueError, match=r"is for the course split\. Received: .* official split\. Choose"):
         for_split(course, "official")
-    with pytest.raises(ValueError, match="is for the four-fifths split"):
-        for_split(RECIPES["mini-xception@four-fifths"], "official")
-    with pytest.raises(ValueError, match="`protocol` must be one of"):
-        for_split(recipe, "affectnet")
 
 
 @pytest.mark.parametrize("protocol", ["raf-db", "own"])
