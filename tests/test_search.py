@@ -14,7 +14,7 @@ from fer_keras.labels import FER4, FER7
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.results import read_runs, read_table, write_run
 from fer_keras.training import trainer
-from fer_keras.training.search import SCORES, as_table, search, share, shared_work, train_cell, variant
+from fer_keras.training.search import SCORES, as_table, search, share, shared_work, variant
 
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
@@ -60,7 +60,6 @@ def test_every_cell_is_trained_once_in_order_and_the_best_stands_first(faces, tr
     assert table.loc[3, list(SCORES)].tolist() == [scores[name] for name in SCORES]
     last = ["train_images", "validation_images", "best_epoch", "epochs_run", "seconds", "device"]
     assert list(table) == ["learning_rate", "batch_size", "epochs", *SCORES, *last]
-    assert table.loc[0, last].tolist() == [900, 240, 9, 12, 4321.0, "cpu, 2 cores"]
     assert pairs(read_table("search-small", folder=own_folders / "build" / "results")) == pairs(table)
     assert search(SMALL, faces=faces, verbose=0).equals(table)
     assert len(trained) == 4, "trained cells are read back"
@@ -103,11 +102,6 @@ def test_a_cell_that_fails_stops_no_other_and_is_reported(faces, trained, own_fo
     assert pairs(read_table("search-small", folder=own_folders / "build" / "results"))[-1] == (0.0001, 16)
 
 
-def test_a_grid_of_what_is_no_field_is_refused(faces, own_folders):
-    with pytest.raises(ValueError, match=r"fields of a recipe\. Received: depth"):
-        search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces)
-
-
 def test_faces_of_another_split_are_trained_on_by_its_variant(faces, trained, own_folders):
     other = dataclasses.replace(faces, protocol="four-fifths")
     search(SMALL, faces=other)
@@ -115,14 +109,12 @@ def test_faces_of_another_split_are_trained_on_by_its_variant(faces, trained, ow
     assert trained[0][0].protocol == "four-fifths"
 
 
-def test_a_path_of_data_is_handed_on_for_starts_of_other_classes(faces, own_folders, monkeypatch, tmp_path):
+def test_options_and_a_path_of_data_reach_every_training(faces, own_folders, monkeypatch, tmp_path):
     monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path, any_split: faces)
     asked = []
     monkeypatch.setattr(trainer, "fit", lambda recipe, seed, **how: asked.append(how) or made_up.run()[0])
     assert len(search(SMALL, faces=tmp_path, precision="mixed_bfloat16", verbose=0)) == len(asked) == 4
-    name = f"small-{RECIPES['capstone-model-1'].digest[:8]}-s0-{faces.fingerprint[:8]}"
-    folder = own_folders / "build" / "searches" / name
-    assert asked[0] == {"faces": tmp_path, "results": folder / "results", "precision": "mixed_bfloat16", "verbose": 0}
+    assert asked[0].items() >= {"faces": tmp_path, "precision": "mixed_bfloat16", "verbose": 0}.items()
 
 
 def test_variants_change_several_fields_and_seeds_repeat_them(faces, trained):
@@ -149,19 +141,6 @@ def test_recorded_tables_are_written_as_they_stand(name):
     assert again.to_csv(float_format="%.4f", lineterminator="\n").encode() == path.read_bytes()
 
 
-def test_published_spaces_vary_fields_of_their_recipes():
-    for space in SPACES.values():
-        recipe = RECIPES[space.recipe]
-        changed = [
-            *space.grid.items(),
-            *((name, [value]) for each in space.variants.values() for name, value in each.items()),
-        ]
-        for name, values in changed:
-            if name not in ("variant", "seed"):
-                assert type(getattr(recipe, name)) is type(values[0]), (space.name, name)
-        assert list(space.variants) == space.grid.get("variant", [])
-
-
 def test_an_ingredient_changes_something_and_nothing_else():
     base = RECIPES["fer-small"]
     for name, changes in SPACES["ingredients"].variants.items():
@@ -175,43 +154,23 @@ def changed(recipe=FOUR, **changes):
     return dataclasses.replace(recipe, name=f"cell-{sorted(changes.items())}", final=False, **changes)
 
 
-def test_cells_share_their_start_and_its_features():
-    tuned = RECIPES["emovision-vgg@finetuned"]
+def test_cells_share_their_start_its_features_and_their_teachers():
+    tuned, frozen = RECIPES["emovision-vgg@finetuned"], RECIPES["emovision-vgg@frozen"]
     work = shared_work(tuned, 0)
     assert len(work) == 2
     assert ("emovision-vgg@frozen", 0) in work
     assert shared_work(changed(tuned, epochs=3), 0) == work
     assert not set(work) & set(shared_work(RECIPES["mini-xception"], 0))
     assert set(work) - set(shared_work(tuned, 1)) == {("emovision-vgg@frozen", 0)}
-    assert set(work) & set(shared_work(changed(RECIPES["emovision-vgg@frozen"], learning_rate=0.1), 0))
-
-
-def test_cells_share_their_teachers():
+    first, second = (shared_work(changed(frozen, learning_rate=rate), 0) for rate in (0.1, 0.2))
+    assert len(first) == 1
+    assert first == second
+    assert set(first) < set(work)
+    assert not set(first) & set(shared_work(changed(frozen, train_fraction=0.5), 0))
     teachers = tuple((FOUR.name, FOUR.digest, seed) for seed in (3, 4))
     assert shared_work(changed(teachers=teachers), 0) == {(FOUR.name, seed): FOUR.classes for seed in (3, 4)}
-
-
-def test_a_start_is_known_by_its_classes():
     assert shared_work(changed(start_recipe="fer-small"), 0) == {("fer-small", 0): FER7}
-
-
-def test_cells_share_the_features_of_a_frozen_backbone_on_the_same_images():
-    frozen = RECIPES["emovision-vgg@frozen"]
-    first, second = (shared_work(changed(frozen, learning_rate=rate), 0) for rate in (0.1, 0.2))
-    assert first == second
-    assert len(first) == 1
-    assert not set(first) & set(shared_work(changed(frozen, train_fraction=0.5), 0))
     assert shared_work(changed(epochs=1), 0) == {}
-
-
-def test_a_worker_returns_what_became_of_a_training(trained, tmp_path):
-    recipe, options = changed(epochs=1), {"results": tmp_path}
-    assert train_cell(recipe, 0, None, options, 0.0) is None, "too late"
-    run = train_cell(recipe, 0, None, options, np.inf, "ValueError: what came of another")
-    assert (run.recipe_name, len(trained)) == (recipe.name, 1)
-    error = train_cell(recipe, 0, None, {"results": tmp_path / "elsewhere"}, np.inf)
-    assert len(trained) == 1
-    assert error.startswith(f"ValueError: Expected {tmp_path / 'elsewhere'} on every machine of the cluster.")
 
 
 def test_a_task_takes_its_share_of_the_cores():
@@ -223,7 +182,9 @@ def test_a_task_takes_its_share_of_the_cores():
             share([{"CPU": 2.0}], wrong)
 
 
-def test_without_ray_the_error_names_what_to_install(faces, own_folders, monkeypatch):
+def test_what_cannot_be_searched_is_refused(faces, own_folders, monkeypatch):
+    with pytest.raises(ValueError, match=r"fields of a recipe\. Received: depth"):
+        search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'pip install "fer_keras\[ray\]"'):
         search(SMALL, faces=faces, ray=True)
