@@ -168,7 +168,8 @@ RECIPES += (
     make(CAPSTONE_BLOCK4, "vgg16@hed", f"{CUT}, frozen"),
     make(CAPSTONE_HED, "vgg16@hed-block5", "VGG16 (HED), frozen"),
     make(HED_TUNED, "vgg16@hed-finetuned", f"{CUT}, block 4 fine-tuned"),
-    make(HED_TUNED | BLOCK3, "vgg16@hed-finetuned-block3", f"{CUT}, blocks 3 and 4 fine-tuned"),
+    # The best of these on validation, hence final.
+    make(HED_TUNED | BLOCK3, "vgg16@hed-finetuned-block3", f"{CUT}, blocks 3 and 4 fine-tuned", final=True),
     make(BLOCK4_RANDOM, "vgg16@block4-random", "VGG16 to block 4, random initialisation"),
     make(CAPSTONE_BLOCK4 | QUARTER, "vgg16@hed-quarter", f"{CUT}, frozen, a quarter of the images"),
     make(TUNED_QUARTER, "vgg16@hed-finetuned-quarter", f"{CUT}, block 4 fine-tuned, a quarter of the images"),
