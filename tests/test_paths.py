@@ -80,15 +80,6 @@ def test_only_temporaries_are_swept(tmp_path, dead):
     paths.sweep(tmp_path / "not there")
 
 
-def test_what_an_earlier_process_of_the_same_number_left_is_no_hindrance(tmp_path):
-    for content in ("file", "folder"):
-        left = tmp_path / f".made.{os.getpid()}.tmp"
-        left.write_text("old") if content == "file" else (left / "old").mkdir(parents=True)
-        with paths.temporary_folder(tmp_path / "made") as folder:
-            assert names(folder) == []
-        assert names(tmp_path) == []
-
-
 def test_a_record_is_swept_for_when_it_is_written_again_and_others_are_not(tmp_path, dead):
     run, history, predictions = made_up.run("fer-small", skill=1.0)
     for kind in ("runs", "histories", "predictions"):

@@ -78,18 +78,11 @@ def test_a_digest_follows_what_decides_the_network_and_nothing_else():
     assert len(digests | {recipe.digest}) == len(values) + 1
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "near"),
-    [
-        ("monitor", "val_acc", "val_accuracy"),
-        ("monitor", "accuracy", "val_accuracy"),
-        ("targets", "vote", "votes"),
-        ("data", "fer8", "fer7"),
-        ("optimizer", "Adam", "adam"),
-    ],
-)
-def test_a_near_miss_gets_the_value_that_was_meant(field, value, near):
-    assert refused(**{field: value}).endswith(f"Received: {value!r}. Did you mean {near!r}?")
+def test_a_near_miss_gets_the_value_that_was_meant():
+    near = {"monitor": {"val_acc": "val_accuracy", "accuracy": "val_accuracy"}, "targets": {"vote": "votes"}}
+    for field, values in (near | {"data": {"fer8": "fer7"}, "optimizer": {"Adam": "adam"}}).items():
+        for value, meant in values.items():
+            assert refused(**{field: value}).endswith(f"Received: {value!r}. Did you mean {meant!r}?")
 
 
 def test_another_value_than_the_possible_ones_is_refused_with_all_of_them():
@@ -122,10 +115,10 @@ def test_a_number_outside_its_range_is_refused(field):
         assert getattr(dataclasses.replace(PLAIN, **{field: given}), field) == given
 
 
-@pytest.mark.parametrize("value", [(1.2, 0.8), (0.9,), (0.8, 1.0, 1.2), (), ("0.8", "1.2"), (True, 2.0), (0.8, None)])
-def test_a_pair_is_two_ascending_numbers(value):
+def test_a_pair_is_two_ascending_numbers():
     for field in ("zoom", "brightness", "contrast", "gamma"):
-        refused(f"`{field}` must be two numbers", **{field: value})
+        for value in ((1.2, 0.8), (0.9,), (0.8, 1.0, 1.2), (), ("0.8", "1.2"), (True, 2.0), (0.8, None)):
+            refused(f"`{field}` must be two numbers", **{field: value})
 
 
 def test_a_value_of_another_type_is_refused():
@@ -145,10 +138,8 @@ def test_a_value_of_another_type_is_refused():
         ({"schedule": "cosine", "warmup_epochs": 6.0, "epochs": 6}, "`warmup_epochs` must be less than `epochs`"),
         ({"data": "own"}, "needs `class_names`"),
         ({"class_names": FER4}, "other data has its own"),
-        ({"data": "own", "class_names": ("happy",)}, "two or more different names"),
         ({"data": "own", "class_names": ("happy", "happy")}, "two or more different names"),
         ({"positive": "joy"}, r"`positive` must be one of angry"),
-        ({"data": "fer4", "positive": "fear"}, r"`positive` must be one of happy"),
         ({"model": "ensemble"}, "an ensemble has"),
         ({"rule": "mean"}, "an ensemble has"),
         ({"members": ("fer-small",)}, "each of `members` must have 3 values"),
@@ -156,7 +147,6 @@ def test_a_value_of_another_type_is_refused():
         ({"model_options": ((1, 2),)}, "each of `model_options` must have 2 values"),
         ({"seeds": (0, 0)}, "`seeds` must be different integers"),
         ({"seeds": (-1,)}, "`seeds` must be different integers"),
-        ({"seeds": (True,)}, "`seeds` must be different integers"),
         ({"name": "../mine"}, "`name` is part of file names"),
     ],
 )
@@ -173,25 +163,16 @@ def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_o
         assert variant.digest != recipe.digest
         assert for_split(variant, protocol) == variant
     assert for_split(recipe, "official") == for_split(recipe, "drawn") == recipe
-    assert for_split(RECIPES["mini-xception@four-fifths"], "four-fifths").name == "mini-xception@four-fifths"
     with pytest.raises(ValueError, match=r"is for the official split\. Received: .* course split\. Choose"):
         for_split(recipe, "course")
     with pytest.raises(ValueError, match=r"is for the course split\. Received: .* official split\. Choose"):
         for_split(course, "official")
 
 
-@pytest.mark.parametrize("protocol", ["raf-db", "own"])
-@pytest.mark.parametrize(
-    ("name", "classes"), [("sep-se", FER7), ("sep-se", CKPLUS7), ("mini-xception", FER7), ("capstone-final", FER7)]
-)
-def test_a_recipe_takes_faces_of_another_data_set_whose_classes_include_its_own(name, classes, protocol):
-    variant = for_split(RECIPES[name], protocol, classes=classes)
-    assert (variant.name, variant.final) == (f"{name}@{protocol}", False)
-    assert variant.classes == RECIPES[name].classes
-    assert set(variant.classes) <= set(classes)
-
-
-def test_faces_that_lack_a_class_of_the_recipe_are_refused():
+def test_a_recipe_takes_faces_of_another_data_set_whose_classes_include_its_own():
+    for name in ("sep-se", "mini-xception", "capstone-final"):
+        variant = for_split(RECIPES[name], "raf-db", classes=FER7)
+        assert (variant.name, variant.final, variant.classes) == (f"{name}@raf-db", False, RECIPES[name].classes)
     with pytest.raises(ValueError, match=r"needs faces of the classes .*Received: .* without neutral\. Choose"):
         for_split(RECIPES["mini-xception"], "own", classes=CKPLUS7)
     with pytest.raises(ValueError, match="without contempt"):

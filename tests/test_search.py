@@ -14,7 +14,7 @@ from fer_keras.labels import FER4, FER7
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.results import read_runs, read_table, write_run
 from fer_keras.training import trainer
-from fer_keras.training.search import SCORES, as_table, search, share, shared_work, variant
+from fer_keras.training.search import SCORES, as_table, search, share, shared_work
 
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
@@ -102,19 +102,13 @@ def test_a_cell_that_fails_stops_no_other_and_is_reported(faces, trained, own_fo
     assert pairs(read_table("search-small", folder=own_folders / "build" / "results"))[-1] == (0.0001, 16)
 
 
-def test_faces_of_another_split_are_trained_on_by_its_variant(faces, trained, own_folders):
-    other = dataclasses.replace(faces, protocol="four-fifths")
-    search(SMALL, faces=other)
-    assert trained[0][0].name == "capstone-model-1@four-fifths@batch_size=16,epochs=1,learning_rate=0.01"
-    assert trained[0][0].protocol == "four-fifths"
-
-
 def test_options_and_a_path_of_data_reach_every_training(faces, own_folders, monkeypatch, tmp_path):
-    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path, any_split: faces)
-    asked = []
-    monkeypatch.setattr(trainer, "fit", lambda recipe, seed, **how: asked.append(how) or made_up.run()[0])
+    other, asked = dataclasses.replace(faces, protocol="four-fifths"), []
+    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path, any_split: other)
+    monkeypatch.setattr(trainer, "fit", lambda recipe, seed, **how: asked.append((recipe, how)) or made_up.run()[0])
     assert len(search(SMALL, faces=tmp_path, precision="mixed_bfloat16", verbose=0)) == len(asked) == 4
-    assert asked[0].items() >= {"faces": tmp_path, "precision": "mixed_bfloat16", "verbose": 0}.items()
+    assert asked[0][0].name == "capstone-model-1@four-fifths@batch_size=16,epochs=1,learning_rate=0.01"
+    assert asked[0][1].items() >= {"faces": tmp_path, "precision": "mixed_bfloat16", "verbose": 0}.items()
 
 
 def test_variants_change_several_fields_and_seeds_repeat_them(faces, trained):
@@ -139,15 +133,6 @@ def test_recorded_tables_are_written_as_they_stand(name):
         cells.append(({field: row[field] for field in space.grid}, run))
     again = as_table(space, cells)[list(read_table(f"search-{name}"))]
     assert again.to_csv(float_format="%.4f", lineterminator="\n").encode() == path.read_bytes()
-
-
-def test_an_ingredient_changes_something_and_nothing_else():
-    base = RECIPES["fer-small"]
-    for name, changes in SPACES["ingredients"].variants.items():
-        changed = variant(SPACES["ingredients"], base, {"variant": name, "seed": 1, "epochs": 15})
-        assert all(getattr(changed, field) == value != getattr(base, field) for field, value in changes.items()), name
-        back = {field: getattr(base, field) for field in changes} | {"epochs": base.epochs}
-        assert dataclasses.replace(changed, name=base.name, final=True, **back) == base
 
 
 def changed(recipe=FOUR, **changes):
