@@ -43,25 +43,22 @@ SINGLE = np.array([[1], [-0.7]], np.float32)  # to a single unit
 SIGMOID = (lambda: layers.Activation("sigmoid"),)
 
 
-def finder(kind, *, size=24, strength=300.0, end=(layers.Softmax,), weights=WEIGHTS):
+def finder(kind, *, strength=300.0, end=(layers.Softmax,), weights=WEIGHTS):
     """Build a network that is known by construction: bright spots speak for class 1, dark ones for class 0.
 
     Its convolution separates bright from dark on mid-grey, and the mean over the picture forgets where they were.
     """
     seen = layers.Conv2D(2, 3, padding="same", activation="relu", name="seen")
     dense = layers.Dense(weights.shape[1], name="dense")
+    first = [layers.Rescaling(1 / 127.5, offset=-1.0), seen]
     last = [layers.GlobalAveragePooling2D(), dense, *(make() for make in end)]
-    scale, inputs = layers.Rescaling(1 / 127.5, offset=-1.0), keras.Input((size, size, 1))
+    inputs = keras.Input((24, 24, 1))
     if kind == "sequential":
-        model = keras.Sequential([inputs, scale, seen, *last])
-    elif kind == "functional":
-        model = keras.Model(inputs, through(last, seen(scale(inputs))))
-    else:
-        inside = keras.Input((size, size, 1))
-        # A branch without weights beside the convolution: the way through the backbone is no chain.
-        branches = [seen(scale(inside)), layers.Rescaling(0.0)(inside)]
-        backbone = keras.Model(inside, layers.Add(name="sum")(branches), name="backbone")
-        model = keras.Model(inputs, through(last, backbone(inputs)))
+        model = keras.Sequential([inputs, *first, *last])
+    else:  # a branch without weights beside the convolution: no chain
+        both = layers.Add(name="sum")([through(first, inputs), layers.Rescaling(0.0)(inputs)])
+        backbone = [keras.Model(inputs, both, name="backbone")]
+        model = keras.Model(inputs, through(last, both) if kind == "functional" else through(backbone + last, inputs))
     kernel = np.zeros((3, 3, 1, 2), np.float32)
     kernel[1, 1, 0] = 1, -1
     seen.set_weights([kernel, np.zeros(2, np.float32)])
@@ -75,14 +72,13 @@ def through(stack, x):
     return x
 
 
-def spotted(size=24):
+def spotted():
     """Draw grey pictures, each with a bright and a dark spot of 6x6, and masks of both."""
-    pictures, masks = np.full((4, size, size, 1), 127, np.uint8), np.zeros((2, 4, size, size), bool)
-    for number, ((top, left), (other_top, other_left)) in enumerate(
-        (((2, 2), (14, 14)), ((15, 3), (3, 15)), ((3, 13), (9, 2)), ((9, 16), (1, 4)))
-    ):
-        masks[BRIGHT, number, top : top + 6, left : left + 6] = True
-        masks[DARK, number, other_top : other_top + 6, other_left : other_left + 6] = True
+    pictures, masks = np.full((4, 24, 24, 1), 127, np.uint8), np.zeros((2, 4, 24, 24), bool)
+    places = {BRIGHT: ((2, 2), (15, 3), (3, 13), (9, 16)), DARK: ((14, 14), (3, 15), (9, 2), (1, 4))}
+    for kind, corners in places.items():
+        for number, (top, left) in enumerate(corners):
+            masks[kind, number, top : top + 6, left : left + 6] = True
     pictures[masks[BRIGHT]], pictures[masks[DARK]] = 255, 0
     return pictures, masks
 
@@ -139,20 +135,12 @@ def test_grad_cam_still_points_where_the_network_is_sure():
     assert (share_inside(explain(model, pictures), masks[BRIGHT]) > 0.75).all()
 
 
-class Apply(layers.Layer):
-    """A layer that Keras cannot look into."""
-
-    def call(self, x):
-        return ops.softmax(x)
-
-
 ENDS = {
     "logits": (),
     "logits, dropout": (lambda: layers.Dropout(0.5), lambda: layers.Activation("linear")),
     "log softmax": (lambda: layers.Activation("log_softmax"),),
     "activation, reshape": (lambda: layers.Activation("softmax"), lambda: layers.Reshape((3,))),
     "operation": (lambda: ops.softmax,),
-    "custom layer": (Apply,),
 }
 
 
@@ -162,42 +150,26 @@ def test_maps_are_those_of_the_network_that_ends_in_softmax(end, target):
     assert_same_maps(finder("nested", strength=40.0), finder("nested", strength=40.0, end=end), target_class=target)
 
 
-def test_a_convolution_in_the_place_of_a_dense_layer_gives_the_same_maps():
-    model, (pictures, _) = finder("functional", strength=40.0), spotted()
-    for activation in (None, "softmax"):
-        conv = layers.Conv2D(3, 1, activation=activation)
-        last = [conv, layers.GlobalAveragePooling2D()] if activation is None else [conv, layers.Flatten()]
-        pooled = layers.GlobalAveragePooling2D(keepdims=True)
-        other = keras.Model(model.inputs, through([pooled, *last], model.get_layer("seen").output))
-        conv.set_weights([model.get_layer("dense").get_weights()[0][None, None], np.zeros(3)])
-        for each in (BRIGHT, DARK):
-            maps = [explain(one, pictures, target_class=each, layer="seen") for one in (model, other)]
-            np.testing.assert_allclose(*maps, atol=1e-4)
+@pytest.mark.parametrize(("activation", "after"), [(None, layers.GlobalAveragePooling2D), ("softmax", layers.Flatten)])
+def test_a_convolution_in_the_place_of_a_dense_layer_gives_the_same_maps(activation, after):
+    model, (pictures, _) = finder("sequential", strength=40.0), spotted()
+    last = [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(3, 1, activation=activation), after()]
+    other = keras.Model(model.inputs, through(last, model.get_layer("seen").output))
+    last[1].set_weights([model.get_layer("dense").get_weights()[0][None, None], np.zeros(3)])
+    maps = [explain(one, pictures, target_class=DARK, layer="seen") for one in (model, other)]
+    np.testing.assert_allclose(*maps, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["sequential", "functional", "nested"])
 @pytest.mark.parametrize("strength", [40.0, 1000.0])  # where the network is sure, a sigmoid is flat
 def test_a_single_unit_is_class_1_and_its_complement_class_0(kind, strength):
     two = finder(kind, strength=strength, weights=np.pad(SINGLE, ((0, 0), (1, 0))))
-    ends = (), SIGMOID, (lambda: ops.sigmoid,)
-    for end in ends[: 2 if kind == "sequential" else 3]:
+    for end in ((), SIGMOID):
         one = finder(kind, strength=strength, weights=SINGLE, end=end)
-        for target in (None, 0, 1, np.array([0, 1, 1, 0])):
+        for target in (None, np.array([0, 1, 1, 0])):
             assert_same_maps(two, one, target_class=target)
-        with pytest.raises(ValueError, match=r"lie in 0\.\.1\. Received: 2"):
-            explain(one, spotted()[0], target_class=2)
-
-
-def test_of_several_sigmoids_each_is_a_class_on_its_own():
-    many = finder("nested", end=SIGMOID)
-    pictures, _ = spotted()
-    for number in (BRIGHT, DARK):
-        single = finder("nested", weights=WEIGHTS[:, [number]], end=SIGMOID)
-        for method in METHODS:
-            maps = [
-                explain(model, pictures, method=method, target_class=k) for model, k in ((many, number), (single, 1))
-            ]
-            np.testing.assert_allclose(*maps, atol=1e-4)
+    with pytest.raises(ValueError, match=r"an int in 0\.\.1, .*Received: 2"):
+        explain(one, spotted()[0], target_class=2)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -206,18 +178,14 @@ def test_networks_of_mixed_precision_have_the_maps_of_float32(policy, end):
     exact = finder("nested", strength=1000.0)
     try:
         keras.mixed_precision.set_global_policy(policy)
-        mixed, loaded = finder("nested", strength=1000.0, end=end), fer_keras.load("mini-xception").model
+        mixed = finder("nested", strength=1000.0, end=end)
         mixed.compile("adam", lambda y, outputs: ops.mean(outputs))  # which Keras cannot compile a copy with
         for target in (BRIGHT, DARK):
             assert_same_maps(exact, mixed, target_class=target)
-        assert explain(loaded, FACES).any()
-        built = lively(build("capstone-model-1", 4))
-        assert explain(built, FACES).any()
-        assert feature_maps(built, FACES).dtype == np.float32
+        assert feature_maps(mixed, spotted()[0]).dtype == np.float32
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert mixed.get_layer("dense").compute_dtype == policy.removeprefix("mixed_")
-    np.testing.assert_allclose(explain(loaded, FACES), explain(fer_keras.load("mini-xception").model, FACES), atol=1e-4)
 
 
 def test_a_network_whose_channels_meet_after_pooling_has_no_one_map():
@@ -249,7 +217,7 @@ def test_the_output_rests_on_the_layer_that_is_taken():
     model = lively(build("fer-small", 7))
     path, images = find_layer(layer_trace(model), model.name), FACES.astype(np.float32)
     other = layer_output(model, images[::-1], path)
-    outputs = run_layers(model, images, lambda name, layer, inputs, was: other if name == path else was)
+    outputs = run_layers(model, images, lambda name, layer, taken, was: other if name == path else was)
     np.testing.assert_allclose(np.asarray(outputs), model.predict_on_batch(images[::-1]), atol=1e-5)
 
 
@@ -264,24 +232,14 @@ def test_a_part_that_a_network_crops_away_stays_cold():
         assert not heatmaps[:, outside].any()
 
 
-def test_inputs_and_outputs_in_lists_are_taken():
-    model = finder("functional", strength=40.0)
-    (inputs,), (outputs,) = model.inputs, model.outputs
-    for boxed in (keras.Model([inputs], [outputs]), keras.Model({inputs.name: inputs}, {"classes": outputs})):
-        assert_same_maps(model, boxed)
-
-
 def test_one_face_or_many_and_the_likeliest_class_or_any():
     model = lively(build("capstone-model-1", 4))
-    many = explain(model, FACES)
+    many, likeliest = explain(model, FACES), model.predict_on_batch(FACES).argmax(axis=1)
     for one in (FACES[1], FACES[1, :, :, 0], FACES[1:2]):
         np.testing.assert_allclose(explain(model, one), many[1:2], atol=1e-4)
-    probabilities = model.predict_on_batch(FACES)
-    assert np.ptp(np.sort(probabilities)[:, -2:], axis=1).min() > 1e-4, "no tie"
-    np.testing.assert_allclose(explain(model, FACES, target_class=probabilities.argmax(axis=1)), many, atol=1e-4)
+    np.testing.assert_allclose(explain(model, FACES, target_class=likeliest), many, atol=1e-4)
     for method in METHODS:
         assert explain(model, FACES[:0], method=method).shape == (0, 48, 48)
-    assert feature_maps(model, FACES[:0]).shape == (0, *feature_maps(model, FACES).shape[1:])
     repeated = explain(model, np.repeat(FACES, 20, axis=0))
     np.testing.assert_allclose(repeated[::20], many, atol=1e-4)
 
@@ -290,8 +248,8 @@ def test_one_face_or_many_and_the_likeliest_class_or_any():
     ("wrong", "message"),
     [
         ({"method": "lime"}, r"no method 'lime'\. Expected one of: grad-cam, grad-cam\+\+, occlusion"),
-        ({"target_class": 4}, r"must lie in 0\.\.3"),
-        ({"target_class": "happy"}, "must be an int"),
+        ({"target_class": 4}, r"an int in 0\.\.3"),
+        ({"target_class": "happy"}, "must be an int .*Received: happy"),
         ({"target_class": [1, 2]}, "one for each of the 4 images"),
         ({"layer": "conv9"}, r"0 layers 'conv9' .*Expected one of: .*conv2d"),
         ({"images": FACES[:, :40]}, r"of shape \(48, 48, 1\)"),
@@ -321,33 +279,30 @@ class Overridden(keras.Model):
 
 def refused():
     """Models that cannot be explained, and what the error says of each."""
-    functional = finder("functional")
-    inputs, output, subclassed = functional.inputs[0], functional.outputs[0], Subclassed()
+    known = finder("sequential")
+    inputs, output, subclassed = known.inputs[0], known.outputs[0], Subclassed()
     subclassed(spotted()[0])
-    average = layers.Average()([layers.Activation("sigmoid")(functional.get_layer("dense").output)] * 2)
-    relu = finder("functional", end=(lambda: layers.ReLU(),))
+    average = layers.Average()([layers.Activation("sigmoid")(known.get_layer("dense").output)] * 2)
     cases = {
         "network": (fer_keras.load("mini-xception"), r"has it as `\.model`.*Received: Network"),
-        "subclassed": (subclassed, r"functional.*Received: .*a Subclassed\. Build it"),
-        "call overridden": (Overridden(inputs, output), r"functional.*Received: .*a Overridden\. Build it"),
-        "not built": (keras.Sequential([layers.Dense(3)]), r"built Sequential.*a Sequential\. Build it"),
-        "two outputs": (
-            keras.Model(inputs, [output, output]),
-            r"one output.*outputs \[\(None, 3\), \(None, 3\)\]\. Make",
-        ),
-        "two inputs": (keras.Model([inputs, keras.Input((3,))], output), r"one input.*2 inputs"),
-        "maps": (keras.Model(inputs, functional.get_layer("seen").output), r"\(batch, classes\).*24, 24, 2"),
-        "relu": (relu, r"softmax, in sigmoids or in a linear layer.*ends in relu .*Append"),
-        "mean of sigmoids": (keras.Model(inputs, average), r"ends in average .*Append"),
+        "subclassed": (subclassed, r"functional.*Received: .*a Subclassed with"),
+        "call overridden": (Overridden(inputs, output), r"functional.*Received: .*an? Overridden with"),
+        "not built": (keras.Sequential([layers.Dense(3)]), r"built Sequential.*a Sequential with"),
+        "two outputs": (keras.Model(inputs, [output, output]), r"one output.*outputs \[\(None, 3\), \(None, 3\)\]"),
+        "two inputs": (keras.Model([inputs, keras.Input((3,))], output), r"one input.*1\), \(None, 3\)\] and"),
+        "maps": (keras.Model(inputs, known.get_layer("seen").output), r"\(batch, classes\).*24, 24, 2"),
+        "relu": (finder("sequential", end=(layers.ReLU,)), "Received: relu of 3 outputs"),
+        "three sigmoids": (finder("sequential", end=SIGMOID), "one sigmoid.*Received: sigmoid of 3 outputs"),
+        "mean of sigmoids": (keras.Model(inputs, average), "Received: average of 3"),
     }
     return [pytest.param(*case, id=name) for name, case in cases.items()]
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("model", "message"), refused())
-def test_networks_of_other_forms_are_refused(model, message, method):
-    with pytest.raises(ValueError, match=message):
-        explain(model, spotted()[0], method=method)
+def test_networks_of_other_forms_are_refused(model, message):
+    for method in METHODS:
+        with pytest.raises(ValueError, match=message):
+            explain(model, spotted()[0], method=method)
 
 
 def test_a_network_without_a_convolution_has_occlusion_only():
@@ -357,18 +312,12 @@ def test_a_network_without_a_convolution_has_occlusion_only():
     assert explain(dense, FACES, method="occlusion").shape == (4, 48, 48)
 
 
-def test_a_layer_that_runs_twice_or_a_nested_subclassed_model_is_not_looked_into():
-    inputs, twice = keras.Input((24, 24, 1)), layers.Conv2D(1, 3, padding="same", name="twice")
-    x = twice(twice(layers.Rescaling(1 / 255)(inputs)))
-    x = layers.Conv2D(2, 3, name="once")(x)
-    outputs = layers.Softmax()(Subclassed()(x))
-    model = keras.Model(inputs, outputs)
-    assert "once" in map_layers(model)
-    assert "twice" not in map_layers(model)
-    assert find_layer(layer_trace(model), model.name) == "once"
-    assert explain(model, spotted()[0]).shape == (4, 24, 24)
-    with pytest.raises(ValueError, match=r"0 layers 'twice'.*Expected one of: .*once"):
-        explain(model, spotted()[0], layer="twice")
+def test_a_nested_subclassed_model_is_one_layer():
+    inputs = keras.Input((24, 24, 1))
+    x = layers.Conv2D(2, 3, name="seen")(layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, layers.Softmax()(Subclassed()(x)))
+    assert list(map_layers(model))[-1] == find_layer(layer_trace(model), model.name) == "seen"
+    assert explain(model, spotted()[0]).any()
 
 
 def test_a_layer_of_a_nested_model_is_named_by_its_path_or_its_name():
@@ -383,18 +332,16 @@ def test_occlusion_asks_for_whole_batches_and_covers_every_pixel():
     asked = []
 
     def score(images, targets):
-        asked.append(images.shape)
+        asked.append(len(images))
         bright = images[:, 20:30, 10:20].mean(axis=(1, 2, 3)) / 255
-        return log_odds(np.stack([1 - bright, bright], axis=1), targets, "softmax")
+        return log_odds(np.stack([1 - bright, bright], axis=1), targets)
 
-    images = FACES.astype(np.float32)
+    images, far, covered = FACES.astype(np.float32), np.ones((48, 48), bool), np.zeros((48, 48), bool)
     maps = occlusion(score, images, np.ones(4, int))
     assert len(set(asked)) == 1
-    covered = np.zeros((48, 48), int)
     for box in patches((48, 48)):
-        covered[box] += 1
-    assert covered.min() >= 1
-    far = np.ones((48, 48), bool)
+        covered[box] = True
+    assert covered.all()
     far[12:38, 2:28] = False
     assert maps.any()
     assert not maps[:, far].any()
@@ -403,25 +350,19 @@ def test_occlusion_asks_for_whole_batches_and_covers_every_pixel():
 
 def test_odds_go_on_where_probabilities_are_flat():
     sure = np.array([[1.0, 1e-12, 1e-12], [1.0, 1e-20, 0.0]])
-    odds = np.asarray(log_odds(sure, np.array([0, 0]), "softmax"))
+    odds = np.asarray(log_odds(sure, np.array([0, 0])))
     assert odds[1] > odds[0] + 10
-    assert np.isfinite(np.asarray(log_odds(np.array([[1.0, 0.0]]), np.array([1]), "softmax"))).all()
+    assert np.isfinite(np.asarray(log_odds(np.array([[1.0, 0.0]]), np.array([1])))).all()
 
 
 ON_JAX = """
-import sys
-from pathlib import Path
-
-import keras
-import numpy as np
-
+import sys, keras, numpy as np
 from fer_keras.evaluation.explain import METHODS, explain
 
-folder = Path(sys.argv[1])
-faces = np.load(folder / "faces.npy")
-for path in folder.glob("*.keras"):
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    np.savez(path.with_suffix(".npz"), **{method: explain(model, faces, method=method) for method in METHODS})
+faces = np.load("faces.npy")
+for name in sys.argv[1:]:
+    model = keras.saving.load_model(name, compile=False)
+    np.savez(name, **{method: explain(model, faces, method=method) for method in METHODS})
 """
 
 
@@ -429,24 +370,17 @@ def test_the_maps_are_the_same_on_jax(tmp_path):
     pytest.importorskip("jax")
     if keras.backend.backend() == "jax":
         pytest.skip("already on JAX")
-    pictures, _ = spotted()
+    np.save(tmp_path / "faces.npy", spotted()[0])
     models = {
-        "softmax": finder("nested", strength=40.0),
-        "sigmoid": finder("nested", strength=40.0, weights=SINGLE, end=SIGMOID),
+        "softmax.keras": finder("nested", strength=40.0),
+        "sigmoid.keras": finder("nested", strength=40.0, weights=SINGLE, end=SIGMOID),
     }
     for name, model in models.items():
-        model.save(tmp_path / f"{name}.keras")
-    np.save(tmp_path / "faces.npy", pictures)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    subprocess.run([sys.executable, "-c", ON_JAX, str(tmp_path)], check=True, env=environment)
+        model.save(tmp_path / name)
+    setting = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", ON_JAX, *models], check=True, env=os.environ | setting, cwd=tmp_path)
     for name, model in models.items():
         maps = np.load(tmp_path / f"{name}.npz")
         for method in METHODS:
-            expected = explain(model, pictures, method=method)
-            assert expected.max() == 1
+            expected = explain(model, spotted()[0], method=method)
             np.testing.assert_allclose(maps[method], expected, atol=1e-4, err_msg=f"{name}, {method}")

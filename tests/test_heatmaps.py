@@ -43,8 +43,6 @@ def test_deleting_what_counts_lowers_the_probability_sooner_than_chance_and_else
     gain, loss = mean_with_interval(chance - true), mean_with_interval(chance - false)
     assert gain["low"] > (0.1 if fill == "mean" else 0.03)  # a blurred face still shows something
     assert loss["high"] < 0
-    single = np.random.default_rng(0).random(IMAGES.shape[:3])
-    assert mean_with_interval(fall(single) - true)["low"] > 0
 
 
 def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_for():

@@ -56,13 +56,6 @@ def test_wilson_gives_the_published_intervals(successes, total, expected):
     assert wilson(successes, total) == pytest.approx(expected, abs=5e-5)
 
 
-def test_wilson_stays_inside_and_mirrors():
-    for right in range(21):
-        low, high = wilson(right, 20)
-        assert 0 <= low <= right / 20 <= high <= 1
-        assert wilson(20 - right, 20) == pytest.approx((1 - high, 1 - low))
-
-
 @pytest.mark.parametrize(("successes", "total"), [(0, 0), (3, 2), (-1, 2)])
 def test_wilson_refuses_impossible_counts(successes, total):
     with pytest.raises(ValueError, match=r"Received: -?\d of \d"):
@@ -81,45 +74,29 @@ def test_bootstrap_agrees_with_resampling_images_one_by_one():
     assert bootstrap_macro_f1(reference.confusion_matrix(labels, predicted)) == pytest.approx(expected, abs=0.012)
 
 
-def test_the_intervals_hold_the_score_and_repeat():
+def test_the_record_is_plain_json_and_repeats():
     labels, probabilities = guesses()
-    first, second = (summarise(labels, probabilities, FER7, split="test") for _ in range(2))
-    assert first == second
+    found = labels.astype(np.int8), probabilities.astype(np.float16)
+    scores = summarise(*found, FER7, split="test", views="flip")
+    assert json.loads(json.dumps(scores)) == scores == summarise(*found, FER7, split="test", views="flip")
+    assert (scores["views"], scores["num_images"]) == ("flip", 500)
     for name in ("accuracy", "macro_f1"):
-        assert first[f"{name}_low"] < first[name] < first[f"{name}_high"]
+        assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
+    exact = summarise(labels, probabilities, FER7, split="test")
+    assert scores["log_loss"] == pytest.approx(exact["log_loss"], abs=0.001)
 
 
 def test_the_score_without_copies_counts_the_others_only():
     labels, probabilities = guesses(total=200)
-    right = probabilities.argmax(axis=1) == labels
-    copies = np.zeros(200, bool)
-    copies[:30] = True
+    right, copies = probabilities.argmax(axis=1) == labels, np.arange(200) < 30
     scores = summarise(labels, probabilities, FER7, split="test", copies=copies)
     assert scores["num_copies"] == 30
-    assert scores["accuracy_without_copies"] == pytest.approx(right[30:].mean(), abs=1e-6)
-    low, high = wilson(int(right[30:].sum()), 170)
-    assert scores["accuracy_without_copies_low"] == pytest.approx(low, abs=1e-6)
-    assert scores["accuracy_without_copies_high"] == pytest.approx(high, abs=1e-6)
+    found = [scores[f"accuracy_without_copies{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx([right[30:].mean(), *wilson(int(right[30:].sum()), 170)], abs=1e-6)
     assert scores["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
     assert "num_copies" not in summarise(labels, probabilities, FER7, split="test")
     every = summarise(labels, probabilities, FER7, split="test", copies=np.ones(200, bool))
     assert (every["num_copies"], every["accuracy_without_copies"]) == (200, None)
-
-
-def test_the_record_is_plain_json():
-    labels, probabilities = guesses()
-    scores = summarise(labels.astype(np.int8), probabilities.astype(np.float16), FER7, split="test", views="flip")
-    assert json.loads(json.dumps(scores)) == scores
-    assert scores["views"] == "flip"
-    assert scores["num_images"] == sum(entry["support"] for entry in scores["per_class"].values()) == 500
-
-
-def test_half_precision_predictions_give_the_same_scores():
-    labels, probabilities = guesses()
-    exact = summarise(labels, probabilities, FER7, split="test")
-    half = summarise(labels, probabilities.astype(np.float16), FER7, split="test")
-    assert half["accuracy"] == pytest.approx(exact["accuracy"], abs=0.005)
-    assert half["log_loss"] == pytest.approx(exact["log_loss"], abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +125,13 @@ def test_compare_finds_a_difference_only_where_there_is_one():
     labels, weak = guesses(seed=1, total=2000, skill=0.5)
     _, strong = guesses(seed=1, total=2000, skill=2.5)
     result = compare(labels, weak, strong)
-    accuracies = [(array.argmax(axis=1) == labels).mean() for array in (weak, strong)]
-    assert result.difference == pytest.approx(accuracies[1] - accuracies[0])
     assert 0 < result.low < result.difference < result.high
     assert not result.no_difference
     assert str(result).startswith("+")
     assert compare(labels, weak, weak).no_difference
     assert str(compare(labels, weak, weak)).startswith("no difference: +0.0 points")
+    with pytest.raises(ValueError, match="2 labels, 2 and 3 predictions"):
+        compare([0, 1], np.eye(2), np.ones((3, 2)))
 
 
 def test_compare_gives_the_interval_worked_by_hand():
@@ -169,17 +146,10 @@ def test_compare_gives_the_interval_worked_by_hand():
     )
 
 
-def test_compare_refuses_different_images():
-    with pytest.raises(ValueError, match="2 labels, 2 and 3 predictions"):
-        compare([0, 1], np.eye(2), np.ones((3, 2)))
-
-
-def test_the_interval_of_a_mean_holds_it_and_narrows():
-    values = np.random.default_rng(1).normal(0.3, 1, 900)
-    wide, narrow = mean_with_interval(values[:100]), mean_with_interval(values)
-    assert narrow["low"] < narrow["mean"] < narrow["high"]
-    assert narrow["high"] - narrow["low"] == pytest.approx(2 * 1.96 / 30, rel=0.15)
-    assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
+def test_the_interval_of_a_mean_holds_it():
+    scores = mean_with_interval(np.random.default_rng(1).normal(0.3, 1, 900))
+    assert scores["low"] < scores["mean"] < scores["high"]
+    assert scores["high"] - scores["low"] == pytest.approx(2 * 1.96 / 30, rel=0.15)
     with pytest.raises(ValueError, match="one value at least"):
         mean_with_interval([])
 
@@ -197,8 +167,7 @@ def test_what_accuracy_is_worth_on_a_rare_class():
 
 
 def test_a_network_of_two_classes_finds_what_it_predicts_even_where_float16_ties():
-    found = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16)
-    labels = np.array([1, 1, 0])
+    found, labels = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16), np.array([1, 1, 0])
     rest = one_vs_rest(labels, found, (REST, "happy"))["happy"]
     assert rest["accuracy"] == summarise(labels, found, (REST, "happy"), split="test")["accuracy"]
 

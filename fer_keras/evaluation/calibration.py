@@ -11,7 +11,7 @@ STEPS = 60  # halvings of the interval in which the temperature is sought
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Fit the temperature that makes probabilities most likely: above 1 they were too sure, below 1 too modest.
+    """Fit the temperature, in [0.05, 20], that makes probabilities most likely: above 1 if they were too sure.
 
     The mean log loss of softmax(log(p) / T) is convex in 1 / T, so its one minimum is found by halving.
 
@@ -21,9 +21,6 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Args:
         labels: int array `(n,)`, true classes. Take validation's: what is reported on test must not be fitted there.
         probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
-
-    Returns:
-        A float in [0.05, 20].
 
     Raises:
         ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
@@ -73,15 +70,9 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS
     for part in np.unique(place):
         inside = place == part
         low, high = wilson(int(right[inside].sum()), int(inside.sum()))
-        rows.append(
-            {
-                "confidence": float(confidence[inside].mean()),
-                "accuracy": float(right[inside].mean()),
-                "accuracy_low": low,
-                "accuracy_high": high,
-                "num_images": int(inside.sum()),
-            }
-        )
+        values = {"confidence": confidence[inside].mean(), "accuracy": right[inside].mean()}
+        values |= {"accuracy_low": low, "accuracy_high": high}
+        rows.append({name: float(value) for name, value in values.items()} | {"num_images": int(inside.sum())})
     return rows
 
 

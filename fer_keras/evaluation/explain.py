@@ -1,13 +1,13 @@
 """Saliency maps of a network: Grad-CAM, Grad-CAM++ and occlusion; run a model layer by layer.
 
-Packages that were tried on Keras 3.15 do not: tf-explain 0.3.1 failed on the three networks tried, tf-keras-vis 0.8.7
-on Sequential and nested ones, Xplique 2.0.2 on a nested one.
+tf-explain, tf-keras-vis and Xplique were tried on Keras 3.15; none of them explains Sequential and nested networks.
 """
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,25 +19,24 @@ METHODS = ("grad-cam", "grad-cam++", "occlusion")
 BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
 PATCHES = 6  # that fit side by side; each is half its side further than the one before
-# Of the map that is looked at, where there is one so large. mini-xception's last is 3x3, and what Grad-CAM marks there
-# matters to it no more than what chance marks: see reports/results/tables/explain.json.
-MIN_SIDE = 6
+MIN_SIDE = 6  # of the map that is taken, where one is so large; what a coarser one marks matters no more than chance
 SMALLEST = 1e-30  # probability, before a logarithm is taken
-# By the name of the last activation. The logarithms of probabilities are logits too.
-OUTPUTS = {"softmax": "softmax", "sigmoid": "sigmoid"} | dict.fromkeys(
-    ("linear", "log_softmax", "logsoftmax"), "logits"
-)
-# Layers after which logits are logits still.
-RESHAPING = (layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Identity, layers.Reshape)
+# Layers behind the last activation that leave logits logits, and probabilities probabilities.
+NEUTRAL = (layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Identity, layers.Reshape)
 
 
 class LayerCall(NamedTuple):
-    """A layer as it was run: its path, itself, the shape of its output, whether all that follows rests on that."""
+    """A layer as it was run: its path, itself, its output, and whether all that follows rests on that."""
 
     path: str
     layer: layers.Layer
-    shape: tuple[int, ...]
+    output: Any
     is_cut: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the output for one image."""
+        return tuple(self.output.shape[1:])
 
 
 def explain(
@@ -50,16 +49,10 @@ def explain(
 ) -> np.ndarray:
     """Map for each face what speaks for a class: 1 at the strongest place, 0 where nothing does.
 
-    What is explained is the logarithm of the odds of the class, its probability over that of all others, which does not
-    go flat where a network is sure. Grad-CAM weighs the channels of a layer's map by the mean of their gradients,
-    Grad-CAM++ so that a feature which shows in several places counts in each. Occlusion covers one patch after the
-    other and asks how far the odds fall: finer and slower.
-
-    The network may end in softmax, in sigmoids or in logits; of a single unit, 1 is its class and 0 the complement.
-    Networks of mixed precision are explained in float32.
-
-    A map's cells are laid evenly on the picture; strides with padding let what they really see lie up to half a cell
-    further to the lower right.
+    What is explained is the logarithm of the class's probability over that of all others. Grad-CAM weighs the channels
+    of a layer's map by the mean of their gradients, Grad-CAM++ so that a feature which shows in several places counts
+    in each; occlusion covers one patch after the other, which is finer and slower. A map's cells are laid evenly on the
+    picture, up to half a cell off where a network pads and strides.
 
     Reference:
         Selvaraju et al. (2017), Grad-CAM, arXiv:1610.02391; Chattopadhay et al. (2018), Grad-CAM++, arXiv:1710.11063;
@@ -67,7 +60,7 @@ def explain(
 
     Args:
         model: a Sequential or functional `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to
-            `(batch, classes)`; others may be nested in it.
+            probabilities or logits, `(batch, classes)`, or to one sigmoid or logit of the second of two classes.
         images: one face, `(height, width)` or `(height, width, 1)`, or several, `(n, height, width, 1)`, in [0, 255].
         method: `"grad-cam"`, `"grad-cam++"` or `"occlusion"`.
         target_class: int, or an int array `(n,)`; None takes each face's likeliest class.
@@ -83,17 +76,19 @@ def explain(
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}. Expected one of: {', '.join(METHODS)}.")
     images = check_images(model, images)
-    model, trace, output = to_explainable(model)
     targets = check_targets(model, images, target_class)
     if not len(images):
         return np.zeros(images.shape[:3], np.float32)
+    model = in_float32(to_probabilities(model))
+    if targets is None:
+        probabilities = [ops.convert_to_numpy(model(part, training=False)) for part in in_parts(images)]
+        targets = np.concatenate(probabilities).argmax(axis=-1)
     if method == "occlusion":
-        maps = occlusion(
-            lambda faces, classes: log_odds(model.predict_on_batch(faces), classes, output), images, targets
-        )
+        maps = occlusion(lambda faces, classes: log_odds(model.predict_on_batch(faces), classes), images, targets)
     else:
+        trace = layer_trace(model)
         path = find_layer(trace, model.name, layer)
-        activation = class_activation(model, images, targets, output, path, plus=method == "grad-cam++")
+        activation = class_activation(model, images, targets, path, plus=method == "grad-cam++")
         maps = enlarge(activation, trace, images.shape[1:3])
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
@@ -102,11 +97,9 @@ def explain(
 def feature_maps(model: keras.Model, images: ArrayLike, layer: str | None = None) -> np.ndarray:
     """Output of a layer for faces, float32 `(n, rows, columns, channels)`; arguments and errors as for `explain`."""
     images = check_images(model, images)
-    trace = layer_trace(model)
-    path = find_layer(trace, model.name, layer)
+    path = find_layer(layer_trace(model), model.name, layer)
     parts = [ops.cast(layer_output(model, part, path), "float32") for part in in_parts(images)]
-    shape = next(call.shape for call in trace if call.path == path)
-    return np.concatenate([np.zeros((0, *shape), np.float32), *map(ops.convert_to_numpy, parts)])
+    return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 
 
 def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -118,23 +111,23 @@ def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
     return {call.path: call.shape for call in map_calls(layer_trace(model))}
 
 
-def class_activation(model, images, targets, output, path, *, plus):
+def class_activation(model, images, targets, path, *, plus):
     """Grad-CAM, or Grad-CAM++, in the cells of a layer's map: float32 `(n, rows, columns)`, 0 and above."""
     result = []
     for part, classes in zip(in_parts(images), in_parts(targets), strict=True):
         maps = layer_output(model, part, path)
 
         def score(values, part=part, classes=classes):
-            outputs = run_layers(model, part, lambda name, layer, inputs, was: values if name == path else was)
-            return ops.sum(log_odds(outputs, classes, output))
+            outputs = run_layers(model, part, lambda name, layer, taken, output: values if name == path else output)
+            return ops.sum(log_odds(outputs, classes))
 
         slopes, maps = ops.convert_to_numpy(gradients(score, maps)), ops.convert_to_numpy(maps)
-        weights = slopes.mean(axis=(1, 2), keepdims=True)
-        if plus:  # equation 19 of its reference, of the odds themselves
-            maps = np.maximum(maps, 0)  # its derivation takes maps for what a ReLU leaves; not every layer has one
-            rising = np.maximum(slopes, 0)
-            below = 2 + maps.sum(axis=(1, 2), keepdims=True) * rising
-            weights = (rising / below).sum(axis=(1, 2), keepdims=True)
+        if plus:  # equation 19 of its reference, which takes maps for what a ReLU leaves
+            maps, slopes = np.maximum(maps, 0), np.maximum(slopes, 0)
+            below = 2 + maps.sum(axis=(1, 2), keepdims=True) * slopes
+            weights = (slopes / below).sum(axis=(1, 2), keepdims=True)
+        else:
+            weights = slopes.mean(axis=(1, 2), keepdims=True)
         result.append(np.maximum((weights * maps).sum(axis=-1), 0))
     return np.concatenate(result)
 
@@ -164,28 +157,19 @@ def occlusion(score: Callable, images: np.ndarray, targets: np.ndarray) -> np.nd
 
 def patches(size):
     """Places of the patches on pictures of a size, as pairs of slices; together they cover all of it."""
-    sides = [max(1, round(side / PATCHES)) for side in size]
-    spans = [
-        [slice(start, start + side) for start in sorted({*range(0, whole - side, max(1, side // 2)), whole - side})]
-        for whole, side in zip(size, sides, strict=True)
-    ]
+    spans = []
+    for whole in size:
+        side = max(1, round(whole / PATCHES))
+        starts = sorted({*range(0, whole - side, max(1, side // 2)), whole - side})
+        spans.append([slice(start, start + side) for start in starts])
     return list(itertools.product(*spans))
 
 
-def log_odds(outputs, targets, output):
-    """Logarithm of a class' probability over that of all others, a tensor `(n,)`: it goes on where 1 is reached.
-
-    `outputs`, `(n, units)`, are probabilities (`output` is `"softmax"`), `"logits"`, or logits of classes each on its
-    own (`"sigmoid"`); a single unit is a logit.
-    """
-    logits = ops.cast(outputs, "float32")
-    if output == "softmax":
-        logits = ops.log(ops.maximum(logits, SMALLEST))
-    if logits.shape[-1] == 1:
-        return ops.where(ops.equal(targets, 1), logits[:, 0], -logits[:, 0])
-    own = ops.equal(np.arange(logits.shape[-1]), np.asarray(targets)[:, None])
-    chosen = ops.sum(ops.where(own, logits, 0.0), axis=-1)
-    return chosen if output == "sigmoid" else chosen - ops.logsumexp(ops.where(own, -1e30, logits), axis=-1)
+def log_odds(probabilities, targets):
+    """Logarithm of the probability of a class over that of all others, a tensor `(n,)`: not flat where 1 is reached."""
+    logs = ops.log(ops.maximum(ops.cast(probabilities, "float32"), SMALLEST))
+    own = ops.equal(np.arange(logs.shape[-1]), np.asarray(targets)[:, None])
+    return ops.sum(ops.where(own, logs, 0.0), axis=-1) - ops.logsumexp(ops.where(own, -1e30, logs), axis=-1)
 
 
 def gradients(function, at):
@@ -206,17 +190,10 @@ def gradients(function, at):
 
 
 def run_layers(model: keras.Model, x, hook: Callable, prefix: str = ""):
-    """Run a model layer by layer, those of nested models too, in inference.
+    """Run a model layer by layer, those of nested models too, in inference, and return its output.
 
-    Args:
-        model: a Sequential or functional model.
-        x: tensor or array `(batch, height, width, channels)`.
-        hook: function of a layer's path, the layer, the list of its inputs and its output, that returns what is to be
-            handed on instead.
-        prefix: of all paths.
-
-    Returns:
-        The model's output.
+    `hook` is a function of a layer's path, the layer, the list of its inputs and its output, that returns what is to be
+    handed on instead; `prefix` is that of all paths.
     """
 
     def call(layer, *args, **options):
@@ -226,58 +203,41 @@ def run_layers(model: keras.Model, x, hook: Callable, prefix: str = ""):
             options["training"] = False
         return hook(prefix + layer.name, layer, keras.tree.flatten((args, options)), layer(*args, **options))
 
-    x = keras.tree.map_structure(ops.convert_to_tensor, x)
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
             x = call(layer, x)
         return x
     # No public way leads into a nested model with a change on the way; this one is Keras' own for running and cloning.
-    outputs = model._run_through_graph(x, call_fn=call)
-    flat = keras.tree.flatten(outputs)
-    return flat[0] if len(flat) == 1 else outputs
+    return keras.tree.flatten(model._run_through_graph(x, call_fn=call))[0]
+
+
+def layer_trace(model: keras.Model, images: ArrayLike | None = None) -> list[LayerCall]:
+    """The layers of a model in the order they run in, found by running it on images or on one that is black."""
+    x = ops.zeros((1, *model.inputs[0].shape[1:])) if images is None else ops.convert_to_tensor(images)
+    calls, last_use = [], {}
+
+    def hook(path, layer, taken, output):
+        output = keras.tree.map_structure(ops.copy, output)  # some layers hand on the very tensor that they took
+        last_use.update((id(tensor), len(calls)) for tensor in taken)
+        calls.append((path, layer, keras.tree.flatten(output)))
+        return output
+
+    run_layers(model, x, hook)
+    trace, reach = [], last_use[id(x)]  # the last call that takes what was there before this one
+    for number, (path, layer, outputs) in enumerate(calls):
+        trace.append(LayerCall(path, layer, outputs[0], len(outputs) == 1 and reach <= number))
+        reach = max(reach, *(last_use.get(id(output), number) for output in outputs))
+    return trace
 
 
 def layer_output(model, images, path):
     """Output, as a tensor, of the layer at a path."""
-    outputs = {}
-
-    def hook(name, layer, inputs, output):
-        outputs[name] = output
-        return output
-
-    run_layers(model, images, hook)
-    return outputs[path]
-
-
-def layer_trace(model: keras.Model) -> list[LayerCall]:
-    """The layers of a model in the order they run in, found by running it once."""
-    blank = ops.zeros((1, *model.inputs[0].shape[1:]))
-    last_use, calls = {id(blank): 0}, []
-
-    def hook(path, layer, inputs, output):
-        outputs = keras.tree.flatten(output)
-        last_use.update((id(tensor), len(calls)) for tensor in inputs)
-        for tensor in outputs:
-            last_use.setdefault(id(tensor), len(calls))
-        calls.append((path, layer, outputs))  # keeps the tensors, so that no other takes their number
-        return output
-
-    run_layers(model, blank, hook)
-    trace, pending = [], {id(blank)}
-    for number, (path, layer, outputs) in enumerate(calls):
-        # All rests on an output where nothing that was there before it is used after it.
-        new = {id(tensor) for tensor in outputs}
-        pending = {tensor for tensor in pending if last_use[tensor] > number} - new
-        shape = tuple(outputs[0].shape[1:]) if len(outputs) == 1 else ()
-        trace.append(LayerCall(path, layer, shape, not pending))
-        pending |= new
-    return trace
+    return {call.path: call.output for call in layer_trace(model, images)}[path]
 
 
 def map_calls(trace):
-    """The layers that return a map of more than one place; one that runs twice has two outputs, and is left out."""
-    paths = [call.path for call in trace]
-    return [call for call in trace if len(call.shape) == 3 and min(call.shape[:2]) > 1 and paths.count(call.path) == 1]
+    """The layers that return a map of more than one place."""
+    return [call for call in trace if len(call.shape) == 3 and min(call.shape[:2]) > 1]
 
 
 def find_layer(trace: list[LayerCall], network: str, name: str | None = None) -> str:
@@ -302,17 +262,13 @@ def find_layer(trace: list[LayerCall], network: str, name: str | None = None) ->
 
 def enlarge(maps, trace, size):
     """Lay maps `(n, rows, columns)` over the part of pictures that a network does not crop away."""
-    top, bottom, left, right = 0.0, 1.0, 0.0, 1.0  # shares
+    edges = np.array([[0.0, 1.0], [0.0, 1.0]])  # of rows and columns, in shares
     for call in trace:
         if isinstance(call.layer, layers.Cropping2D):
-            (above, below), (before, after) = call.layer.cropping
-            rows, columns = call.shape[0] + above + below, call.shape[1] + before + after
-            height, width = bottom - top, right - left
-            top, bottom = top + height * above / rows, bottom - height * below / rows
-            left, right = left + width * before / columns, right - width * after / columns
-    top, bottom, left, right = (
-        round(share * side) for share, side in zip((top, bottom, left, right), np.repeat(size, 2), strict=True)
-    )
+            cropped = np.array(call.layer.cropping)
+            share = np.diff(edges) / (np.array(call.shape[:2]) + cropped.sum(axis=1))[:, None]
+            edges += cropped * share * (1, -1)
+    (top, bottom), (left, right) = np.rint(edges * np.array(size)[:, None]).astype(int)
     result = np.zeros((len(maps), *size), np.float32)
     for one, cells in zip(result, maps, strict=True):
         whole = Image.fromarray(cells).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
@@ -320,84 +276,82 @@ def enlarge(maps, trace, size):
     return result
 
 
-def to_explainable(model):
-    """The model, or a copy that computes in float32 and without last sigmoids; its trace; and its `output_kind`.
+def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model:
+    """Let a model end in a softmax of two classes or more: as it is if it does, else with one more layer.
 
-    Sigmoids are flat where a network is sure, and half precision is soon 0.
+    Logits go through a softmax; of one sigmoid or one logit, which stands for the second of two classes, both
+    probabilities are made. `name` is the model's in the error that refuses all else.
     """
-    # A functional model may take and return lists or dicts of one tensor.
-    if not isinstance(model, keras.Sequential) and any(map(keras.tree.is_nested, (model.input, model.output))):
-        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    trace = layer_trace(model)
-    output, last = output_kind(model, trace)
-    half = any(getattr(call.layer, "compute_dtype", None) in ("float16", "bfloat16") for call in trace)
-    if not half and output != "sigmoid":
-        return model, trace, output
+    units, (tensor, activation) = model.outputs[0].shape[-1], last_activation(model.outputs[0])
+    last, one_value = tensor._keras_history[0], units == 1 and math.prod(tensor.shape[1:]) == 1
+    expected = {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}
+    if not expected.get(activation):
+        raise ValueError(
+            f"{name or model.name}: Expected a last activation of softmax, linear (logits), or one sigmoid. Received: "
+            f"{activation} of {units} output{'s' * (units > 1)}. End the network with "
+            f"Dense({max(units, 2)}, activation='softmax')."
+        )
+    if activation == "softmax":
+        return model
+    if activation == "sigmoid":  # from its logit, as a sigmoid is 1 from about 17 on
+        model = copy_with(model, lambda layer: {"activation": "linear"} if layer is last else {})
+    options = {"dtype": "float32", "name": f"{model.name}_probabilities"}
+    head = layers.Softmax(**options) if units > 1 else layers.Dense(2, "softmax", use_bias=False, **options)
+    adapted = keras.Model(model.inputs[0], head(model.outputs[0]), name=model.name)
+    if units == 1:  # softmax(0, z) is sigmoid(z)
+        head.set_weights([np.array([[0.0, 1.0]])])
+    return adapted
 
-    def clone(layer):
-        config = layer.get_config()
-        if layer is last and output == "sigmoid":
-            if "activation" not in config:
-                return layers.Identity(name=layer.name, dtype="float32")
-            config["activation"] = "linear"
-        if "dtype" in config:
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
 
+def last_activation(tensor):
+    """The tensor that the last activation gives, and that one's name; nested networks are looked into."""
+    operation, node, index = tensor._keras_history
+    if isinstance(operation, keras.Model):
+        return last_activation(operation.outputs[index])
+    name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
+    is_neutral = isinstance(operation, NEUTRAL) or (isinstance(operation, layers.Activation) and name == "linear")
+    given = operation._inbound_nodes[node].input_tensors
+    return last_activation(given[0]) if is_neutral and given else (tensor, name)
+
+
+def in_float32(model):
+    """The model, or a copy that computes in float32 if it computes in half precision, in which gradients vanish."""
+    if all(getattr(call.layer, "compute_dtype", "float32") == "float32" for call in layer_trace(model)):
+        return model
+    return copy_with(model, lambda layer: {"dtype": "float32"} if isinstance(layer, layers.Layer) else {})
+
+
+def copy_with(model, changes):
+    """Copy a model, with its weights; `changes` is a function from a layer to what differs in its configuration."""
     # Keras would compile the copy of a compiled model; this one is not.
-    model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy, layer_trace(copy), output
-
-
-def output_kind(model, trace):
-    """What a model returns, a value of `OUTPUTS`, and the last layer that changes it."""
-    pooled = False
-    for call in reversed(trace):
-        last = call.layer
-        activation = getattr(last, "activation", last)
-        name = getattr(activation, "__name__", type(activation).__name__).lower()
-        if not isinstance(last, RESHAPING) and not (isinstance(last, layers.Activation) and name == "linear"):
-            break
-        pooled |= isinstance(last, layers.GlobalAveragePooling2D)
-    kind = OUTPUTS.get(name)
-    if kind == "logits" or (kind and not pooled):
-        return kind, last
-    noise = np.random.default_rng(0).uniform(0, 255, (8, *model.inputs[0].shape[1:])).astype(np.float32)
-    values = ops.convert_to_numpy(ops.cast(model(noise, training=False), "float32"))
-    if values.min() >= 0 and np.allclose(values.sum(axis=-1), 1, atol=0.01):
-        return "softmax", last
-    raise ValueError(
-        f"`model` must end in softmax, in sigmoids or in a linear layer, whose outputs are logits. Received: "
-        f"{model.name}, which ends in {name} (layer {last.name!r}). Append what turns its outputs into probabilities."
+    whole = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    copy = keras.models.clone_model(
+        whole,
+        clone_function=lambda layer: type(layer).from_config(layer.get_config() | changes(layer)),
+        recursive=True,
     )
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def is_graph(layer):
     """True for a Sequential or functional model that runs as Keras runs one; what overrides `call` is one layer."""
-    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
     known = isinstance(layer, keras.Sequential) or hasattr(layer, "_run_through_graph")
-    return isinstance(layer, keras.Model) and known and owner.__module__.startswith("keras.") and layer.built
+    return known and layer.built and len(layer.outputs) == 1 and type(layer).call.__module__.startswith("keras.")
 
 
 def check_model(model):
-    """Raise a `ValueError` on a model that cannot be explained."""
+    """Raise a `ValueError` on a model whose layers cannot be run one by one, or that is no classifier."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"`model` must be a keras.Model; a loaded network has it as `.model`. Received: {type(model).__name__}."
         )
-    if not is_graph(model):
+    shapes = [[tuple(tensor.shape) for tensor in getattr(model, each, None) or ()] for each in ("inputs", "outputs")]
+    if not is_graph(model) or len(model.inputs) != 1 or len(model.outputs[0].shape) != 2:
         raise ValueError(
-            "`model` must be a built Sequential or functional keras.Model, whose layers are known. Received: "
-            f"{model.name}, a {type(model).__name__}. Build it as keras.Model(inputs, outputs)."
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        shapes = [tuple(tensor.shape) for tensor in model.outputs]
-        raise ValueError(
-            "`model` must have one input and one output of shape (batch, classes). "
-            f"Received: {model.name} with {len(model.inputs)} inputs and outputs {shapes}. "
-            "Make one of them a model of its own: keras.Model(model.inputs, model.outputs[0])."
+            "`model` must be a built Sequential or functional keras.Model with one input and one output of shape "
+            f"(batch, classes). Received: {model.name}, a {type(model).__name__} with inputs {shapes[0]} and outputs "
+            f"{shapes[1]}. Build it as keras.Model(input, output)."
         )
 
 
@@ -418,19 +372,16 @@ def check_images(model, images):
 
 
 def check_targets(model, images, target_class):
-    """The class of each image, int `(n,)`: the one asked for, or the likeliest of a model of `to_explainable`."""
-    units = model.outputs[0].shape[-1]
+    """The class asked for of each image, int `(n,)`, or None; raise a `ValueError` on what is no class of the model."""
     if target_class is None:
-        outputs = [ops.convert_to_numpy(model(part, training=False)) for part in in_parts(images)]
-        outputs = np.concatenate([np.zeros((0, units), np.float32), *outputs])
-        return outputs.argmax(axis=-1) if units > 1 else (outputs[:, 0] > 0).astype(np.int64)
-    classes, target = max(units, 2), np.asarray(target_class)
-    if target.shape not in ((), (len(images),)) or not np.issubdtype(target.dtype, np.integer):
+        return None
+    classes, target = max(model.outputs[0].shape[-1], 2), np.asarray(target_class)
+    is_whole = target.shape in ((), (len(images),)) and np.issubdtype(target.dtype, np.integer)
+    if not is_whole or ((target < 0) | (target >= classes)).any():
         raise ValueError(
-            f"`target_class` must be an int or one for each of the {len(images)} images. Received: {target}."
+            f"`target_class` must be an int in 0..{classes - 1}, or one for each of the {len(images)} images. "
+            f"Received: {target}."
         )
-    if target.size and not (target.min() >= 0 and target.max() < classes):
-        raise ValueError(f"`target_class` must lie in 0..{classes - 1}. Received: {target}.")
     return np.broadcast_to(target, len(images)).astype(np.int64)
 
 

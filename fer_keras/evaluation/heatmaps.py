@@ -34,7 +34,7 @@ def deletion_scores(
 ) -> np.ndarray:
     """Probability of each face's class while its hottest pixels are deleted, share by share.
 
-    A map that marks what the network needs lets it fall sooner than one that does not.
+    The sooner it falls, the more the map marks what the network needs.
 
     Reference:
         Petsiuk, Das and Saenko (2018), RISE, arXiv:1806.07421, section 4.2.
@@ -42,11 +42,10 @@ def deletion_scores(
     Args:
         predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
         images: uint8 `(n, height, width, 1)`.
-        heatmaps: float `(n, height, width)`; equal values are deleted in random order.
+        heatmaps: float `(n, height, width)`; equal values are deleted in random order, of `seed`.
         targets: int `(n,)`, the class of each.
         shares: of the pixels, each in [0, 1].
         fill: what stands in a deleted pixel's place: `"mean"`, the picture's mean grey, or `"blur"`, a blurred copy.
-        seed: of the random order.
 
     Returns:
         float32 `(n, len(shares))`.
@@ -112,7 +111,7 @@ def region_shares(heatmaps: ArrayLike) -> dict[str, np.ndarray]:
     rows = np.where(rows.sum(axis=1, keepdims=True) > 0, rows, 1)
     rows = rows / rows.sum(axis=1, keepdims=True)
     edges = np.arange(heatmaps.shape[1] + 1) / heatmaps.shape[1]
-    below = np.concatenate([np.zeros((len(rows), 1)), rows.cumsum(axis=1)], axis=1)
+    below = np.pad(rows.cumsum(axis=1), ((0, 0), (1, 0)))
     return {
         name: np.array([np.interp(bottom, edges, each) - np.interp(top, edges, each) for each in below])
         for name, (top, bottom) in REGIONS.items()

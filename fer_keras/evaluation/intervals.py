@@ -16,13 +16,6 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
     Reference:
         Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22.
 
-    Args:
-        successes: how many of them.
-        total: of how many.
-
-    Returns:
-        `(low, high)`, fractions in [0, 1].
-
     Raises:
         ValueError: unless `0 <= successes <= total` and `total > 0`.
 
@@ -56,9 +49,6 @@ def mean_with_interval(values: ArrayLike, *, seed: int = 0) -> dict[str, float]:
 
     Reference:
         Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
-
-    Raises:
-        ValueError: if there are none.
     """
     values = np.asarray(values, float)
     if not len(values):
@@ -90,8 +80,8 @@ class Comparison:
 def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
     """Compare two classifiers on the same images, as a pair.
 
-    The interval is Bonett and Price's for a difference of paired shares. It looks only at the images that one gets
-    right and the other wrong, so it is narrower than what two separate intervals would tell.
+    The interval is Bonett and Price's for a difference of paired shares: only the images that one gets right and the
+    other wrong count.
 
     Reference:
         Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions based on
@@ -99,11 +89,7 @@ def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Compariso
 
     Args:
         labels: int array `(n,)`, true classes.
-        first: float array `(n, classes)`, probabilities of the one.
-        second: float array `(n, classes)`, probabilities of the other.
-
-    Returns:
-        A `Comparison`.
+        first, second: float arrays `(n, classes)`, the probabilities of both.
 
     Raises:
         ValueError: if the arrays do not fit each other.
@@ -124,19 +110,14 @@ def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Compariso
 def difference(first: dict, second: dict) -> Comparison:
     """Compare two accuracies of which only the intervals are known (second minus first).
 
-    Newcombe's interval for a difference of two shares, from the Wilson intervals of both. It takes the images for
-    different ones; where they are the same, `compare` needs the predictions and finds smaller differences.
+    The interval takes the images for different ones; on the same images `compare` finds smaller differences.
 
     Reference:
         Newcombe (1998), Interval estimation for the difference between independent proportions, Statistics in Medicine
         17, method 10.
 
     Args:
-        first: dict with `accuracy`, `accuracy_low` and `accuracy_high`, Wilson's interval.
-        second: the same of the other.
-
-    Returns:
-        A `Comparison`.
+        first, second: dicts with `accuracy`, `accuracy_low` and `accuracy_high`, Wilson's interval.
 
     Example (the reference's first: 56 of 70 against 48 of 80):
 

@@ -34,7 +34,7 @@ class LabelErrors(NamedTuple):
 
 
 def import_cleanlab():
-    """Import cleanlab, which is imported only when asked for, or raise an `ImportError` that says how to install it."""
+    """Import cleanlab, or raise an `ImportError` that says how to install it."""
     try:
         import cleanlab.count
         import cleanlab.filter
@@ -56,21 +56,15 @@ def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[
         probabilities: float array `(n, len(classes))`, out-of-fold predictions.
         classes: class names, in the order of the columns.
 
-    Returns:
-        A `LabelErrors`.
-
     Raises:
         ValueError: if the arrays do not fit each other, or a class has no image.
         ImportError: if cleanlab is not installed.
     """
     cleanlab = import_cleanlab()
     labels, probabilities = check_predictions(labels, probabilities, classes)
-    counts = np.bincount(labels, minlength=len(classes))
-    if not counts.all():
-        empty = classes[int(counts.argmin())]
-        raise ValueError(
-            f"Every class must have images to find label errors. Received: none of {empty!r}. Leave the class out."
-        )
+    empty = [name for index, name in enumerate(classes) if index not in labels]
+    if empty:
+        raise ValueError(f"Every class must have images. Received: none of {empty[0]!r}. Leave the class out.")
     joint = cleanlab.count.compute_confident_joint(labels, probabilities)
     # One process: others would be forked from one in which a backend's threads run.
     options = {"confident_joint": joint, "filter_by": FILTER, "n_jobs": 1}
@@ -83,10 +77,9 @@ def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) ->
     """Count label errors by class, as plain values.
 
     Returns:
-        `{"noise": share, "flagged": counts by given label and likely class, "joint": shares by given label and true
-        class, "per_class": {name: {"images", "named", "said", "flagged", "noise"}}}`: of a class, how many images carry
-        its label, how many of these are predicted so, how many of all are, and the estimated share of its labels that
-        are wrong.
+        Dict of `noise`, `flagged` (counts by given label and likely class), `joint`, and `per_class`, a dict by name of
+        `images` (that carry the label), `named` (of these predicted so), `said` (of all predicted so), `flagged`, and
+        `noise`, the estimated share of its labels that are wrong.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -111,9 +104,8 @@ def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayL
     """Count with whom predictions agree, where label and crowd agree and where they do not.
 
     Args:
-        labels: str array `(n,)`, the labels of the set.
-        predicted: str array `(n,)`, the predicted classes.
-        crowd: str array `(n,)`, what most people said; empty where they named no emotion: such images are left out.
+        labels, predicted, crowd: str arrays `(n,)`, the labels of the set, the predicted classes, and what most people
+            said; empty where they named no emotion: such images are left out.
 
     Returns:
         Dict of counts: `agreed` (images on which label and crowd agree) and `right` of these; `disputed` (on which they
@@ -125,10 +117,10 @@ def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayL
     {'agreed': 1, 'right': 1, 'disputed': 1, 'with_label': 0, 'with_crowd': 1, 'with_neither': 0}
     """
     labels, predicted, crowd = (np.asarray(names, str) for names in (labels, predicted, crowd))
-    agreed, disputed = labels == crowd, (crowd != "") & (labels != crowd)
+    agreed, disputed = (crowd != "") & (labels == crowd), (crowd != "") & (labels != crowd)
     masks = {
-        "agreed": agreed & (crowd != ""),
-        "right": agreed & (crowd != "") & (predicted == labels),
+        "agreed": agreed,
+        "right": agreed & (predicted == labels),
         "disputed": disputed,
         "with_label": disputed & (predicted == labels),
         "with_crowd": disputed & (predicted == crowd),
@@ -141,15 +133,14 @@ def against_crowd(labels: ArrayLike, likely: ArrayLike, crowd: ArrayLike, suppor
     """Compare some images' labels, and the classes that cleanlab finds likely, with what people say.
 
     Args:
-        labels: str array `(n,)`, the given labels.
-        likely: str array `(n,)`, what cleanlab finds instead.
-        crowd: str array `(n,)`, what most people said; empty where they named no emotion: such images are not judged.
+        labels, likely, crowd: str arrays `(n,)`, the given labels, what cleanlab finds instead, and what most people
+            said; empty where they named no emotion: such images are not judged.
         support: array `(n,)`, how many people gave the label.
 
     Returns:
-        Dict of the counts of `label_crowd_agreement` (of `likely`), `images`, `judged`, and shares with their 95 %
-        intervals: `disputed_share` of the judged (most people say another emotion), `unsupported_share` of the judged
-        (nobody gave the label) and `with_crowd_share` of the disputed (people say what cleanlab finds).
+        Dict of the counts of `label_crowd_agreement` (of `likely`), `images`, `judged`, and with 95 % intervals the
+        `disputed_share` of the judged, the `unsupported_share` of the judged (nobody gave the label) and the
+        `with_crowd_share` of the disputed.
 
     Example:
 
@@ -170,16 +161,13 @@ def against_crowd(labels: ArrayLike, likely: ArrayLike, crowd: ArrayLike, suppor
 
 
 def in_order(quality: ArrayLike, disputed: ArrayLike) -> list[dict]:
-    """Share of disputed labels among those that cleanlab believes least, for more and more of these.
+    """Share of disputed labels, with its 95 % interval, among the `images` that cleanlab believes least, more and more.
 
-    From the quality of `LabelErrors` and a mask of what people dispute, both `(n,)`: a list of dicts with `images` (how
-    many are taken), `disputed_share` and its 95 % interval.
+    `quality` is that of `LabelErrors`, `disputed` a mask of what people dispute, both `(n,)`.
     """
     disputed = np.asarray(disputed)[np.argsort(quality, kind="stable")]
-    points = np.geomspace(min(FIRST_POINT, len(disputed)), len(disputed), NUM_POINTS).round().astype(int)
-    return [
-        {"images": int(count), **share_of(disputed[:count], "disputed_share")} for count in np.unique(points) if count
-    ]
+    counts = np.unique(np.geomspace(min(FIRST_POINT, len(disputed)), len(disputed), NUM_POINTS).round().astype(int))
+    return [{"images": int(count), **share_of(disputed[:count], "disputed_share")} for count in counts if count]
 
 
 def share_of(mask, name):

@@ -22,15 +22,14 @@ def summarise(
 ) -> dict:
     """Compute the metrics of one split, as a run's record holds them.
 
-    Accuracy carries Wilson's interval and macro-F1 a bootstrap interval, both at 95 %. With `copies`, the accuracy on
-    the images that have no exact duplicate among the training images stands beside the plain one.
+    Accuracy carries Wilson's interval and macro-F1 a bootstrap interval, both at 95 %.
 
     Args:
         labels: int array `(n,)`, true classes as indices into `classes`.
         probabilities: float array `(n, len(classes))`; rows are normalised to sum to 1.
         classes: class names, in the order of the columns.
         split: which split this is: `"train"`, `"validation"` or `"test"`.
-        copies: bool array `(n,)`, True where the image is also a training image; None leaves that score out.
+        copies: bool array `(n,)`, True where the image is also a training image: adds the accuracy without these.
         views: what was averaged for each image: `"single"`, `"flip"` or `"ten crops"`.
 
     Returns:
@@ -57,14 +56,11 @@ def summarise(
         "num_images": len(labels),
         "views": views,
         **accuracy_with_interval(labels, predicted, "accuracy"),
-        "macro_f1": round(float(columns[2].mean()), 6),
-        "macro_f1_low": round(low, 6),
-        "macro_f1_high": round(high, 6),
-        "log_loss": round(log_loss(labels, probabilities), 6),
+        **rounded({"macro_f1": columns[2].mean(), "macro_f1_low": low, "macro_f1_high": high}),
+        **rounded({"log_loss": log_loss(labels, probabilities)}),
         "per_class": {
-            name: {key: round(float(value), 6) for key, value in zip(("precision", "recall", "f1"), row, strict=True)}
-            | {"support": int(support)}
-            for name, *row, support in zip(classes, *columns, strict=True)
+            name: rounded({"precision": precision, "recall": recall, "f1": f1}) | {"support": int(support)}
+            for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
         },
         "confusion": confusion.tolist(),
     }
@@ -80,22 +76,19 @@ def summarise(
     return scores
 
 
-def bootstrap_macro_f1(confusion, *, resamples=RESAMPLES, seed=0):
-    """95 % percentile interval of macro-F1 over resampled images, from a confusion matrix.
+def rounded(values):
+    """A dict's values as floats, rounded to 6 digits."""
+    return {name: round(float(value), 6) for name, value in values.items()}
 
-    Drawing n images with replacement and counting them is drawing once from a multinomial over the cells of the
-    confusion matrix, so no image is touched.
 
-    Reference:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
-    """
+def bootstrap_macro_f1(confusion):
+    """95 % percentile interval of macro-F1 over resampled images: a multinomial over the confusion matrix's cells."""
     total = confusion.sum()
-    drawn = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=resamples)
+    drawn = np.random.default_rng(0).multinomial(total, confusion.ravel() / total, size=RESAMPLES)
     drawn = drawn.reshape(-1, *confusion.shape)
     hits = np.diagonal(drawn, axis1=1, axis2=2)
     f1 = 2 * hits / np.maximum(drawn.sum(axis=1) + drawn.sum(axis=2), 1)
-    low, high = np.quantile(f1.mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
+    return np.quantile(f1.mean(axis=1), (0.025, 0.975))
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -107,17 +100,15 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, dict]:
     """Score how well each class is distinguished from the rest.
 
-    A class counts as predicted where it is more probable than all the others together, so that a network of two classes
-    predicts what it names. `majority` is the accuracy of the same answer for every image: for a rare class accuracy
-    hardly rises above it, while balanced accuracy and the area under the ROC curve then stay at .5, and average
-    precision at the class's share.
+    A class counts as predicted where it is more probable than all the others together. `majority` is the accuracy of
+    the same answer for every image: for a rare class accuracy hardly rises above it, while balanced accuracy and the
+    area under the ROC curve then stay at .5, and average precision at the class's share.
 
     Args, Raises: as for `summarise`.
 
     Returns:
         Dict by class of dicts with `share` (of images that are of the class), `majority`, `accuracy` with its 95 %
-        interval, `balanced_accuracy`, `average_precision` and `roc_auc`, all in [0, 1]; a class without images, or
-        with nothing else, is left out.
+        interval, `balanced_accuracy`, `average_precision` and `roc_auc`; a class of no image or of all is left out.
     """
     from sklearn import metrics
 
@@ -134,14 +125,11 @@ def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[s
             "average_precision": metrics.average_precision_score(truth, scores),
             "roc_auc": metrics.roc_auc_score(truth, scores),
         }
-        rounded = {key: round(float(value), 6) for key, value in values.items()}
-        result[name] = rounded | accuracy_with_interval(truth, scores > 0.5, "accuracy")
+        result[name] = rounded(values) | accuracy_with_interval(truth, scores > 0.5, "accuracy")
     return result
 
 
-def compare_precision(
-    truth: ArrayLike, first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Comparison:
+def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
     """Compare how two scores rank one class above the rest on the same images, as a pair, by average precision.
 
     The 95 % interval is that of the difference over resampled images, the same ones for both.
@@ -151,10 +139,7 @@ def compare_precision(
 
     Args:
         truth: bool array `(n,)`, which images are of the class; one at least.
-        first: float array `(n,)`, scores of the one, higher for images that are rather of the class.
-        second: float array `(n,)`, scores of the other.
-        resamples: how often images are drawn.
-        seed: of the drawing.
+        first, second: float arrays `(n,)`, the scores, higher for images that are rather of the class.
 
     Returns:
         A `Comparison`, second minus first.
@@ -166,16 +151,16 @@ def compare_precision(
     0.5
     """
     truth = np.asarray(truth, bool)
-    times = resample_counts(len(truth), resamples, seed)
+    times = resample_counts(len(truth))
     gains = average_precisions(truth, second, times) - average_precisions(truth, first, times)
     low, high = np.quantile(gains[1:], (0.025, 0.975))
     return Comparison(*map(float, (gains[0], low, high)))
 
 
 @functools.lru_cache(maxsize=1)  # the classes of one test split are compared one after the other
-def resample_counts(total, resamples, seed):
-    """How often each image counts, `(1 + resamples, total)`: once each, then as drawn with replacement."""
-    drawn = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=resamples)
+def resample_counts(total):
+    """How often each image counts, `(1 + RESAMPLES, total)`: once, then as drawn with replacement."""
+    drawn = np.random.default_rng(0).multinomial(total, np.full(total, 1 / total), size=RESAMPLES)
     return np.concatenate([np.ones((1, total)), drawn]).astype(np.float32)
 
 

@@ -102,12 +102,10 @@ def blur(pixels, sigma):
 def rotate(pixels, degrees):
     """Turn `(n, height, width)` pixels about the centre by so many degrees each, `(n,)`."""
     n, height, width = pixels.shape
-    angle, (x, y) = np.deg2rad(degrees), ((width - 1) / 2, (height - 1) / 2)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    maps = np.zeros((n, 8), np.float32)
-    maps[:, 0], maps[:, 1], maps[:, 2] = cosine, -sine, x - cosine * x + sine * y
-    maps[:, 3], maps[:, 4], maps[:, 5] = sine, cosine, y - sine * x - cosine * y
-    return warp(pixels, maps)
+    angle, x, y = np.deg2rad(degrees), (width - 1) / 2, (height - 1) / 2
+    cosine, sine, zero = np.cos(angle), np.sin(angle), np.zeros(n)
+    rows = cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y, zero, zero
+    return warp(pixels, np.stack(rows, axis=1).astype(np.float32))
 
 
 def coarsen(pixels, factor):
@@ -118,7 +116,8 @@ def coarsen(pixels, factor):
     small = (max(1, round(width / factor)), max(1, round(height / factor)))
     if small == (width, height):
         return pixels
-    pictures = (Image.fromarray(np.rint(one).astype(np.uint8)).resize(small, Image.Resampling.BOX) for one in pixels)
-    return np.stack(
-        [np.asarray(one.resize((width, height), Image.Resampling.BILINEAR), np.float32) for one in pictures]
-    )
+    result = np.empty_like(pixels)
+    for one, coarse in zip(pixels, result, strict=True):
+        picture = Image.fromarray(np.rint(one).astype(np.uint8)).resize(small, Image.Resampling.BOX)
+        coarse[:] = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return result

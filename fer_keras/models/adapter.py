@@ -1,22 +1,16 @@
 """Anyone's Keras classifier as the networks of this package are: grey pixels in, class probabilities out."""
 
 import keras
-import numpy as np
-from keras import layers, ops
 
+from fer_keras.evaluation.explain import to_probabilities
 from fer_keras.models.stages import three_channels
-
-LOGITS = ("linear", "log_softmax")  # activations whose values a softmax turns into probabilities
-# Layers behind the last one with an activation that leave logits logits, and probabilities probabilities.
-NEUTRAL = (layers.Flatten, layers.Reshape, layers.Dropout, layers.GlobalAveragePooling2D, layers.Identity)
 
 
 def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> keras.Model:
     """Wrap a network so that it takes grey faces and gives a probability for each class; as it is where it does so.
 
-    Grey pixels are repeated where it takes three channels. Logits (a last layer whose activation is linear) go through
-    a softmax; several sigmoids are divided by their sum, as Keras' `CategoricalCrossentropy` does; of one sigmoid or
-    one logit, which is the probability of the second of two classes, both probabilities are made.
+    Grey pixels are repeated where it takes three channels; logits and sigmoids become probabilities, see
+    `explain.to_probabilities`.
 
     Args:
         model: a built Sequential or Functional `keras.Model` of one input, `(batch, height, width, 1)` or
@@ -32,44 +26,11 @@ def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> k
     """
     name = name or getattr(model, "name", type(model).__name__)
     height, width, channels = check_input_and_output(model, num_classes, name)
-    outputs = model.output_shape[1]
-    activation = last_activation(model.outputs[0])
-    if activation not in ("softmax", "sigmoid", *LOGITS) or (outputs == 1 and activation == "softmax"):
-        raise ValueError(
-            f"{name}: Expected a last activation of softmax, sigmoid or linear (logits), and no softmax of one output. "
-            f"Received: {activation} of {outputs} output{'s' * (outputs > 1)}. End the network with "
-            f"Dense({num_classes}, activation='softmax')."
-        )
-    if channels == 1 and activation == "softmax":
+    model = to_probabilities(model, name)
+    if channels == 1:
         return model
     inputs = keras.Input((height, width, 1))
-    x = three_channels((height, width, 1))(inputs) if channels == 3 else inputs
-    x = two_probabilities(model, x, activation) if outputs == 1 else normalised(model(x), activation)
-    return keras.Model(inputs, x, name=model.name)
-
-
-def normalised(x, activation):
-    """Turn logits, or one sigmoid a class, into probabilities that sum to 1."""
-    if activation == "sigmoid":  # softmax(log(p)) is p over its sum
-        x = ops.log(ops.maximum(ops.cast(x, "float32"), keras.config.epsilon()))
-    return x if activation == "softmax" else layers.Softmax(dtype="float32", name="probabilities")(x)
-
-
-def two_probabilities(model, x, activation):
-    """Make probabilities of two classes of a network's one output, for the second: softmax(0, z) is sigmoid(z)."""
-    head = layers.Dense(2, activation="softmax", dtype="float32", name="probabilities")
-    layer, node, _ = model.outputs[0]._keras_history
-    if isinstance(layer, layers.Dense) and layer.use_bias:  # from its logit, as a sigmoid is 1 from about 17 on
-        kernel, bias = layer.get_weights()
-        x = keras.Model(model.inputs, layer._inbound_nodes[node].input_tensors[0])(x)
-    else:
-        kernel, bias, x = np.ones((1, 1)), np.zeros(1), ops.cast(model(x), "float32")
-        if activation == "sigmoid":
-            x = ops.clip(x, keras.config.epsilon(), 1 - keras.config.epsilon())
-            x = ops.log(x) - ops.log1p(-x)
-    x = head(x)
-    head.set_weights([np.hstack([np.zeros_like(kernel), kernel]), np.hstack([np.zeros_like(bias), bias])])
-    return x
+    return keras.Model(inputs, model(three_channels((height, width, 1))(inputs)), name=model.name)
 
 
 def check_input_and_output(model, num_classes, name):
@@ -102,14 +63,3 @@ def check_input_and_output(model, num_classes, name):
             "classes as it has outputs."
         )
     return shape[1:]
-
-
-def last_activation(tensor):
-    """Name of the activation that gives a network's output, e.g. `"softmax"`; nested networks are looked into."""
-    operation, node, index = tensor._keras_history
-    if isinstance(operation, keras.Model):
-        return last_activation(operation.outputs[index])
-    name = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
-    is_neutral = isinstance(operation, NEUTRAL) or (isinstance(operation, layers.Activation) and name == "linear")
-    given = operation._inbound_nodes[node].input_tensors
-    return last_activation(given[0]) if is_neutral and given else name
