@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import challenge_lines, fer_table, write_csv
 from PIL import Image
 
 import fer_keras
@@ -31,30 +31,21 @@ TYPOS = [
     (["trian", "fer-small"], "No such command 'trian'. Did you mean 'train'?"),
     (["train", "fer-small", "--epoch", "2"], "No such option: --epoch. Did you mean --epochs?"),
     (["train", "fer-smal"], "There is no recipe 'fer-smal'. Did you mean 'fer-small'?"),
-    (["train", "Mini-Xception"], "There is no recipe 'Mini-Xception'. Did you mean 'mini-xception'?"),
     (["train", "fer-small", "--precision", "mixed_float16"], "Did you mean 'mixed_bfloat16'?"),
     (["train", "fer-small", "--devices", "al"], "There is no choice of devices 'al'. Did you mean 'all'?"),
     (["search", "ingredient"], "There is no search space 'ingredient'. Did you mean 'ingredients'?"),
-    (["ship", "mini-xcepton"], "There is no recipe 'mini-xcepton'. Did you mean 'mini-xception'?"),
-    (["recipes", "sep-es"], "There is no recipe 'sep-es'. Did you mean 'sep-se'?"),
     (["models", "vgg61"], "There is no network 'vgg61'. Did you mean 'vgg16'?"),
     (["evaluate", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
     (["evaluate", "fer-small", "--split", "tset"], "There is no split 'tset'. Did you mean 'test'?"),
     (["recognize", "x.jpg", "--weights", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
     (["recognize", "x.jpg", "--detector", "har"], "There is no detector 'har'. Did you mean 'haar'?"),
-    (["video", "x.mp4", "--weights", "fer-smal"], "Did you mean 'fer-small'?"),
-    (["webcam", "--detector", "mtcn"], "There is no detector 'mtcn'. Did you mean 'mtcnn'?"),
     (["demo", "--weights", "fer-smal-4"], "There is no network 'fer-smal-4'. Did you mean 'fer-small-4'?"),
-    (["export", "fer-smal"], "There is no network 'fer-smal'. Did you mean 'fer-small'?"),
     (["export", "fer-small", "--format", "onx"], "There is no format 'onx'. Did you mean 'onnx'?"),
     (["export", "fer-small", "--quantize", "int4"], "There is no quantization 'int4'. Did you mean 'int8'?"),
     (["explain", "x.jpg", "--method", "gradcam"], "There is no method 'gradcam'. Did you mean 'grad-cam'?"),
 ]
 IMPOSSIBLE = [
-    (["models", "yolo"], "There is no network 'yolo'. Expected one of: capstone-final, "),
-    (["train", "yolo"], "There is no recipe 'yolo'. Expected one of: "),
     (["train", "mini-xception", "--epochs", "0"], "Invalid value for '--epochs'"),
-    (["train", "mini-xception", "--seed", "one"], "Invalid value for '--seed'"),
     (["train", "mini-xception", "--data", "a", "--folder", "b"], "Expected --data or --folder. Received: both"),
     (["train", "mini-xception", "--data", "/nowhere/fer2013.csv"], "/nowhere/fer2013.csv"),
     (["train"], "Missing argument 'RECIPE'. See fer-keras train --help."),
@@ -83,13 +74,6 @@ def write_folders(folder, faces):
         Image.fromarray(np.array(image[..., 0])).save(path)
 
 
-def run(*arguments, **environment):
-    command = [sys.executable, "-m", "fer_keras", *arguments]
-    environment = {**os.environ, **environment}
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
-
 def test_help_lists_the_commands_without_loading_keras():
     command = [sys.executable, "-X", "importtime", "-m", "fer_keras", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -99,19 +83,14 @@ def test_help_lists_the_commands_without_loading_keras():
     assert "numpy" not in done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_plain_help(command, capsys):
-    assert main([command, "--help"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith(f"Usage: fer-keras {command} ")
-    assert not set("│╭╰") & set(printed)
-
-
-def test_the_command_is_installed_as_a_script_too():
+def test_every_command_has_plain_help_and_is_a_script_too(capsys):
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(f"Usage: fer-keras {command} ")
+        assert not set("│╭╰") & set(printed)
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module, _, function = project["scripts"]["fer-keras"].partition(":")
-    assert getattr(sys.modules[module], function) is main
-    assert any(each.startswith("typer") for each in project["dependencies"])
+    assert project["scripts"]["fer-keras"] == f"{main.__module__}:main"
     assert len(app.registered_commands) == len(COMMANDS)
 
 
@@ -126,61 +105,41 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments, message, own_folders, 
 
 
 def test_a_typo_is_named_before_anything_heavy_is_imported():
-    script = (
-        "import sys\n"
-        "from fer_keras.__main__ import main\n"
-        f"for arguments in {[arguments for arguments, _ in TYPOS]}:\n"
-        "    assert main(arguments) == 2\n"
-        f"    assert not {HEAVY} & set(sys.modules), arguments\n"
-    )
+    script = f"""
+import sys
+from fer_keras.__main__ import architecture_names, main
+for arguments in {[arguments for arguments, _ in TYPOS]}:
+    assert main(arguments) == 2
+    assert not {HEAVY} & set(sys.modules), arguments
+from fer_keras.models import MODELS
+assert architecture_names() == sorted(MODELS)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_networks_by_name_are_those_that_can_be_built():
-    from fer_keras.__main__ import architecture_names
-    from fer_keras.models import MODELS
-
-    assert architecture_names() == sorted(MODELS)
-
-
-def test_what_was_trained_here_is_known_by_name(own_folders, capsys):
-    record = own_folders / "build" / "results" / "runs" / "mine@epochs-3-01234567-s0.json"
-    record.parent.mkdir(parents=True)
-    record.write_text("{}")
-    assert main(["ship", "mine@epochs-4"]) == 2
-    assert "Did you mean 'mine@epochs-3'?" in capsys.readouterr().err
-
-
-def test_recipes_are_a_table_that_a_person_can_read(capsys):
+def test_recipes_are_a_table_that_a_person_can_read(capsys, monkeypatch, tmp_path):
     assert main(["recipes"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == ["recipe", "network", "data", "split", "epochs", "validation", "time", "published"]
     rows = {line.split()[0]: re.split(r"  +", line) for line in lines}
     assert list(rows) == list(RECIPES)
     assert {len(row) for row in rows.values()} == {8}, "columns are apart"
-    accuracy = 100 * TRAINED.metrics["validation"]["accuracy"]
-    minutes = round(TRAINED.seconds / 60)
+    minutes, accuracy = round(TRAINED.seconds / 60), 100 * TRAINED.metrics["validation"]["accuracy"]
     recorded = [f"{accuracy:.2f}", f"{minutes // 60}:{minutes % 60:02}"]
     assert rows["mini-xception"][4:] == ["300", *recorded, "65.0 (validation)"]
     assert rows["vgg16"][4:] == ["20", "-", "-", "-"]
     assert rows["emovision-vgg"][4] == "7 of 50", "stopped by time"
-    assert len({line.rindex("  ") for line in lines if line.endswith("  -")}) == 1, "the last column is aligned"
+    monkeypatch.setenv("FER_KERAS_RESULTS", str(tmp_path))
+    assert main(["recipes"]) == 0
+    assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_one_recipe_is_shown_field_by_field(capsys):
     assert main(["recipes", "mini-xception"]) == 0
     fields = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    recipe = RECIPES["mini-xception"]
-    assert fields["model"] == recipe.model
-    assert fields["epochs"] == str(recipe.epochs)
-    assert "mixup_alpha" not in fields, "it is at its default"
+    assert fields["epochs"] == "300"
     assert TRAINED.device in fields["recorded, seed 0"]
-
-
-def test_recipes_without_records_are_listed_all_the_same(own_folders, capsys):
-    assert main(["recipes"]) == 0
-    assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_train_passes_on_what_was_typed(fit, own_folders, capsys):
@@ -193,12 +152,9 @@ def test_train_passes_on_what_was_typed(fit, own_folders, capsys):
         "recipe": "mini-xception", "seed": 3, "faces": "d", "epochs": 2, "minutes": 1.5, "force": True,
         "precision": "mixed_bfloat16", "devices": 2, "results": None, "verbose": 2,
     }  # fmt: skip
-    accuracy = TRAINED.metrics["validation"]["accuracy"]
-    assert f"validation {accuracy:.4f} (" in capsys.readouterr().out
+    assert f"validation {TRAINED.metrics['validation']['accuracy']:.4f} (" in capsys.readouterr().out
     assert main(["train", "mini-xception", "--record", "--devices", "all"]) == 0
-    assert fit[1]["results"] == paths.results()
-    assert fit[1]["devices"] == "all"
-    assert fit[1]["faces"] is None
+    assert (fit[1]["results"], fit[1]["devices"], fit[1]["faces"]) == (paths.results(), "all", None)
 
 
 def test_train_stopped_says_that_the_same_command_goes_on(monkeypatch, capsys):
@@ -222,26 +178,12 @@ def test_training_on_ones_own_folders(own_folders, capsys):
     (run,) = read_runs(own_folders / "build" / "results")
     assert run.classes == ("happy", "surprise")
     assert run.seed == 5
-    assert run.data["num_images"]["train"] == int((faces.split == "train").sum())
     assert "test" not in run.metrics
     assert "best epoch 1 of 1" in capsys.readouterr().out
-
-    record = own_folders / "build" / "results" / "runs" / f"{run.run}.json"
-    written = record.stat().st_mtime_ns
     assert main(command) == 0  # Asked again, the record is read.
-    assert record.stat().st_mtime_ns == written
     assert "--force" in capsys.readouterr().err
-
-
-def test_another_split_than_the_recipes_makes_a_variant_which_is_said(own_folders, capsys):
-    table = fer_table(140)
-    file = write_csv(own_folders / "data", challenge_lines(table), "train.csv")
-    assert main(["train", "capstone-model-1", "--data", str(file), "--epochs", "1"]) == 0
-    (run,) = read_runs(own_folders / "build" / "results")
-    assert run.protocol == "own"
-    assert {"epochs-1", "own"} <= set(run.recipe_name.split("@"))
-    assert "test" not in run.metrics
-    assert run.recipe_name in capsys.readouterr().out
+    assert main(["ship", run.recipe_name[:-1]]) == 2  # What was trained here is known by name.
+    assert f"Did you mean '{run.recipe_name}'?" in capsys.readouterr().err
 
 
 def test_search_passes_on_what_was_typed(monkeypatch, capsys):
@@ -254,11 +196,10 @@ def test_search_passes_on_what_was_typed(monkeypatch, capsys):
         return pd.DataFrame({"validation": [0.51234]})
 
     monkeypatch.setattr("fer_keras.training.search.search", stand_in)
-    for more in ([], ["--ray"], ["--ray", "auto"], ["--ray", "--minutes", "2", "--record"]):
+    for more in ([], ["--ray", "auto"], ["--ray", "--minutes", "2", "--record"]):
         assert main(["search", "sep-reduced", "--seed", "1", *more]) == 0
     assert calls == [
         ("sep-reduced", 1, None, None, None),
-        ("sep-reduced", 1, True, None, None),
         ("sep-reduced", 1, "auto", None, None),
         ("sep-reduced", 1, True, 2.0, paths.results()),
     ]
@@ -275,8 +216,6 @@ def test_evaluate_prints_scores_that_a_person_can_read(own_folders, capsys):
     assert re.fullmatch(r"fer-small-4 on .*, test: \d+ images", lines[0])
     for line, name in zip(lines[1:], ("accuracy", "macro f1"), strict=False):
         assert re.fullmatch(rf"{name} +[01]\.\d{{4}} \([01]\.\d{{4}} to [01]\.\d{{4}}\)", line)
-    assert re.fullmatch(r"calibration error +[01]\.\d+", lines[3])
-    assert re.fullmatch(r"training images +\S+", lines[4])
     table = [line.split() for line in lines if line.startswith(("happy", "sad"))]
     assert [row[0] for row in table] == ["happy", "sad"]
     assert all(row[-1].isdecimal() for row in table), "numbers of images"
@@ -293,11 +232,6 @@ def test_without_any_data_one_error_says_the_three_ways(own_folders):
         assert way in done.stderr
 
 
-def test_the_real_thing_is_described(fer2013_path, capsys):
-    assert main(["data", str(fer2013_path)]) == 0
-    assert "34032" in capsys.readouterr().out
-
-
 def test_a_reader_who_has_seen_enough_ends_it_quietly():
     command = [sys.executable, "-m", "fer_keras", "recipes"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -307,25 +241,29 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
 
 
 @pytest.mark.parametrize(
-    "command",
+    "commands",
     [
-        "models capstone-model-1",
-        "evaluate fer-small-4 --data pictures",
-        "train capstone-model-1 --folder pictures --epochs 1",
-        "export mini-xception --format onnx",
-        "export mini-xception --format litert",
-        "export mini-xception --format savedmodel",
-        "explain pictures/test/happy/face.png --detector none",
+        ["export mini-xception --format litert"],
+        [
+            "evaluate fer-small-4 --data pictures",
+            "train capstone-model-1 --folder pictures --epochs 1",
+            "export mini-xception --format savedmodel",
+            "export mini-xception --format onnx",
+            "explain face.png --detector none",
+        ],
     ],
+    ids=len,
 )
-def test_tensorflow_prints_nothing_as_it_starts(command, own_folders, monkeypatch):
-    pictures = own_folders / "pictures"
-    write_folders(pictures, drawn_faces(6, classes=("happy", "sad"), seed=3))
-    next((pictures / "test" / "happy").glob("*.png")).rename(pictures / "test" / "happy" / "face.png")
-    monkeypatch.chdir(own_folders)
-    done = run(*command.split(), PYTHONPATH=str(PROJECT))
-    assert done.returncode == 0, done.stderr
+def test_tensorflow_prints_nothing_as_it_starts(commands, own_folders):
+    """Several in one process: the first one imports it."""
+    write_folders(own_folders / "pictures", drawn_faces(6, classes=("happy", "sad"), seed=3))
+    shutil.copy(next((own_folders / "pictures").rglob("*.png")), own_folders / "face.png")
+    script = f"from fer_keras.__main__ import main\nprint([main(line.split()) for line in {commands}])"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    how = {"env": environment, "cwd": own_folders, "capture_output": True, "text": True, "check": True}
+    done = subprocess.run([sys.executable, "-c", script], **how)
+    assert done.stdout.splitlines()[-1] == str([0] * len(commands)), done.stderr
     for noise in ("oneDNN", "cuda", "CUDA", "XNNPACK", "absl", "rebuild TensorFlow", "INFO", "0000 00:00"):
         assert noise not in done.stdout + done.stderr
-    if not command.startswith("train"):
-        assert done.stderr == ""
+    assert done.stderr == "" or len(commands) > 1
