@@ -22,7 +22,6 @@ from fer_keras.evaluation.explain import (
     log_odds,
     map_layers,
     occlusion,
-    patches,
     run_layers,
 )
 from fer_keras.models import MODELS, build
@@ -96,15 +95,11 @@ def assert_same_maps(model, other, **options):
         np.testing.assert_allclose(maps, others, atol=2e-4, err_msg=method)
 
 
-@pytest.fixture(scope="module", params=["sequential", "functional", "nested"])
-def known(request):
-    return finder(request.param)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [BRIGHT, DARK])
-def test_every_method_points_at_what_speaks_for_the_class_and_not_at_what_speaks_against_it(known, method, target):
-    pictures, masks = spotted()
+@pytest.mark.parametrize("kind", ["sequential", "functional", "nested"])
+def test_every_method_points_at_what_speaks_for_the_class_and_not_at_what_speaks_against_it(kind, method, target):
+    known, (pictures, masks) = finder(kind), spotted()
     maps = explain(known, pictures, method=method, target_class=target)
     assert (maps.shape, maps.dtype) == ((4, 24, 24), np.float32)
     np.testing.assert_array_equal(maps.max(axis=(1, 2)), 1)
@@ -188,11 +183,12 @@ def test_networks_of_mixed_precision_have_the_maps_of_float32(policy, end):
     assert mixed.get_layer("dense").compute_dtype == policy.removeprefix("mixed_")
 
 
-def test_a_network_whose_channels_meet_after_pooling_has_no_one_map():
-    model = build("dual-channel", 4)
-    with pytest.raises(ValueError, match=r"dual_channel has no convolution .*method='occlusion'"):
-        explain(model, FACES)
-    assert explain(model, FACES[:1], method="occlusion").shape == (1, 48, 48)
+def test_a_network_without_a_map_on_which_all_rests_has_occlusion_only():
+    dense = keras.Sequential([layers.Input((48, 48, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    for model, listed in ((build("dual-channel", 4), ".*conv2d.*"), (dense, "none, as no layer returns maps")):
+        with pytest.raises(ValueError, match=rf"has no convolution .* one of: {listed}; or method='occlusion'"):
+            explain(model, FACES)
+        assert explain(model, FACES[:1], method="occlusion").shape == (1, 48, 48)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in (*HEAVY, "dual-channel")])
@@ -238,10 +234,9 @@ def test_one_face_or_many_and_the_likeliest_class_or_any():
     for one in (FACES[1], FACES[1, :, :, 0], FACES[1:2]):
         np.testing.assert_allclose(explain(model, one), many[1:2], atol=1e-4)
     np.testing.assert_allclose(explain(model, FACES, target_class=likeliest), many, atol=1e-4)
+    np.testing.assert_allclose(explain(model, np.repeat(FACES, 20, axis=0))[::20], many, atol=1e-4)
     for method in METHODS:
         assert explain(model, FACES[:0], method=method).shape == (0, 48, 48)
-    repeated = explain(model, np.repeat(FACES, 20, axis=0))
-    np.testing.assert_allclose(repeated[::20], many, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +244,6 @@ def test_one_face_or_many_and_the_likeliest_class_or_any():
     [
         ({"method": "lime"}, r"no method 'lime'\. Expected one of: grad-cam, grad-cam\+\+, occlusion"),
         ({"target_class": 4}, r"an int in 0\.\.3"),
-        ({"target_class": "happy"}, "must be an int .*Received: happy"),
         ({"target_class": [1, 2]}, "one for each of the 4 images"),
         ({"layer": "conv9"}, r"0 layers 'conv9' .*Expected one of: .*conv2d"),
         ({"images": FACES[:, :40]}, r"of shape \(48, 48, 1\)"),
@@ -282,7 +276,6 @@ def refused():
     known = finder("sequential")
     inputs, output, subclassed = known.inputs[0], known.outputs[0], Subclassed()
     subclassed(spotted()[0])
-    average = layers.Average()([layers.Activation("sigmoid")(known.get_layer("dense").output)] * 2)
     cases = {
         "network": (fer_keras.load("mini-xception"), r"has it as `\.model`.*Received: Network"),
         "subclassed": (subclassed, r"functional.*Received: .*a Subclassed with"),
@@ -293,7 +286,6 @@ def refused():
         "maps": (keras.Model(inputs, known.get_layer("seen").output), r"\(batch, classes\).*24, 24, 2"),
         "relu": (finder("sequential", end=(layers.ReLU,)), "Received: relu of 3 outputs"),
         "three sigmoids": (finder("sequential", end=SIGMOID), "one sigmoid.*Received: sigmoid of 3 outputs"),
-        "mean of sigmoids": (keras.Model(inputs, average), "Received: average of 3"),
     }
     return [pytest.param(*case, id=name) for name, case in cases.items()]
 
@@ -305,27 +297,15 @@ def test_networks_of_other_forms_are_refused(model, message):
             explain(model, spotted()[0], method=method)
 
 
-def test_a_network_without_a_convolution_has_occlusion_only():
-    dense = keras.Sequential([layers.Input((48, 48, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
-    with pytest.raises(ValueError, match="none, as no layer returns maps; or method='occlusion'"):
-        explain(dense, FACES)
-    assert explain(dense, FACES, method="occlusion").shape == (4, 48, 48)
-
-
-def test_a_nested_subclassed_model_is_one_layer():
-    inputs = keras.Input((24, 24, 1))
-    x = layers.Conv2D(2, 3, name="seen")(layers.Rescaling(1 / 255)(inputs))
-    model = keras.Model(inputs, layers.Softmax()(Subclassed()(x)))
-    assert list(map_layers(model))[-1] == find_layer(layer_trace(model), model.name) == "seen"
-    assert explain(model, spotted()[0]).any()
-
-
-def test_a_layer_of_a_nested_model_is_named_by_its_path_or_its_name():
+def test_a_layer_of_a_nested_model_has_a_path_and_a_subclassed_model_is_one_layer():
     model, (pictures, _) = finder("nested"), spotted()
-    assert "backbone/seen" in map_layers(model)
     by_path, by_name = (explain(model, pictures, layer=name) for name in ("backbone/seen", "seen"))
     np.testing.assert_array_equal(by_path, by_name)
     assert find_layer(layer_trace(model), model.name) == "backbone/sum"
+    # Of lists of one tensor, as `Model.inputs` is.
+    other = keras.Model(model.inputs, [layers.Softmax()(Subclassed()(model.get_layer("backbone").outputs[0]))])
+    assert list(map_layers(other))[-1] == "sum"
+    assert explain(other, pictures).any()
 
 
 def test_occlusion_asks_for_whole_batches_and_covers_every_pixel():
@@ -336,51 +316,21 @@ def test_occlusion_asks_for_whole_batches_and_covers_every_pixel():
         bright = images[:, 20:30, 10:20].mean(axis=(1, 2, 3)) / 255
         return log_odds(np.stack([1 - bright, bright], axis=1), targets)
 
-    images, far, covered = FACES.astype(np.float32), np.ones((48, 48), bool), np.zeros((48, 48), bool)
+    images, far = FACES.astype(np.float32), np.ones((48, 48), bool)
     maps = occlusion(score, images, np.ones(4, int))
     assert len(set(asked)) == 1
-    for box in patches((48, 48)):
-        covered[box] = True
-    assert covered.all()
     far[12:38, 2:28] = False
     assert maps.any()
-    assert not maps[:, far].any()
+    assert not maps[:, far].any(), "not a number where no patch lies"
     np.testing.assert_array_equal(images, FACES)
 
 
-def test_odds_go_on_where_probabilities_are_flat():
-    sure = np.array([[1.0, 1e-12, 1e-12], [1.0, 1e-20, 0.0]])
-    odds = np.asarray(log_odds(sure, np.array([0, 0])))
-    assert odds[1] > odds[0] + 10
-    assert np.isfinite(np.asarray(log_odds(np.array([[1.0, 0.0]]), np.array([1])))).all()
-
-
-ON_JAX = """
-import sys, keras, numpy as np
-from fer_keras.evaluation.explain import METHODS, explain
-
-faces = np.load("faces.npy")
-for name in sys.argv[1:]:
-    model = keras.saving.load_model(name, compile=False)
-    np.savez(name, **{method: explain(model, faces, method=method) for method in METHODS})
-"""
-
-
-def test_the_maps_are_the_same_on_jax(tmp_path):
+def test_the_same_holds_on_jax():
     pytest.importorskip("jax")
     if keras.backend.backend() == "jax":
         pytest.skip("already on JAX")
-    np.save(tmp_path / "faces.npy", spotted()[0])
-    models = {
-        "softmax.keras": finder("nested", strength=40.0),
-        "sigmoid.keras": finder("nested", strength=40.0, weights=SINGLE, end=SIGMOID),
-    }
-    for name, model in models.items():
-        model.save(tmp_path / name)
-    setting = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", ON_JAX, *models], check=True, env=os.environ | setting, cwd=tmp_path)
-    for name, model in models.items():
-        maps = np.load(tmp_path / f"{name}.npz")
-        for method in METHODS:
-            expected = explain(model, spotted()[0], method=method)
-            np.testing.assert_allclose(maps[method], expected, atol=1e-4, err_msg=f"{name}, {method}")
+    chosen = "formula or (points_at and nested) or (single_unit and 40 and nested)"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()

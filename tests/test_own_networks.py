@@ -12,8 +12,7 @@ from PIL import Image
 
 import fer_keras
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.evaluation.explain import explain
-from fer_keras.labels import FER4, check_classes
+from fer_keras.labels import FER4
 from fer_keras.models import load
 from fer_keras.models.adapter import adapt
 from fer_keras.models.weights import FIELDS, as_network, folder
@@ -69,7 +68,7 @@ def images():
 def test_a_plain_file_predicts_probabilities_once_its_classes_are_named(head, suffix, tmp_path, images):
     model, classes = network(head), classes_of(head)
     model.save(tmp_path / f"of-mine{suffix}")
-    found = load(tmp_path / f"of-mine{suffix}", classes=list(classes))
+    found = load(tmp_path / f"of-mine{suffix}", classes=iter(classes))
     assert (found.name, found.classes, found.size, found.temperature) == ("of-mine", classes, (48, 48), 1.0)
     assert set(FIELDS) <= set(found.card)
     predictions = found.predict(images)
@@ -97,30 +96,13 @@ def test_a_network_that_is_as_ours_are_is_not_wrapped():
     assert again.card["sha256"] != found.card["sha256"], "other values"
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("head", ["logits", "one sigmoid activation"])
-def test_what_is_wrapped_is_explained_as_its_like_with_a_softmax(head, channels, images):
-    model, like = network(head, channels=channels), network(channels=channels)
-    *backbone, kernel, bias = model.get_weights()
-    if head.startswith("one"):
-        body = keras.Model(like.input, like.layers[-1].input)
-        like = keras.Model(body.input, layers.Dense(2, activation="softmax")(body.output))
-        kernel, bias = (np.concatenate([np.zeros_like(value), value], axis=-1) for value in (kernel, bias))
-    like.set_weights([*backbone, kernel, bias])
-    for method in ("grad-cam", "occlusion"):
-        maps = [explain(as_network(each, classes_of(head)).model, images, method=method) for each in (model, like)]
-        np.testing.assert_allclose(*maps, atol=2e-3)
-        assert maps[0].max() == 1
-
-
 @pytest.mark.parametrize("head", ["softmax", "logits", "one sigmoid"])
 def test_a_network_of_mixed_precision_gives_float32(head, images):
-    policy = keras.config.dtype_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         predictions = as_network(network(head), classes_of(head)).predict(images)
     finally:
-        keras.mixed_precision.set_global_policy(policy)
+        keras.config.set_dtype_policy("float32")
     assert predictions.dtype == np.float32
     np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-2)
 
@@ -131,11 +113,6 @@ def test_a_network_of_mixed_precision_gives_float32(head, images):
 def test_classes_that_are_none_are_refused_by_name(classes):
     with pytest.raises(ValueError, match=r"`classes` must be two or more different names.*Received: .*Pass a list"):
         load("fer-small-4", classes=classes)
-
-
-def test_classes_of_any_ordered_kind_are_taken():
-    for classes in (list(FER4), np.array(FER4), iter(FER4)):
-        assert check_classes(classes) == FER4
 
 
 def test_the_layers_beside_a_file_are_no_card_and_half_a_card_is_one(tmp_path):
@@ -201,14 +178,11 @@ def test_a_model_that_is_no_classifier_of_faces_is_refused(kind):
         as_network(make(), FER4[:2] if kind == "one softmax" else FER4)
 
 
-class Evil:
-    """A pickle that writes a file."""
-
-    def __init__(self, ran):
-        self.ran = ran
+class Evil(str):
+    """A pickle that writes a file of its name."""
 
     def __reduce__(self):
-        return open, (self.ran, "w")
+        return open, (str(self), "w")
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -282,6 +282,9 @@ def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model
     Logits go through a softmax; of one sigmoid or one logit, which stands for the second of two classes, both
     probabilities are made. `name` is the model's in the error that refuses all else.
     """
+    # keras.Model(model.inputs, …) takes a list of one tensor.
+    if not isinstance(model, keras.Sequential) and any(map(keras.tree.is_nested, (model.input, model.output))):
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     units, (tensor, activation) = model.outputs[0].shape[-1], last_activation(model.outputs[0])
     last, one_value = tensor._keras_history[0], units == 1 and math.prod(tensor.shape[1:]) == 1
     expected = {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}

@@ -57,7 +57,7 @@ def summarise(
         "views": views,
         **accuracy_with_interval(labels, predicted, "accuracy"),
         **rounded({"macro_f1": columns[2].mean(), "macro_f1_low": low, "macro_f1_high": high}),
-        **rounded({"log_loss": log_loss(labels, probabilities)}),
+        "log_loss": round(log_loss(labels, probabilities), 6),
         "per_class": {
             name: rounded({"precision": precision, "recall": recall, "f1": f1}) | {"support": int(support)}
             for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
