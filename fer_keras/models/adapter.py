@@ -9,7 +9,7 @@ from fer_keras.models.stages import three_channels
 def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> keras.Model:
     """Wrap a network so that it takes grey faces and gives a probability for each class; as it is where it does so.
 
-    Grey pixels are repeated where it takes three channels; logits and sigmoids become probabilities, see
+    Grey pixels are repeated where it takes three channels; logits or one sigmoid become probabilities, see
     `explain.to_probabilities`.
 
     Args:
