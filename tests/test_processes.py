@@ -1,5 +1,6 @@
 """Training on several machines: processes of one group on this machine, killed and started again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -19,10 +20,10 @@ from fer_keras.training.devices import ADDRESSES, PROCESS, PROCESSES
 
 pytest.importorskip("jax")
 SECONDS = 600  # after which a process counts as hanging, on however busy a machine
-EPOCHS = 8
-# The command line, but for a small network that compiles quickly, and a livelier recipe.
+EPOCHS = 12
+# Several command lines, one after the other, but for a small network that compiles quickly, and a livelier recipe.
 SCRIPT = """
-import dataclasses, sys
+import dataclasses, json, sys
 
 
 def build(*_, **__):
@@ -40,7 +41,9 @@ from fer_keras.training import trainer
 changes = {"learning_rate": 0.01, "mixup_alpha": 0.3, "stop_patience_epochs": 0, "reduce_patience_epochs": 2}
 RECIPES["capstone-model-1"] = dataclasses.replace(RECIPES["capstone-model-1"], **changes)
 trainer.build = build
-sys.exit(main())
+statuses = [main(arguments) for arguments in json.loads(sys.argv[1])]
+print(*statuses)
+sys.exit(statuses[-1])
 """
 
 
@@ -57,43 +60,46 @@ def place(tmp_path_factory):
     return folder
 
 
-def start(place, name, arguments):
-    """Start a process for each list of arguments, with folders of its own, as on machines that share no disk."""
+def start(place, name, *commands):
+    """Start processes of commands as lists of more arguments, with folders of their own as where no disk is shared."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, str(place / "script.py"), "train", "capstone-model-1", "--devices", "all"]
-    command += ["--folder", str(place / "pictures"), "--epochs", str(EPOCHS)]
+    train = ["train", "capstone-model-1", "--devices", "all", "--epochs", str(EPOCHS)]
+    train += ["--folder", str(place / "pictures")]
     started = []
-    for number, own in enumerate(arguments):
+    for number, lines in enumerate(commands):
         mine = place / name / str(number)
         mine.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
         environment |= {"FER_KERAS_BUILD": str(mine / "build"), "FER_KERAS_RESULTS": str(mine / "recorded")}
         environment["JAX_COMPILATION_CACHE_DIR"] = str(place / "compiled" / str(number))
-        if len(arguments) > 1:
-            environment |= {ADDRESSES: address, PROCESSES: str(len(arguments)), PROCESS: str(number)}
+        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        if len(commands) > 1:
+            environment |= {ADDRESSES: address, PROCESSES: str(len(commands)), PROCESS: str(number)}
+        command = [sys.executable, str(place / "script.py"), json.dumps([train + more for more in lines])]
         with open(mine / "output", "w") as output, open(mine / "errors", "w") as errors:
-            options = {"stdout": output, "stderr": errors, "env": environment}
-            started.append(subprocess.Popen([*command, *own], **options))
+            started.append(subprocess.Popen(command, stdout=output, stderr=errors, env=environment))
     return started
 
 
-def finish(started):
-    """Wait for processes and return their exit statuses; none outlives this."""
+@contextlib.contextmanager
+def ended(started):
+    """No process outlives this."""
     try:
-        return [process.wait(SECONDS) for process in started]
+        yield
     finally:
         for process in started:
             process.kill()
             process.wait()
 
 
-def train(place, name, processes, *arguments):
-    """Train to the end; return what each process printed."""
-    statuses = finish(start(place, name, [list(arguments)] * processes))
-    assert statuses == [0] * processes, [errors(place, name, number)[-2000:] for number in range(processes)]
-    return [(place / name / str(number) / "output").read_text() for number in range(processes)]
+def finish(place, name, started):
+    """Wait for processes; return the lines that each printed."""
+    with ended(started):
+        for number, process in enumerate(started):
+            assert process.wait(SECONDS) == 0, errors(place, name, number)[-2000:]
+    return [(place / name / str(number) / "output").read_text().splitlines() for number in range(len(started))]
 
 
 def errors(place, name, number):
@@ -109,12 +115,13 @@ def record(place, name):
 
 @pytest.fixture(scope="module")
 def both(place):
-    """What each of two processes prints; the first has a folder of checkpoints."""
-    return train(place, "both", 2, "--checkpoints", str(place / "checkpoints"))
+    """What two processes print that are given different seeds, then train, then are asked again."""
+    lines = [[["--seed", seed], ["--checkpoints", str(place / "checkpoints")], []] for seed in "01"]
+    return finish(place, "both", start(place, "both", *lines))
 
 
 def test_two_processes_end_with_the_metrics_of_one(place, both):
-    train(place, "one", 1)
+    finish(place, "one", start(place, "one", [[]]))
     (alone, history), (together, of_both) = record(place, "one"), record(place, "both")
     assert len(history) == EPOCHS
     same = ["epoch", "loss", "val_loss", "learning_rate"]
@@ -127,57 +134,47 @@ def test_two_processes_end_with_the_metrics_of_one(place, both):
         assert others["accuracy"] == pytest.approx(scores["accuracy"], abs=image)
     assert together["device"].endswith("2 devices of 2 processes")
     assert "devices" not in alone["device"]
-    assert both[0].splitlines()[-1] == both[1].splitlines()[-1]
 
 
-def test_the_first_process_alone_writes(place, both):
+def test_processes_that_train_something_else_stop_all_with_an_error(place, both):
+    for number, lines in enumerate(both):
+        assert lines[-1] == "2 0 0"
+        text = errors(place, "both", number)
+        assert "error: Every process of the group must train the same on the same data" in text
+        assert "Received otherwise in process 1" in text
+
+
+def test_the_first_process_alone_writes_and_all_read_its_record(place, both):
     assert list((place / "both" / "0" / "build").rglob("model.keras"))
     assert list((place / "checkpoints").glob("*-001-*.keras"))
     assert {path.name for path in (place / "both" / "1").rglob("*") if path.is_file()} == {"errors", "output"}
     assert not list((place / "both").rglob("state.npz"))
-
-
-def test_a_record_that_the_first_process_has_is_read_by_all(place, both):
-    again = train(place, "both", 2)
-    assert [text.splitlines()[-1] for text in again] == [text.splitlines()[-1] for text in both]
-    assert all("nothing was trained" in errors(place, "both", number) for number in (0, 1))
+    scores = [lines[-3:-1] for lines in both]
+    assert scores[0] == scores[1] == [scores[0][0]] * 2
+    assert all(errors(place, "both", number).count("nothing was trained") == 1 for number in (0, 1))
 
 
 def epochs_saved(place, name):
     """How many epochs the file for those who watch holds."""
-    files = list((place / name / "0" / "build").rglob("history.csv"))
+    files = list((place / name / "0" / "build" / "runs").glob("*/history.csv"))
     return len(files[0].read_text().splitlines()) - 1 if files else 0
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_one_killed_ends_the_other_and_the_same_command_resumes(place, both, victim):
-    name = f"killed-{victim}"
-    started = start(place, name, [[], []])
-    try:
-        until = time.monotonic() + SECONDS
-        while epochs_saved(place, name) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
-        started[victim].send_signal(signal.SIGKILL)
-        status = started[1 - victim].wait(120)
-    finally:
-        finish(started)
-    assert status
-    assert errors(place, name, 1 - victim)
-    assert not list((place / name).rglob("*.json"))
-    if victim == 0:
-        return
-    train(place, name, 2)
-    (resumed, history), (unbroken, expected) = record(place, name), record(place, "both")
-    assert (resumed.pop("resumed"), unbroken.pop("resumed")) == (1, 0)
+def test_one_killed_ends_the_other_and_the_same_command_resumes(place, both):
+    for victim in (0, 1):
+        until, enough = time.monotonic() + SECONDS, epochs_saved(place, "killed") + 2
+        started = start(place, "killed", [[]], [[]])
+        with ended(started):
+            while epochs_saved(place, "killed") < enough and time.monotonic() < until:
+                time.sleep(0.02)
+            started[victim].send_signal(signal.SIGKILL)
+            assert started[1 - victim].wait(120)
+        assert errors(place, "killed", 1 - victim)
+        assert not list((place / "killed").rglob("*.json"))
+    finish(place, "killed", start(place, "killed", [[]], [[]]))
+    (resumed, history), (unbroken, expected) = record(place, "killed"), record(place, "both")
+    assert (resumed.pop("resumed"), unbroken.pop("resumed")) == (2, 0)
     np.testing.assert_allclose(history, expected, rtol=1e-6)
     for key in ("commit", "seconds", "seconds_per_epoch"):
         del resumed[key], unbroken[key]
     assert resumed == unbroken
-
-
-def test_processes_that_train_something_else_stop_all_with_an_error(place):
-    assert finish(start(place, "apart", [["--seed", "0"], ["--seed", "1"]])) == [2, 2]
-    for number in (0, 1):
-        text = errors(place, "apart", number)
-        assert "error: Every process of the group must train the same on the same data" in text
-        assert "Received otherwise in process 1" in text
