@@ -11,14 +11,13 @@ from keras import layers
 from sklearn.metrics import precision_score, recall_score
 
 from fer_keras.data.synthetic import drawn_faces
-from fer_keras.data.transforms import Augmentation, apply_plan, draw_plan
+from fer_keras.data.transforms import Augmentation
 from fer_keras.labels import FER4
 from fer_keras.models import build
 from fer_keras.models.counting import leaves
 from fer_keras.recipes import RECIPES
 from fer_keras.training import fit, load_network, training_model
 from fer_keras.training.training_model import (
-    PLAN_KEYS,
     Batches,
     DrawEpochs,
     TrainingModel,
@@ -75,18 +74,6 @@ def test_an_epoch_is_drawn_from_seed_and_number_alone():
     assert not np.array_equal(one[0]["index"], first.draw(2)[0]["index"])
     assert sorted(one[0]["index"]) == list(range(2, 10))
     assert one[0]["partner"].max() < 4
-
-
-def test_augmentation_in_the_step_is_that_of_the_plan():
-    everything = Augmentation(
-        flip=True, rotation_degrees=10, shift_fraction=0.1, zoom=(0.9, 1.1), brightness=(0.7, 1.3), contrast=(0.7, 1.3),
-        gamma=(0.7, 1.4), blur_pixels=1.0, erase_probability=0.5, mixup_alpha=0.4,
-    )  # fmt: skip
-    images = drawn_faces(3, classes=FER4, seed=1).images
-    plan = draw_plan(everything, len(images), (48, 48), np.random.default_rng(1))
-    inputs = {key: getattr(plan, key) for key in PLAN_KEYS}
-    found = keras.ops.convert_to_numpy(augment(images.astype(np.float32), inputs))
-    np.testing.assert_allclose(found, apply_plan(images, plan), atol=0.51)
 
 
 def test_teachers_see_the_augmented_images():

@@ -144,7 +144,7 @@ def test_the_same_generator_gives_the_same_plan():
 
 def test_the_compiled_step_changes_pictures_as_numpy_does(pictures):
     keras = pytest.importorskip("keras")
-    from fer_keras.training.trainee import augment
+    from fer_keras.training.training_model import augment
 
     plan = plan_of(ALL)
     inputs = {name: value for name, value in vars(plan).items() if value is not None}
