@@ -1,6 +1,5 @@
 """The command line: `fer-keras COMMAND`, or `python -m fer_keras COMMAND`."""
 
-import contextlib
 import dataclasses
 import importlib.machinery
 import itertools
@@ -17,6 +16,7 @@ from typer import Argument, Option
 import fer_keras
 from fer_keras import paths
 from fer_keras.names import check_name
+from fer_keras.ray_cluster import silent_stderr
 
 app = typer.Typer(
     help="Facial expression recognition in Keras.",
@@ -83,22 +83,6 @@ class QuietTensorFlow:
         return spec
 
 
-@contextlib.contextmanager
-def silent_stderr():
-    """Discard what is written to the file descriptor of stderr, as libraries in C++ do."""
-    if sys.__stderr__ is None:  # as where it was closed
-        yield
-        return
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def search_spaces():
     """`SPACES`, which takes a moment to import."""
     from fer_keras.recipes import SPACES
@@ -114,7 +98,7 @@ def architecture_names():
 def network_names():
     """Names of the networks that ship, of the recipes, and of their variants that were trained here."""
     shipped = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))
-    folders = (paths.results(), paths.build() / "results")
+    folders = (paths.results(), paths.own_results())
     recorded = {path.stem.rsplit("-", 2)[0] for folder in folders for path in folder.glob("runs/*.json")}
     return dict.fromkeys([*shipped, *fer_keras.RECIPES, *sorted(recorded)])
 
@@ -171,7 +155,7 @@ Split = Annotated[str, choice("split", "train", "validation", "test")]
 CLASSES = "the classes of a .keras file without a card, in the order of its outputs"
 Classes = Annotated[str | None, Option(metavar="A,B,C", help=CLASSES, callback=class_names)]
 Trained = Annotated[str, Argument(metavar="NAME", help="a recipe that was trained here", callback=check_trained)]
-Out = Annotated[str | None, Option(metavar="PATH", help="where to write; its default is said above")]
+Out = Annotated[str | None, Option(metavar="PATH", help="where to write; its default is given above")]
 DataPath = Annotated[str | None, Argument(metavar="PATH", help="default: FER_KERAS_DATA, cache, Kaggle")]
 Skip = Annotated[bool, Option("--skip", help="list every bad row or picture, instead of the first")]
 Model = Annotated[str | None, Argument(metavar="NAME", help="one, stage by stage", callback=check_architecture)]
@@ -216,10 +200,10 @@ def train(
     import keras
 
     from fer_keras.training.callbacks import Checkpoints
-    from fer_keras.training.data import own_recipe, with_validation
+    from fer_keras.training.data import own_recipe
 
     if folder:
-        data = with_validation(fer_keras.load_folder(folder))
+        data = fer_keras.load_folder(folder)
         recipe = own_recipe(fer_keras.find_recipe(recipe), data)
     how = {"epochs": epochs, "minutes": minutes, "force": force, **training_options(precision, record)}
     how["devices"] = int(devices) if devices and devices.isdecimal() else devices
@@ -293,7 +277,7 @@ def label_errors(
 
     faces = load_recipe_data(fer_keras.find_recipe(finding.RECIPE), data)
     how = training_options(precision, record)
-    folder = how["results"] or paths.build() / "results"
+    folder = how["results"] or paths.own_results()
     found, rows = finding.find_label_errors(seed=seed, faces=faces, folds=folds, **how)
     show(label_error_table(folder=folder))
     if found["crowd"]:

@@ -22,6 +22,11 @@ def results():
     return Path(os.environ.get("FER_KERAS_RESULTS") or project() / "reports" / "results")
 
 
+def own_results():
+    """Return the folder of results of what is trained on this machine and not to be published."""
+    return build() / "results"
+
+
 def figures():
     """Return the folder of the figures; `FER_KERAS_FIGURES` overrides it."""
     return Path(os.environ.get("FER_KERAS_FIGURES") or project() / "reports" / "figures")

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 
 MISSING = 'Work on many processes or machines needs Ray: pip install "fer_keras[ray]". ({})'
 # Ray's own processes read these when they start: nothing is reported to its makers, only what ends the work is said.
@@ -46,7 +47,7 @@ def connect(ray, address, cores):
     """Connect to a cluster, or start one on this machine."""
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
-        with silent():
+        with silent_stderr():
             if address:
                 refuse_silence(address)
                 ray.init(address, **quiet)
@@ -68,17 +69,19 @@ def refuse_silence(address):
 
 
 @contextlib.contextmanager
-def silent():
+def silent_stderr():
     """Drop what is written to stderr, by whatever code, while the context lasts; what is raised stays."""
+    if sys.__stderr__ is None:  # as where it was closed
+        yield
+        return
     kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 def num_cores() -> int:

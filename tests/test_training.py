@@ -204,10 +204,14 @@ def test_each_fall_of_the_validation_loss_leaves_a_network_that_scores_so(own_fo
     expected = [f"checkpointed-{row.epoch:03d}-{row.val_accuracy:.4f}.keras" for row in falls.itertuples()]
     assert [path.name for path in written] == expected
     images, labels = faces["validation"]
+    smoothed = keras.losses.CategoricalCrossentropy(label_smoothing=SMOOTH.label_smoothing)
     for path, row in zip(written, falls.itertuples(), strict=True):
         network = keras.saving.load_model(path, compile=False)
         assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
-        right = network.predict(images, verbose=0).argmax(axis=1) == labels
+        probabilities = network.predict(images, verbose=0)
+        loss = float(smoothed(np.eye(4)[labels], probabilities))
+        assert loss == pytest.approx(row.val_loss, rel=2e-3), "averaged weights, as they were validated"
+        right = probabilities.argmax(axis=1) == labels
         # Scored in bfloat16 while training: an image or two may lie at a tie.
         assert right.mean() == pytest.approx(row.val_accuracy, abs=2.5 / len(labels))
 

@@ -133,7 +133,7 @@ class ExactResume(keras.callbacks.Callback):
     """Save after each epoch all that the next one depends on, so that a killed run ends as an unbroken one.
 
     Keras' `BackupAndRestore` forgets what callbacks remember. This stands last among the callbacks, and random states
-    are drawn from seed and epoch (see `training_model.Batches`).
+    are drawn from seed and epoch (see `training_model.DrawEpochs`).
 
     Args:
         path: `pathlib.Path` of the state file.

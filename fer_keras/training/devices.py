@@ -66,18 +66,6 @@ class Devices:
         if num_images < self.count:
             raise ValueError(f"{self.count} devices need as many training images. Received: {num_images}.")
 
-    def validation(self, faces, targets, images=None, *, batch_size=256):
-        """The validation batches; where devices can't share the last, some images come twice and weigh nothing."""
-        from fer_keras.training.training_model import Batches
-
-        index = np.flatnonzero(faces.split == "validation").astype(np.int32)
-        filled = np.concatenate([index, index[-1:].repeat(-len(index) % self.count)])
-        arrays = ({"index": filled}, targets[filled])
-        if self.count > 1:  # such that the means are those of the images
-            arrays += ((np.arange(len(filled)) < len(index)).astype(np.float32) * len(filled) / len(index),)
-        batch_size = -(-batch_size // self.count) * self.count
-        return Batches(self.own(arrays, batch_size), batch_size // self.processes, images).feed()
-
 
 ONE = Devices()
 

@@ -43,7 +43,7 @@ def find_label_errors(
         seed: int; folds, order, initial weights and augmentation follow from it.
         faces: a `FaceDataset`, or the path of the recipe's data; None looks where `fit` does.
         folds: int, 2 or more: how many networks are trained, each without its fold.
-        results: folder of results; None is `paths.build() / "results"`.
+        results: folder of results; None is `paths.own_results()`.
         precision: as for `fit`.
         verbose: as for `fit`.
 
@@ -87,7 +87,7 @@ def find_label_errors(
     rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
     rows = rows.sort_values("quality", kind="stable")
     arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
-    results = paths.build() / "results" if results is None else results
+    results = paths.own_results() if results is None else results
     write_table(PREDICTIONS, arrays | {"probabilities": probabilities}, folder=results)
     write_table(ROWS, rows, folder=results)
     write_table(TABLE, table, folder=results)

@@ -124,7 +124,7 @@ def training_digests(card, faces):
 
 def find_own_run(recipe, seed=0):
     """The record of a run that was trained on this machine, or else a recorded one; None if there is neither."""
-    return find_run(recipe, seed, folder=paths.build() / "results") or find_run(recipe, seed)
+    return find_run(recipe, seed, folder=paths.own_results()) or find_run(recipe, seed)
 
 
 def run_folder(name, fingerprint):
@@ -146,6 +146,16 @@ def network_path(run):
 def load_network(run) -> keras.Model:
     """Load the trained `keras.Model` of a run that was trained on this machine; else a ValueError."""
     return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
+
+
+def predictor(model, inputs, split_of):
+    """A function of a split and `flip` that predicts the split's inputs, or their mirror images."""
+
+    def predict(split, flip=False):
+        chosen = inputs[split_of == split]
+        return model.predict(chosen[:, :, ::-1] if flip else chosen, batch_size=BATCH, verbose=0)
+
+    return predict
 
 
 def score(recipe, faces, predict, splits=SPLITS):
@@ -182,12 +192,7 @@ def score(recipe, faces, predict, splits=SPLITS):
 
 def with_test_scores(run, recipe, faces):
     """A finished run whose recipe was marked final afterwards, with test metrics, and all of its predictions."""
-    network = load_network(run)
-
-    def predict(split, flip):
-        images = faces.images[faces.split == split]
-        return network.predict(images[:, :, ::-1] if flip else images, batch_size=BATCH, verbose=0)
-
+    predict = predictor(load_network(run), faces.images, faces.split)
     metrics, predictions = score(recipe, faces, predict, splits=("test",))
     kept = {name: run.predictions(name) for name in run.metrics if name.startswith("validation")}
     marked = run.recipe | {"final": True}

@@ -42,7 +42,7 @@ def search(
         space: a `recipes.Space`, or its name.
         seed: int, of every cell, unless the grid has seeds of its own.
         faces: a `FaceDataset`, or the path of data, as for `fit`.
-        results: folder of the table; None is `paths.build() / "results"`.
+        results: folder of the table; None is `paths.own_results()`.
         minutes: begin no cell after so many minutes; None trains the whole grid.
         precision: as for `fit`, of every cell.
         ray: None trains one cell after the other. True trains several at once, on a Ray of this machine; a string is
@@ -92,7 +92,7 @@ def search(
     finally:  # also when it is stopped
         table = as_table(space, [(settings[name], run) for name, run in ended.items() if isinstance(run, Run)])
         if len(table):
-            write_table(f"search-{space.name}", table, folder=results or paths.build() / "results")
+            write_table(f"search-{space.name}", table, folder=results or paths.own_results())
     if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
         raise ValueError(
             f"Expected every training of {space.name} to end. Received: {len(failed)} that failed; {len(table)} cells "

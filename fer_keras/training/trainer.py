@@ -33,6 +33,7 @@ from fer_keras.training.data import (
 )
 from fer_keras.training.devices import ONE, choose
 from fer_keras.training.features import backbone_features, split_backbone
+from fer_keras.training.scoring import BATCH
 from fer_keras.training.training_model import (
     PRECISIONS,
     Batches,
@@ -41,9 +42,8 @@ from fer_keras.training.training_model import (
     computing_in,
     fused_batch_norm,
     macro_metrics,
+    validation_batches,
 )
-
-BATCH = 256  # of validation and prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Options:
 
     def folder(self, faces):
         """Folder of results; records of synthetic faces lie apart."""
-        own = "synthetic" if faces is not None and faces.protocol == "drawn" else "results"
-        return Path(self.results or paths.build() / own)
+        synthetic = faces is not None and faces.protocol == "drawn"
+        return Path(self.results or (paths.build() / "synthetic" if synthetic else paths.own_results()))
 
 
 def fit(
@@ -147,7 +147,7 @@ def read_or_train(recipe, seed, faces, options):
     broadcast = options.devices.broadcast
     recorded, at_hand = broadcast(lambda: (find_record(recipe, seed, options.folder(faces)), bool(at_hand)))
     if recorded and not options.force and not at_hand:
-        return said_to_be_read(recorded, options)
+        return announce_record(recorded, options)
     given = load_recipe_data(recipe, options.path, any_split=at_hand) if faces is None else with_validation(faces)
     recipe = variant_for(recipe, given)
     faces = to_recipe_classes(recipe, given)
@@ -181,14 +181,13 @@ def variant_for(recipe, faces):
 
 
 def find_record(recipe, seed, folder):
-    """The record of a run in a folder, or in the one of the recorded results; synthetic faces have theirs alone."""
+    """The record of a run in a folder; one's own results and the recorded ones stand in for each other."""
+    if folder == paths.own_results():
+        return scoring.find_own_run(recipe, seed)
     found = find_run(recipe, seed, folder=folder)
-    if found or folder.name == "synthetic":
+    if found or folder != paths.results():
         return found
-    own = paths.build() / "results"
-    if folder != paths.results():
-        return find_run(recipe, seed) if folder == own else None
-    found = find_run(recipe, seed, folder=own)
+    found = find_run(recipe, seed, folder=paths.own_results())
     if found and not found.stopped_by_time:  # trained before, now to be recorded
         predictions = {split: found.predictions(split) for split in found.metrics if split != "train"}
         return write_run(found, found.history(), predictions, folder=folder)
@@ -200,7 +199,7 @@ def is_resumable(run, minutes):
     return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
 
 
-def said_to_be_read(run, options):
+def announce_record(run, options):
     """The run, announced as read and not trained."""
     if options.announce:
         say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
@@ -217,7 +216,7 @@ def same_data(run, recipe, faces, options):
         if network.count_params() != run.num_parameters:
             now, then = f"{network.count_params():,}", f"{run.num_parameters:,}"
             say(f"{run.run} has {then} parameters, but {recipe.model} is built with {now} now: the builder has changed")
-    return said_to_be_read(run, options)
+    return announce_record(run, options)
 
 
 def scored_on_test(run, recipe, faces, folder):
@@ -237,7 +236,11 @@ class Job:
     seed: int
     faces: FaceDataset
     options: Options
-    index: np.ndarray  # rows of the training images
+
+    @property
+    def index(self):
+        """Rows of the training images."""
+        return np.flatnonzero(self.faces.split == "train")
 
     @property
     def folder(self):
@@ -247,7 +250,7 @@ class Job:
 
 def train(recipe, seed, given, faces, options):
     """Train a recipe's network from where it starts, or from its saved state, and record it."""
-    job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
+    job = Job(recipe, seed, faces, options)
     options.devices.check(recipe.batch_size, len(job.index))
     network = make_network(recipe, seed, given, options)
     trained, images = what_to_train(recipe, network, faces, options.verbose)
@@ -266,11 +269,7 @@ def train(recipe, seed, given, faces, options):
         best = BestEpoch(copy, recipe.monitor)
         resume = run_epochs(job, model, draw, best, make_callbacks(recipe))
     trained.set_weights(best.weights)
-
-    def predict(split, flip=False):
-        chosen = images[faces.split == split]
-        return trained.predict(chosen[:, :, ::-1] if flip else chosen, batch_size=BATCH, verbose=0)
-
+    predict = scoring.predictor(trained, images, faces.split)
     return options.devices.broadcast(lambda: record(job, network, predict, best, resume))
 
 
@@ -400,7 +399,7 @@ def run_epochs(job, model, draw, best, callbacks, images=None):
         try:
             model.fit(
                 draw.batches.feed(),
-                validation_data=devices.validation(job.faces, draw.targets, images),
+                validation_data=validation_batches(job.faces, draw.targets, BATCH, images, devices),
                 epochs=epochs,
                 initial_epoch=begun,
                 callbacks=[draw, best, *sorted(callbacks, key=averages), *watched, resume],
@@ -495,11 +494,11 @@ def fit_model(model, seed, faces, options, epochs, batch_size):
     faces = with_validation(faces)
     images, targets = model_images(model, faces), targets_of_loss(model, faces)
     recipe = describe(model, faces, epochs, batch_size)
-    job = Job(recipe, seed, faces, options, np.flatnonzero(faces.split == "train"))
+    job = Job(recipe, seed, faces, options)
     recorded = find_record(recipe, seed, options.folder(faces))
     if recorded and not options.force and not is_resumable(recorded, options.minutes):
         model.set_weights(scoring.load_network(recorded).get_weights())
-        return said_to_be_read(recorded, options)
+        return announce_record(recorded, options)
     best = BestEpoch(model, recipe.monitor)
     draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, (), images)

@@ -165,6 +165,17 @@ class Batches(keras.utils.PyDataset):
         return data.apply(cardinality).prefetch(2).with_options(options)
 
 
+def validation_batches(faces, targets, batch_size, images=None, devices=ONE):
+    """The validation batches; where devices can't share the last, some images come twice and weigh nothing."""
+    index = np.flatnonzero(faces.split == "validation").astype(np.int32)
+    filled = np.concatenate([index, index[-1:].repeat(-len(index) % devices.count)])
+    arrays = ({"index": filled}, targets[filled])
+    if devices.count > 1:  # such that the means are those of the images
+        arrays += ((np.arange(len(filled)) < len(index)).astype(np.float32) * len(filled) / len(index),)
+    batch_size = -(-batch_size // devices.count) * devices.count
+    return Batches(devices.own(arrays, batch_size), batch_size // devices.processes, images).feed()
+
+
 class DrawEpochs(keras.callbacks.Callback):
     """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
 
