@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 
 from fer_keras import paths
 from fer_keras.data import load_fer7
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import with_temperature
 from fer_keras.labels import FER7
 from fer_keras.paths import write_changed
@@ -109,7 +109,7 @@ def faces(quick):
     if os.environ.get("FER_KERAS_DATA") and not quick:
         images, labels = load_fer7()["validation"]
         return images, labels, "PublicTest of FER-2013"
-    drawn = drawn_faces(10)
+    drawn = make_faces(10)
     return drawn.images, drawn.labels, drawn.source
 
 

@@ -18,7 +18,7 @@ import keras
 import ratios
 import training
 
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
 from fer_keras.recipes import find_recipe
 from fer_keras.training import features
 

@@ -24,7 +24,7 @@ import ratios
 from PIL import Image
 
 from fer_keras.data import fer2013_csv, fer2013_parquet, load_fer7
-from fer_keras.data.problems import Problems
+from fer_keras.data.dataset import Problems
 from fer_keras.labels import SPLITS, USAGE_TO_SPLIT
 
 COUNTS = {"train": 28_709, "validation": 3_589, "test": 3_589}

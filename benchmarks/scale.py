@@ -213,14 +213,14 @@ def recognise(place, name, size, workers):
 
 def sweep(folder, size, workers):
     """Return the seconds of equal trainings with some workers, and the memory of each."""
-    from fer_keras.data.synthetic import drawn_faces
+    from fer_keras.data.synthetic_faces import make_faces
     from fer_keras.labels import FER4
     from fer_keras.recipes import find_recipe
     from fer_keras.training.search import train_on_ray
 
     recipe = find_recipe(RECIPE)
     recipe = dataclasses.replace(recipe, name=f"{recipe.name}@scale", final=False, epochs=size.epochs)
-    cells, faces = {seed: (recipe, seed) for seed in range(size.trainings)}, drawn_faces(size.faces, classes=FER4)
+    cells, faces = {seed: (recipe, seed) for seed in range(size.trainings)}, make_faces(size.faces, classes=FER4)
     options = {"results": folder / "results", "verbose": 0}
     options["results"].mkdir(parents=True, exist_ok=True)
     asked, spans, memory = time.time(), [], {}

@@ -26,7 +26,7 @@ import numpy as np
 import ratios
 import tensorflow as tf
 
-from fer_keras.data.faces import FaceDataset
+from fer_keras.data.dataset import FaceDataset
 from fer_keras.models import build, multiply_adds
 from fer_keras.recipes import find_recipe
 from fer_keras.training import features, trainer

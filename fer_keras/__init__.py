@@ -13,7 +13,7 @@ _PUBLIC = {
     "audit": "fer_keras.data",
     "concatenate": "fer_keras.data",
     "explain": "fer_keras.evaluation.explain",
-    "drawn_faces": "fer_keras.data.synthetic",
+    "make_faces": "fer_keras.data.synthetic_faces",
     "load_ckplus": "fer_keras.data",
     "Network": "fer_keras.models.weights",
     "load": "fer_keras.models.weights",

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from fer_keras.data.synthetic import emotion_face
+from fer_keras.data.synthetic_faces import emotion_face
 
 SIZE = (240, 320)  # height, width
 FACE = (172, 60, 110, 135)  # of the astronaut, in a picture of 512 x 512

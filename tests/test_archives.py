@@ -30,8 +30,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import DataError, archives, load_fer4, load_fer7
+from fer_keras.data.dataset import Problems
 from fer_keras.data.forms import read_zip
-from fer_keras.data.problems import Problems
 from fer_keras.labels import FER4
 
 

@@ -11,7 +11,7 @@ import pytest
 from data_files import REAL_DATA, csv_lines, fer_table, needs_real_data, parquet_frame, set_up, write_csv, write_parquet
 
 from fer_keras.data import FaceDataset, cache, fer2013_csv, fer2013_parquet, load_fer7
-from fer_keras.data.problems import Problems
+from fer_keras.data.dataset import Problems
 from fer_keras.labels import SPLITS
 
 

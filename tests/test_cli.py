@@ -15,7 +15,7 @@ from PIL import Image
 import fer_keras
 from fer_keras import paths
 from fer_keras.__main__ import app, main
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.recipes import RECIPES, SPACES
 from fer_keras.results import find_run, read_runs
 
@@ -171,7 +171,7 @@ def test_train_stopped_says_that_the_same_command_goes_on(monkeypatch, capsys):
 
 def test_training_on_ones_own_folders(own_folders, capsys):
     pictures = own_folders / "pictures"
-    faces = drawn_faces(6, classes=("happy", "surprise"), seed=3)
+    faces = make_faces(6, classes=("happy", "surprise"), seed=3)
     write_folders(pictures, faces)
     command = ["train", "capstone-model-1", "--folder", str(pictures), "--epochs", "1", "--seed", "5"]
     assert main(command) == 0
@@ -210,7 +210,7 @@ def test_search_passes_on_what_was_typed(monkeypatch, capsys):
 
 def test_evaluate_prints_scores_that_a_person_can_read(own_folders, capsys):
     pictures = own_folders / "pictures"
-    write_folders(pictures, drawn_faces(30, classes=("happy", "sad"), seed=3))
+    write_folders(pictures, make_faces(30, classes=("happy", "sad"), seed=3))
     assert main(["evaluate", "fer-small-4", "--data", str(pictures)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"fer-small-4 on .*, test: \d+ images", lines[0])
@@ -256,7 +256,7 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
 )
 def test_tensorflow_prints_nothing_as_it_starts(commands, own_folders):
     """Several in one process: the first one imports it."""
-    write_folders(own_folders / "pictures", drawn_faces(6, classes=("happy", "sad"), seed=3))
+    write_folders(own_folders / "pictures", make_faces(6, classes=("happy", "sad"), seed=3))
     shutil.copy(next((own_folders / "pictures").rglob("*.png")), own_folders / "face.png")
     script = f"from fer_keras.__main__ import main\nprint([main(line.split()) for line in {commands}])"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.training import fit
 from fer_keras.training.devices import ADDRESSES, ONE, PROCESS, PROCESSES, Devices, choose, named_group
@@ -20,7 +20,7 @@ import dataclasses, json, shutil, sys
 from pathlib import Path
 import keras, numpy as np
 from keras import layers
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
 from fer_keras.training import fit, load_network, trainer
@@ -64,7 +64,7 @@ def train(name, devices, **options):
 
 
 trainer.build = network
-even = drawn_faces(21, classes=FER4, seed=1)
+even = make_faces(21, classes=FER4, seed=1)
 left_out = [np.flatnonzero(even.split == split)[:count] for split, count in (("validation", 1), ("train", 4))]
 even = even.take(~np.isin(np.arange(len(even)), np.concatenate(left_out)))
 answers = {"images": [int((even.split == split).sum()) for split in ("train", "validation")]}
@@ -151,7 +151,7 @@ def test_a_model_of_ones_own_is_refused_on_several_devices(monkeypatch):
     monkeypatch.setattr("fer_keras.training.devices.Sharded", lambda names: object())
     network = keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
     with pytest.raises(ValueError, match="Several devices train recipes"):
-        fit(network, faces=drawn_faces(4, classes=FER4), devices=2)
+        fit(network, faces=make_faces(4, classes=FER4), devices=2)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():

@@ -18,8 +18,7 @@ from data_files import (
 
 from fer_keras.data import DataError, FaceDataset, audit, cache, load_fer4, load_fer7
 from fer_keras.data.download import HANDLE, PROTOCOLS, download
-from fer_keras.data.published import COUNTS
-from fer_keras.labels import FER7, SPLITS
+from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +43,12 @@ def lay_out(tmp_path, lines):
 
 def publish(monkeypatch, *numbers, protocol="official"):
     """Let the published set have so many images of each class in the training, validation and test split."""
-    monkeypatch.setitem(COUNTS, protocol, tuple((number,) * 7 for number in numbers))
+    monkeypatch.setitem(PUBLISHED_COUNTS, protocol, tuple((number,) * 7 for number in numbers))
 
 
 def keep_whole(*, votes, value, moved=0):
     """Put a made-up whole FER-2013 (of tiny faces) into the cache, or one with some faces in another class."""
-    counts = np.array(COUNTS["official"])
+    counts = np.array(PUBLISHED_COUNTS["official"])
     labels = np.concatenate([np.repeat(np.arange(7), row) for row in counts])
     labels[:moved] = 1
     split = np.repeat(SPLITS, counts.sum(axis=1))
@@ -103,7 +102,7 @@ def test_the_folders_on_kaggle_are_counted_too(tmp_path, monkeypatch, handle, tr
         download(f"{handle}/versions/1")
     labels, counts = np.arange(70) % 7, load_fer7(place).counts().drop(columns="total").to_numpy()
     assert counts.sum(axis=0).tolist() == np.bincount(labels).tolist()
-    monkeypatch.setitem(COUNTS, protocol, tuple(map(tuple, counts.tolist())))
+    monkeypatch.setitem(PUBLISHED_COUNTS, protocol, tuple(map(tuple, counts.tolist())))
     assert load_fer7(download(f"{handle}/versions/1")).protocol == protocol
     next(place.rglob("train/sad/*.jpg")).unlink()
     with pytest.raises(
@@ -114,8 +113,8 @@ def test_the_folders_on_kaggle_are_counted_too(tmp_path, monkeypatch, handle, tr
 
 @pytest.mark.parametrize(("protocol", "total"), [("official", [28709, 3589, 3589]), ("folders", [28821, 7066, 0])])
 def test_the_published_counts_are_those_of_the_same_faces(protocol, total):
-    assert np.sum(COUNTS[protocol], axis=1).tolist() == total
-    assert np.sum(COUNTS[protocol], axis=0).tolist() == np.sum(COUNTS["official"], axis=0).tolist()
+    assert np.sum(PUBLISHED_COUNTS[protocol], axis=1).tolist() == total
+    assert np.sum(PUBLISHED_COUNTS[protocol], axis=0).tolist() == np.sum(PUBLISHED_COUNTS["official"], axis=0).tolist()
 
 
 def test_a_data_set_of_which_nothing_is_known_is_not_downloaded():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_keras import recipes
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
 from fer_keras.results import Predictions, find_run, read_runs
@@ -99,7 +99,7 @@ def test_an_ensemble_trains_its_members_and_is_recorded(own_folders, monkeypatch
     ours = dataclasses.replace(RECIPES["ensemble-single-and-general"], data="fer4", members=pairs, final=False)
     for recipe in members:
         monkeypatch.setitem(recipes.RECIPES, recipe.name, recipe)
-    faces = drawn_faces(20, classes=FER4, seed=1)
+    faces = make_faces(20, classes=FER4, seed=1)
     run = fit(ours, faces=faces, verbose=0)
     recorded = {run.recipe_name: run for run in read_runs(run.folder)}
     assert set(recorded) == {recipe.name for recipe in members} | {"ensemble-single-and-general"}
@@ -121,7 +121,7 @@ def test_an_ensemble_may_name_the_seeds_of_its_members(own_folders, monkeypatch)
     base = dataclasses.replace(RECIPES["general"], epochs=1, batch_size=32, data="fer4", final=False)
     monkeypatch.setitem(recipes.RECIPES, base.name, base)
     members = tuple((base.name, base.digest, seed) for seed in (1, 2))
-    faces = drawn_faces(20, classes=FER4, seed=1)
+    faces = make_faces(20, classes=FER4, seed=1)
     ours = dataclasses.replace(RECIPES["ensemble-single-and-general"], data="fer4", members=members, final=False)
     run = fit(ours, faces=faces, verbose=0)
     found = [find_run(base, seed, folder=run.folder) for seed in (1, 2)]

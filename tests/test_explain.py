@@ -11,7 +11,7 @@ from keras import layers, ops
 from lively import lively
 
 import fer_keras
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation.explain import (
     METHODS,
     explain,
@@ -26,7 +26,7 @@ from fer_keras.evaluation.explain import (
 )
 from fer_keras.models import MODELS, build
 
-FACES = drawn_faces(3, seed=2).images[:4]
+FACES = make_faces(3, seed=2).images[:4]
 # Too slow for here; they differ from vgg16 in the size of their backbone only, or from those that run in their width.
 HEAVY = ("resnet101", "efficientnet-b5", "inception-resnet-v2", "efficientnet", "fer-large", "emovision-vgg")
 SIZES = {

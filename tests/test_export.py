@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from fer_keras.data import load_fer7
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4, FER7
 from fer_keras.models import build, weights
 from fer_keras.recognition import export as exporting
@@ -38,7 +38,7 @@ def test_networks_of_every_kind_export_to_onnx(name, tmp_path):
     found = networks.open_network(path)
     assert (found.name, found.classes, found.size) == (name, FER7[:4], (48, 48))
     assert found.card["parity"]["largest_difference"] < 1e-5
-    images = drawn_faces(3, classes=FER4, seed=5).images
+    images = make_faces(3, classes=FER4, seed=5).images
     np.testing.assert_allclose(found.predict(images), network.predict(images), atol=1e-5)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,10 +46,10 @@ def test_networks_of_every_kind_export_to_onnx(name, tmp_path):
 def test_normalisation_inside_a_nested_network_that_is_not_square_exports(tmp_path):
     normalization = keras.layers.Normalization()
     backbone = keras.Sequential([keras.Input((16, 12, 1)), normalization, keras.layers.GlobalAveragePooling2D()])
-    normalization.adapt(drawn_faces(3, size=16).images[:, :, 2:-2])
+    normalization.adapt(make_faces(3, size=16).images[:, :, 2:-2])
     model = keras.Sequential([keras.Input((16, 12, 1)), backbone, keras.layers.Dense(4, activation="softmax")])
     network = weights.Network(model, {"name": "nested", "classes": list(FER4), "sha256": "none"})
-    images = drawn_faces(3, size=16, seed=5).images[:, :, 2:-2]
+    images = make_faces(3, size=16, seed=5).images[:, :, 2:-2]
     expected = network.predict(images)
     found = networks.open_network(export(network, tmp_path / "made.onnx"))
     assert found.size == (16, 12)
@@ -59,7 +59,7 @@ def test_normalisation_inside_a_nested_network_that_is_not_square_exports(tmp_pa
 
 def test_what_slows_onnx_runtime_down_is_gone_and_nothing_else(tmp_path):
     network = untrained("fer-small")
-    expected = network.predict(images := drawn_faces(3).images.astype(np.float32))
+    expected = network.predict(images := make_faces(3).images.astype(np.float32))
     network.model.export(tmp_path / "as-keras-does.onnx", format="onnx", verbose=False)
     path = export(network, tmp_path / "made.onnx")
     graphs = (onnx.load(file).graph for file in (tmp_path / "as-keras-does.onnx", path))
@@ -84,7 +84,7 @@ def test_other_formats_carry_their_card_beside_them(format, tmp_path):
     card = read_card(path)
     assert {**network.card, **card} == card
     assert card["size"] == [48, 48]
-    images = drawn_faces(3, seed=5).images
+    images = make_faces(3, seed=5).images
     for number in (1, 5):
         found = FORMATS[format].run(path, images[:number])
         np.testing.assert_allclose(found, network.predict(images[:number]), atol=1e-5)

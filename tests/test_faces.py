@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import FaceDataset, audit, concatenate
-from fer_keras.data.faces import four_fifths
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.dataset import four_fifths
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8, SPLITS
 
 
@@ -247,7 +247,7 @@ def test_label_sets_without_a_common_class_are_refused(faces):
 
 
 def test_one_class_against_the_rest():
-    faces = drawn_faces(3)
+    faces = make_faces(3)
     against = faces.against_rest("fear")
     assert against.classes == ("rest", "fear")
     np.testing.assert_array_equal(against.labels, faces.labels == FER7.index("fear"))
@@ -256,7 +256,7 @@ def test_one_class_against_the_rest():
 
 
 def test_a_share_of_the_training_images_is_nested_and_stratified():
-    faces = drawn_faces(40, seed=2)
+    faces = make_faces(40, seed=2)
     half, quarter = faces.keep_of_train(0.5), faces.keep_of_train(0.25)
     counts = faces.counts().loc["train"]
     np.testing.assert_array_equal(half.counts().loc["train"][list(FER7)], (counts[list(FER7)] / 2).round())
@@ -309,7 +309,7 @@ def test_other_classes_or_sizes_are_not_joined(faces, change, message):
 
 
 def test_four_fifths_of_all_rows_are_drawn_with_their_duplicates():
-    faces = drawn_faces(20, seed=1)
+    faces = make_faces(20, seed=1)
     drawn = four_fifths(faces)
     assert (drawn.split == "validation").sum() == len(faces) // 5
     assert set(drawn.split) == {"train", "validation"}

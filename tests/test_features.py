@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fer_keras import paths
-from fer_keras.data.synthetic import drawn_faces
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.models import build, fine_tune
 from fer_keras.recipes import RECIPES
@@ -22,7 +22,7 @@ FROZEN = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(8, classes=FER4, seed=1)
+    return make_faces(8, classes=FER4, seed=1)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_features_are_computed_once_a_backbone_and_data_set(network, faces, own_
 
 
 def test_a_computation_that_was_stopped_is_resumed(network, own_folders, monkeypatch):
-    faces = drawn_faces(20, classes=FER4, seed=2)
+    faces = make_faces(20, classes=FER4, seed=2)
     monkeypatch.setattr(features, "CHUNK", 32)
     backbone, _ = features.split_backbone(FROZEN, network)
     seen = []
@@ -100,7 +100,7 @@ def test_a_computation_that_was_stopped_is_resumed(network, own_folders, monkeyp
 
 
 def test_processes_may_compute_the_same_features_at_once(network, own_folders, monkeypatch):
-    faces = drawn_faces(20, classes=FER4, seed=2)
+    faces = make_faces(20, classes=FER4, seed=2)
     monkeypatch.setattr(features, "CHUNK", 32)
     backbone, _ = features.split_backbone(FROZEN, network)
     calls = []

@@ -9,7 +9,7 @@ from keras import layers
 from sklearn.metrics import accuracy_score, f1_score
 
 from fer_keras import models
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import calibration_error
 from fer_keras.labels import FER4, FER7
 from fer_keras.recipes import RECIPES
@@ -19,7 +19,7 @@ from fer_keras.training import evaluate, fit, load_network
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(20, classes=FER4, seed=1)
+    return make_faces(20, classes=FER4, seed=1)
 
 
 def small(outputs=4, activation="softmax", *, channels=1, seed=0):
@@ -61,7 +61,7 @@ def test_targets_follow_the_loss_and_the_run_is_recorded(name, faces, own_folder
 
 
 def test_one_sigmoid_tells_two_classes_apart(own_folders):
-    faces = drawn_faces(20, classes=("happy", "sad"), seed=1)
+    faces = make_faces(20, classes=("happy", "sad"), seed=1)
     model = small(1, "sigmoid")
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     run = fit(model, faces=faces, epochs=2, verbose=0)
@@ -178,11 +178,11 @@ def test_scores_are_those_of_the_predictions(faces):
 
 
 def test_networks_are_scored_across_data_sets():
-    seven = drawn_faces(6, classes=FER7, seed=2)
+    seven = make_faces(6, classes=FER7, seed=2)
     scores = evaluate("fer-small-4", seven)
     assert scores["classes"] == list(FER4)
     assert scores["images_left_out"] == (~np.isin(seven["test"][1], [FER7.index(name) for name in FER4])).sum()
-    four = drawn_faces(6, classes=FER4, seed=2)
+    four = make_faces(6, classes=FER4, seed=2)
     scores = evaluate("fer-small", four)
     assert set(scores["classes_left_out"]) == {"angry", "disgust", "fear"}
     probabilities = models.load("fer-small").predict(four["test"][0])[
@@ -211,7 +211,7 @@ def test_training_images_in_the_data_are_counted_and_said(faces, own_folders, mo
     fit(recipe, faces=leaky, results=own_folders / "build" / "results", verbose=0)
     assert evaluate("counted", leaky)["training_images"] == 3
     assert "3 of 12 images are among the training images of counted" in capsys.readouterr().err
-    assert evaluate("counted", drawn_faces(3, classes=FER4, seed=9))["training_images"] is None, "unknown"
+    assert evaluate("counted", make_faces(3, classes=FER4, seed=9))["training_images"] is None, "unknown"
 
 
 def test_what_cannot_be_scored_is_refused(faces, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation.heatmaps import (
     REGIONS,
     deletion_area,
@@ -14,7 +14,7 @@ from fer_keras.evaluation.heatmaps import (
 )
 from fer_keras.evaluation.intervals import mean_with_interval
 
-IMAGES = drawn_faces(7, seed=3).images
+IMAGES = make_faces(7, seed=3).images
 PART = slice(30, 40), slice(12, 36)  # all that `predict` looks at
 
 

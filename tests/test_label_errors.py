@@ -11,7 +11,7 @@ from keras import Input, Sequential, layers
 from fer_keras import paths
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import label_errors as errors
 from fer_keras.labels import FERPLUS_TO_CLASS, FERPLUS_VOTES
 from fer_keras.models import MODELS
@@ -42,7 +42,7 @@ def tiny(num_classes, *, input_shape, weights=None):
 @pytest.fixture(scope="module")
 def flipped():
     """Synthetic faces, every fifth training label another one, and the true labels, which FER+'s voters know."""
-    faces = drawn_faces(250, classes=CLASSES, seed=1, size=32)
+    faces = make_faces(250, classes=CLASSES, seed=1, size=32)
     faces = faces.take(np.r_[np.arange(len(faces)), np.flatnonzero(faces.split == "train")[:20]])
     generator, truth = np.random.default_rng(0), faces.labels
     train = np.flatnonzero(faces.split == "train")
@@ -167,12 +167,12 @@ def test_what_was_found_is_tabulated_and_drawn(found, flipped, own_folders):
 def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
     recipe = dataclasses.replace(RECIPES[finding.RECIPE], **changes)
     with pytest.raises(ValueError, match=message):
-        finding.out_of_fold(recipe, faces=drawn_faces(3, size=16))
+        finding.out_of_fold(recipe, faces=make_faces(3, size=16))
 
 
 def test_numbers_that_cannot_be_judged_are_refused():
     with pytest.raises(ValueError, match=r"2 at least, and 14 at most.*Received: 15\."):
-        finding.assign_folds(drawn_faces(14, size=16), 15, seed=0)
+        finding.assign_folds(make_faces(14, size=16), 15, seed=0)
     with pytest.raises(ValueError, match=r"none of 'd'"):
         errors.label_errors(np.arange(12) % 3, np.full((12, 4), 0.25), "abcd")
 
@@ -180,7 +180,7 @@ def test_numbers_that_cannot_be_judged_are_refused():
 def test_without_cleanlab_nothing_is_trained(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(finding, "out_of_fold", None)
-    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: drawn_faces(3, size=16))
+    monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: make_faces(3, size=16))
     assert main(["label-errors"]) == 2
     assert "pip install 'fer_keras[labels]'" in capsys.readouterr().err
 

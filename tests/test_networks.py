@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from fer_keras import paths
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER7
 from fer_keras.models import weights
 from fer_keras.recipes import Recipe
@@ -43,7 +43,7 @@ def test_a_network_that_ships_runs_on_onnx_runtime_as_on_keras():
     for name in ("name", "classes", "size", "temperature"):
         assert getattr(network, name) == getattr(keras_network, name), name
     assert network.card == {**keras_network.card, "size": [48, 48], "parity": network.card["parity"]}
-    images = drawn_faces(10).images  # more than one batch
+    images = make_faces(10).images  # more than one batch
     assert len(images) > networks.BATCH
     found = network.predict(images)
     assert found.dtype == np.float32
@@ -152,7 +152,7 @@ def test_what_ships_for_onnx_runtime_is_the_network_that_ships_for_keras(name):
     network, keras_network = open_network(path.with_suffix(".onnx")), weights.load(name)
     assert network.card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest(), f"python -m fer_keras export {name}"
     assert {**keras_network.card, **network.card} == network.card, "the card is that of the .keras file, and more"
-    images = drawn_faces(6, classes=network.classes).images
+    images = make_faces(6, classes=network.classes).images
     np.testing.assert_allclose(network.predict(images), keras_network.predict(images), atol=1e-5)
 
 
@@ -170,7 +170,7 @@ def test_the_int8_network_that_ships_is_made_of_the_one_that_ships():
     found, whole = open_network("fer-small-int8"), open_network("fer-small")
     assert found.card["sha256"] == whole.card["sha256"]
     assert (found.name, found.classes, found.size) == ("fer-small-int8", whole.classes, whole.size)
-    images = drawn_faces(10).images
+    images = make_faces(10).images
     said, wanted = found.predict(images), whole.predict(images)
     assert np.abs(said - wanted).max() > 1e-4, "8 bits are not 32"
     assert np.abs(said - wanted).mean() < 0.03

@@ -11,7 +11,7 @@ from keras import layers
 from PIL import Image
 
 import fer_keras
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.models import load
 from fer_keras.models.adapter import adapt
@@ -60,7 +60,7 @@ def expected(model, head, images):
 
 @pytest.fixture(scope="module")
 def images():
-    return drawn_faces(3, seed=1).images
+    return make_faces(3, seed=1).images
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -221,7 +221,7 @@ def test_a_broken_file_and_weights_alone_are_refused(suffix, tmp_path):
 
 
 def test_a_file_recognises_explains_and_exports_once_its_classes_are_named(tmp_path):
-    model, path, photo = network("logits", channels=3), tmp_path / "mine.h5", drawn_faces(3, seed=3).images[0, ..., 0]
+    model, path, photo = network("logits", channels=3), tmp_path / "mine.h5", make_faces(3, seed=3).images[0, ..., 0]
     model.save(path)
     wanted = expected(model, "logits", photo[None, ..., None].repeat(3, axis=3).astype(np.float32))[0]
     options = {"classes": list(FER4), "detector": None, "min_confidence": 0}

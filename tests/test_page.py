@@ -24,7 +24,7 @@ from PIL import Image
 
 import fer_keras
 from fer_keras.__main__ import main
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.labels import COLOURS, FER7
 from fer_keras.models import weights
 from fer_keras.recognition import page as page_module

@@ -13,7 +13,7 @@ from test_recognizer import NETWORK
 import fer_keras
 from fer_keras.__main__ import main
 from fer_keras.data import DataError, load_ckplus, load_faces, load_fer4, load_fer7, load_folder, load_rafdb
-from fer_keras.data.pictures import FORMATS, UNSAFE, decode, open_picture
+from fer_keras.data.images import FORMATS, UNSAFE, decode, open_picture
 from fer_keras.labels import FER4
 from fer_keras.recognition.folders import recognize_each
 from fer_keras.recognition.photos import read_photo, read_reduced

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fer_keras.data import DataError
-from fer_keras.data.pictures import decode
+from fer_keras.data.images import decode
 
 GREY = noise(1)[0] // 2 + 60
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.training.devices import ADDRESSES, PROCESS, PROCESSES
 
@@ -51,7 +51,7 @@ sys.exit(statuses[-1])
 def place(tmp_path_factory):
     """A folder with synthetic pictures and the script."""
     folder = tmp_path_factory.mktemp("group")
-    faces = drawn_faces(25, classes=FER4, seed=1)
+    faces = make_faces(25, classes=FER4, seed=1)
     for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
         path = folder / "pictures" / FER4[label] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

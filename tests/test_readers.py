@@ -18,7 +18,7 @@ from data_files import (
 )
 
 from fer_keras.data import DataError, load_fer4, load_fer7
-from fer_keras.data.problems import Problems
+from fer_keras.data.dataset import Problems
 from fer_keras.labels import FER4, USAGE_TO_SPLIT
 
 COURSE = [

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fer_keras import paths
-from fer_keras.data.faces import PROTOCOLS
+from fer_keras.data.dataset import PROTOCOLS
 from fer_keras.labels import CKPLUS7, FER4, FER6, FER7, FERPLUS8
 from fer_keras.models import MODELS
 from fer_keras.recipes import RECIPES, SPACES, Recipe, find_recipe, find_space, for_split

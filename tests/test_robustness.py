@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation.robustness import CENTRES, CORRUPTIONS, corrupt, robustness
 
-FACES = drawn_faces(6, seed=4)
+FACES = make_faces(6, seed=4)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)

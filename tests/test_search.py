@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_keras import paths
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4, FER7
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.results import read_runs, read_table, write_run
@@ -23,7 +23,7 @@ FOUR = RECIPES["fer-small@four"]
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(12, classes=FER4, seed=1)
+    return make_faces(12, classes=FER4, seed=1)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import fer_keras
 from fer_keras import paths, recipes
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import fit_temperature, with_temperature
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
@@ -38,7 +38,7 @@ def trained_once(tmp_path_factory):
         patch.setenv("FER_KERAS_BUILD", str(folder / "build"))
         patch.setenv("FER_KERAS_RESULTS", str(folder / "results"))
         patch.setitem(recipes.RECIPES, "tiny", TINY)
-        faces = drawn_faces(12, classes=FER4, seed=1)
+        faces = make_faces(12, classes=FER4, seed=1)
         return folder, fit(TINY, faces=faces, results=folder / "results", verbose=0)
 
 
@@ -63,7 +63,7 @@ def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(traine
     recorded = trained.predictions("validation")
     assert found.temperature == pytest.approx(fit_temperature(recorded.labels, recorded.probabilities), abs=1e-4)
     assert "temperature_mirrored" not in found.card, "no mirror images were looked at"
-    images = drawn_faces(4, classes=FER4, seed=2).images
+    images = make_faces(4, classes=FER4, seed=2).images
     expected = load_network(trained).predict_on_batch(images)
     np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
     networks.open_network(path.with_suffix(".onnx"))
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_does_not_ship_and_the_package_takes_final_runs_o
 
 def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation(own_folders, monkeypatch):
     recipe = dataclasses.replace(RECIPES["capstone-model-1"], name="mine", epochs=1, final=False)
-    faces = drawn_faces(6, classes=FER4, seed=1)
+    faces = make_faces(6, classes=FER4, seed=1)
     run = fit(recipe, faces=faces, results=paths.build() / "results", verbose=0)
     assert not paths.results().exists()
     found = fer_keras.load(ship("mine", path=own_folders / "mine.keras"))
@@ -105,7 +105,7 @@ def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation
     assert found.card["metrics"] == {"validation": run.metrics["validation"]}
     assert run.data["source"] in found.card["terms"]
     assert "FER-2013" not in found.card["terms"] + found.card["input"]["framing"] + found.card["limits"]
-    images = drawn_faces(3, classes=FER4, seed=2).images
+    images = make_faces(3, classes=FER4, seed=2).images
     np.testing.assert_allclose(found.predict(images), load_network(run).predict_on_batch(images), atol=5e-3)
     assert sorted(path.name for path in own_folders.glob("mine*")) == ["mine.json", "mine.keras"]
     assert networks.open_network("mine").card["run"] == run.run, "it opens and exports by the name of its recipe, too"
@@ -162,13 +162,13 @@ def quickly(own_folders, monkeypatch):
         shutil.copy(weights.folder() / f"mini-xception{suffix}", folder)
     monkeypatch.setattr(weights, "folder", lambda: folder)
     monkeypatch.setattr(shipping, "robustness", lambda *given: asked.append(len(given[2])) or [{"accuracy": 0.5}])
-    monkeypatch.setattr(shipping, "load_fer7", lambda: drawn_faces(14, seed=1))
+    monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
     monkeypatch.setattr(shipping, "IMAGES_PER_CLASS", 1)
     return asked
 
 
 def test_what_ships_is_measured_once_a_file(quickly, capsys):
-    faces = drawn_faces(14, seed=1)["validation"]
+    faces = make_faces(14, seed=1)["validation"]
     assert main(["explain", "--record"]) == 0
     assert "measured: mini-xception" in capsys.readouterr().out
     assert quickly == [len(faces[1])]

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 
 from fer_keras import results
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import difference, summarise, wilson
 from fer_keras.evaluation.metrics import compare_precision
 from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
@@ -270,7 +270,7 @@ def test_without_voters_likely_label_errors_are_counted_alone(label_errors):
 
 def faces_with_votes(winner):
     """Synthetic faces, a row for each made-up prediction, whose voters all name one emotion."""
-    faces = drawn_faces(40, seed=1)
+    faces = make_faces(40, seed=1)
     votes = np.zeros((len(faces.labels), 10), np.float32)
     votes[:, FERPLUS_VOTES.index(winner)] = 10
     return dataclasses.replace(faces, votes=votes, rows=np.arange(len(faces.labels)))

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from fer_keras.data import expressions
+from fer_keras.data import synthetic_features as features
 from fer_keras.data.drawing import Sketch
-from fer_keras.data.synthetic import drawn_faces, emotion_face, sample_face
+from fer_keras.data.synthetic_faces import emotion_face, make_faces, sample_face
 from fer_keras.labels import FER4, FER7, FERPLUS8, SPLITS
 
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(200)
+    return make_faces(200)
 
 
 def test_counts_splits_and_origin(faces):
@@ -30,8 +30,8 @@ def test_counts_splits_and_origin(faces):
 
 
 def test_fewest_faces_still_fill_every_split_and_class():
-    assert (drawn_faces(3).counts()[list(FER7)] == 1).all(axis=None)
-    assert set(drawn_faces(3).split) == set(SPLITS)
+    assert (make_faces(3).counts()[list(FER7)] == 1).all(axis=None)
+    assert set(make_faces(3).split) == set(SPLITS)
 
 
 def test_no_two_faces_are_equal_and_grey_levels_are_used(faces):
@@ -45,28 +45,28 @@ def test_no_two_faces_are_equal_and_grey_levels_are_used(faces):
 
 
 def test_same_bytes_in_another_process(faces):
-    code = "from fer_keras.data.synthetic import drawn_faces; print(drawn_faces(14, seed=5).fingerprint)"
+    code = "from fer_keras.data.synthetic_faces import make_faces; print(make_faces(14, seed=5).fingerprint)"
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    assert other == drawn_faces(14, seed=5).fingerprint
-    assert other != drawn_faces(14, seed=6).fingerprint
+    assert other == make_faces(14, seed=5).fingerprint
+    assert other != make_faces(14, seed=6).fingerprint
 
 
 def test_a_smaller_set_is_the_beginning_of_a_larger_one(faces):
-    small = drawn_faces(10)
+    small = make_faces(10)
     np.testing.assert_array_equal(small.images, faces.images[:70])
     np.testing.assert_array_equal(small.split, faces.split[:70])
     np.testing.assert_array_equal(small.labels, faces.labels[:70])
 
 
 def test_four_classes_are_four_of_the_seven(faces):
-    four = drawn_faces(10, classes=FER4)
+    four = make_faces(10, classes=FER4)
     assert four.classes == FER4
     assert four.fingerprint == faces.take(np.arange(70)).select(classes=FER4).fingerprint
 
 
 @pytest.mark.parametrize("size", [8, 64])
 def test_other_sizes(size):
-    faces = drawn_faces(3, classes=("happy", "contempt"), size=size)
+    faces = make_faces(3, classes=("happy", "contempt"), size=size)
     assert faces.images.shape == (6, size, size, 1)
     assert len(np.unique(faces.digests)) == 6
 
@@ -84,7 +84,7 @@ def test_other_sizes(size):
 )
 def test_impossible_requests_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        drawn_faces(**arguments)
+        make_faces(**arguments)
 
 
 def test_large_face_of_an_unknown_emotion_is_refused():
@@ -93,9 +93,9 @@ def test_large_face_of_an_unknown_emotion_is_refused():
 
 
 def test_every_class_has_expressions_made_of_known_actions():
-    assert set(expressions.EXPRESSIONS) == set(FERPLUS8)
-    used = {name for faces in expressions.EXPRESSIONS.values() for actions in faces for name in actions}
-    assert used == set(expressions.ACTIONS)
+    assert set(features.EXPRESSIONS) == set(FERPLUS8)
+    used = {name for faces in features.EXPRESSIONS.values() for actions in faces for name in actions}
+    assert used == set(features.ACTIONS)
 
 
 def test_one_person_shows_each_emotion():
@@ -117,7 +117,7 @@ def painted(part, emotion, seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_brows_follow_the_emotion(seed):
-    brow = {emotion: painted(expressions.brows, emotion, seed)[0] for emotion in FER7}
+    brow = {emotion: painted(features.brows, emotion, seed)[0] for emotion in FER7}
     inner = {emotion: y[x.argmin()] for emotion, (x, y) in brow.items()}
     outer = {emotion: y[x.argmax()] for emotion, (x, y) in brow.items()}
     # y points down.
@@ -130,15 +130,15 @@ def test_brows_follow_the_emotion(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_eyes_and_mouth_follow_the_emotion(seed):
-    opened = {emotion: np.ptp(painted(expressions.eyes, emotion, seed)[0][1]) for emotion in FER7}
+    opened = {emotion: np.ptp(painted(features.eyes, emotion, seed)[0][1]) for emotion in FER7}
     assert min(opened["fear"], opened["surprise"]) > opened["neutral"]
     assert max(opened["happy"], opened["disgust"], opened["sad"]) < opened["neutral"]
     # The last line of the mouth is the edge of the upper lip, from corner to corner.
-    lip = {emotion: painted(expressions.mouth, emotion, seed)[-1] for emotion in FER7}
+    lip = {emotion: painted(features.mouth, emotion, seed)[-1] for emotion in FER7}
     sag = {emotion: y[[0, -1]].mean() - y[6] for emotion, (_, y) in lip.items()}
     assert sag["happy"] < sag["neutral"] < sag["sad"]
     assert lip["fear"][0].max() > lip["neutral"][0].max() > lip["surprise"][0].max()
-    height = {e: max(np.ptp(y) for _, y in painted(expressions.mouth, e, seed)[2:]) for e in ("surprise", "neutral")}
+    height = {e: max(np.ptp(y) for _, y in painted(features.mouth, e, seed)[2:]) for e in ("surprise", "neutral")}
     assert height["surprise"] > 3 * height["neutral"]
 
 

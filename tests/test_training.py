@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from fer_keras import paths, ray_cluster
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4, FER7
 from fer_keras.models import build
 from fer_keras.recipes import RECIPES
@@ -37,7 +37,7 @@ SMOOTH = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(20, classes=FER4, seed=1)
+    return make_faces(20, classes=FER4, seed=1)
 
 
 class Kill(keras.callbacks.Callback):
@@ -94,7 +94,7 @@ def test_a_resumed_run_is_the_unbroken_one(recipe, faces, own_folders, monkeypat
 SCRIPT = """
 import dataclasses, os, signal, sys
 from fer_keras import paths
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
 from fer_keras.training import callbacks, fit
@@ -117,7 +117,7 @@ if moment == "record":
 recipe = dataclasses.replace(
     RECIPES["capstone-model-1"], name="killed", batch_size=8, epochs=4, rotation_degrees=9.0, final=False
 )
-fit(recipe, 3, faces=drawn_faces(30, classes=FER4, seed=1), results=sys.argv[1], verbose=2)
+fit(recipe, 3, faces=make_faces(30, classes=FER4, seed=1), results=sys.argv[1], verbose=2)
 """
 
 
@@ -237,14 +237,14 @@ def test_the_learning_rate_falls_and_training_stops_on_a_plateau(faces, own_fold
 
 JAX = """
 import dataclasses, json, sys
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.recipes import RECIPES
 from fer_keras.training import fit
 recipe = dataclasses.replace(
     RECIPES["emovision-baseline"], name="on-jax", weights=sys.argv[1], epochs=2, optimizer="sgd", learning_rate=0.01,
     rotation_degrees=10.0, flip=True, brightness=(0.7, 1.3), erase_probability=0.5, mixup_alpha=0.3, ema_decay=0.5,
 )
-run = fit(recipe, 0, faces=drawn_faces(12, seed=1), results=sys.argv[2], verbose=0)
+run = fit(recipe, 0, faces=make_faces(12, seed=1), results=sys.argv[2], verbose=0)
 print(json.dumps([run.versions["backend"], run.history().drop(columns="seconds").values.tolist()]))
 """
 
@@ -278,7 +278,7 @@ def test_a_run_is_recorded_once_and_read_afterwards(faces, own_folders, capsys):
     assert "read the record of capstone-model-1" in message
     assert "--force" in message
     assert "is recorded on data" not in message
-    assert fit(recipe, faces=drawn_faces(20, classes=FER4, seed=2), verbose=0) == run
+    assert fit(recipe, faces=make_faces(20, classes=FER4, seed=2), verbose=0) == run
     assert "is recorded on data" in capsys.readouterr().err
 
     images, labels = faces["validation"]
@@ -356,7 +356,7 @@ def test_what_is_prepared_for_accelerators_trains_three_steps(name, own_folders)
     assert find_run(name) is None
     steps = {"name": f"{name}@steps", "epochs": 1, "batch_size": 4, "warmup_epochs": 0.0, "targets": "labels"}
     recipe = dataclasses.replace(RECIPES[name], **steps, seeds=(0,), final=False)
-    run = fit(recipe, faces=drawn_faces(3, classes=recipe.classes, seed=2), verbose=0)
+    run = fit(recipe, faces=make_faces(3, classes=recipe.classes, seed=2), verbose=0)
     assert run.epochs_run == 1
     assert np.isfinite(run.history()[["loss", "val_loss"]]).all(axis=None)
 
@@ -392,7 +392,7 @@ def test_duplicates_of_training_images_are_counted(faces, own_folders):
 
 
 def test_fine_tuning_starts_from_the_head_that_was_trained(own_folders, monkeypatch):
-    faces = drawn_faces(4, classes=FER4)
+    faces = make_faces(4, classes=FER4)
     head = dataclasses.replace(RECIPES["vgg16"], name="head", weights=None, epochs=1, final=False)
     tuned = dataclasses.replace(head, name="head@tuned", start_recipe="head", trainable_from="block5_conv3")
     monkeypatch.setitem(RECIPES, "head", head)
@@ -421,7 +421,7 @@ def test_a_recipe_starts_from_one_of_other_classes(own_folders, monkeypatch):
     seven = dataclasses.replace(RECIPES["capstone-model-1"], name="seven", data="fer7", epochs=1, final=False)
     four = dataclasses.replace(seven, name="four", data="fer4", start_recipe="seven", learning_rate=1e-30)
     monkeypatch.setitem(RECIPES, "seven", seven)
-    synthetic = {"fer7": drawn_faces(12, classes=FER7, seed=1), "fer4": drawn_faces(12, classes=FER4, seed=1)}
+    synthetic = {"fer7": make_faces(12, classes=FER7, seed=1), "fer4": make_faces(12, classes=FER4, seed=1)}
     monkeypatch.setattr(trainer, "load_recipe_data", lambda recipe, *_, **__: synthetic[recipe.data])
     monkeypatch.setenv("FER_KERAS_DATA", "synthetic")
     run, started = (fit(each, results=own_folders / "results", verbose=0) for each in (four, seven))
@@ -437,7 +437,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(own_folders, mo
     start = dataclasses.replace(RECIPES["fer-small@four"], name="start", model=model, epochs=1, warmup_epochs=0.0)
     frozen = dataclasses.replace(start, name="frozen", start_recipe="start", frozen_body=True)
     monkeypatch.setitem(RECIPES, "start", start)
-    faces = drawn_faces(12, classes=FER4, seed=1)
+    faces = make_faces(12, classes=FER4, seed=1)
     before, after = (load_network(fit(recipe, faces=faces, verbose=0)) for recipe in (start, frozen))
     for layer, other in zip(trainer.backbone_layers(after), trainer.backbone_layers(before), strict=True):
         assert all(map(np.array_equal, layer.get_weights(), other.get_weights()))

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import layers
 from sklearn.metrics import precision_score, recall_score
 
-from fer_keras.data.synthetic import drawn_faces
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.models import build
 from fer_keras.models.counting import leaves
@@ -79,7 +79,7 @@ def test_an_epoch_is_drawn_from_seed_and_number_alone():
 def test_teachers_see_the_augmented_images():
     """The loss of a step by hand: a quarter of each target is the teachers' mean for the augmented, mixed image."""
     keras.utils.set_random_seed(5)
-    faces = drawn_faces(6, classes=FER4, seed=1)
+    faces = make_faces(6, classes=FER4, seed=1)
     teachers = [build("capstone-model-1", 4) for _ in range(2)]
     network = build("capstone-model-1", 4)
     model = TrainingModel(network, faces.images, teachers=teachers, share=0.25, temperature=2.0)
@@ -103,7 +103,7 @@ SHORT = dataclasses.replace(RECIPES["capstone-model-2"], name="halves", epochs=2
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(30, classes=FER4, seed=1)
+    return make_faces(30, classes=FER4, seed=1)
 
 
 @pytest.mark.parametrize("name", ["emovision-vgg-draft", "efficientnet"])
@@ -271,7 +271,7 @@ def test_a_training_uses_it(monkeypatch, tmp_path):
 
     monkeypatch.setattr(training_model, "normalise", normalise)
     recipe = dataclasses.replace(RECIPES["capstone-model-2"], name="at-once", epochs=1, batch_size=32)
-    fit(recipe, faces=drawn_faces(20, classes=FER4, seed=1), results=tmp_path, verbose=0)
+    fit(recipe, faces=make_faces(20, classes=FER4, seed=1), results=tmp_path, verbose=0)
     assert len(used) == 4
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fer_keras.data.transforms import Augmentation, Plan, apply_plan, draw_plan, mix_targets
+from fer_keras.data.augmentation import Augmentation, Plan, apply_plan, draw_plan, mix_targets
 
 ALL = Augmentation(
     flip=True,

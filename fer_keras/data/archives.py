@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from fer_keras.data.csv_text import peek
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 MOST_BYTES = 4 * 2**30  # unpacked; the largest published form has 0.6 GB
 MOST_RATIO = 100  # unpacked bytes a byte of the archive; faces have 1 as pictures and 3 as text

@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from fer_keras.data.published import COUNTS, difference
 from fer_keras.data.votes import names_emotion, not_a_face, plurality
-from fer_keras.labels import FER7, SPLITS
+from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS, count_difference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +69,8 @@ class Audit:
 
     def incomplete(self):
         """Return in words what makes this less, or other, than the whole published set; an empty text if nothing."""
-        known = self.protocol in COUNTS and set(self.classes) <= set(FER7)
-        return difference(self.protocol, self.counts) if known else ""
+        known = self.protocol in PUBLISHED_COUNTS and set(self.classes) <= set(FER7)
+        return count_difference(self.protocol, self.counts) if known else ""
 
     def agreement_table(self):
         """Return the agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.data.faces import FaceDataset
+from fer_keras.data.dataset import FaceDataset
 from fer_keras.labels import SPLITS
 
 VERSION = 3  # to be raised when what an entry holds, or how a form is read, changes

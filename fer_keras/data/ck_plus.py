@@ -6,8 +6,8 @@ Reference: Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshop
 import re
 from pathlib import Path
 
+from fer_keras.data.dataset import DataError, Problems, say
 from fer_keras.data.picture_folders import class_name, list_classes, places, read_listed, refuse_others, subfolders
-from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.labels import CKPLUS7
 
 NAME = re.compile(r"S([0-9]{3})_([0-9]{3})_([0-9]{8})")  # person, sequence, frame

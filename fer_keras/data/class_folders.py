@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from fer_keras.data.dataset import DataError, Problems, say
 from fer_keras.data.picture_folders import class_name, list_classes, places, read_listed, split_folders, subfolders
-from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.labels import FERPLUS8, SPLITS
 
 

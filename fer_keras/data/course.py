@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.labels import FER4, SPLITS
 
 ROWS_FILE = "adsp_rows.csv"

@@ -1,8 +1,7 @@
 """The four-class course folders: `train|validation|test/{happy,neutral,sad,surprise}/N.jpg`, N a row of FER-2013."""
 
 from fer_keras.data.picture_folders import list_classes, numbered, places, read_listed, subfolders
-from fer_keras.data.published import NUM_IMAGES
-from fer_keras.labels import FER4, SPLITS
+from fer_keras.labels import FER4, NUM_IMAGES, SPLITS
 
 
 def find(path):

@@ -1,6 +1,6 @@
 """What the readers of CSV files share: headers, fields and lines, as strict as the formats are plain."""
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 HEADER_LIMIT = 10_000  # bytes: a binary file may hold no newline at all
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from fer_keras.data.dataset import DataError, Problems
 from fer_keras.data.forms import identify
-from fer_keras.data.problems import DataError, Problems
-from fer_keras.data.published import difference
+from fer_keras.labels import count_difference
 
 # Holds fer2013.csv as the 2013 challenge published it. The version is named so that everybody gets the same files, and
 # so that kagglehub finds an earlier download without asking Kaggle.
@@ -53,7 +53,7 @@ def verify(place, protocol, handle):
     """Raise a `DataError` unless the images at a place are those that were published with a protocol."""
     form, found = identify(place, protocol=protocol)
     faces = form.read(found, Problems())
-    wrong = difference(protocol, faces.counts().T.to_dict())
+    wrong = count_difference(protocol, faces.counts().T.to_dict())
     if faces.protocol != protocol:
         wrong = f"expected the {protocol} split; received {faces.source}"
     if wrong:

@@ -7,9 +7,8 @@ import numpy as np
 
 from fer_keras.data import ferplus
 from fer_keras.data.csv_text import peek, read_header, split_line, strip
-from fer_keras.data.faces import FaceDataset
+from fer_keras.data.dataset import DataError, FaceDataset
 from fer_keras.data.pixel_text import parse_batch, parse_field
-from fer_keras.data.problems import DataError
 from fer_keras.labels import FER7, USAGE_TO_SPLIT
 
 COLUMNS = ("emotion", "pixels", "Usage")

@@ -7,6 +7,8 @@ has a split of its own, N being the row of fer2013.csv.
 
 import re
 
+from fer_keras.data.dataset import DataError
+from fer_keras.data.images import is_picture
 from fer_keras.data.picture_folders import (
     class_name,
     list_classes,
@@ -17,10 +19,7 @@ from fer_keras.data.picture_folders import (
     split_folders,
     subfolders,
 )
-from fer_keras.data.pictures import is_picture
-from fer_keras.data.problems import DataError
-from fer_keras.data.published import NUM_IMAGES
-from fer_keras.labels import FER7, SPLITS, USAGE_TO_SPLIT
+from fer_keras.labels import FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
 NAME = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_([0-9]+)")
 

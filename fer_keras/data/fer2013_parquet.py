@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from fer_keras.data.faces import FaceDataset
-from fer_keras.data.pictures import decode
-from fer_keras.data.problems import DataError
-from fer_keras.data.published import NUM_IMAGES
-from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
+from fer_keras.data.dataset import DataError, FaceDataset
+from fer_keras.data.images import decode
+from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, USAGE_TO_SPLIT
 
 FILES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_SPLIT)
 VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras.data.csv_text import read_header, split_line, strip
-from fer_keras.data.problems import DataError, Problems
+from fer_keras.data.dataset import DataError, Problems
 from fer_keras.labels import FERPLUS_VOTES, SPLITS, USAGE_TO_SPLIT
 
 FILE = "fer2013new.csv"

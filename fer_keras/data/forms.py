@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fer_keras.data import archives, course_folders, fer2013_csv, fer2013_folders, fer2013_parquet
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.labels import FER4, FER7
 
 

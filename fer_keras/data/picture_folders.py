@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_keras.data.faces import FaceDataset
-from fer_keras.data.pictures import decode, is_picture
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError, FaceDataset
+from fer_keras.data.images import decode, is_picture
 from fer_keras.labels import emotion
 
 SPLIT_NAMES = {

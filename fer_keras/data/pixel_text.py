@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 SPACE = ord(" ")
 ZERO = np.uint8(ord("0"))

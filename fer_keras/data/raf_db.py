@@ -7,9 +7,9 @@ the wild", CVPR 2017.
 import dataclasses
 from pathlib import Path
 
+from fer_keras.data.dataset import DataError, Problems, say
+from fer_keras.data.images import is_picture
 from fer_keras.data.picture_folders import Listed, list_classes, places, read_listed, refuse_others, subfolders
-from fer_keras.data.pictures import is_picture
-from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.labels import FER7, RAFDB_LABELS
 
 LIST = Path("EmoLabel") / "list_patition_label.txt"  # spelled as published

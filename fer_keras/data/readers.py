@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data import cache, ck_plus, class_folders, course, download, published, raf_db
-from fer_keras.data.faces import PROTOCOLS, refuse_unknown
+from fer_keras.data import cache, ck_plus, class_folders, course, download, raf_db
+from fer_keras.data.dataset import PROTOCOLS, DataError, Problems, refuse_unknown, say
 from fer_keras.data.forms import FORMS, identify, recognise
-from fer_keras.data.problems import DataError, Problems, say
 from fer_keras.data.votes import ferplus_winners
-from fer_keras.labels import FER4, FER7, FERPLUS8
+from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES, count_difference
 
 
 def load_fer7(path=None, *, protocol=None, on_error="raise"):
@@ -38,7 +37,7 @@ def load_fer7(path=None, *, protocol=None, on_error="raise"):
     >>> load_fer7("no/such/fer2013.csv")
     Traceback (most recent call last):
         ...
-    fer_keras.data.problems.DataError: no/such/fer2013.csv: Expected data here. Received: no such file or folder. ...
+    fer_keras.data.dataset.DataError: no/such/fer2013.csv: Expected data here. Received: no such file or folder. ...
     """
     return read(path, FER7, protocol, on_error)[0].select(classes=FER7)
 
@@ -212,7 +211,7 @@ def fetch():
 
 def cached_copy():
     """Return the whole FER-2013 that the cache holds from an earlier read, or None; one with votes is preferred."""
-    found = [cache.load(name) for name in cache.names(published.NUM_IMAGES)]
+    found = [cache.load(name) for name in cache.names(NUM_IMAGES)]
     found = [faces for faces in found if faces is not None and faces.protocol == "official" and faces.classes == FER7]
-    found = [faces for faces in found if not published.difference("official", faces.counts().T.to_dict())]
+    found = [faces for faces in found if not count_difference("official", faces.counts().T.to_dict())]
     return max(found, key=lambda faces: faces.votes is not None, default=None)

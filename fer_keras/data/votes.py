@@ -6,7 +6,7 @@ crowd-sourced label distribution", ICMI 2016.
 
 import numpy as np
 
-from fer_keras.data.faces import refuse_unknown
+from fer_keras.data.dataset import refuse_unknown
 from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES
 
 EMOTIONS = tuple(FERPLUS_TO_CLASS[name] for name in FERPLUS_VOTES if name in FERPLUS_TO_CLASS)

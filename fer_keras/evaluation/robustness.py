@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fer_keras.data.transforms import warp
+from fer_keras.data.augmentation import warp
 from fer_keras.evaluation.intervals import accuracy_with_interval
 
 # By kind of corruption: its unit, and its levels from none to severe.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.data.pictures import as_batch
+from fer_keras.data.images import as_batch
 from fer_keras.labels import check_classes, check_same_classes
 from fer_keras.models.adapter import adapt
 

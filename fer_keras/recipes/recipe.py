@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import json
 
-from fer_keras.data.faces import PROTOCOLS
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
+from fer_keras.data.dataset import PROTOCOLS
 from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 from fer_keras.names import closest
 
@@ -56,7 +56,7 @@ class Recipe:
     """How one network is trained, on what, and what its authors published.
 
     Every value is checked when a recipe is made. The augmentation's fields, flip to mixup_alpha, are those of
-    `data.transforms.Augmentation`.
+    `data.augmentation.Augmentation`.
 
     Args:
         name: the recipe's name; variants are called `<recipe>@<variant>`.
@@ -192,7 +192,7 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The recipe's `data.transforms.Augmentation`."""
+        """The recipe's `data.augmentation.Augmentation`."""
         return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
 
     @property

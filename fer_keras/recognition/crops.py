@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 
 class Framing(NamedTuple):

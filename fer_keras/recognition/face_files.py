@@ -5,7 +5,7 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.paths import write_whole
 from fer_keras.recognition.folders import AFTER, BEFORE, WHOLE, as_table, recognize_each, rows
 from fer_keras.recognition.picture_parts import FILES, ROWS

@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fer_keras.data.archives import unpacked
-from fer_keras.data.pictures import is_picture
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
+from fer_keras.data.images import is_picture
 from fer_keras.recognition.recognizer import Recognizer
 
 MOST_FACES, MOST_PICTURES = 64, 256  # that wait for their batch

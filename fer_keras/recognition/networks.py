@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.data.pictures import as_batch
+from fer_keras.data.images import as_batch
 from fer_keras.labels import check_same_classes
 from fer_keras.ray_cluster import num_threads
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.recognition import page_words
 from fer_keras.recognition.boxes import scaled
 from fer_keras.recognition.drawing import draw_faces

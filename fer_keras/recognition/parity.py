@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from fer_keras import data
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import wilson
 from fer_keras.labels import FER7, FERPLUS8
 
@@ -32,7 +32,7 @@ def real_faces(network):
 def drawn(network):
     """Return drawn faces of a network's input size, `(n, height, width, 1)`."""
     height, width = network.size
-    return drawn_faces(DRAWN, size=max(height, width)).images[:, :height, :width]
+    return make_faces(DRAWN, size=max(height, width)).images[:, :height, :width]
 
 
 def calibration(network, real):

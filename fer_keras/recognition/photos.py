@@ -6,8 +6,8 @@ import os
 import numpy as np
 from PIL import Image
 
-from fer_keras.data.pictures import UNSAFE, on_black, open_picture, orientation, refuse_huge, sound, upright
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
+from fer_keras.data.images import UNSAFE, on_black, open_picture, orientation, refuse_huge, sound, upright
 
 SOURCES = "the path of a picture, its bytes, an open file, a PIL image or an array"
 ARRAYS = "an array of uint8 or uint16, (height, width) or (height, width, 1 to 4), with pixels"

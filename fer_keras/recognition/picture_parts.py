@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 from fer_keras.recognition.folders import as_text, is_picture, walk
 from fer_keras.recognition.picture_tables import PARQUET, count_rows, read_rows
 

@@ -1,6 +1,6 @@
 """Parquet files of pictures: a column of their bytes, as Hugging Face, Ray and img2dataset write it, and of names."""
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 PARQUET = ".parquet"
 BYTES, PATH = "bytes", "path"  # fields of the columns that Hugging Face's `datasets` writes

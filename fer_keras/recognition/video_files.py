@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_keras.data.pictures import MAX_PIXELS
+from fer_keras.data.images import MAX_PIXELS
 
 # What OpenCV's own build can write anywhere; only WebM's plays in browsers.
 CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, with_temperature
 from fer_keras.evaluation.metrics import log_loss
-from fer_keras.labels import FER7, SPLITS
+from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
 from fer_keras.results.leaderboard import ACCURACY
 from fer_keras.results.runs import Run, as_run, as_runs, find_seeds
 
@@ -101,7 +100,7 @@ def majority_level(split: str = "test", *, classes: Sequence[str] = FER7, protoc
     >>> round(majority_level("test"), 4)
     0.2449
     """
-    counts = dict(zip(FER7, COUNTS[protocol][SPLITS.index(split)], strict=True))
+    counts = dict(zip(FER7, PUBLISHED_COUNTS[protocol][SPLITS.index(split)], strict=True))
     return max(counts[name] for name in classes) / sum(counts[name] for name in classes)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from fer_keras.data.faces import PROTOCOLS
+from fer_keras.data.dataset import PROTOCOLS
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, find_recipe
 from fer_keras.results.runs import Run, find_run, read_runs

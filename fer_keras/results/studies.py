@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_keras.data.published import COUNTS
 from fer_keras.evaluation import Comparison, difference, metrics, wilson
-from fer_keras.labels import FER7, SPLITS
+from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
 from fer_keras.recipes import find_recipe, find_space
 from fer_keras.recipes.published import PEERS
 from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
@@ -117,7 +116,10 @@ def majority_baseline() -> pd.DataFrame:
     Columns: `emotion`, `published`, `majority_published` (on the same images), `majority_test` (on our test split) and
     `published_is_majority` (equal to two digits of a percent).
     """
-    theirs, ours = COUNTS["folders"][SPLITS.index("validation")], COUNTS["official"][SPLITS.index("test")]
+    theirs, ours = (
+        PUBLISHED_COUNTS["folders"][SPLITS.index("validation")],
+        PUBLISHED_COUNTS["official"][SPLITS.index("test")],
+    )
     published = [find_recipe(f"{SEVEN}-{name}").published / 100 for name in FER7]
     table = pd.DataFrame({"emotion": FER7, "published": published})
     table["majority_published"] = 1 - np.divide(theirs, sum(theirs))

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
 from fer_keras.models.transfer import backbones_in
 from fer_keras.recipes import Recipe
 

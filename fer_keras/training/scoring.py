@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset, load_faces
-from fer_keras.data.problems import say
+from fer_keras.data.dataset import say
 from fer_keras.evaluation import calibration_error, summarise, with_temperature
 from fer_keras.labels import SPLITS
 from fer_keras.models import weights

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset
-from fer_keras.data.transforms import Augmentation
+from fer_keras.data.augmentation import Augmentation
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recipes import Space, find_recipe, find_space
 from fer_keras.results import Run, find_run, run_id, write_table

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset, load_faces
-from fer_keras.data.problems import say
+from fer_keras.data.dataset import say
 from fer_keras.evaluation import with_temperature
 from fer_keras.models import build, multiply_adds, weights
 from fer_keras.models.transfer import backbones_in

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fer_keras.data import transforms
+from fer_keras.data.augmentation import draw_plan, mix_targets
 from fer_keras.evaluation.calibration import SMALLEST
 from fer_keras.models.counting import leaves
 from fer_keras.training.devices import ONE
@@ -69,7 +69,7 @@ def augment(pixels, plan):
 
     Args:
         pixels: the batch.
-        plan: dict with any of the fields of a `data.transforms.Plan`; `partner` counts inside the batch.
+        plan: dict with any of the fields of a `data.augmentation.Plan`; `partner` counts inside the batch.
     """
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
@@ -185,7 +185,7 @@ class DrawEpochs(keras.callbacks.Callback):
         targets: array `(n, ...)`, the target of every image of the data set.
         seed: int.
         batch_size: int; mixup stays inside a batch.
-        augmentation: a `data.transforms.Augmentation` and `(height, width)` of the images, or None.
+        augmentation: a `data.augmentation.Augmentation` and `(height, width)` of the images, or None.
         weights: float `(len(index),)`, a weight for each training image, or None.
         devices: the `devices.Devices` that share each batch; up to `count - 1` images sit an epoch out, others in each.
     """
@@ -205,13 +205,11 @@ class DrawEpochs(keras.callbacks.Callback):
         order = generator.permutation(len(self.index))[:size]
         inputs, targets = {"index": self.index[order].astype(np.int32)}, self.targets[self.index[order]]
         if self.augmentation is not None:
-            plan = transforms.draw_plan(
-                self.augmentation[0], size, self.augmentation[1], generator, group=self.batch_size
-            )
+            plan = draw_plan(self.augmentation[0], size, self.augmentation[1], generator, group=self.batch_size)
             inputs |= {key: getattr(plan, key) for key in PLAN_KEYS if getattr(plan, key) is not None}
             if plan.partner is not None:
                 inputs["partner"] = plan.partner % self.batch_size
-                targets = transforms.mix_targets(targets, plan)
+                targets = mix_targets(targets, plan)
         if self.weights is not None:  # in the loss alone: metrics count every image
             inputs["weight"] = self.weights[order]
         return self.devices.own((inputs, targets), self.batch_size)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fer_keras.training.trainer  # noqa: F401 (imports Keras, which prints, before output is captured)
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.ray_cluster import ray_cluster
 from fer_keras.recipes import Space
@@ -23,9 +23,9 @@ ray = pytest.importorskip("ray")
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [2]}, "a test")
 KILLED = Space("killed", "capstone-model-1", {"epochs": [1, 60], "stop_patience_epochs": [0]}, "a test")
-FACES = "drawn_faces(12, classes=FER4, seed=1)"
+FACES = "make_faces(12, classes=FER4, seed=1)"
 SCRIPT = f"""
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import Space
 from fer_keras.training.search import search
@@ -35,7 +35,7 @@ search({KILLED}, faces={FACES}, ray=True, verbose=0)
 
 @pytest.fixture(scope="module")
 def faces():
-    return drawn_faces(12, classes=FER4, seed=1)
+    return make_faces(12, classes=FER4, seed=1)
 
 
 @pytest.fixture(scope="module")

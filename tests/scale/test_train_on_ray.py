@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fer_keras import paths
-from fer_keras.data.synthetic import drawn_faces
+from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 
 pytest.importorskip("ray")
@@ -18,7 +18,7 @@ SCRIPT = paths.PACKAGE.parent / "docs" / "train_on_ray.py"
 
 
 def test_two_actors_train_one_network(tmp_path):
-    faces = drawn_faces(8, classes=FER4, seed=0)
+    faces = make_faces(8, classes=FER4, seed=0)
     for number, (image, label) in enumerate(zip(faces.images[..., 0], faces.labels, strict=True)):
         file = tmp_path / "faces" / faces.classes[label] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,9 @@ import types
 import numpy as np
 from PIL import Image, ImageFilter
 
-from fer_keras.data import drawing, expressions
-from fer_keras.data.faces import FaceDataset, refuse_unknown
+from fer_keras.data import drawing
+from fer_keras.data import synthetic_features as features
+from fer_keras.data.dataset import FaceDataset, refuse_unknown
 from fer_keras.labels import FER7, FERPLUS8
 
 # Each run of seven faces of a class holds one for validation and one for test: 71, 14 and 14 percent. The splits of a
@@ -41,13 +42,13 @@ LIGHT = {
 }  # fmt: skip
 # From the back to the front.
 PAINTERS = (
-    drawing.surroundings, drawing.head, expressions.wrinkles, drawing.beard, expressions.nose, expressions.mouth,
-    expressions.eyes, expressions.brows, drawing.hair, drawing.extras,
+    drawing.surroundings, drawing.head, features.wrinkles, drawing.beard, features.nose, features.mouth,
+    features.eyes, features.brows, drawing.hair, drawing.extras,
 )  # fmt: skip
 STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39}
 
 
-def drawn_faces(num_per_class, *, classes=FER7, seed=0, size=48):
+def make_faces(num_per_class, *, classes=FER7, seed=0, size=48):
     """Draw a data set of faces.
 
     Face k of an emotion is a function of `seed`, emotion and k alone: a smaller set is the beginning of a larger one,
@@ -68,7 +69,7 @@ def drawn_faces(num_per_class, *, classes=FER7, seed=0, size=48):
 
     Example:
 
-    >>> drawn_faces(7, classes=("happy", "sad"))
+    >>> make_faces(7, classes=("happy", "sad"))
     <FaceDataset drawn faces, seed 0: 10 train, 2 validation, 2 test; 48x48; happy, sad>
     """
     check_request(classes, num_per_class=num_per_class, seed=seed, size=size)
@@ -142,9 +143,9 @@ def sample_face(generator, emotion, *, intensity):
     face.lip = (0.62 + 0.16 * darkness) * face.skin
     face.eye_white = 120 + 0.45 * face.skin
     face.smirk_side = 1 if resting < 0.5 else -1
-    for name in expressions.ACTIONS:
+    for name in features.ACTIONS:
         setattr(face, name, 0.06 * generator.random())
-    variants = expressions.EXPRESSIONS[emotion]
+    variants = features.EXPRESSIONS[emotion]
     for name, full in variants[generator.integers(len(variants))].items():
         shown = full * intensity * (1 if intensity == 1 else generator.uniform(0.75, 1.1))
         setattr(face, name, min(getattr(face, name) + shown, 1.0))

@@ -3,15 +3,60 @@
 import dataclasses
 import functools
 import hashlib
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from fer_keras.data import splitting
-from fer_keras.data.problems import say
 from fer_keras.labels import REST, SPLITS
 
 PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
+
+ON_ERROR = ("raise", "skip")
+
+
+class DataError(ValueError):
+    """Data that cannot be read as what it should be; the message names the file and, where there is one, the row."""
+
+
+class Problems:
+    """The faults met while reading one source.
+
+    Args:
+        on_error: `"raise"` raises a `DataError` at the first fault; `"skip"` collects them in `.messages`.
+
+    Raises:
+        ValueError: if `on_error` is anything else.
+
+    Example:
+
+    >>> problems = Problems("skip")
+    >>> problems.add("fer2013.csv", "line 7", "Expected 2304 pixels. Received: 12.")
+    >>> problems.messages
+    ['fer2013.csv, line 7: Expected 2304 pixels. Received: 12.']
+    """
+
+    def __init__(self, on_error="raise"):
+        if on_error not in ON_ERROR:
+            raise ValueError(f"`on_error` must be one of {ON_ERROR}. Received: {on_error!r}.")
+        self.on_error = on_error
+        self.messages = []
+
+    def add(self, file, where, message):
+        """Raise or note one fault of `file`; `where` names the row (`"line 7"`), or is None for the file itself."""
+        text = f"{file}, {where}: {message}" if where else f"{file}: {message}"
+        if self.on_error == "raise":
+            raise DataError(f"{text} Repair or remove it, or pass on_error='skip' to read the rest.")
+        self.messages.append(text)
+
+    def describe(self, source):
+        """Return `source` with the number of skipped rows said, if there are any."""
+        return f"{source}, {len(self.messages):,} skipped" if self.messages else source
+
+
+def say(message):
+    """Print to stderr, in a line, what a reader decided and its user should know."""
+    print(f"fer_keras: {message}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +267,7 @@ class FaceDataset:
         refuse_unknown("split", within, SPLITS)
         drawn = np.isin(self.split, within)
         split = self.split.astype("<U10")
-        split[drawn] = splitting.draw(
+        split[drawn] = draw_split(
             self.labels[drawn],
             self.digests[drawn],
             np.random.default_rng(seed),
@@ -315,3 +360,65 @@ def check(faces):
         )
     refuse_unknown("split", np.unique(faces.split).tolist(), SPLITS)
     refuse_unknown("protocol", [faces.protocol], PROTOCOLS)
+
+
+def draw_split(labels, digests, generator, fractions, *, groups=None):
+    """Return the split of each picture, str `(n,)`.
+
+    Args:
+        labels: int array `(n,)`.
+        digests: array `(n,)`, equal for exact copies.
+        generator: a `numpy.random.Generator`.
+        fractions: shares of train, validation and test, summing to 1.
+        groups: array `(n,)`, such as who is pictured; what is equal stays on one side. None lets only copies be such.
+    """
+    if groups is not None:
+        return split_by_group(labels, join_groups(groups, digests), generator, fractions)
+    _, first, copies = np.unique(digests, return_index=True, return_inverse=True)
+    return split_by_class(labels[first], generator, fractions)[copies]
+
+
+def split_by_class(labels, generator, fractions):
+    """Return a split that gives every class its shares, to the nearest picture."""
+    side = np.empty(len(labels), dtype="<U10")
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        bounds = np.round(np.cumsum(fractions)[:2] * len(members)).astype(int)
+        for name, part in zip(SPLITS, np.split(members, bounds), strict=True):
+            side[part] = name
+    return side
+
+
+def split_by_group(labels, group, generator, fractions):
+    """Return a split of whole groups, numbered from 0: the largest first, each to where it is missed most.
+
+    What a side misses of a class counts in shares of the class and of the side: a rare class weighs as much as a
+    frequent one, and a tenth as much as the rest.
+    """
+    counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
+    np.add.at(counts, (group, labels), 1)
+    shares = counts / counts.sum(axis=0).clip(1)
+    sides = np.flatnonzero(fractions)
+    wanted = np.array(fractions)[sides]
+    missing = np.repeat(wanted[:, None], counts.shape[1], axis=1)
+    taken = np.zeros(len(counts), np.int64)
+    order = generator.permutation(len(counts))
+    for index in order[np.argsort(-counts[order].sum(axis=1), kind="stable")]:
+        nearer = (missing**2 - (missing - shares[index]) ** 2).sum(axis=1) / wanted
+        taken[index] = nearer.argmax()
+        missing[taken[index]] -= shares[index]
+    return np.array(SPLITS, "<U10")[sides[taken]][group]
+
+
+def join_groups(groups, digests):
+    """Return groups numbered from 0, those that share a copy of a picture made one."""
+    _, group = np.unique(groups, return_inverse=True)
+    _, copies = np.unique(digests, return_inverse=True)
+    while True:
+        lowest = np.full(len(group), len(group))
+        np.minimum.at(lowest, copies, group)
+        reached = np.full(len(group), len(group))
+        np.minimum.at(reached, group, lowest[copies])
+        if np.array_equal(reached[group], group):
+            return np.unique(group, return_inverse=True)[1]
+        group = reached[group]

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from fer_keras.data.problems import DataError
+from fer_keras.data.dataset import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
 # What `Image.open` may open: pictures made of pixels. Left to itself it takes every format that Pillow knows, whatever
