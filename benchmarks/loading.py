@@ -23,7 +23,7 @@ import pandas as pd
 import ratios
 from PIL import Image
 
-from fer_keras.data import fer2013_csv, fer2013_parquet, load_fer7
+from fer_keras.data import fer2013_tables, load_fer7
 from fer_keras.data.dataset import Problems
 from fer_keras.labels import SPLITS, USAGE_TO_SPLIT
 
@@ -57,7 +57,7 @@ def main():
 def parquet_files():
     """Return the Parquet files of FER-2013 below `FER_KERAS_DATA`, or None."""
     place = os.environ.get("FER_KERAS_DATA")
-    return fer2013_parquet.find(Path(place)) if place else None
+    return fer2013_tables.find_parquet(Path(place)) if place else None
 
 
 def content(quick):
@@ -91,7 +91,7 @@ def csv_pieces(file, folder, few):
     warm, numbers = folder / "warm", itertools.count()
     return {
         BYTES: file.read_bytes,
-        PARSE: lambda: fer2013_csv.read((file,), Problems("raise")),
+        PARSE: lambda: fer2013_tables.read_csv((file,), Problems("raise")),
         FIRST: lambda: load(file, folder / f"cold-{next(numbers)}"),
         SECOND: lambda: load(file, warm),
         PANDAS: lambda: parse_with_pandas(file),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fer_keras.data import FaceDataset, audit, load_fer4, load_fer7, mean_faces, soft_targets
-from fer_keras.data.votes import names_emotion, not_a_face, plurality
+from fer_keras.data.ferplus import names_emotion, not_a_face, plurality
 from fer_keras.labels import FER7, FERPLUS8, FERPLUS_VOTES, SPLITS
 
 CLASSES = ("happy", "sad")

@@ -8,16 +8,13 @@ import pytest
 from data_files import (
     csv_lines,
     fer_table,
-    named_folders,
     nothing_cached,
     set_up,
-    validated_folders,
     write_csv,
-    write_tree,
 )
 
 from fer_keras.data import DataError, FaceDataset, audit, cache, load_fer4, load_fer7
-from fer_keras.data.download import HANDLE, PROTOCOLS, download
+from fer_keras.data.load import KAGGLE
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
 
 
@@ -34,7 +31,7 @@ def _offline(monkeypatch, tmp_path):
 
 def lay_out(tmp_path, lines):
     """Lay out a finished download as kagglehub does."""
-    owner, name, _, version = HANDLE.split("/")
+    owner, name, _, version = KAGGLE.split("/")
     folder = tmp_path / "kagglehub" / "datasets" / owner / name
     file = write_csv(folder / "versions" / version, lines)
     (folder / f"{version}.complete").touch()
@@ -46,21 +43,22 @@ def publish(monkeypatch, *numbers, protocol="official"):
     monkeypatch.setitem(PUBLISHED_COUNTS, protocol, tuple((number,) * 7 for number in numbers))
 
 
-def keep_whole(*, votes, value, moved=0):
-    """Put a made-up whole FER-2013 (of tiny faces) into the cache, or one with some faces in another class."""
+def keep_whole(*, votes, value, difference=""):
+    """Put a made-up whole FER-2013 (of tiny faces) into the cache."""
     counts = np.array(PUBLISHED_COUNTS["official"])
     labels = np.concatenate([np.repeat(np.arange(7), row) for row in counts])
-    labels[:moved] = 1
     split = np.repeat(SPLITS, counts.sum(axis=1))
     images = np.full((len(labels), 1, 1, 1), value, np.uint8)
     votes = np.ones((len(labels), 10), np.float32) if votes else None
-    cache.store(f"whole-{value}", FaceDataset(images, labels, split, FER7, "FER-2013", "official", votes=votes))
+    cache.store(
+        f"whole-{value}",
+        FaceDataset(images, labels, split, FER7, "FER-2013", "official", votes=votes, difference=difference),
+    )
 
 
 def test_a_download_that_kagglehub_holds_is_used_without_a_network(tmp_path, monkeypatch):
     publish(monkeypatch, 1, 1, 1)
-    file = lay_out(tmp_path, csv_lines(fer_table(21)))
-    assert download() == file.parent
+    lay_out(tmp_path, csv_lines(fer_table(21)))
     faces = load_fer7()
     np.testing.assert_array_equal(faces.images[..., 0], fer_table(21)["images"])
     assert len(load_fer4()) == 12
@@ -86,40 +84,10 @@ def test_a_download_with_other_counts_is_refused_and_not_kept(tmp_path, monkeypa
     assert nothing_cached(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("handle", "tree"),
-    [
-        ("msambare/fer2013", named_folders),
-        ("jonathanoheix/face-expression-recognition-dataset", validated_folders),
-    ],
-)
-def test_the_folders_on_kaggle_are_counted_too(tmp_path, monkeypatch, handle, tree):
-    folder = tmp_path / "kagglehub" / "datasets" / handle
-    place = write_tree(folder / "versions" / "1", tree(fer_table(70)))
-    (folder / "1.complete").touch()
-    protocol = PROTOCOLS[handle]
-    with pytest.raises(DataError, match=f"Expected {handle}/versions/1 as it was published"):
-        download(f"{handle}/versions/1")
-    labels, counts = np.arange(70) % 7, load_fer7(place).counts().drop(columns="total").to_numpy()
-    assert counts.sum(axis=0).tolist() == np.bincount(labels).tolist()
-    monkeypatch.setitem(PUBLISHED_COUNTS, protocol, tuple(map(tuple, counts.tolist())))
-    assert load_fer7(download(f"{handle}/versions/1")).protocol == protocol
-    next(place.rglob("train/sad/*.jpg")).unlink()
-    with pytest.raises(
-        DataError, match=rf"other images\. train: .* {counts[0, 4]} sad.*received .* {counts[0, 4] - 1} sad"
-    ):
-        download(f"{handle}/versions/1")
-
-
 @pytest.mark.parametrize(("protocol", "total"), [("official", [28709, 3589, 3589]), ("folders", [28821, 7066, 0])])
 def test_the_published_counts_are_those_of_the_same_faces(protocol, total):
     assert np.sum(PUBLISHED_COUNTS[protocol], axis=1).tolist() == total
     assert np.sum(PUBLISHED_COUNTS[protocol], axis=0).tolist() == np.sum(PUBLISHED_COUNTS["official"], axis=0).tolist()
-
-
-def test_a_data_set_of_which_nothing_is_known_is_not_downloaded():
-    with pytest.raises(DataError, match=r"Expected one of deadskull7/fer2013, .* Received: 'someone/faces'"):
-        download("someone/faces")
 
 
 def test_ones_own_part_is_read_but_not_called_complete(tmp_path, monkeypatch):
@@ -138,7 +106,7 @@ def test_without_data_one_error_says_the_ways_within_seconds(load):
         load()
     assert time.perf_counter() - start < 10
     message = str(caught.value)
-    for words in ("FER_KERAS_DATA", "kagglehub.login()", "Pass its path", "fer2013.csv", "--data PATH", HANDLE):
+    for words in ("FER_KERAS_DATA", "kagglehub.login()", "Pass its path", "fer2013.csv", "--data PATH", KAGGLE):
         assert words in message
 
 
@@ -163,7 +131,7 @@ def test_the_places_are_asked_in_order(tmp_path, monkeypatch):
 
 def test_only_a_whole_copy_in_the_cache_is_taken_and_rather_one_with_votes(tmp_path):
     load_fer7(write_csv(tmp_path / "part", csv_lines(fer_table(7))))
-    keep_whole(votes=True, value=3, moved=1)
+    keep_whole(votes=True, value=3, difference="one image less")
     with pytest.raises(DataError, match="FER-2013 is not here"):
         load_fer7()
     keep_whole(votes=True, value=1)

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_keras.data import DataError, ferplus_targets, join_ferplus, load_fer4, load_fer7, load_ferplus
-from fer_keras.data.votes import EMOTIONS, ferplus_winners
+from fer_keras.data.ferplus import EMOTIONS, ferplus_winners
 from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
 
 VOTES = "fer2013new.csv"

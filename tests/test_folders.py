@@ -56,8 +56,8 @@ def test_the_names_of_the_files_give_the_official_split(tmp_path, table, capsys)
     expect_rows(faces, table, rows)
     assert [USAGE_TO_SPLIT[usage] for usage in table["Usage"][rows]] == faces.split.tolist()
     assert (faces.protocol, faces.fer2013_rows) == ("official", 0)  # ids, which only rise with the rows here
-    assert faces.source == "FER-2013, folders"
-    assert capsys.readouterr().err == ""
+    assert faces.source == "FER-2013, folders, not as published"
+    assert "fer: this is not FER-2013 as it was published: train: expected 3,995" in capsys.readouterr().err
 
 
 def test_folders_in_one_more_folder_are_found(tmp_path, table):
@@ -146,7 +146,7 @@ def test_a_fault_in_the_folders_is_named_and_can_be_skipped(tmp_path, table, spo
     faces = load_fer7(folder, on_error="skip")
     expect_rows(faces, table, faces.rows // 10**6)
     assert len(faces.skipped) == 1
-    assert faces.source == "FER-2013, folders, 1 skipped"
+    assert faces.source == "FER-2013, folders, 1 skipped, not as published"
 
 
 def test_an_empty_or_missing_class_folder_is_named_and_can_be_skipped(tmp_path, table):

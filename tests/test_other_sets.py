@@ -146,7 +146,7 @@ def test_a_validation_set_of_rafdb_is_drawn_and_said(rafdb, capsys):
 
 
 def test_rafdb_of_the_published_size_is_not_remarked_on(rafdb, monkeypatch):
-    monkeypatch.setattr("fer_keras.data.raf_db.PUBLISHED", {"train": 70, "test": 14})
+    monkeypatch.setattr("fer_keras.data.other_sets.PUBLISHED", {"train": 70, "test": 14})
     assert load_rafdb(rafdb).source.startswith("RAF-DB, 70 train and 14 test images, a tenth")
 
 

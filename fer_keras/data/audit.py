@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fer_keras.data.votes import names_emotion, not_a_face, plurality
+from fer_keras.data.ferplus import names_emotion, not_a_face, plurality
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS, count_difference
 
 

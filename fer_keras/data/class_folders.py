@@ -1,25 +1,57 @@
-"""`load_folder`: anyone's own pictures, a folder a class."""
+"""Class folders of pictures: `load_folder` for anyone's own, and what the readers of published folders share."""
 
+import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-from fer_keras.data.dataset import DataError, Problems, say
-from fer_keras.data.picture_folders import class_name, list_classes, places, read_listed, split_folders, subfolders
-from fer_keras.labels import FERPLUS8, SPLITS
+import numpy as np
+
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
+from fer_keras.data.images import decode, is_picture
+from fer_keras.labels import FERPLUS8, SPLITS, emotion
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
+}
+NO_PART_OF_NAME = re.compile(r"[ _-]|^fer2013(plus)?|(set|data|images|faces)$")  # of what names a split
+SIDE = 48  # of the pictures of FER-2013 and CK+48
+MAX_DEPTH = 8  # levels of folders in a class folder
+MAX_DIGITS = 15  # of a number in a file's name
+BESIDE = ("thumbs.db", "desktop.ini")  # what systems leave beside pictures
 
 
-def load_folder(path, *, classes=None, image_size=(48, 48), on_error="raise"):
-    """Return the pictures of class folders as grey faces of one size.
+class Listed(NamedTuple):
+    """A picture to be read: its file, label, split and number (None where the files have none)."""
+
+    file: Path
+    label: int
+    split: str
+    number: int | None = None
+
+
+def load_folder(
+    path: str | os.PathLike,
+    *,
+    classes: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] = (48, 48),
+    on_error: str = "raise",
+) -> FaceDataset:
+    """Read the pictures of class folders as grey faces of one size.
 
     The folders of the classes lie at `path`, or below folders named train, validation (or val, valid) and test; or all
     this lies in the only folder there. Without folders of splits, a split is drawn with `FaceDataset.resplit(seed=0)`,
     which `source` and a line on stderr say; with them it is kept as it is, and a split without a folder stays empty.
     Pictures are cropped faces, in any format that Pillow reads; they become grey and are resized without regard to
-    their proportions.
+    their proportions. Files of other kinds are counted on stderr.
 
     Args:
         path: the folder.
         classes: names of the folders to read, in the order of their labels. Without it all are read: those named after
-            an emotion of FER-2013 or FER+ get its name there (`labels.emotion`) and its order, then others by name.
+            an emotion of FER-2013 or FER+ get its name there (`labels.emotion`) and its order, then others by name,
+            or by number.
         image_size: `(height, width)` in pixels.
         on_error: `"raise"` stops at the first bad picture or empty class folder; `"skip"` leaves them out and lists
             them in `.skipped`.
@@ -30,7 +62,7 @@ def load_folder(path, *, classes=None, image_size=(48, 48), on_error="raise"):
     Raises:
         DataError: a `ValueError`, if there are no class folders, or a picture is bad.
     """
-    given, problems = Path(path).expanduser(), Problems(on_error)
+    given, problems = expand(path), Problems(on_error)
     if not given.is_dir():
         raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
     root = next((place for place in places(given, "images") if len(subfolders(place)) > 1 or has_splits(place)), given)
@@ -52,19 +84,68 @@ def load_folder(path, *, classes=None, image_size=(48, 48), on_error="raise"):
     return faces.resplit(seed=0)
 
 
+def expand(path):
+    """The path with `~` replaced by the user's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: Expected a path. Received: one below a home, and there is none.") from error
+
+
+def subfolders(folder):
+    """The folders in a folder, sorted by name, without hidden ones and what archives leave (`__MACOSX`)."""
+    found = (item for item in os.scandir(folder) if item.is_dir() and not item.name.startswith((".", "__")))
+    return sorted(Path(item.path) for item in found)
+
+
+def places(path, inner):
+    """Yield `path` and, up to two levels down, its folder named `inner`, or else its only folder, if it is a folder."""
+    for _ in range(3):
+        if not path.is_dir():
+            return
+        yield path
+        folders = subfolders(path)
+        below = [folder for folder in folders if folder.name == inner] or folders
+        if len(below) != 1:
+            return
+        (path,) = below
+
+
+def split_folders(folder):
+    """Lists of the folders in a folder by the split they are named after; the others are under None."""
+    found = {}
+    for item in subfolders(folder):
+        name = item.name.lower().strip()
+        while name != (name := NO_PART_OF_NAME.sub("", name)):
+            pass
+        found.setdefault(SPLIT_NAMES.get(name), []).append(item)
+    return found
+
+
 def has_splits(folder):
-    """Tell whether a folder holds one that is named after a split."""
+    """True if a folder holds one that is named after a split."""
     return bool(set(split_folders(folder)) - {None})
 
 
+def class_name(folder):
+    """The class of a folder: FER-2013's or FER+'s name of the emotion it is named after, else its name."""
+    return emotion(folder.name.strip()) or folder.name.strip()
+
+
 def find_trees(root):
-    """Return the folders that hold class folders, by split: one under None if there are no split folders."""
+    """The folders that hold class folders, by split: one under None if there are no split folders."""
     found = split_folders(root)
     twice = next((folders for split, folders in found.items() if split and len(folders) > 1), None)
     if twice:
         raise DataError(f"{root}: Expected one folder a split. Received: {twice[0].name} and {twice[1].name}.")
     if set(found) <= {None}:
         return {None: root}
+    flat = [folder for split, (folder, *_) in found.items() if split and not subfolders(folder)]
+    if flat and any(flat[0].iterdir()):
+        raise DataError(
+            f"{flat[0]}: Expected class folders in the folder of a split. Received: files. Sort them into a folder a "
+            "class; FER+ (pictures with a label.csv) is read by load_ferplus."
+        )
     # An archive unpacked twice leaves images/images beside images/train.
     others = [folder for folder in found.pop(None, []) if folder.name != root.name]
     if others or "train" not in found:
@@ -76,9 +157,102 @@ def find_trees(root):
 
 
 def find_classes(root, trees):
-    """Return the names of the classes in all trees: those of FER-2013 and FER+ in their order, then others by name."""
+    """Names of the classes in all trees: FER-2013's and FER+'s in their order, then others by name, or by number."""
     names = {class_name(folder) for tree in trees.values() for folder in subfolders(tree)}
     if len(names) < 2:
         held = ", ".join(names) or "none"
         raise DataError(f"{root}: Expected at least two class folders. Received: {held}.")
-    return (*(name for name in FERPLUS8 if name in names), *sorted(names - set(FERPLUS8)))
+    others = sorted(names - set(FERPLUS8))
+    if all(name.isascii() and name.isdigit() for name in others):
+        others.sort(key=int)
+    return (*(name for name in FERPLUS8 if name in names), *others)
+
+
+def check_others(tree, classes, problems):
+    """Leave to `problems` the folders in `tree` that belong to none of `classes`."""
+    for folder in subfolders(tree):
+        if class_name(folder) not in classes:
+            problems.add(folder, None, f"Expected a folder of one of {', '.join(classes)}. Received: another class.")
+
+
+def list_classes(tree, split, classes, problems, *, place=None):
+    """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
+
+    Args:
+        tree: the folder that holds the class folders.
+        split: the split of its pictures.
+        classes: the class names in the order of their labels.
+        problems: `Problems`, takes class folders without pictures and files that `place` refuses.
+        place: function of a file and `split` that returns the split and number of the picture, or raises a `DataError`.
+    """
+    folders = subfolders(tree)
+    for label, name in enumerate(classes):
+        own = [folder for folder in folders if name in (folder.name, class_name(folder))]
+        files = [file for folder in own for file in pictures_below(folder, problems)]
+        if not files:
+            problems.add(tree / name, None, f"Expected pictures. Received: {'none' if own else 'no such folder'}.")
+        for file in sorted(files, key=lambda file: (len(file.name), file.name)):
+            try:
+                yield Listed(file, label, *(place(file, split) if place else (split, None)))
+            except DataError as error:
+                problems.add(file, None, str(error))
+
+
+def pictures_below(folder, problems):
+    """The pictures in a folder and in those in it; what else lies there is counted on stderr."""
+    files, level = [], [folder]
+    for _ in range(MAX_DEPTH):
+        items = [item for each in level for item in os.scandir(each) if not item.name.startswith((".", "__"))]
+        level = [item.path for item in items if item.is_dir(follow_symlinks=False)]
+        files += [Path(item.path) for item in items if not item.is_dir(follow_symlinks=False)]
+    if level:
+        problems.add(folder, None, f"Expected pictures at most {MAX_DEPTH} folders deep. Received: deeper folders.")
+    found = [file for file in files if is_picture(file)]
+    if others := {file.name for file in set(files) - set(found)} - {*BESIDE, *map(str.title, BESIDE)}:
+        say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
+    return found
+
+
+def numbered(file, split):
+    """The split and the number of `N.jpg`."""
+    if not (file.stem.isascii() and file.stem.isdigit() and len(file.stem) <= MAX_DIGITS):
+        raise DataError("Expected a name N.jpg, N its row of FER-2013.")
+    return split, int(file.stem)
+
+
+def read_listed(listed, problems, *, root, image_size=None, **about):
+    """Read listed pictures into a `FaceDataset`; bad ones, and numbers that come twice, are left to `problems`.
+
+    Args:
+        listed: list of `Listed`.
+        problems: `Problems`.
+        root: the folder to name if nothing can be read.
+        image_size: `(height, width)` in pixels to resize to; None takes pictures of 48x48 only, as they are.
+        about: `classes`, `source`, `protocol` and what else the data set shall have.
+    """
+    images, kept, seen = np.empty((len(listed), *(image_size or (SIDE, SIDE))), np.uint8), [], {}
+    for item in listed:
+        try:
+            # Ids in names that tell the official split are none of our making: they may come once in each split.
+            key = (item.number, about["protocol"] == "official" and item.split)
+            if item.number is not None and seen.setdefault(key, item).label != item.label:
+                raise DataError(f"Expected each number under one label. Received: that of {seen[key].file} again.")
+            pixels = decode(item.file, image_size)
+            if not image_size and pixels.shape != (SIDE, SIDE):
+                received = f"{pixels.shape[0]}x{pixels.shape[1]}"
+                raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {received} (load_folder takes any size).")
+            images[len(kept)] = pixels
+            kept.append(item)
+        except DataError as error:
+            problems.add(item.file, None, str(error))
+    if not kept:
+        raise DataError(f"{root}: Expected pictures. Received: none that can be read.")
+    _, labels, splits, numbers = zip(*kept, strict=True)
+    return FaceDataset(
+        images=images[: len(kept), ..., None],
+        labels=np.array(labels, np.int64),
+        split=np.array(splits, "<U10"),
+        rows=None if None in numbers else np.array(numbers, np.int64),
+        skipped=tuple(problems.messages),
+        **{**about, "source": problems.describe(about["source"])},
+    )

@@ -80,6 +80,8 @@ class FaceDataset:
         skipped: messages on what `on_error="skip"` left out.
         fer2013_rows: how many rows the fer2013.csv has that `rows` are those of, which the votes of FER+ follow; 0 if
             `rows` number something else.
+        difference: in words, how data that calls itself FER-2013 differs from what was published; then nothing that is
+            trained on it is final, official or shipped. Empty for what is as published, or calls itself otherwise.
 
     Raises:
         ValueError: if the arrays do not fit each other.
@@ -95,6 +97,7 @@ class FaceDataset:
     votes: np.ndarray | None = None
     skipped: tuple = ()
     fer2013_rows: int = 0
+    difference: str = ""
 
     def __post_init__(self):
         if self.rows is None:

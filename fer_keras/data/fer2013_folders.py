@@ -1,48 +1,54 @@
-"""FER-2013 as folders of JPEG files, in the ways it was published on Kaggle.
+"""FER-2013 as folders of JPEG files: as published on Kaggle, and the four-class course set with its list of rows.
 
 `train|test/<emotion>/PrivateTest_88305.jpg` names the official split in each file, and numbers the files by an id that
 is not a row of fer2013.csv. Others have the folders without these names. `images/train|validation/<emotion>/N.jpg`
-has a split of its own, N being the row of fer2013.csv.
+has a split of its own, N being the row of fer2013.csv. The course set, `train|validation|test/<emotion>/N.jpg` of four
+emotions, is a selection of FER-2013's rows that ignores the official split.
 """
 
 import re
 
-from fer_keras.data.dataset import DataError
-from fer_keras.data.images import is_picture
-from fer_keras.data.picture_folders import (
+import numpy as np
+
+from fer_keras.data.class_folders import (
+    MAX_DIGITS,
+    check_others,
     class_name,
     list_classes,
     numbered,
     places,
     read_listed,
-    refuse_others,
     split_folders,
     subfolders,
 )
-from fer_keras.labels import FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
+from fer_keras.data.dataset import DataError
+from fer_keras.data.images import is_picture
+from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
-NAME = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_([0-9]+)")
+NAME = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_([0-9]{{1,{MAX_DIGITS}}})")
+COURSE_ROWS = "adsp_rows.csv"
+COLUMNS = ["split", "class", "row"]
 
 
 def find_named(path):
-    """Return the folders train and test if files in them are named after a Usage, else None."""
+    """The folders train and test if files in them are named after a Usage, else None."""
     trees = find_trees(path, ("train", "test"))
     return trees if trees and has_named(trees) else None
 
 
 def find_unnamed(path):
-    """Return the folders train and test if no file in them is named after a Usage, else None."""
+    """The folders train and test if no file in them is named after a Usage, else None."""
     trees = find_trees(path, ("train", "test"))
     return trees if trees and not has_named(trees) else None
 
 
 def find_validated(path):
-    """Return the folders train and validation, else None."""
+    """The folders train and validation, else None."""
     return find_trees(path, ("train", "validation"))
 
 
 def find_trees(path, splits):
-    """Return the folders of just these splits, with the seven classes in train, at `path` or below; else None."""
+    """The folders of just these splits, with the seven classes in train, at `path` or below; else None."""
     for place in places(path, "images"):
         found = split_folders(place)
         found.pop(None, None)
@@ -54,43 +60,42 @@ def find_trees(path, splits):
 
 
 def has_named(trees):
-    """Tell whether any picture in class folders is named after a Usage."""
+    """True if any picture in class folders is named after a Usage."""
     folders = (folder for tree in trees for folder in subfolders(tree))
     return any(NAME.fullmatch(file.stem) and is_picture(file) for folder in folders for file in folder.iterdir())
 
 
 def read_named(trees, problems):
-    """Return the `FaceDataset` of the official split, `rows` the ids in the names."""
-    listed = list_trees(trees, ("train", "test"), problems, place_named)
-    return read_all(listed, trees, problems, source="FER-2013, folders", protocol="official")
+    """The `FaceDataset` of the official split, `rows` the ids in the names."""
+    return read_trees(trees, "train test", problems, place_named, source="FER-2013, folders", protocol="official")
 
 
 def read_unnamed(trees, problems):
-    """Return the `FaceDataset` of train and test as they are, a tenth of train made validation."""
-    listed = list_trees(trees, ("train", "test"), problems, None)
+    """The `FaceDataset` of train and test as they are, a tenth of train made validation."""
     source = "FER-2013, folders train and test as given, a tenth of train drawn as validation with seed 0"
-    faces = read_all(listed, trees, problems, source=source, protocol="own")
+    faces = read_trees(trees, "train test", problems, None, source=source, protocol="own")
     return faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
 
 
 def read_validated(trees, problems):
-    """Return the `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
-    listed = list_trees(trees, ("train", "validation"), problems, numbered)
+    """The `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
     source = "FER-2013, folders train and validation as given, which ignore the official split; no test split"
-    return read_all(listed, trees, problems, source=source, protocol="folders", fer2013_rows=NUM_IMAGES)
+    about = {"source": source, "protocol": "folders", "fer2013_rows": NUM_IMAGES}
+    return read_trees(trees, "train validation", problems, numbered, **about)
 
 
-def list_trees(trees, splits, problems, place):
-    """Return the pictures of the seven classes in the folders of the splits; other class folders are `problems`."""
+def read_trees(trees, splits, problems, place, **about):
+    """The `FaceDataset` of the seven classes in the folders of the splits; other class folders are `problems`."""
     listed = []
-    for tree, split in zip(trees, splits, strict=True):
-        refuse_others(tree, FER7, problems)
+    for tree, split in zip(trees, splits.split(), strict=True):
+        check_others(tree, FER7, problems)
         listed += list_classes(tree, split, FER7, problems, place=place)
-    return sorted(listed, key=lambda item: SPLITS.index(item.split))
+    listed.sort(key=lambda item: SPLITS.index(item.split))
+    return read_listed(listed, problems, root=trees[0].parent, classes=FER7, **about)
 
 
 def place_named(file, split):
-    """Return the split and the id that a file's name tells; `split` is that of its folder."""
+    """The split and the id that a file's name tells; `split` is that of its folder."""
     name = NAME.fullmatch(file.stem)
     if name is None:
         raise DataError(f"Expected a name like the others', {', '.join(USAGE_TO_SPLIT)} and an id.")
@@ -100,6 +105,70 @@ def place_named(file, split):
     return USAGE_TO_SPLIT[usage], int(number)
 
 
-def read_all(listed, trees, problems, **about):
-    """Return the `FaceDataset` of listed pictures of 48x48."""
-    return read_listed(listed, problems, root=trees[0].parent, classes=FER7, **about)
+def find_course(path):
+    """The folder of the course set, at a path or the only one in it: three splits, of no other classes; else None."""
+    for place in places(path, path.name):
+        trees = [place / split for split in SPLITS]
+        if all(tree.is_dir() and {item.name for item in subfolders(tree)} == set(FER4) for tree in trees):
+            return (place,)
+    return None
+
+
+def read_course(folders, problems):
+    """The `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
+    (root,) = folders
+    listed = [item for split in SPLITS for item in list_classes(root / split, split, FER4, problems, place=numbered)]
+    about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": NUM_IMAGES}
+    return read_listed(listed, problems, root=root, classes=FER4, **about)
+
+
+def course_of_rows(faces, file):
+    """The course set made of the rows of FER-2013 that `file` lists; its labels are its own, and some are others.
+
+    Args:
+        faces: `FaceDataset` of all of FER-2013, its `rows` those of fer2013.csv.
+        file: path of a CSV with the columns split, class, row.
+
+    Raises:
+        DataError: if the list is malformed, or names a row that `faces` does not have.
+    """
+    table = read_course_rows(file)
+    order = np.argsort(faces.rows, kind="stable")
+    index = order[np.searchsorted(faces.rows, table["row"], sorter=order).clip(max=len(faces) - 1)]
+    absent = table["row"].to_numpy() != faces.rows[index]
+    if absent.any() and not faces.skipped:
+        raise DataError(
+            f"{file}: Expected rows of {faces.source}. Received: row {table['row'][absent].iloc[0]}, which it lacks "
+            f"({absent.sum():,} such rows)."
+        )
+    table = table[~absent]
+    return faces.take(
+        index[~absent],
+        labels=table["class"].map(FER4.index).to_numpy(np.int64),
+        split=table["split"].to_numpy("<U10"),
+        classes=FER4,
+        source=f"four-class course set, rows of {faces.source}",
+        protocol="course",
+    )
+
+
+def read_course_rows(file):
+    """The list of rows as a `pandas.DataFrame`, checked."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(file)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{file}: Expected a CSV of {', '.join(COLUMNS)}. Received: {str(error)[:200]}") from error
+    if list(table.columns) != COLUMNS:
+        raise DataError(f"{file}: Expected the columns {', '.join(COLUMNS)}. Received: {', '.join(table.columns)}.")
+    rows = pd.to_numeric(table["row"], errors="coerce")
+    good = table["split"].isin(SPLITS) & table["class"].isin(FER4) & rows.between(0, NUM_IMAGES) & (rows % 1 == 0)
+    good &= ~rows.duplicated()
+    if not good.all():
+        line = int(np.flatnonzero(~good)[0])
+        raise DataError(
+            f"{file}, line {line + 2}: Expected a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)}, a row "
+            f"that comes once. Received: {', '.join(map(str, table.iloc[line]))}."
+        )
+    return table.assign(row=rows.astype(np.int64))

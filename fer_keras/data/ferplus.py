@@ -1,29 +1,37 @@
-"""`fer2013new.csv`: the FER+ votes, a row for each row of fer2013.csv, joined to faces that know their rows."""
+"""The votes of FER+: fer2013new.csv joined to faces, FER+'s own folders, and what its rules make of votes.
 
+Reference: Barsoum, Zhang, Canton Ferrer and Zhang, "Training deep networks for facial expression recognition with
+crowd-sourced label distribution", ICMI 2016; https://github.com/microsoft/FERPlus
+"""
+
+import csv
 import dataclasses
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data.csv_text import read_header, split_line, strip
-from fer_keras.data.dataset import DataError, Problems
-from fer_keras.labels import FERPLUS_VOTES, SPLITS, USAGE_TO_SPLIT
+from fer_keras.data.class_folders import Listed, expand, places, read_listed, split_folders
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, refuse_unknown
+from fer_keras.data.fer2013_tables import TAGGERS, VOTES_NAME, read_rows, shown
+from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES, SPLITS, USAGE_TO_SPLIT
 
-FILE = "fer2013new.csv"
 COLUMNS = ("Usage", "Image name", *FERPLUS_VOTES)
-TAGGERS = 10  # people who voted on each image
 COUNTS = {str(votes).encode(): votes for votes in range(TAGGERS + 1)}
-USAGES = {usage.encode(): SPLITS.index(split) for usage, split in USAGE_TO_SPLIT.items()}
 UNREAD = len(SPLITS)  # in place of a split: a row that could not be read
+EMOTIONS = tuple(FERPLUS_TO_CLASS[name] for name in FERPLUS_VOTES if name in FERPLUS_TO_CLASS)
+NOT_A_FACE = FERPLUS_VOTES.index("NF")
+MODES = ("majority", "probability")
+NUM_LEADING = 3  # emotions that mode "probability" takes at most
+LABELS_NAME = "label.csv"
 
 
-def join_ferplus(faces, path, *, on_error="raise"):
-    """Return the same faces with the votes of FER+.
+def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
+    """Join the votes of FER+ to faces that know their rows in fer2013.csv.
 
     FER+ has no images: its rows are those of fer2013.csv, in its order. Its image names are not used: they number the
     rows only in part, and are empty where its authors removed an image.
-
-    Reference: https://github.com/microsoft/FERPlus
 
     Args:
         faces: a `FaceDataset` whose `rows` are those of fer2013.csv (`fer2013_rows`).
@@ -36,8 +44,8 @@ def join_ferplus(faces, path, *, on_error="raise"):
     Raises:
         DataError: a `ValueError`, if the file is not what it should be, or does not belong to these faces.
     """
-    file, problems = Path(path).expanduser(), Problems(on_error)
-    file = file / FILE if file.is_dir() else file
+    file, problems = expand(path), Problems(on_error)
+    file = file / VOTES_NAME if file.is_dir() else file
     if not file.is_file():
         raise DataError(f"{file}: Expected the votes of FER+. Received: no such file. Check the path.")
     if not faces.fer2013_rows:
@@ -45,52 +53,33 @@ def join_ferplus(faces, path, *, on_error="raise"):
             f"{file}: Expected faces that know their rows in fer2013.csv, which FER+ follows. Received: "
             f"{faces.source}, whose pictures carry no row. Join the votes to fer2013.csv or icml_face_data.csv."
         )
-    splits, votes = read_votes(file, problems)
-    refuse_other_rows(file, faces, splits)
+    none = UNREAD, [0] * len(FERPLUS_VOTES)
+    rows = [row or none for _, row in read_rows(file, COLUMNS, parse_votes, problems)]
+    splits = np.array([split for split, _ in rows], np.int64)
+    check_rows(file, faces, splits)
     return dataclasses.replace(
         faces,
-        votes=votes[faces.rows],
-        source=problems.describe(f"{faces.source} with FER+ votes of {FILE}"),
+        votes=np.array([votes for _, votes in rows], np.float32)[faces.rows],
+        source=problems.describe(f"{faces.source} with FER+ votes of {VOTES_NAME}"),
         skipped=(*faces.skipped, *problems.messages),
     )
 
 
-def read_votes(file, problems):
-    """Return the split of each row (its place in `SPLITS`), int `(n,)`, and its votes, float32 `(n, 10)`."""
-    splits, votes = [], []
-    with open(file, "rb") as stream:
-        places = read_header(stream, file, COLUMNS)
-        for number, line in enumerate(stream, start=2):
-            if line.isspace():
-                continue
-            split, counts = UNREAD, [0] * len(FERPLUS_VOTES)
-            try:
-                split, counts = read_row(line, places)
-            except DataError as error:
-                problems.add(file, f"line {number}", str(error))
-            splits.append(split)
-            votes.append(counts)
-    return np.array(splits, np.int64), np.array(votes, np.float32).reshape(-1, len(FERPLUS_VOTES))
-
-
-def read_row(line, places):
-    """Return the place of the split in `SPLITS`, and the ten votes, of one line of bytes."""
-    usage, _, *columns, count = places
-    fields = split_line(line, count)
-    name = strip(fields[usage])
-    if name not in USAGES:
-        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {name[:20].decode()!r}.")
-    words = [strip(fields[column]) for column in columns]
+def parse_votes(fields):
+    """The place of the split in `SPLITS`, and the ten votes, of the fields of a row."""
+    usage, _, *words = fields
+    if usage.decode() not in USAGE_TO_SPLIT:
+        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {shown(usage)}.")
     wrong = next((word for word in words if word not in COUNTS), None)
     if wrong is not None:
-        raise DataError(f"Expected votes in 0..{TAGGERS}. Received: {wrong[:20].decode()!r}.")
+        raise DataError(f"Expected votes in 0..{TAGGERS}. Received: {shown(wrong)}.")
     votes = [COUNTS[word] for word in words]
     if not 0 < sum(votes) <= TAGGERS:
         raise DataError(f"Expected 1 to {TAGGERS} votes in a row. Received: {sum(votes)}.")
-    return USAGES[name], votes
+    return SPLITS.index(USAGE_TO_SPLIT[usage.decode()]), votes
 
 
-def refuse_other_rows(file, faces, splits):
+def check_rows(file, faces, splits):
     """Raise a `DataError` where the rows of the votes are not those of the faces."""
     if len(splits) != faces.fer2013_rows or faces.rows.max(initial=-1) >= len(splits):
         raise DataError(
@@ -107,3 +96,193 @@ def refuse_other_rows(file, faces, splits):
             f"{file}, line {row + 2}: Expected the Usage that fer2013.csv has there, which gives {split}. Received: "
             f"{SPLITS[splits[row]]} ({len(other):,} such rows). Both files must be whole and in the published order."
         )
+
+
+def find_folders(path):
+    """The lists of FER+'s own folders (FER2013Train, FER2013Valid, FER2013Test with pictures), at a path or below."""
+    for place in places(path, path.name):
+        trees = {split: found[0] for split, found in split_folders(place).items() if split}
+        files = tuple(trees[split] / LABELS_NAME for split in SPLITS if split in trees)
+        if files and all(file.is_file() for file in files):
+            return files
+    return None
+
+
+def read_folders(files, problems):
+    """The `FaceDataset` of FER+'s own folders: the faces and their votes; the labels are still to be made of these."""
+    listed, votes = [], {}
+    for file in files:
+        split = next(iter(split for split, found in split_folders(file.parent.parent).items() if file.parent in found))
+        with open(file, encoding="utf-8", errors="replace", newline="") as stream:
+            for number, (name, *row) in enumerate(filter(None, csv.reader(stream)), start=1):
+                try:
+                    _, counts = parse_votes([b"Training", b"", *(word.strip().encode() for word in row[1:])])
+                    if len(counts) != len(FERPLUS_VOTES) or Path(name).name != name:
+                        raise DataError(f"Expected a picture, a box and {len(FERPLUS_VOTES)} votes.")
+                    listed.append(Listed(file.with_name(name), 0, split, len(listed)))
+                    votes[len(listed) - 1] = counts
+                except DataError as error:
+                    problems.add(file, f"line {number}", str(error))
+    about = {"classes": FERPLUS8, "source": "FER+, its own folders", "protocol": "official"}
+    faces = read_listed(listed, problems, root=files[0].parent.parent, **about)
+    difference = "FER+'s own folders, whose pictures are not compared with those published"
+    return dataclasses.replace(
+        faces, votes=np.array([votes[row] for row in faces.rows], np.float32), difference=difference
+    )
+
+
+def label_by_votes(faces, mode, classes):
+    """The faces that FER+ keeps, with the labels that its votes give."""
+    winners = ferplus_winners(faces.votes, mode=mode)
+    keep = np.isin(winners, classes)
+    return faces.take(
+        keep,
+        labels=np.array([classes.index(name) for name in winners[keep].tolist()], np.int64),
+        classes=tuple(classes),
+        source=f"{faces.source}, labels by FER+ {mode}",
+    )
+
+
+def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """The votes as a distribution over some classes, to train on.
+
+    The rule: votes for other classes, for "unknown" and for "not a face" are dropped, and what is left is divided by
+    its sum. A row with no vote among the classes gets zeros, so that a cross-entropy on it is zero and it can be found
+    with `targets.any(axis=1)`.
+
+    Args:
+        votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
+        classes: names among FER-2013's seven and contempt.
+
+    Returns:
+        float32 array `(n, classes)`.
+
+    Raises:
+        ValueError: on a class that FER+ does not have, or votes of another shape.
+
+    Example:
+
+    >>> votes = np.array([[1, 7, 0, 0, 0, 0, 0, 0, 2, 0]])
+    >>> soft_targets(votes, ("happy", "sad", "neutral"))
+    array([[0.875, 0.   , 0.125]], dtype=float32)
+    """
+    return shares(emotion_votes(votes, classes))
+
+
+def shares(votes):
+    """Votes divided by their row's sum; zeros stay zeros."""
+    total = votes.sum(axis=1, keepdims=True)
+    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+
+
+def emotion_votes(votes, classes=EMOTIONS):
+    """The votes for each of `classes`, float32 `(n, classes)`."""
+    refuse_unknown("class", classes, EMOTIONS)
+    votes = np.asarray(votes, np.float32)
+    if votes.ndim != 2 or votes.shape[1] != len(FERPLUS_VOTES):
+        raise ValueError(f"`votes` must have the shape (n, {len(FERPLUS_VOTES)}). Received: {votes.shape}.")
+    return votes[:, [EMOTIONS.index(name) for name in classes]]
+
+
+def plurality(votes):
+    """Names of the emotions with most votes, str `(n,)`; of several, the first in FER+'s order.
+
+    "Unknown" and "not a face" do not count; a row without any other vote gets an empty name.
+    """
+    counted = emotion_votes(votes)
+    return np.where(counted.any(axis=1), np.array(EMOTIONS)[counted.argmax(axis=1)], "")
+
+
+def not_a_face(votes):
+    """A mask bool `(n,)` of the images that more than half of the votes call no face."""
+    votes = np.asarray(votes, np.float32)
+    return votes[:, NOT_A_FACE] > votes.sum(axis=1) / 2
+
+
+def names_emotion(votes):
+    """A mask bool `(n,)` of the images that at least half of the votes give an emotion."""
+    return emotion_votes(votes).sum(axis=1) >= np.asarray(votes, np.float32).sum(axis=1) / 2
+
+
+def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mode: str = "majority") -> np.ndarray:
+    """The target that FER+'s own rules make of the votes, to train and to be scored on.
+
+    The rules are those of the authors' code. Of FER-2013's rows, `"majority"` leaves 25,060 / 3,199 / 3,153 and
+    `"probability"` 27,956 / 3,505 / 3,505. In both, an emotion with a single vote is an outlier and loses it.
+
+    - `"majority"`: all on the one emotion that has more than half of the votes that are left.
+    - `"probability"`: the votes of the leading emotions, divided by their sum. Emotions are taken from the top, all of
+      an equal number at once, until they have three quarters of the votes that are left, or are three, or "unknown" or
+      "not a face" comes up, which ends it. They must have more than half of the votes that are left and be no more
+      than three.
+
+    A row where "unknown" or "not a face" comes first, or that breaks its rule, gets zeros, as one does whose winner is
+    not among `classes`; FER+ leaves these rows out.
+
+    Reference: `_process_data` and `load_folders` in src/ferplus.py of https://github.com/microsoft/FERPlus
+
+    Args:
+        votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
+        classes: names among FER-2013's seven and contempt. A distribution is over the chosen ones only.
+        mode: `"majority"` or `"probability"`.
+
+    Returns:
+        float32 array `(n, classes)`.
+
+    Raises:
+        ValueError: on a class or mode that FER+ does not have, or votes of another shape.
+
+    Example:
+
+    >>> votes = np.array([[0, 6, 0, 3, 1, 0, 0, 0, 0, 0]])
+    >>> ferplus_targets(votes, ("happy", "sad", "neutral"))
+    array([[1., 0., 0.]], dtype=float32)
+    >>> ferplus_targets(votes, ("happy", "sad", "neutral"), mode="probability").round(2)
+    array([[0.67, 0.33, 0.  ]], dtype=float32)
+    """
+    refuse_unknown("class", classes, EMOTIONS)
+    taken = taken_votes(votes, mode)
+    columns = [EMOTIONS.index(name) for name in classes]
+    wins = np.isin(taken.argmax(axis=1), columns)
+    return shares(taken[:, columns] * wins[:, None])
+
+
+def ferplus_winners(votes, *, mode="majority"):
+    """Names of the emotions that win by `ferplus_targets`, str `(n,)`; empty where none does.
+
+    Of several with equal votes, the first in FER+'s order wins.
+    """
+    taken = taken_votes(votes, mode)
+    return np.where(taken.any(axis=1), np.array(EMOTIONS)[taken.argmax(axis=1)], "")
+
+
+def taken_votes(votes, mode):
+    """The votes that `ferplus_targets` divides, float32 `(n, 8)` in FER+'s order; zeros for rows left out."""
+    refuse_unknown("mode", [mode], MODES)
+    emotion_votes(votes)  # refuses other shapes
+    left = np.where(np.asarray(votes) > 1, votes, 0).astype(np.float32)
+    total = left.sum(axis=1)
+    taken = most_votes(left) if mode == "majority" else leading_votes(left, total)
+    return np.where((taken.sum(axis=1) > total / 2)[:, None], taken, 0)
+
+
+def most_votes(left):
+    """The votes of the first of the ten with most votes, others 0; zeros if that is no emotion."""
+    first = np.arange(len(FERPLUS_VOTES)) == left.argmax(axis=1)[:, None]
+    return (left * first)[:, : len(EMOTIONS)]
+
+
+def leading_votes(left, total):
+    """The votes of the emotions that mode `"probability"` takes from the top, others 0."""
+    left, taken = left.copy(), np.zeros((len(left), len(EMOTIONS)), np.float32)
+    seen, count = np.zeros(len(left)), np.zeros(len(left), int)
+    ended = np.zeros(len(left), bool)
+    for _ in range(NUM_LEADING):  # each turn takes one emotion at least, or ends
+        goes_on = (seen < 0.75 * total) & (count < NUM_LEADING) & ~ended
+        top = (left == left.max(axis=1, keepdims=True)) & goes_on[:, None]
+        taken += (left * top)[:, : len(EMOTIONS)]
+        seen += (left * top).sum(axis=1)
+        count += top[:, : len(EMOTIONS)].sum(axis=1)
+        ended |= top[:, len(EMOTIONS) :].any(axis=1)
+        left[top] = 0
+    return np.where((count <= NUM_LEADING)[:, None], taken, 0)

@@ -5,13 +5,17 @@ import io
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from fer_keras.data.dataset import DataError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
 # What `Image.open` may open: pictures made of pixels. Left to itself it takes every format that Pillow knows, whatever
 # the file is called: it runs Ghostscript on EPS, and IPTC holds a picture of any format. MPO is opened as JPEG.
 FORMATS = (
@@ -44,6 +48,8 @@ def decode(content, image_size=None):
     Raises:
         DataError: if it is no picture, is cut short, moves, holds more than 8 bits a channel, or is absurdly large.
     """
+    if not isinstance(content, bytes) and not Path(content).is_file():  # opening a pipe waits for ever
+        raise DataError("Expected a regular file. Received: none, or a folder, a pipe or a device.")
     with sound(), open_picture(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
         refuse(picture)
         grey = upright(picture)
@@ -118,8 +124,8 @@ def on_black(picture):
     return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
 
 
-def as_batch(images, size):
-    """Return images as an array `(n, height, width, 1)`; raise a `ValueError` on another size or range."""
+def as_batch(images, size: tuple[int, int]) -> np.ndarray:
+    """Grey faces as an array `(n, height, width, 1)`; a `ValueError` on another size, range or scale."""
     images = np.asarray(images)
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[1:] != (*size, 1):
@@ -127,9 +133,21 @@ def as_batch(images, size):
             f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1). Received: shape {images.shape}. "
             "Cut out the face and resize it first."
         )
-    if len(images) and not (images.min() >= 0 and images.max() <= 255):
-        raise ValueError(
-            "`images` must have values in [0, 255]; the network scales them itself. "
-            f"Received: {images.min()} to {images.max()}."
-        )
+    check_pixels(images)
     return images
+
+
+def check_pixels(images: np.ndarray) -> None:
+    """Check that values are pixels in [0, 255] that nobody divided by 255; a picture that is almost black is whole."""
+    if not images.size:
+        return
+    low, high = images.min(), images.max()
+    if not (low >= 0 and high <= 255):
+        raise ValueError(
+            f"`images` must have values in [0, 255]; the network scales them itself. Received: {low} to {high}."
+        )
+    if high <= 1 and np.issubdtype(images.dtype, np.floating) and (images != np.rint(images)).any():
+        raise ValueError(
+            "`images` must have values in [0, 255]; the network scales them itself. Received: fractions from "
+            f"{low:.3g} to {high:.3g}, as after a division by 255. Pass the pixels as they were: 255 * images."
+        )

@@ -71,7 +71,7 @@ class Recipe:
         positive: for one against the rest, the one class; None for all classes.
         train_fraction: share in (0, 1] of each class's training images, as `FaceDataset.keep_of_train` picks them.
         protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
-            variants may have another of `data.faces.PROTOCOLS`.
+            variants may have another of `data.dataset.PROTOCOLS`.
         batch_size: images in a batch.
         epochs: the most that it may train.
         optimizer: `"adam"`, `"adamw"`, `"sgd"` (with Nesterov momentum), or `"own"` for that of a compiled model.
@@ -243,7 +243,7 @@ def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None 
 
     Args:
         recipe: a `Recipe`.
-        protocol: the faces' `protocol`, one of `data.faces.PROTOCOLS`; `"raf-db"` for RAF-DB, `"own"` for CK+48.
+        protocol: the faces' `protocol`, one of `data.dataset.PROTOCOLS`; `"raf-db"` for RAF-DB, `"own"` for CK+48.
         classes: the faces' classes, which may be more than the recipe's; None does not check them.
 
     Raises:

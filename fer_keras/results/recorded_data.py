@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
-from fer_keras.data.votes import names_emotion, plurality
+from fer_keras.data.ferplus import names_emotion, plurality
 from fer_keras.evaluation import label_crowd_agreement
 from fer_keras.labels import REST, SPLITS
 from fer_keras.results.runs import Run, as_runs, read_runs, read_table, write_table

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset
-from fer_keras.data.votes import emotion_votes, names_emotion, not_a_face, plurality
+from fer_keras.data.ferplus import emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import Recipe, find_recipe

@@ -149,6 +149,8 @@ def read_or_train(recipe, seed, faces, options):
     if recorded and not options.force and not at_hand:
         return announce_record(recorded, options)
     given = load_recipe_data(recipe, options.path, any_split=at_hand) if faces is None else with_validation(faces)
+    if given.difference:  # what is not FER-2013 as it was published has no official split, and is never final
+        given = dataclasses.replace(given, protocol="own")
     recipe = variant_for(recipe, given)
     faces = to_recipe_classes(recipe, given)
     check_faces(recipe, faces)

@@ -1,0 +1,336 @@
+"""FER-2013 as tables: fer2013.csv, icml_face_data.csv, the challenge's train.csv, and Parquet files with FER+ votes."""
+
+import dataclasses
+import itertools
+import numbers
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras.data.dataset import DataError, FaceDataset
+from fer_keras.data.images import decode
+from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, USAGE_TO_SPLIT
+
+COLUMNS = ("emotion", "pixels", "Usage")
+CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
+CHALLENGE_NAMES = ("train.csv", "test.csv")
+VOTES_NAME = "fer2013new.csv"
+PARQUET_NAMES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_SPLIT)
+PARQUET_COLUMNS = ("row", "Usage", "emotion", "png")
+VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]
+TAGGERS = 10  # people who voted on each image
+SIDE = 48
+LABELS = {str(label).encode(): label for label in range(len(FER7))}
+BATCH = 256  # rows parsed at once: what is computed from their text stays near the processor's cache
+HEADER_LIMIT = 10_000  # bytes: a binary file may hold no newline at all
+DIGITS = np.repeat(np.array([1, 2, 3], np.uint8), [10, 90, 156])  # that each pixel value is written with
+
+
+def files_named(folder, names):
+    """The files in a folder, or else up to two levels below, that have the first of some names that any has."""
+    level = [folder] if folder.is_dir() else []
+    for _ in range(3):
+        items = [item for each in level for item in sorted(os.scandir(each), key=lambda item: item.name)]
+        for name in names:
+            if found := [Path(item.path) for item in items if item.name.lower() == name and item.is_file()]:
+                return found
+        level = [item.path for item in items if item.is_dir() and not item.name.startswith((".", "__"))]
+    return []
+
+
+def find_csv(path):
+    """The CSV at or in a path, with the FER+ votes that lie beside it; None if there is none with more than labels."""
+    if path.is_file():
+        files = [path] if path.suffix.lower() == ".csv" and not lacks_usage(path) else []
+    else:
+        files = files_named(path, CSV_NAMES)
+    if len(files) > 1:
+        raise DataError(f"{path}: Expected one data set. Received: {files[0]} and {files[1]}. Pass one of them.")
+    if not files:
+        return None
+    votes = [item for item in files_named(files[0].parent, [VOTES_NAME]) if item.parent == files[0].parent]
+    return (*files, *votes) if votes != files else tuple(files)
+
+
+def find_challenge(path):
+    """The CSV without Usage at a path, or the challenge's train.csv (or else test.csv) in it; None if there is none."""
+    files = [path] if path.is_file() else [*files_named(path, CHALLENGE_NAMES), *files_named(path, CHALLENGE_NAMES[1:])]
+    return next(((file,) for file in files if file.suffix.lower() == ".csv" and lacks_usage(file)), None)
+
+
+def lacks_usage(file):
+    """True if a CSV has pixels, and nothing that could be a misspelt Usage."""
+    names = header_of(file)
+    return "pixels" in names and set(names) <= {"", *COLUMNS[:2]}
+
+
+def header_of(file):
+    """The names in a CSV's header; none if it is not text."""
+    try:
+        with open(file, "rb") as stream:
+            return read_header(stream, file, ())[0]
+    except DataError:
+        return []
+
+
+def read_header(stream, file, columns):
+    """The names in the first line of a CSV, and the place of each of `columns` among them."""
+    header = stream.readline(HEADER_LIMIT)
+    try:
+        names = [strip(name).decode() for name in header.removeprefix(b"\xef\xbb\xbf").split(b",")]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: Expected UTF-8 text with a header of {','.join(columns)}. Received: bytes that are not UTF-8 "
+            f"(a compressed or binary file?), first {header[:8]!r}."
+        ) from error
+    missing = [name for name in columns if names.count(name) != 1]
+    if missing:
+        received = ",".join(names)[:80] or "an empty file or line"
+        raise DataError(
+            f"{file}, line 1: Expected the columns {','.join(columns)}, each once. Received: {received}. "
+            f"Add or rename {', '.join(missing)}."
+        )
+    return names, [names.index(name) for name in columns]
+
+
+def read_rows(file, columns, parse, problems):
+    """Yield the number of each line below a CSV's header, and what `parse` makes of its fields in `columns`, as bytes.
+
+    What is wrong with a line, also by a `DataError` of `parse`, is left to `problems`; None is then yielded.
+    """
+    with open(file, "rb") as stream:
+        names, places = read_header(stream, file, columns)
+        for number, line in enumerate(stream, start=2):
+            if line.isspace():
+                continue
+            row = None
+            try:
+                fields = line.split(b",")
+                line.decode()
+                if len(fields) != len(names):
+                    raise DataError(f"Expected {len(names)} fields. Received: {len(fields)} (a file cut short?).")
+                if not line.endswith(b"\n"):
+                    check_end(fields[-1])
+                row = parse([strip(fields[place]) for place in places])
+            except UnicodeDecodeError as error:
+                fault = f"Expected UTF-8 text. Received: byte {line[error.start]:#04x} at {error.start}."
+                problems.add(file, f"line {number}", fault)
+            except DataError as error:
+                problems.add(file, f"line {number}", str(error))
+            yield number, row
+
+
+def check_end(field):
+    """Check that the last field of a file without a last line break is not cut: a number of three digits is whole."""
+    *others, last = field.split() or [b""]
+    if field.count(b'"') % 2 or (others and last.isdigit() and len(last) < 3):
+        raise DataError(
+            f"Expected a line break at the end of the file. Received: none after {shown(last)}, which may be the "
+            "beginning of a number. Take the whole file, or add the line break if it is."
+        )
+
+
+def strip(field):
+    """A field without the blanks and quotes around it."""
+    return field.strip(b' "\t\r\n')
+
+
+def shown(field):
+    """The beginning of a field for an error message, whatever its bytes."""
+    return repr(field[:20].decode("utf-8", "backslashreplace"))
+
+
+def read_csv(files, problems):
+    """The `FaceDataset` of a CSV with Usage: official split, `rows` counted from 0 below the header."""
+    faces = FaceDataset(**parse_csv(files[0], COLUMNS, problems), protocol="official")
+    return dataclasses.replace(faces, fer2013_rows=len(faces) + len(faces.skipped))
+
+
+def read_challenge(files, problems):
+    """The `FaceDataset` of the challenge's train.csv, in a split of our own, which `source` describes."""
+    (file,) = files
+    if "emotion" not in header_of(file):
+        raise DataError(
+            f"{file}, line 1: Expected the columns emotion,pixels. Received: no emotion, as in the challenge's "
+            "test.csv, which has no labels. Pass its train.csv, or icml_face_data.csv, which has all faces and labels."
+        )
+    faces = FaceDataset(**parse_csv(file, COLUMNS[:2], problems)).resplit(seed=0)
+    drawn = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
+    return dataclasses.replace(faces, source=f"{faces.source}, {drawn}")
+
+
+def parse_csv(file, columns, problems):
+    """The fields of a `FaceDataset`, as a dictionary, from a CSV that has `columns`."""
+    images, about = [], []
+    rows = ((number, *row) for number, row in read_rows(file, columns, parse_row, problems) if row)
+    while batch := list(itertools.islice(rows, BATCH)):
+        pixels = parse_plain([text for *_, text in batch], SIDE * SIDE)
+        for index, (number, label, split, text) in enumerate(batch):
+            try:
+                images.append(parse_pixels(text, SIDE * SIDE) if pixels is None else pixels[index])
+                about.append((label, split, number - 2))
+            except DataError as error:
+                problems.add(file, f"line {number}", str(error))
+    if not about:
+        raise DataError(f"{file}: Expected rows below the header. Received: none that can be read.")
+    labels, splits, numbers = zip(*about, strict=True)
+    return {
+        "images": np.array(images).reshape(-1, SIDE, SIDE, 1),
+        "labels": np.array(labels, np.int64),
+        "split": np.array(splits, "<U10"),
+        "classes": FER7,
+        "source": problems.describe("FER-2013, CSV"),
+        "rows": np.array(numbers, np.int64),
+        "skipped": tuple(problems.messages),
+    }
+
+
+def parse_row(fields):
+    """Label, split ("train" where there is no Usage) and pixels, as text, of the fields of a row."""
+    emotion, pixels, *usage = fields
+    if emotion not in LABELS:
+        raise DataError(f"Expected an emotion in 0..{len(FER7) - 1}. Received: {shown(emotion)}.")
+    if usage and usage[0].decode() not in USAGE_TO_SPLIT:
+        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {shown(usage[0])}.")
+    return LABELS[emotion], USAGE_TO_SPLIT[usage[0].decode()] if usage else "train", pixels
+
+
+def parse_pixels(text, num_pixels):
+    """The pixels uint8 `(num_pixels,)` of one field of bytes; this is the meaning of the format.
+
+    Example:
+
+    >>> parse_pixels(b"7 80  255", 3)
+    array([  7,  80, 255], dtype=uint8)
+    """
+    words = text.split()
+    wrong = next((word for word in words if not (len(word) <= 3 and word.isdigit() and int(word) <= 255)), None)
+    if wrong is not None:
+        raise DataError(f"Expected pixels in 0..255. Received: {shown(wrong)}.")
+    if len(words) != num_pixels:
+        raise DataError(f"Expected {num_pixels} pixels. Received: {len(words)}.")
+    return np.array([int(word) for word in words], np.uint8)
+
+
+def parse_plain(texts, num_pixels):
+    """The pixels uint8 `(texts, num_pixels)`, or None unless all are numbers as Python writes them, one space between.
+
+    All texts at once take a fraction of the time of `parse_pixels`. That each is as long as its numbers and spaces
+    shows that no number runs over from one to the next, has leading zeros, or was too large.
+    """
+    joined = b" ".join(texts)
+    if joined.translate(None, b"0123456789 ") or b"  " in joined or joined != joined.strip():
+        return None
+    values = np.fromstring(joined, np.uint16, sep=" ")
+    if len(values) != num_pixels * len(texts) or values.max() > 255:
+        return None
+    pixels = values.astype(np.uint8).reshape(len(texts), num_pixels)
+    lengths = DIGITS[pixels].sum(axis=1, dtype=np.int64) + num_pixels - 1
+    return pixels if np.array_equal(lengths, [len(text) for text in texts]) else None
+
+
+def find_parquet(path):
+    """The three Parquet files in a folder, or up to two levels below; None if they are not there together."""
+    files = [item for name in PARQUET_NAMES for item in files_named(path, [name])[:1]]
+    together = len(files) == len(PARQUET_NAMES) and len({file.parent for file in files}) == 1
+    return tuple(files) if together else None
+
+
+def read_parquet(files, problems):
+    """The `FaceDataset` of the three files: official split, `rows` of fer2013.csv, FER+ votes where given."""
+    seen = set()
+    parts = [read_part(file, usage, seen, problems) for file, usage in zip(files, USAGE_TO_SPLIT, strict=True)]
+    images, labels, split, rows, votes = zip(*parts, strict=True)
+    has_votes = all(each is not None for each in votes)
+    return FaceDataset(
+        images=np.concatenate(images)[..., None],
+        labels=np.concatenate(labels),
+        split=np.concatenate(split),
+        classes=FER7,
+        source=problems.describe(f"FER-2013, Parquet{' with FER+ votes' if has_votes else ''}"),
+        protocol="official",
+        rows=np.concatenate(rows),
+        votes=np.concatenate(votes) if has_votes else None,
+        skipped=tuple(problems.messages),
+        fer2013_rows=NUM_IMAGES,
+    )
+
+
+def read_part(file, usage, seen, problems):
+    """Images, labels, splits, rows and votes (or None) of one Parquet file; bad rows are left to `problems`.
+
+    Args:
+        file: one of the three files.
+        usage: the Usage that its rows must have.
+        seen: set of the row numbers of the files before, to which those of this are added.
+        problems: `Problems`.
+    """
+    table = read_table(file)
+    columns = [*PARQUET_COLUMNS, *(VOTES if set(VOTES) <= set(table.columns) else ())]
+    images, kept = np.zeros((len(table), SIDE, SIDE), np.uint8), []
+    for index, (row, found, emotion, png, *votes) in enumerate(zip(*(table[name] for name in columns), strict=True)):
+        try:
+            check_cells(usage, row, found, emotion, votes)
+            if row in seen:
+                raise DataError("Expected each row number once. Received: this one again.")
+            images[len(kept)] = decode_png(png)
+            seen.add(int(row))
+            kept.append((int(row), int(emotion), votes))
+        except DataError as error:
+            where = f"row {row}" if is_whole(row, NUM_IMAGES) else f"row {index} of the file"
+            problems.add(file, where, str(error))
+    rows, labels, votes = zip(*kept, strict=True) if kept else ((), (), ())
+    split = np.full(len(kept), USAGE_TO_SPLIT[usage], "<U10")
+    votes = np.array(votes, np.float32).reshape(-1, len(VOTES)) if len(columns) > len(PARQUET_COLUMNS) else None
+    return images[: len(kept)], np.array(labels, np.int64), split, np.array(rows, np.int64), votes
+
+
+def check_cells(usage, row, found, emotion, votes):
+    """Raise a `DataError` unless the cells of one row of a Parquet file are as they were published."""
+    if not (isinstance(found, str) and found in USAGE_TO_SPLIT):
+        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {str(found)[:20]!r}.")
+    if found != usage:
+        raise DataError(f"Expected the Usage {usage} in this file. Received: {found}.")
+    if not is_whole(row, NUM_IMAGES):
+        raise DataError(f"Expected a row number in 0..{NUM_IMAGES - 1}. Received: {str(row)[:20]}.")
+    if not is_whole(emotion, len(FER7)):
+        raise DataError(f"Expected an emotion in 0..{len(FER7) - 1}. Received: {str(emotion)[:20]}.")
+    if votes and not (all(is_whole(vote, TAGGERS + 1) for vote in votes) and 0 < sum(votes) <= TAGGERS):
+        raise DataError(f"Expected 1 to {TAGGERS} votes in all. Received: {', '.join(map(str, votes))[:80]}.")
+
+
+def is_whole(value, end):
+    """True if a cell of a table holds a whole number from 0 to below `end`."""
+    return np.ndim(value) == 0 and isinstance(value, numbers.Real) and value in range(end)
+
+
+def read_table(file):
+    """One Parquet file as a `pandas.DataFrame`; a `DataError` says what is wrong with it as a whole."""
+    import pandas as pd
+
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError("Reading Parquet needs pyarrow. Install it: pip install 'fer_keras[data]'") from error
+    try:
+        table = pd.read_parquet(file, engine="pyarrow")
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, pyarrow.ArrowException) as error:
+        raise DataError(f"{file}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
+    missing = [name for name in PARQUET_COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{file}: Expected the columns {', '.join(PARQUET_COLUMNS)} (and ferplus_*). "
+            f"Received: {', '.join(map(str, table.columns))}, without {', '.join(missing)}."
+        )
+    return table
+
+
+def decode_png(png):
+    """The pixels `(48, 48)` of one PNG, given as bytes."""
+    if not isinstance(png, bytes):
+        raise DataError(f"Expected the bytes of a PNG. Received: {type(png).__name__}.")
+    pixels = decode(png)
+    if pixels.shape != (SIDE, SIDE):
+        raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {pixels.shape[0]}x{pixels.shape[1]}.")
+    return pixels

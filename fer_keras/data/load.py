@@ -1,0 +1,481 @@
+"""`load_fer7`, `load_fer4`, `load_ferplus`, `load_faces`: recognise what lies at a path, and read it."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras.data import archives, cache, fer2013_folders, fer2013_tables, ferplus, other_sets
+from fer_keras.data.class_folders import expand, load_folder
+from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, refuse_unknown, say
+from fer_keras.labels import (
+    FER4,
+    FER7,
+    FERPLUS8,
+    JPEG_ROWS,
+    MIN_DISTINCT,
+    NUM_IMAGES,
+    PUBLISHED_COUNTS,
+    PUBLISHED_DIGESTS,
+    count_difference,
+)
+
+# Holds fer2013.csv as the 2013 challenge published it. The version is named so that everybody gets the same files, and
+# so that kagglehub finds an earlier download without asking Kaggle.
+KAGGLE = "deadskull7/fer2013/versions/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One published layout of FER-2013.
+
+    Args:
+        name: a word for it, also used in the cache's file names.
+        description: what lies at the path, in words.
+        find: function of a `Path` that returns what to read, as a tuple of paths, or None if it is not this layout.
+        read: function of those paths and a `Problems` that returns a `FaceDataset`.
+        classes: the classes it gives; None if only reading tells.
+        protocol: whose splits it gives; None if only reading tells.
+        cached: whether it is kept in the cache; `find` must then return files.
+    """
+
+    name: str
+    description: str
+    find: Callable
+    read: Callable
+    classes: tuple | None = FER7
+    protocol: str | None = "official"
+    cached: bool = True
+
+
+def read_csv(files, problems):
+    """The `FaceDataset` of a CSV, with the votes of FER+ if they lie beside it."""
+    file, *votes = files
+    faces = fer2013_tables.read_csv((file,), problems)
+    return ferplus.join_ferplus(faces, votes[0], on_error=problems.on_error) if votes else faces
+
+
+def find_archive(path):
+    """The file if a path is a zip or tar archive, else None."""
+    return (path,) if archives.is_archive(path) else None
+
+
+def read_archive(files, problems):
+    """The `FaceDataset` of the one layout that an archive holds; nothing is unpacked beside it."""
+    with archives.unpacked(files[0]) as folder:
+        layout, found = only_layout(folder)
+        faces = layout.read(found, problems)
+        return dataclasses.replace(
+            faces, skipped=tuple(text.replace(str(folder), str(files[0])) for text in faces.skipped)
+        )
+
+
+# Tried from the first to the last.
+LAYOUTS = (
+    Layout(
+        name="fer2013-parquet",
+        description=f"a folder with {', '.join(fer2013_tables.PARQUET_NAMES)}",
+        find=fer2013_tables.find_parquet,
+        read=fer2013_tables.read_parquet,
+    ),
+    Layout(
+        name="fer2013-csv",
+        description=f"fer2013.csv or icml_face_data.csv (columns {','.join(fer2013_tables.COLUMNS)}), or a folder that "
+        "holds one; the votes of FER+ are joined if fer2013new.csv lies beside it",
+        find=fer2013_tables.find_csv,
+        read=read_csv,
+    ),
+    Layout(
+        name="challenge-csv",
+        description="the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
+        find=fer2013_tables.find_challenge,
+        read=fer2013_tables.read_challenge,
+        protocol="own",
+    ),
+    Layout(
+        name="course-folders",
+        description=f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
+        find=fer2013_folders.find_course,
+        read=fer2013_folders.read_course,
+        classes=FER4,
+        protocol="course",
+        cached=False,
+    ),
+    Layout(
+        name="fer2013-folders",
+        description="folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
+        find=fer2013_folders.find_named,
+        read=fer2013_folders.read_named,
+        cached=False,
+    ),
+    Layout(
+        name="fer2013-unnamed-folders",
+        description="folders train|test/<emotion>/ of pictures with other names",
+        find=fer2013_folders.find_unnamed,
+        read=fer2013_folders.read_unnamed,
+        protocol="own",
+        cached=False,
+    ),
+    Layout(
+        name="fer2013-validated-folders",
+        description="folders images/train|validation/<emotion>/N.jpg",
+        find=fer2013_folders.find_validated,
+        read=fer2013_folders.read_validated,
+        protocol="folders",
+        cached=False,
+    ),
+    Layout(
+        name="ferplus-folders",
+        description="for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and label.csv",
+        find=ferplus.find_folders,
+        read=ferplus.read_folders,
+        classes=FERPLUS8,
+        cached=False,
+    ),
+    Layout(
+        name="archive",
+        description="an archive (.zip, .tar.gz) of one of these",
+        find=find_archive,
+        read=read_archive,
+        classes=None,
+        protocol=None,
+    ),
+)
+
+
+def recognise(path, *, protocol=None):
+    """The `Layout` of what lies at a path and the paths to read, or None; one of that protocol if there is one."""
+    for layout in sorted(LAYOUTS, key=lambda layout: layout.protocol != protocol):
+        if found := layout.find(path):
+            return layout, found
+    return None
+
+
+def identify(path, *, protocol=None):
+    """As `recognise`; a `DataError` that lists the layouts if nothing lies there, or nothing known."""
+    if not path.exists():
+        raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
+    if found := recognise(path, protocol=protocol):
+        return found
+    names = sorted(item.name for item in path.iterdir()) if path.is_dir() else None
+    held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else "an empty folder"
+    held = "a file of another kind" if names is None else held
+    known = "".join(f"\n  - {layout.description}" for layout in LAYOUTS)
+    raise DataError(
+        f"{path}: Expected one of the following. Received: {held}.{known}"
+        "\nFor folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB "
+        "load_rafdb."
+    )
+
+
+def only_layout(folder):
+    """As `identify`, of what an archive unpacked to; it must be one, as its author gave no sign which is meant."""
+    root, candidates = folder, {}
+    while len(inside := [item for item in root.iterdir() if not item.name.startswith((".", "__"))]) == 1:
+        if not inside[0].is_dir():
+            break
+        (root,) = inside
+    files = [file for file in sorted(root.rglob("*.csv")) if not file.name.startswith(".")]
+    headers = {file: fer2013_tables.header_of(file) for file in files if "__MACOSX" not in file.parts}
+    tables = [file for file, names in headers.items() if "pixels" in names]
+    tables = [file for file in tables if "emotion" in headers[file]] or tables or list(headers)[: len(headers) == 1]
+    for place in (*tables, root):
+        for layout in LAYOUTS if len(candidates) < 2 or place != root else ():
+            if found := layout.find(place):
+                candidates.setdefault(found, layout)
+    if len(candidates) > 1:  # train.csv is a part of icml_face_data.csv, which the challenge gave out beside it
+        others = {found: layout for found, layout in candidates.items() if layout.name != "challenge-csv"}
+        candidates = others or candidates
+    if len(candidates) > 1:
+        names = ", ".join(str(found[0].relative_to(folder)) for found in candidates)
+        raise DataError(f"{folder}: Expected one data set in the archive. Received: {names}. Unpack it and pass one.")
+    return next(((layout, found) for found, layout in candidates.items()), None) or identify(root)
+
+
+def compare(faces):
+    """The faces; if they call themselves FER-2013 and are not as published, `difference` and `source` say so."""
+    if faces.protocol not in PUBLISHED_COUNTS or faces.difference:
+        return faces
+    difference = count_difference(faces.protocol, faces.counts().T.to_dict())
+    if not difference and faces.protocol != "course" and len(np.unique(faces.digests)) < min(len(faces), MIN_DISTINCT):
+        difference = f"Expected {MIN_DISTINCT:,} different images at least. Received: fewer"
+    known = {"official": faces.fer2013_rows == len(faces) == NUM_IMAGES, "course": faces.fer2013_rows == NUM_IMAGES}
+    if not difference and known.get(faces.protocol) and digest_of(faces) != PUBLISHED_DIGESTS[faces.protocol]:
+        difference = "the numbers of images are those published; labels, splits, order, votes or pixels are not"
+    return (
+        faces
+        if not difference
+        else dataclasses.replace(faces, difference=difference, source=f"{faces.source}, not as published")
+    )
+
+
+def digest_of(faces):
+    """Hex digest of rows, splits and labels, and of the official split's pixels, but for `JPEG_ROWS`, and votes."""
+    order = np.argsort(faces.rows, kind="stable")
+    total = hashlib.sha256(faces.rows[order].astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
+    total.update("".join(split[:2] for split in faces.split[order].tolist()).encode())
+    if faces.protocol == "official":
+        total.update(faces.digests[order][~np.isin(faces.rows[order], JPEG_ROWS)].tobytes())
+        votes = faces.votes
+        if (
+            votes is not None
+            and hashlib.sha256(votes[order].astype("<f4").tobytes()).hexdigest()[:16] != (PUBLISHED_DIGESTS["votes"])
+        ):
+            return "other votes"
+    return total.hexdigest()[:16]
+
+
+def load_fer7(
+    path: str | os.PathLike | None = None, *, protocol: str | None = None, on_error: str = "raise"
+) -> FaceDataset:
+    """Read the seven classes of FER-2013, with the split of what lies at the path.
+
+    What lies there is found out. The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`;
+    some published layouts ignore it or lack it, and then `.protocol` and `.source` say whose split it is. What calls
+    itself FER-2013 is compared with the published counts and digests: `.difference`, `.source` and a line on stderr say
+    where it is another. The first read is kept in the user's cache (`fer_keras.paths.cache()`), so that the next one
+    takes a fraction of a second; the images may then be a read-only view of a file.
+
+    Args:
+        path: a file or folder in one of the published layouts. Without it: the environment variable `FER_KERAS_DATA`,
+            else a copy in the cache, else a download from Kaggle.
+        protocol: the split to insist on, one of `data.dataset.PROTOCOLS`; None takes what lies there.
+        on_error: `"raise"` stops at the first bad row; `"skip"` leaves bad rows out and lists them in `.skipped`.
+
+    Returns:
+        A `FaceDataset` of the classes `labels.FER7`.
+
+    Raises:
+        DataError: a `ValueError`, if no data is found, it is not what it should be, or its split is another.
+
+    Example:
+
+    >>> load_fer7("no/such/fer2013.csv")
+    Traceback (most recent call last):
+        ...
+    fer_keras.data.dataset.DataError: no/such/fer2013.csv: Expected data here. Received: no such file or folder. ...
+    """
+    return read(path, FER7, protocol, on_error)[0].select(classes=FER7)
+
+
+def load_fer4(
+    path: str | os.PathLike | None = None, *, protocol: str | None = None, on_error: str = "raise"
+) -> FaceDataset:
+    """Read the four classes happy, sad, surprise and neutral.
+
+    They come with splits that must never be mixed: `"official"` selects the four classes from FER-2013 and keeps its
+    split; `"course"` is a published course set that drew its own from the same images, so that its training images
+    include test images of the official split.
+
+    Args:
+        path: as for `load_fer7`; also the course set's folders, or a folder with FER-2013 and `adsp_rows.csv`.
+        protocol: as for `load_fer7`; None takes `"official"` where the source has it.
+        on_error: as for `load_fer7`.
+
+    Returns:
+        A `FaceDataset` of the classes `labels.FER4`.
+
+    Raises:
+        DataError: a `ValueError`, as for `load_fer7`.
+    """
+    faces, place = read(path, FER4, protocol, on_error)
+    if protocol == "course" and faces.protocol == "official":
+        rows = place / fer2013_folders.COURSE_ROWS if place else None
+        if rows is None or not rows.is_file():
+            raise DataError(
+                f"{place or 'The cached FER-2013'}: Expected the course set. Received: {faces.source}, without the "
+                f"list of its rows. Put {fer2013_folders.COURSE_ROWS} beside it, pass the course's folders, or ask for "
+                "protocol='official'."
+            )
+        faces = announce(rows, compare(fer2013_folders.course_of_rows(faces, rows)))
+    return faces.select(classes=FER4)
+
+
+def load_ferplus(
+    path: str | os.PathLike | None = None,
+    *,
+    mode: str = "majority",
+    classes: tuple[str, ...] = FERPLUS8,
+    on_error: str = "raise",
+) -> FaceDataset:
+    """Read the faces that FER+ keeps, with the labels that its votes give, on the official split.
+
+    The rules are those of FER+, see `data.ferplus_targets`, which gives the targets to train on:
+    `ferplus_targets(faces.votes, faces.classes, mode=mode)`.
+
+    Args:
+        path: as for `load_fer7`, in a layout with votes: the Parquet files, a CSV with fer2013new.csv beside it, or the
+            folders FER2013Train, FER2013Valid and FER2013Test.
+        mode: `"majority"` or `"probability"`.
+        classes: the classes to keep, among `labels.FERPLUS8`; faces for which another wins are left out.
+        on_error: as for `load_fer7`.
+
+    Returns:
+        A `FaceDataset` of protocol `"official"`: the winning class as label, and the ten votes.
+
+    Raises:
+        DataError: a `ValueError`, as for `load_fer7`, or if there are no votes.
+    """
+    refuse_unknown("class", classes, FERPLUS8)
+    faces, place = read(path, (), "official", on_error)
+    if faces.votes is None:
+        raise DataError(
+            f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+. Received: {faces.source}. "
+            "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
+        )
+    return ferplus.label_by_votes(faces, mode, classes)
+
+
+def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise") -> FaceDataset:
+    """Read whatever faces lie at a path, with the classes and the split that they have.
+
+    FER-2013 or its course set in any layout, FER+, RAF-DB, CK+48, or class folders of anyone's own, also in an archive:
+    as `load_fer7`, `load_fer4`, `load_ferplus`, `load_rafdb`, `load_ckplus` and `load_folder` read them. Folders that
+    are not quite as they were published are read as anyone's own, which a line on stderr says.
+
+    Args:
+        path: a file or folder; without it as for `load_fer7`.
+        on_error: as for `load_fer7`.
+
+    Returns:
+        A `FaceDataset`.
+
+    Raises:
+        DataError: a `ValueError`, if nothing of these lies there, or it is not what it should be.
+    """
+    Problems(on_error)
+    place, errors = given(path), []
+    layout, _ = (place is not None and place.exists() and recognise(place)) or (None, None)
+    if layout is None and place is not None and place.is_dir():
+        return load_own(place, on_error)
+    if layout is None or (layout.cached and layout.protocol):
+        return load_published(place, on_error)
+    for how in dict.fromkeys(("raise", on_error)):
+        for load in (load_published, load_own):
+            try:
+                faces = load(place, how)
+            except DataError as error:
+                errors.append(error)
+            else:
+                if load is load_own:
+                    say(f"{place}: not read as FER-2013. {str(errors[0]).splitlines()[0]}")
+                return faces
+    raise errors[0]
+
+
+def load_published(place, on_error):
+    """Read FER-2013 or its course set in any layout, or FER+."""
+    faces, _ = read(place, (), None, on_error)
+    return ferplus.label_by_votes(faces, "majority", FERPLUS8) if faces.classes == FERPLUS8 else faces
+
+
+def load_own(place, on_error):
+    """Read RAF-DB, CK+48, or class folders of anyone's own, in a folder or an archive."""
+    with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
+        if other_sets.is_rafdb(folder):
+            return other_sets.load_rafdb(folder, on_error=on_error)
+        return (other_sets.load_ckplus if other_sets.is_ckplus(folder) else load_folder)(folder, on_error=on_error)
+
+
+def read(path, classes, protocol, on_error):
+    """The `FaceDataset` of what is found, and the folder its files lie in (None for the cache's own copy)."""
+    refuse_unknown("protocol", [] if protocol is None else [protocol], PROTOCOLS)
+    problems, place = Problems(on_error), given(path)
+    is_download = place is None
+    if is_download:
+        if copy := cached_copy():
+            check_fits("The cached FER-2013", copy, copy.source, classes, protocol)
+            return copy, None
+        place = download()
+    layout, found = identify(place, protocol=protocol)
+    check_fits(place, layout, layout.description, classes, protocol)
+
+    def parse():
+        faces = compare(layout.read(found, problems))
+        if is_download and faces.difference:
+            expected = f"Expected {KAGGLE} as it was published. Received other images"
+            raise DataError(f"{place}: {expected}. {faces.difference}.")
+        return faces
+
+    try:
+        faces = cache.cached(layout.name, found, parse) if layout.cached else parse()
+    except OSError as error:
+        raise DataError(f"{place}: Expected data that can be read. Received: {error}.") from error
+    check_fits(place, faces, faces.source, classes, protocol)
+    return announce(place, faces), found[0].parent
+
+
+def announce(place, faces):
+    """The faces; a split of our own, and data that is not as published, are said on stderr."""
+    if faces.difference:
+        say(f"{place}: this is not FER-2013 as it was published: {faces.difference}")
+    elif faces.protocol == "own":
+        say(f"{place}: {faces.source}")
+    return faces
+
+
+def check_fits(place, found, what, classes, protocol):
+    """Raise a `DataError` unless what was found, a `Layout` or faces, has the classes and the split asked for."""
+    if found.classes is None:  # an archive: once it is read, its faces are asked
+        return
+    if not set(classes) <= set(found.classes) or (classes and found.classes == FERPLUS8):
+        raise DataError(
+            f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
+            f"{', '.join(found.classes)}. Use load_fer4 for the four of the course set, load_ferplus for the votes of "
+            "FER+, or pass another path."
+        )
+    made_of_rows = protocol == "course" and classes == FER4 and found.protocol == "official"
+    if protocol not in (None, found.protocol) and not made_of_rows:
+        raise DataError(
+            f"{place}: Expected the {protocol} split. Received: {what}, whose split is another "
+            f"({found.protocol!r}). Ask for protocol={found.protocol!r}, or pass another path."
+        )
+
+
+def given(path):
+    """A path, else what `FER_KERAS_DATA` says, else None."""
+    if path is not None:
+        return expand(path)
+    if not os.environ.get("FER_KERAS_DATA"):
+        return None
+    place = expand(os.environ["FER_KERAS_DATA"])
+    if not place.exists():
+        raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
+    return place
+
+
+def download():
+    """The folder of Kaggle's download, kept by `kagglehub`; the error that says the ways to get the data if none is.
+
+    Kaggle may ask for credentials (`kagglehub.login()`, or `KAGGLE_API_TOKEN`). Without a network this fails at once,
+    and within seconds behind a firewall that drops packets.
+    """
+    try:
+        import kagglehub
+
+        return Path(kagglehub.dataset_download(KAGGLE))
+    except ImportError:
+        tried = "kagglehub is not installed: pip install 'fer_keras[data]'."
+    except Exception as error:  # kagglehub's exceptions have no base class of their own
+        tried = f"Kaggle did not give {KAGGLE}: {type(error).__name__}: {str(error)[:200]}"
+    layouts = "".join(f"\n       - {layout.description}" for layout in LAYOUTS)
+    raise DataError(
+        "FER-2013 is not here. Three ways to get it:\n"
+        "  1. Set the environment variable FER_KERAS_DATA to where it lies.\n"
+        "  2. Let kagglehub download it: pip install 'fer_keras[data]', be online, and log in to Kaggle "
+        "(kagglehub.login(), or KAGGLE_API_TOKEN).\n"
+        "  3. Pass its path: load_fer7(path), load_fer4(path), or --data PATH on the command line.\n"
+        f"     A path may be{layouts}\n"
+        f"Tried last: {tried}"
+    )
+
+
+def cached_copy():
+    """The whole FER-2013 that the cache holds from an earlier read, or None; one with votes is preferred."""
+    found = [faces for name in cache.names(NUM_IMAGES) if (faces := cache.load(name)) is not None]
+    found = [each for each in found if (each.protocol, each.classes, each.difference) == ("official", FER7, "")]
+    return max(found, key=lambda faces: faces.votes is not None, default=None)

@@ -1,0 +1,233 @@
+"""`load_ckplus` and `load_rafdb`: CK+48 and RAF-DB.
+
+References: Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010. Li, Deng and Du, "Reliable
+crowdsourcing and deep locality-preserving learning for expression recognition in the wild", CVPR 2017.
+"""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from fer_keras.data.class_folders import (
+    Listed,
+    check_others,
+    class_name,
+    expand,
+    list_classes,
+    places,
+    read_listed,
+    split_folders,
+    subfolders,
+)
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
+from fer_keras.data.images import is_picture
+from fer_keras.labels import CKPLUS7, FER7, RAFDB_LABELS, SPLITS
+
+FRAME = re.compile(r"S([0-9]{3})_([0-9]{3})_([0-9]{8})")  # person, sequence, frame
+PER_PERSON = 10**11  # what the digits of sequence and frame count to
+LIST = Path("EmoLabel") / "list_patition_label.txt"  # spelled as published
+ALIGNED = Path("Image") / "aligned"
+RAFDB_NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?")
+PUBLISHED = {"train": 12_271, "test": 3_068}
+
+
+def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
+    """Read CK+48, the last three frames of each sequence of CK+: seven classes, contempt among them, neutral not.
+
+    The set has no split of its own. One is drawn by person, 80/10/10 with seed 0, so that no one is in two splits: the
+    frames of a sequence are all but equal. The classes get their shares as nearly as that allows. A line on stderr and
+    `source` say so.
+
+    Args:
+        path: the folder `CK+48` or one that holds it, with `anger/S010_004_00000017.png` and so on.
+        on_error: `"raise"` stops at the first bad picture or class folder; `"skip"` leaves them out and lists them in
+            `.skipped`.
+
+    Returns:
+        A `FaceDataset` of protocol `"own"` and the classes `labels.CKPLUS7`; `rows` are the digits of the file names.
+
+    Raises:
+        DataError: a `ValueError`, if this is not CK+48, or a picture is bad.
+    """
+    given, problems = expand(path), Problems(on_error)
+    root = find_ckplus(given)
+    if root is None:
+        raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
+    check_others(root, CKPLUS7, problems)
+    faces = read_listed(
+        list(list_classes(root, "train", CKPLUS7, problems, place=place_frame)),
+        problems,
+        root=root,
+        classes=CKPLUS7,
+        source="CK+48, split 80/10/10 by person, drawn with seed 0",
+        protocol="own",
+    )
+    say(f"{path}: {faces.source}")
+    return faces.resplit(0, groups=faces.rows // PER_PERSON)
+
+
+def find_ckplus(given):
+    """The folder of class folders of CK+48, contempt among them or not, at or below a path; None if there is none."""
+    held = ((place, {class_name(item) for item in subfolders(place)}) for place in places(given, "CK+48"))
+    return next((place for place, names in held if len(names & set(CKPLUS7)) > 1), None)
+
+
+def is_ckplus(given):
+    """True if class folders lie at a path, and in one of them a frame named as CK+ names them."""
+    root = find_ckplus(given)
+    files = (file for folder in subfolders(root) for file in folder.iterdir()) if root else ()
+    return any(FRAME.fullmatch(file.stem) for file in files)
+
+
+def place_frame(file, split):
+    """The split and the digits of a frame's name, as one number."""
+    name = FRAME.fullmatch(file.stem)
+    if name is None:
+        raise DataError("Expected a name like S010_004_00000017: person, sequence, frame.")
+    return split, int("".join(name.groups()))
+
+
+def load_rafdb(
+    path: str | os.PathLike, *, image_size: tuple[int, int] = (48, 48), on_error: str = "raise"
+) -> FaceDataset:
+    """Read the basic classes of RAF-DB, aligned faces, as grey pictures.
+
+    Train and test are those published; a tenth of train is drawn as validation, stratified and with seed 0, unless
+    there is a folder of it. `source` and a line on stderr say so.
+
+    Args:
+        path: a folder with `basic/EmoLabel/list_patition_label.txt` and `basic/Image/aligned`, or with
+            `DATASET/train|test/1..7`, whose labels are checked against `train_labels.csv` and `test_labels.csv` where
+            these lie beside it.
+        image_size: `(height, width)` in pixels to resize to; the published pictures have 100x100. The default is what
+            the networks here take.
+        on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out and lists them in `.skipped`.
+
+    Returns:
+        A `FaceDataset` of protocol `"raf-db"`, its classes in FER-2013's order.
+
+    Raises:
+        DataError: a `ValueError`, if this is not RAF-DB, or a picture or line is bad.
+    """
+    given, problems = expand(path), Problems(on_error)
+    listing, folders = find_rafdb(given)
+    if not listing and not folders:
+        raise DataError(
+            f"{given}: Expected RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or "
+            "DATASET/train|test/1..7. Received: neither. Check the path."
+        )
+    listed = list_published(listing, problems) if listing else list_folders(folders, given, problems)
+    about = {"classes": FER7, "source": "RAF-DB", "protocol": "raf-db"}
+    faces = read_listed(listed, problems, root=listing or folders, image_size=image_size, **about)
+    counts = {split: int((faces.split == split).sum()) for split in SPLITS}
+    counts = {split: number for split, number in counts.items() if number or split != "validation"}
+    held, published = (" and ".join(f"{n:,} {split}" for split, n in table.items()) for table in (counts, PUBLISHED))
+    aside = "" if counts == PUBLISHED else f" (published: {published})"
+    drawn = "" if "validation" in counts else ", a tenth of train drawn as validation with seed 0"
+    source = f"RAF-DB, {held} images{aside}{drawn}"
+    say(f"{path}: {source}")
+    faces = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)) if drawn else faces
+    return dataclasses.replace(faces, protocol="raf-db", source=problems.describe(source))
+
+
+def find_rafdb(given):
+    """The folder with the list of labels and the one with numbered folders, each None if there is none."""
+    listing = next((place for place in places(given, "basic") if (place / LIST).is_file()), None)
+    for place in places(given, "DATASET"):
+        has_splits = all((place / split).is_dir() for split in PUBLISHED)
+        if has_splits and any(class_name(item) in RAFDB_LABELS for item in subfolders(place / "train")):
+            return listing, place
+    return listing, None
+
+
+def is_rafdb(given):
+    """True if a path holds RAF-DB by its own files: its list, its tables, or the names of its pictures."""
+    listing, folders = find_rafdb(given)
+    if listing or not folders:
+        return bool(listing)
+    names = {class_name(item) for split in PUBLISHED for item in subfolders(folders / split)}
+    if names != set(RAFDB_LABELS):
+        return False
+    first = (file for file in subfolders(folders / "train")[0].iterdir() if is_picture(file))
+    has_tables = any(table_of(folders, given, split).is_file() for split in PUBLISHED)
+    return has_tables or bool(RAFDB_NAME.fullmatch(next(first, Path()).stem))
+
+
+def table_of(folders, given, split):
+    """The path of the table of labels of a split, beside numbered folders or, if these were given, in them."""
+    return (folders if folders == given else folders.parent) / f"{split}_labels.csv"
+
+
+def list_published(place, problems):
+    """The pictures that the list of labels names, in its order; `rows` are those of the list."""
+    if not (place / ALIGNED).is_dir():
+        raise DataError(f"{place / ALIGNED}: Expected the aligned pictures. Received: no such folder.")
+    pictures = {file.name: file for file in sorted((place / ALIGNED).iterdir()) if is_picture(file)}
+    listed = []
+    for name, (line, label) in read_labels(place / LIST, problems).items():
+        split = name.partition("_")[0]
+        file = pictures.pop(f"{Path(name).stem}_aligned.jpg", None)
+        if split not in PUBLISHED:
+            problems.add(place / LIST, f"line {line}", f"Expected a name train_N.jpg or test_N.jpg. Received: {name}.")
+        elif file is None:
+            problems.add(place / LIST, f"line {line}", f"Expected its picture in {ALIGNED.as_posix()}. Received: none.")
+        else:
+            listed.append(Listed(file, label, split, line - 1))
+    for file in pictures.values():
+        problems.add(file, None, f"Expected its label in {LIST.name}. Received: none.")
+    return listed
+
+
+def list_folders(place, given, problems):
+    """The pictures in numbered folders; where there is a table of a split's labels, both must agree."""
+    listed = []
+    for split, (tree, *_) in split_folders(place).items():
+        if not split:
+            continue
+        check_others(tree, tuple(RAFDB_LABELS), problems)
+        items = [
+            item._replace(label=FER7.index(list(RAFDB_LABELS.values())[item.label]))
+            for item in list_classes(tree, split, tuple(RAFDB_LABELS), problems)
+        ]
+        table = table_of(place, given, tree.name)
+        listed += check_labels(items, table, problems) if table.is_file() else items
+    return sorted(listed, key=lambda item: SPLITS.index(item.split))
+
+
+def check_labels(items, table, problems):
+    """The listed pictures whose label the table confirms; the others, and rows without one, are left to `problems`."""
+    labels, kept = read_labels(table, problems, header="image,label"), []
+    for item in items:
+        line, label = labels.pop(item.file.name, (None, None))
+        if label == item.label:
+            kept.append(item)
+        elif line is None:
+            problems.add(item.file, None, f"Expected its label in {table.name}. Received: none.")
+        else:
+            problems.add(table, f"line {line}", f"Expected the label {item.file.parent.name}, as of its folder.")
+    for name, (line, _) in labels.items():
+        problems.add(table, f"line {line}", f"Expected a picture {name}. Received: none in the folders.")
+    return kept
+
+
+def read_labels(file, problems, *, header=None):
+    """`{name: (line number, label)}` of a list of pictures: `name label`, or `name,label` below a header."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: Expected UTF-8 text. Received: other bytes.") from error
+    if header and lines[:1] != [header]:
+        raise DataError(f"{file}, line 1: Expected the header {header}. Received: {''.join(lines[:1])[:80]!r}.")
+    labels = {}
+    for number, line in enumerate(lines, start=1):
+        if line.isspace() or not line or (header and number == 1):
+            continue
+        fields = line.split("," if header else None)
+        if len(fields) != 2 or fields[1].strip() not in RAFDB_LABELS:
+            problems.add(file, f"line {number}", f"Expected a picture and a label in 1..7. Received: {line[:80]!r}.")
+        elif fields[0] in labels:
+            problems.add(file, f"line {number}", f"Expected each picture once. Received: {fields[0]} again.")
+        else:
+            labels[fields[0]] = (number, FER7.index(RAFDB_LABELS[fields[1].strip()]))
+    return labels
