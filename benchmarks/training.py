@@ -131,7 +131,7 @@ def real_path(recipe, faces, on_features=False):
     if on_features:
         backbone, network = features.split_backbone(recipe, network)
         images = backbone.predict(faces.images, verbose=0)
-    job = trainer.Job(recipe, 0, faces, trainer.Options())
+    job = trainer.Job(recipe, 0, faces)
     model = trainer.training_model(job, network, images, [])
     augmentation = (recipe.augmentation, faces.images.shape[1:3])
     draw = DrawEpochs(network, job.index, targets, seed=0, batch_size=recipe.batch_size, augmentation=augmentation)

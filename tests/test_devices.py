@@ -148,7 +148,7 @@ def two_devices(monkeypatch, backend):
 
 def test_a_model_of_ones_own_is_refused_on_several_devices(monkeypatch):
     two_devices(monkeypatch, "jax")
-    monkeypatch.setattr("fer_keras.training.devices.Sharded", lambda names: object())
+    monkeypatch.setattr("fer_keras.training.devices.Devices", lambda names: object())
     network = keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
     with pytest.raises(ValueError, match="Several devices train recipes"):
         fit(network, faces=make_faces(4, classes=FER4), devices=2)

@@ -16,7 +16,7 @@ from fer_keras import paths, recipes
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
-from fer_keras.evaluation import fit_temperature, with_temperature
+from fer_keras.evaluation import fit_temperature, heatmaps, with_temperature
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
@@ -176,7 +176,7 @@ def test_what_ships_is_measured_once_a_file(quickly, capsys):
     card = weights.load("mini-xception").card
     assert (found["sha256"], found["split"], found["classes"]) == (card["sha256"], "validation", list(FER7))
     assert 0 < found["num_images"] <= 7
-    for maps in (found["deletion"][fill] for fill in shipping.FILLS):
+    for maps in (found["deletion"][fill] for fill in heatmaps.FILLS):
         assert set(maps) == {"occlusion", "grad-cam", "grad-cam++", shipping.LAST_MAP, "chance", "single pixels"}
         assert maps["occlusion"]["sooner_than"]["chance"]["mean"] > 0
     regions = next(iter(found["emotions"]["occlusion"].values()))["regions"]

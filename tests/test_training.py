@@ -498,7 +498,8 @@ def test_a_network_learns_from_the_probabilities_of_its_teachers(faces, own_fold
     assert run.recipe_digest != dataclasses.replace(student, teachers=teachers[:1]).digest
     beside = fit(dataclasses.replace(student, name="beside", teachers_see="changes"), faces=faces, verbose=0)
     assert beside.history().loss[0] != run.history().loss[0], "for augmented images they answer otherwise"
-    monkeypatch.setattr(trainer, "what_to_train", lambda recipe, network, faces, verbose: (network.layers[-1], None))
+    monkeypatch.setattr(trainer, "split_backbone", lambda recipe, network: (None, network.layers[-1]))
+    monkeypatch.setattr(trainer, "backbone_features", lambda *_, **__: None)
     with pytest.raises(ValueError, match=r"Teachers see images\. Received: features"):
         fit(dataclasses.replace(student, name="features", teachers_see="changes"), faces=faces, verbose=0)
 

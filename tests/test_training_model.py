@@ -14,7 +14,7 @@ from fer_keras.data.augmentation import Augmentation
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.models import build
-from fer_keras.models.counting import leaves
+from fer_keras.models.inputs import leaves
 from fer_keras.recipes import RECIPES
 from fer_keras.training import fit, load_network, training_model
 from fer_keras.training.training_model import (

@@ -1,14 +1,17 @@
 """Tests of heatmaps: deletion of what they mark, random rivals, and the parts of the face on which they lie."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.robustness import blur
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the pixels that are deleted, the hottest first
+FILLS = ("mean", "blur")  # what stands in a deleted pixel's place
 GRID = 6  # cells a side of a random map, about as fine as the maps of networks
 SIGMA = 6.0  # pixels, of the blur that deletes
 # The bands of FER-2013's framing as shares of the height from the top: see its mean faces.
@@ -59,7 +62,7 @@ def deletion_scores(
             f"`heatmaps` must have a map for each image, {images.shape[:3]}. Received: {heatmaps.shape}. "
             "Explain these images."
         )
-    if fill not in ("mean", "blur"):
+    if fill not in FILLS:
         raise ValueError(f"`fill` must be 'mean' or 'blur'. Received: {fill!r}. Pass one of these.")
     pixels = images[..., 0].astype(np.float32)
     put = blur(pixels, SIGMA) if fill == "blur" else pixels.mean(axis=(1, 2), keepdims=True)
@@ -98,6 +101,30 @@ def shuffled_heatmaps(heatmaps: np.ndarray, *, seed: int = 0) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(len(heatmaps))
     result = np.empty_like(heatmaps)
     result[order] = heatmaps[np.roll(order, 1)]
+    return result
+
+
+def deletion_curves(
+    predict: Callable[[np.ndarray], ArrayLike],
+    images: np.ndarray,
+    targets: ArrayLike,
+    maps: Mapping[str, np.ndarray],
+    fill: str,
+) -> dict[str, dict]:
+    """By heatmap, the mean of `deletion_scores`, and how much sooner it falls than by three controls, with intervals.
+
+    The controls are random smooth maps, single random pixels, and the same method's map of another face.
+    """
+    scores = functools.partial(deletion_scores, predict, images, targets=targets, fill=fill)
+    pixels = np.random.default_rng(0).random(images.shape[:3])
+    controls = {"chance": scores(random_heatmaps(images)), "single pixels": scores(pixels)}
+    curves = {name: scores(each) for name, each in maps.items()} | controls
+    means = {name: curve.mean(axis=0).tolist() for name, curve in curves.items()}
+    result = {name: {"curve": [round(value, 6) for value in mean]} for name, mean in means.items()}
+    for name, each in maps.items():
+        rivals = controls | {"another face": scores(shuffled_heatmaps(each))}
+        gains = {rival: deletion_area(curve) - deletion_area(curves[name]) for rival, curve in rivals.items()}
+        result[name]["sooner_than"] = {rival: mean_with_interval(gain) for rival, gain in gains.items()}
     return result
 
 

@@ -23,7 +23,10 @@ def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Build a recipe's optimiser; weight decay is decoupled and spares biases and batch normalisation."""
     options = {"learning_rate": recipe.learning_rate}
     if recipe.schedule == "cosine":
-        options["learning_rate"] = warmup_and_cosine(recipe, steps_per_epoch)
+        warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
+        how = {"warmup_target": recipe.learning_rate, "warmup_steps": warmup} if warmup else {}
+        first = 0.0 if warmup else recipe.learning_rate
+        options["learning_rate"] = keras.optimizers.schedules.CosineDecay(first, total - warmup, **how)
     if recipe.weight_decay:
         options["weight_decay"] = recipe.weight_decay
     if recipe.ema_decay:
@@ -35,16 +38,6 @@ def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
-
-
-def warmup_and_cosine(recipe, steps_per_epoch):
-    """Linear warm-up to the recipe's rate, then a cosine down to zero at its last step."""
-    warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, total - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
-    )
 
 
 def make_callbacks(recipe) -> list[keras.callbacks.Callback]:
@@ -68,10 +61,6 @@ class BestEpoch(keras.callbacks.Callback):
     """Keep the weights that scored best on validation; log each epoch's learning rate and seconds.
 
     It stands first among the callbacks: when a validation ends, the averaged weights are still in the network.
-
-    Args:
-        network: the `keras.Model` whose weights are kept.
-        monitor: what decides, e.g. `"val_loss"`.
     """
 
     def __init__(self, network, monitor):
@@ -80,7 +69,6 @@ class BestEpoch(keras.callbacks.Callback):
         self.epoch, self.value, self.weights = None, None, []
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
         self.now, self.started = epoch + 1, time.perf_counter()
 
     def on_test_end(self, logs=None):
@@ -111,7 +99,6 @@ class Checkpoints(keras.callbacks.Callback):
         self.folder, self.name, self.best = Path(folder), name, math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Note which epoch it is."""
         self.epoch = epoch + 1
 
     def on_test_end(self, logs=None):
@@ -133,16 +120,15 @@ class ExactResume(keras.callbacks.Callback):
     """Save after each epoch all that the next one depends on, so that a killed run ends as an unbroken one.
 
     Keras' `BackupAndRestore` forgets what callbacks remember. This stands last among the callbacks, and random states
-    are drawn from seed and epoch (see `training_model.DrawEpochs`).
+    are drawn from seed and epoch (see `training_model.DrawEpochs`). Of several processes, the first reads and writes.
 
     Args:
-        path: `pathlib.Path` of the state file.
+        path: of the state file.
         best: the `BestEpoch`, whose network is trained.
-        callbacks: the callbacks whose memory is saved.
-        devices: the `devices.Devices`, whose first process reads and writes.
-        minutes: stop after the epoch in which so many minutes of training have passed, those before a resume
-            included; None is no limit.
-        precision: the name of the precision, which a resumed run must keep.
+        callbacks: those whose memory is saved.
+        devices: `devices.Devices`.
+        minutes: of training, after which the run stops, those before a resume included; None is no limit.
+        precision: its name, which a resumed run must keep.
         forced: whether the run was begun by `force`, and may be resumed by it.
     """
 
@@ -220,7 +206,10 @@ class ExactResume(keras.callbacks.Callback):
             "early_stop": self.early_stop,
             "resumed": self.resumed,
             "best": [self.best.epoch, self.best.value],
-            "callbacks": [changed_since(*each) for each in zip(self.fresh, self.remembered, strict=True)],
+            "callbacks": [  # settings stay as they are given
+                {name: value for name, value in memory_of(each).items() if name not in old or old[name] != value}
+                for old, each in zip(self.fresh, self.remembered, strict=True)
+            ],
         }
         groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
         groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]
@@ -234,11 +223,6 @@ def renamed(logs):
     """Keras' logs as floats, any accuracy under the name `accuracy`."""
     parts = [(name.removeprefix("val_"), "val_" * name.startswith("val_"), value) for name, value in logs.items()]
     return {prefix + NAMES.get(name, name): float(value) for name, prefix, value in parts}
-
-
-def changed_since(fresh, callback):
-    """What a callback remembers beyond its settings, which stay as they are given."""
-    return {name: value for name, value in memory_of(callback).items() if name not in fresh or fresh[name] != value}
 
 
 def memory_of(callback):

@@ -9,8 +9,8 @@ import numpy as np
 from fer_keras import data
 from fer_keras.data import FaceDataset
 from fer_keras.data.dataset import four_fifths, say
-from fer_keras.data.load import recognise
 from fer_keras.data.ferplus import soft_targets
+from fer_keras.data.load import recognise
 from fer_keras.recipes import Recipe, for_split
 
 SHARE = 0.1  # of the training images, drawn for validation

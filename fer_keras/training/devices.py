@@ -18,42 +18,110 @@ LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination
 
 
 class Devices:
-    """One processor; `Sharded` does the same for several devices, whose batch is the recipe's batch."""
+    """One processor; or the named devices of one process or a group, each with a copy of the variables.
 
-    count = 1
-    processes = 1
-    first = True  # this process decides what is shared, and writes
+    Each device computes a part of every batch, which is the recipe's batch.
+
+    Args:
+        names: of several devices, as `keras.distribution.list_devices` names them.
+    """
+
+    def __init__(self, names=()):
+        self.count, self.processes, self.process, self.distribution = max(1, len(names)), 1, 0, None
+        if names:
+            import jax
+
+            self.processes, self.process = jax.process_count(), jax.process_index()
+            self.distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+        self.first = self.process == 0  # this process decides what is shared, and writes
 
     def scope(self):
         """A context in which variables are created, and models trained, on the devices."""
-        return contextlib.nullcontext()
+        return self.distribution.scope() if self.distribution else contextlib.nullcontext()
 
+    @contextlib.contextmanager
     def together(self):
-        """A context that says clearly when another process was lost."""
-        return contextlib.nullcontext()
+        """Say clearly when another process of the group was lost, whatever error it shows as."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.processes == 1 or not LOST.search(str(error)):
+                raise
+            raise ValueError(
+                f"Expected all {self.processes} processes of the group. Received: one ended or can't be reached "
+                f"({str(error).splitlines()[0]}). Start the same command on every machine again: it resumes after the "
+                "last whole epoch."
+            ) from error
 
     def spread(self, network, seed):
-        """A network with the same weights whose variables lie on every device."""
-        return network
+        """A network with the first process's weights whose variables lie on every device."""
+        if self.distribution is None:
+            return network
+        values = self.broadcast(network.get_weights)
+        keras.utils.set_random_seed(seed)  # a random layer's first state must be the same in every process
+        with self.scope():
+            copy = keras.models.clone_model(network)
+            copy.set_weights(values)
+        return copy
 
     def place(self, images):
-        """Images as a variable on the devices takes them."""
-        return images
+        """Images as a variable on the devices takes them, without comparing them between the processes."""
+        if self.distribution is None:
+            return images
+        import jax
+
+        layout = keras.distribution.TensorLayout((None,) * images.ndim, self.distribution.device_mesh).backend_layout
+        return jax.make_array_from_callback(images.shape, layout, lambda part: images[part])
 
     def own(self, arrays, batch_size):
-        """The rows of every batch of nested arrays that this process feeds."""
-        return arrays
+        """The rows of every batch of nested arrays that this process feeds, in order."""
+
+        def rows(array):
+            batches = [array[start : start + batch_size] for start in range(0, len(array), batch_size)]
+            return np.concatenate([np.split(batch, self.processes)[self.process] for batch in batches])
+
+        return arrays if self.processes == 1 else keras.tree.map_structure(rows, arrays)
 
     def broadcast(self, function):
         """What `function` returns on the first process; if it raises there, so does every process."""
-        return function()
+        if self.processes == 1:
+            return function()
+        from jax.experimental import multihost_utils
+
+        content = b""
+        if self.first:
+            try:
+                content = pickle.dumps((function(), None))
+            except (ValueError, OSError, ImportError) as error:
+                content = pickle.dumps((None, str(error)))
+        length = int(multihost_utils.broadcast_one_to_all(np.array([len(content)], np.uint32))[0])
+        # Every length is compiled for: few of them.
+        buffer = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
+        buffer[: len(content)] = np.frombuffer(content, np.uint8)
+        value, problem = pickle.loads(multihost_utils.broadcast_one_to_all(buffer)[:length].tobytes())
+        if problem is not None:
+            raise ValueError(problem)
+        return value
 
     def agree(self, task):
         """Raise a `ValueError` on every process unless all have the same task, a str."""
+        if self.processes == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        expected = self.broadcast(lambda: task)
+        agree = multihost_utils.process_allgather(np.array([task == expected]), tiled=True)
+        if not agree.all():
+            others = ", ".join(str(number) for number in np.flatnonzero(~agree))
+            raise ValueError(
+                f"Every process of the group must train the same on the same data. Expected, as in process 0: "
+                f"{expected}. Received otherwise in process {others}; here: {task}."
+            )
 
     def words(self):
         """What a record says of several devices."""
-        return ""
+        group = f" of {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.count} devices{group}" if self.distribution else ""
 
     def check(self, batch_size, num_images):
         """Raise a `ValueError` unless a batch has as many images for each device."""
@@ -100,7 +168,7 @@ def choose(devices=None) -> Devices:
             f"Several devices or machines train on the JAX backend. Received: {backend}. Set KERAS_BACKEND=jax "
             "(pip install 'fer_keras[jax]'), or train on one."
         )
-    return Sharded(names[:count])
+    return Devices(names[:count])
 
 
 def named_group():
@@ -150,101 +218,3 @@ def join(group):
             f"Every process must bring as many devices. Received, by process: {dict(shares)}. Hide some, e.g. with "
             "CUDA_VISIBLE_DEVICES."
         )
-
-
-class Sharded(Devices):
-    """Devices of one process or of a group, each with a copy of the variables and a part of every batch.
-
-    Args:
-        names: of the devices, as `keras.distribution.list_devices` names them.
-    """
-
-    def __init__(self, names):
-        import jax
-
-        self.count, self.processes, self.process = len(names), jax.process_count(), jax.process_index()
-        self.first = self.process == 0
-        self.distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
-
-    def scope(self):
-        """The distribution's context."""
-        return self.distribution.scope()
-
-    @contextlib.contextmanager
-    def together(self):
-        """Say clearly when another process of the group was lost, whatever error it shows as."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.processes == 1 or not LOST.search(str(error)):
-                raise
-            raise ValueError(
-                f"Expected all {self.processes} processes of the group. Received: one ended or can't be reached "
-                f"({str(error).splitlines()[0]}). Start the same command on every machine again: it resumes after the "
-                "last whole epoch."
-            ) from error
-
-    def spread(self, network, seed):
-        """A copy of the first process's network whose variables lie on every device."""
-        values = self.broadcast(network.get_weights)
-        keras.utils.set_random_seed(seed)  # a random layer's first state must be the same in every process
-        with self.scope():
-            copy = keras.models.clone_model(network)
-            copy.set_weights(values)
-        return copy
-
-    def place(self, images):
-        """Images as an array on every device, without comparing them between the processes."""
-        import jax
-
-        layout = keras.distribution.TensorLayout((None,) * images.ndim, self.distribution.device_mesh).backend_layout
-        return jax.make_array_from_callback(images.shape, layout, lambda part: images[part])
-
-    def own(self, arrays, batch_size):
-        """This process's rows of every batch, in order."""
-
-        def rows(array):
-            batches = [array[start : start + batch_size] for start in range(0, len(array), batch_size)]
-            return np.concatenate([np.split(batch, self.processes)[self.process] for batch in batches])
-
-        return keras.tree.map_structure(rows, arrays)
-
-    def broadcast(self, function):
-        """What `function` returns on the first process; if it raises there, so does every process."""
-        if self.processes == 1:
-            return function()
-        from jax.experimental import multihost_utils
-
-        content = b""
-        if self.first:
-            try:
-                content = pickle.dumps((function(), None))
-            except (ValueError, OSError, ImportError) as error:
-                content = pickle.dumps((None, str(error)))
-        length = int(multihost_utils.broadcast_one_to_all(np.array([len(content)], np.uint32))[0])
-        # Every length is compiled for: few of them.
-        buffer = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
-        buffer[: len(content)] = np.frombuffer(content, np.uint8)
-        value, problem = pickle.loads(multihost_utils.broadcast_one_to_all(buffer)[:length].tobytes())
-        if problem is not None:
-            raise ValueError(problem)
-        return value
-
-    def agree(self, task):
-        """Raise a `ValueError` on every process unless all have the same task, a str."""
-        if self.processes == 1:
-            return
-        from jax.experimental import multihost_utils
-
-        expected = self.broadcast(lambda: task)
-        agree = multihost_utils.process_allgather(np.array([task == expected]), tiled=True)
-        if not agree.all():
-            others = ", ".join(str(number) for number in np.flatnonzero(~agree))
-            raise ValueError(
-                f"Every process of the group must train the same on the same data. Expected, as in process 0: "
-                f"{expected}. Received otherwise in process {others}; here: {task}."
-            )
-
-    def words(self):
-        """What a record says of several devices."""
-        return f"{self.count} devices" + (f" of {self.processes} processes" if self.processes > 1 else "")

@@ -21,15 +21,12 @@ def combine(recipe: Recipe, members: list[Run], *, seed: int) -> dict[str, tuple
 
     Args:
         recipe: a `Recipe` with members.
-        members: their `Run`s.
+        members: their `Run`s, whose predictions must be of the same images.
         seed: int, decides the folds.
 
     Returns:
-        Dict from split to `(predictions, probabilities)`: the `Predictions` of the first member, for its rows and
-        copies, its labels replaced by classes of the ensemble; and float `(n, classes)`.
-
-    Raises:
-        ValueError: if the members' predictions are of different images.
+        Dict from split to `(predictions, probabilities)`: the first member's `Predictions`, labelled by classes of the
+        ensemble, and float `(n, classes)`.
     """
     splits = [split for split in ("validation", "test") if all(split in run.metrics for run in members)]
     predictions = {split: [run.predictions(split) for run in members] for split in splits}

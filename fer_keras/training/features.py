@@ -18,16 +18,10 @@ CHUNK = 256  # images computed and written at once
 
 
 def split_backbone(recipe: Recipe, network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
-    """Split a network into its frozen backbone and its head, two models that share its layers.
+    """Split a network into its frozen backbone, with the layers before it, and its head: models that share its layers.
 
-    Args:
-        recipe: a `Recipe`.
-        network: a built `keras.Model`.
-
-    Returns:
-        `(backbone, head)`, the backbone with the layers before it; or None if there is no nested backbone that is
-        frozen as a whole, or if the recipe augments images or scores their mirror images: then the backbone sees more
-        than each of them once.
+    None if there is no nested backbone that is frozen as a whole, or if the recipe augments images or scores their
+    mirror images: then the backbone sees more than each of them once.
     """
     nested = backbones_in(network)
     if len(nested) != 1 or recipe.flip_view or recipe.augmentation != Augmentation():
@@ -43,12 +37,7 @@ def backbone_features(backbone: keras.Model, faces: FaceDataset, *, verbose="aut
     """The backbone's output for every image, float32 `(n, ...)`, from the cache where it was computed before.
 
     The cache is a file a backbone and data set below `paths.build()`, keyed by the backbone's layers and weights and by
-    the images. A computation that was stopped is resumed.
-
-    Args:
-        backbone: a `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`.
-        faces: a `FaceDataset`.
-        verbose: 0 prints nothing.
+    the images. A computation that was stopped is resumed. `verbose=0` prints nothing.
     """
     folder = paths.build() / "features"
     folder.mkdir(parents=True, exist_ok=True)

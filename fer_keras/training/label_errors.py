@@ -14,7 +14,7 @@ from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import Recipe, find_recipe
 from fer_keras.results import write_table
 from fer_keras.training.data import load_recipe_data
-from fer_keras.training.scoring import BATCH, load_network
+from fer_keras.training.scoring import both_views, load_network, predictor
 from fer_keras.training.trainer import fit
 
 RECIPE = "fer-small@folds"
@@ -95,15 +95,20 @@ def find_label_errors(
 
 
 def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto"):
-    """Train a recipe once for each fold of training images, on the others, and predict the fold.
+    """Train a recipe once for each fold of training images, on the others, and predict the fold and its mirror images.
 
     Each training is an ordinary `fit`, whose record lies below `paths.build()`: stopped or killed, the same call
-    resumes. Predictions are the mean over each image and its mirror image.
-
-    Returns:
-        `(fold, probabilities, runs)`: the fold of each image `(n,)`, from 0; float32 `(n, classes)`; each fold's `Run`.
+    resumes. The result is `(fold, probabilities, runs)`, the fold of each image counted from 0.
     """
-    check_recipe(recipe)
+    fields = ("members", "start_recipe", "teachers")
+    others = [f"has {name.replace('_', ' ')}" for name in fields if getattr(recipe, name)]
+    if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
+        others.append("learns from the votes")
+    if others:
+        raise ValueError(
+            "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the "
+            f"other folds alone. Received: {recipe.name}, which {others[0]}. Take another, such as {RECIPE}."
+        )
     fold = assign_folds(faces, folds, seed)
     home = paths.build() / "folds" / f"{recipe.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     probabilities, runs = np.zeros((len(faces), len(faces.classes)), np.float32), []
@@ -115,24 +120,10 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
         variant = dataclasses.replace(recipe, name=name, protocol="own", final=False)
         others = faces.take(~held_out).resplit(seed, fractions=(1 - VALIDATION, VALIDATION, 0), within=("train",))
         run = fit(variant, seed, faces=others, results=home / "results", precision=precision, verbose=verbose)
-        network, images = load_network(run), faces.images[held_out].astype(np.float32)
-        views = [network.predict(view, batch_size=BATCH, verbose=0) for view in (images, images[:, :, ::-1])]
-        probabilities[held_out] = np.mean(views, axis=0)
+        predict = predictor(load_network(run))
+        probabilities[held_out] = np.mean(both_views(predict, faces.images[held_out]), axis=0)
         runs.append(run)
     return fold, probabilities, runs
-
-
-def check_recipe(recipe):
-    """Raise a `ValueError` for a recipe that may know a fold from elsewhere, or learns from FER+'s votes."""
-    fields = ("members", "start_recipe", "teachers")
-    others = [f"has {name.replace('_', ' ')}" for name in fields if getattr(recipe, name)]
-    if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
-        others.append("learns from the votes")
-    if others:
-        raise ValueError(
-            "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the "
-            f"other folds alone. Received: {recipe.name}, which {others[0]}. Take another, such as {RECIPE}."
-        )
 
 
 def assign_folds(faces, folds, seed):

@@ -1,6 +1,7 @@
 """Score networks: those of a run for its record, and any network on any data set."""
 
 import dataclasses
+import functools
 import os
 import platform
 import subprocess
@@ -20,7 +21,6 @@ from fer_keras.ray_cluster import num_cores, num_threads
 from fer_keras.recipes import RECIPES
 from fer_keras.results import find_run, run_id, runs
 from fer_keras.training.data import load_recipe_data
-from fer_keras.training.ensembles import combine
 
 BATCH = 256
 
@@ -107,8 +107,7 @@ def predict_faces(network, faces, flip=False):
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         resized = [keras.ops.image.resize(part.astype("float32"), network.size, antialias=True) for part in parts]
         images = np.concatenate([keras.ops.convert_to_numpy(part) for part in resized]).clip(0, 255)
-    views = (images, images[:, :, ::-1]) if flip else (images,)
-    return np.mean([network.predict(view) for view in views], axis=0)
+    return np.mean(both_views(network.predict, images), axis=0) if flip else network.predict(images)
 
 
 def training_digests(card, faces):
@@ -148,27 +147,20 @@ def load_network(run) -> keras.Model:
     return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
 
 
-def predictor(model, inputs, split_of):
-    """A function of a split and `flip` that predicts the split's inputs, or their mirror images."""
-
-    def predict(split, flip=False):
-        chosen = inputs[split_of == split]
-        return model.predict(chosen[:, :, ::-1] if flip else chosen, batch_size=BATCH, verbose=0)
-
-    return predict
+def predictor(model):
+    """A function that predicts images with a `keras.Model`, silently."""
+    return functools.partial(model.predict, batch_size=BATCH, verbose=0)
 
 
-def score(recipe, faces, predict, splits=SPLITS):
+def both_views(predict, images):
+    """Probabilities of images and of their mirror images, a list of two arrays."""
+    return [predict(view) for view in (images, images[:, :, ::-1])]
+
+
+def score(recipe, faces, predict, inputs, splits=SPLITS):
     """Metrics and predictions of splits, as a record holds them; test for a final recipe only.
 
-    Args:
-        recipe: a `Recipe`.
-        faces: a `FaceDataset`.
-        predict: function of a split and `flip` that returns probabilities `(n, classes)`.
-        splits: those to score.
-
-    Returns:
-        `(metrics, predictions)`, each a dict by split, `<split>_flip` where the recipe records both views.
+    `predict` takes rows of `inputs`. Both results are dicts by split, `<split>_flip` where a recipe records both views.
     """
     trained_on, metrics, found = faces.digests[faces.split == "train"], {}, {}
     for split in (each for each in splits if each != "test" or is_final(recipe)):
@@ -176,9 +168,11 @@ def score(recipe, faces, predict, splits=SPLITS):
         if not mask.any():
             continue
         copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
-        views = {"single": predict(split, flip=False)}
         if recipe.flip_view and split != "train":
-            views["flip"] = (views["single"] + predict(split, flip=True)) / 2
+            both = both_views(predict, inputs[mask])
+            views = {"single": both[0], "flip": np.mean(both, axis=0)}
+        else:
+            views = {"single": predict(inputs[mask])}
         for kind, probabilities in views.items():
             name = split if kind == "single" else f"{split}_flip"
             # As recorded: whoever reads the predictions back finds the very same metrics.
@@ -188,27 +182,6 @@ def score(recipe, faces, predict, splits=SPLITS):
             if split != "train":
                 found[name] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
     return metrics, found
-
-
-def with_test_scores(run, recipe, faces):
-    """A finished run whose recipe was marked final afterwards, with test metrics, and all of its predictions."""
-    predict = predictor(load_network(run), faces.images, faces.split)
-    metrics, predictions = score(recipe, faces, predict, splits=("test",))
-    kept = {name: run.predictions(name) for name in run.metrics if name.startswith("validation")}
-    marked = run.recipe | {"final": True}
-    return dataclasses.replace(run, metrics=run.metrics | metrics, recipe=marked), kept | predictions
-
-
-def score_ensemble(recipe, members, seed):
-    """Metrics and predictions of an ensemble on validation, and on test for a final recipe."""
-    metrics, predictions = {}, {}
-    for split, (found, probabilities) in combine(recipe, members, seed=seed).items():
-        if split == "validation" or is_final(recipe):
-            found = found._replace(probabilities=probabilities.astype(np.float16).astype(np.float32))
-            options = {"split": split, "copies": found.copies}
-            metrics[split] = summarise(found.labels, found.probabilities, recipe.classes, **options)
-            predictions[split] = found
-    return metrics, predictions
 
 
 def is_final(recipe):

@@ -1,6 +1,5 @@
 """From a trained run to a network in a file with its card; and what is measured of the networks that ship."""
 
-import functools
 import itertools
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ from fer_keras.evaluation.explain import METHODS, explain, find_layer, layer_tra
 from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
-from fer_keras.models.adapter import adapt
+from fer_keras.models.weights import adapt
 from fer_keras.results import Run, find_table, write_table
 from fer_keras.training.scoring import find_own_run, load_network, network_path
 
@@ -41,7 +40,6 @@ DISPUTED = "FER+'s voters dispute many of FER-2013's labels, those of disgust an
 SPLIT = "validation"
 IMAGES_PER_CLASS = 100  # correctly classified images of each class that are explained, at most
 LAST_MAP = "grad-cam on the last map"  # however coarse that is
-FILLS = ("mean", "blur")
 REGION_METHODS = ("grad-cam++", "occlusion")  # methods whose heatmaps are averaged by emotion and region
 
 
@@ -126,13 +124,7 @@ def inspect(names=None) -> list[str]:
     """Measure and record the robustness and the explanations of networks that ship, on FER-2013.
 
     In the tables `robustness` and `explain`, by network, and `mean_heat`, an array each network, method and emotion.
-    What was measured of the same file is left as it is.
-
-    Args:
-        names: of the networks; default all that ship.
-
-    Returns:
-        The names of the networks that were measured.
+    What was measured of the same file is left as it is; the names of the others, by default of all, are returned.
     """
     faces, measured = None, []
     for name in names or weights.shipped():
@@ -145,16 +137,13 @@ def inspect(names=None) -> list[str]:
         print(f"{name}: {len(images):,} {SPLIT} images …", flush=True)
         rows = robustness(network.predict, images, labels)
         explanations, means = measure_explanations(network, images, labels)
-        add_to_table("robustness", {name: {**about, "num_images": len(images), "rows": rows}})
-        add_to_table("mean_heat", {f"{name}/{key}": mean for key, mean in means.items()})
-        add_to_table("explain", {name: about | explanations})
+        found = {"robustness": {name: {**about, "num_images": len(images), "rows": rows}}}
+        found["mean_heat"] = {f"{name}/{key}": mean for key, mean in means.items()}
+        found["explain"] = {name: about | explanations}  # last: it says that all is measured
+        for table, entries in found.items():
+            write_table(table, (find_table(table) or {}) | entries)
         measured.append(name)
     return measured
-
-
-def add_to_table(table, entries):
-    """Add entries to a table, in the place of those of the same keys."""
-    write_table(table, (find_table(table) or {}) | entries)
 
 
 def measure_explanations(network, images, labels):
@@ -174,26 +163,5 @@ def measure_explanations(network, images, labels):
         emotions[method][emotion] = {"num_images": len(chosen), "regions": regions}
         mean = chosen.mean(axis=0)
         means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
-    curves = {fill: deletion_curves(network, images, labels, maps, fill) for fill in FILLS}
+    curves = {fill: heatmaps.deletion_curves(network.predict, images, labels, maps, fill) for fill in heatmaps.FILLS}
     return {"num_images": len(images), "shares": list(heatmaps.SHARES), "deletion": curves, "emotions": emotions}, means
-
-
-def deletion_curves(network, images, labels, maps, fill):
-    """Mean probability of the class while the hottest pixels are deleted, by heatmap, and how soon it falls.
-
-    How much sooner than by three controls, with intervals: random smooth maps, single random pixels, and the same
-    method's map of another face.
-    """
-    scores = functools.partial(heatmaps.deletion_scores, network.predict, images, targets=labels, fill=fill)
-    pixels = np.random.default_rng(0).random(images.shape[:3])
-    controls = {"chance": scores(heatmaps.random_heatmaps(images)), "single pixels": scores(pixels)}
-    curves = {name: scores(each) for name, each in maps.items()}
-    result = {
-        name: {"curve": [round(value, 6) for value in curve.mean(axis=0).tolist()]}
-        for name, curve in (curves | controls).items()
-    }
-    for name, each in maps.items():
-        rivals, own = controls | {"another face": scores(heatmaps.shuffled_heatmaps(each))}, curves[name]
-        gains = {rival: heatmaps.deletion_area(curve) - heatmaps.deletion_area(own) for rival, curve in rivals.items()}
-        result[name]["sooner_than"] = {rival: mean_with_interval(gain) for rival, gain in gains.items()}
-    return result

@@ -16,7 +16,8 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.data import FaceDataset, load_faces
 from fer_keras.data.dataset import say
-from fer_keras.evaluation import with_temperature
+from fer_keras.evaluation import summarise, with_temperature
+from fer_keras.labels import SPLITS
 from fer_keras.models import build, multiply_adds, weights
 from fer_keras.models.transfer import backbones_in
 from fer_keras.recipes import Recipe, find_recipe, for_split
@@ -32,6 +33,7 @@ from fer_keras.training.data import (
     with_validation,
 )
 from fer_keras.training.devices import ONE, choose
+from fer_keras.training.ensembles import combine
 from fer_keras.training.features import backbone_features, split_backbone
 from fer_keras.training.scoring import BATCH
 from fer_keras.training.training_model import (
@@ -47,9 +49,12 @@ from fer_keras.training.training_model import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """How `fit` was called, beside recipe, seed and faces."""
+class Job:
+    """What is trained on what, and how `fit` was called."""
 
+    recipe: Recipe
+    seed: int = 0
+    faces: FaceDataset | None = None
     path: object = None
     results: Path | None = None
     callbacks: Sequence = ()
@@ -60,9 +65,20 @@ class Options:
     verbose: object = "auto"
     announce: bool = True  # that a record was read
 
-    def folder(self, faces):
+    @property
+    def index(self):
+        """Rows of the training images."""
+        return np.flatnonzero(self.faces.split == "train")
+
+    @property
+    def folder(self):
+        """Folder of the state and the trained network."""
+        return scoring.run_folder(run_id(self.recipe.name, self.recipe.digest, self.seed), self.faces.fingerprint)
+
+    @property
+    def results_folder(self):
         """Folder of results; records of synthetic faces lie apart."""
-        synthetic = faces is not None and faces.protocol == "drawn"
+        synthetic = self.faces is not None and self.faces.protocol == "drawn"
         return Path(self.results or (paths.build() / "synthetic" if synthetic else paths.own_results()))
 
 
@@ -116,61 +132,57 @@ def fit(
     precision = precision or "float32"
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
-    path = None if isinstance(faces, FaceDataset) else faces
+    path, faces = (None, faces) if isinstance(faces, FaceDataset) else (faces, None)
     how = {"path": path, "results": results, "callbacks": tuple(callbacks), "force": force, "minutes": minutes}
-    options = Options(**how, precision=precision, devices=choose(devices), verbose=verbose)
-    if isinstance(recipe, keras.Model) and options.devices is not ONE:
-        raise ValueError(f"Several devices train recipes. Received: a keras.Model, {devices=}. Train it on one.")
+    job = Job(recipe, seed, faces, **how, precision=precision, devices=choose(devices), verbose=verbose)
     if isinstance(recipe, keras.Model):
-        faces = load_faces(faces) if path else faces
-        return fit_model(recipe, seed, faces, options, epochs or 1, batch_size or 32)
+        if job.devices is not ONE:
+            raise ValueError(f"Several devices train recipes. Received: a keras.Model, {devices=}. Train it on one.")
+        return fit_model(recipe, job, epochs or 1, batch_size or 32)
     if batch_size is not None:
         raise ValueError(f"`batch_size` is for a keras.Model; recipes have their own. Received: {batch_size}.")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     if epochs not in (None, recipe.epochs):
-        recipe = with_epochs(recipe, epochs)
-    with options.devices.together(), float32_policy():
-        return read_or_train(recipe, seed, None if path else faces, options)
+        warmup = recipe.warmup_epochs
+        warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup  # else it would not end
+        changes = {"epochs": epochs, "warmup_epochs": warmup, "final": False}
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{epochs}", **changes)
+    with job.devices.together(), contextlib.ExitStack() as after:  # float32 whatever the global policy says
+        after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
+        keras.config.set_dtype_policy("float32")
+        return read_or_train(dataclasses.replace(job, recipe=recipe))
 
 
-def with_epochs(recipe, epochs):
-    """The variant of a recipe that trains for other epochs, its warm-up shortened alike if it would not end."""
-    warmup = recipe.warmup_epochs
-    warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup
-    name = f"{recipe.name}@epochs-{epochs}"
-    return dataclasses.replace(recipe, name=name, epochs=epochs, warmup_epochs=warmup, final=False)
-
-
-def read_or_train(recipe, seed, faces, options):
+def read_or_train(job):
     """Read the record of a run, or train it."""
-    at_hand = faces is not None or options.path or os.environ.get("FER_KERAS_DATA")
-    broadcast = options.devices.broadcast
-    recorded, at_hand = broadcast(lambda: (find_record(recipe, seed, options.folder(faces)), bool(at_hand)))
-    if recorded and not options.force and not at_hand:
-        return announce_record(recorded, options)
-    given = load_recipe_data(recipe, options.path, any_split=at_hand) if faces is None else with_validation(faces)
+    recipe, devices = job.recipe, job.devices
+    at_hand = job.faces is not None or job.path or os.environ.get("FER_KERAS_DATA")
+    recorded, at_hand = devices.broadcast(lambda: (find_record(job), bool(at_hand)))
+    if recorded and not job.force and not at_hand:
+        return announce_record(job, recorded)
+    given = load_recipe_data(recipe, job.path, any_split=at_hand) if job.faces is None else with_validation(job.faces)
     if given.difference:  # what is not FER-2013 as it was published has no official split, and is never final
         given = dataclasses.replace(given, protocol="own")
     recipe = variant_for(recipe, given)
     faces = to_recipe_classes(recipe, given)
     check_faces(recipe, faces)
-    folder = options.folder(faces)
-    options.devices.agree(f"{run_id(recipe.name, recipe.digest, seed)} on {faces.fingerprint}, {options.precision}")
-    recorded = broadcast(lambda: find_record(recipe, seed, folder))
-    if recorded and not options.force and not is_resumable(recorded, options.minutes):
-        return broadcast(lambda: scored_on_test(recorded, recipe, faces, folder)) or same_data(
-            recorded, recipe, faces, options
-        )
+    job = dataclasses.replace(job, recipe=recipe, faces=faces)
+    devices.agree(f"{run_id(recipe.name, recipe.digest, job.seed)} on {faces.fingerprint}, {job.precision}")
+    recorded = devices.broadcast(lambda: find_record(job))
+    if recorded and not job.force and not is_resumable(recorded, job.minutes):
+        scored = devices.broadcast(lambda: scored_on_test(job, recorded))
+        return scored or announce_record(job, recorded)
     if recipe.members:
-        members = [fit_one(name, (own or [seed])[0], given, options) for name, _, *own in recipe.members]
-        return broadcast(lambda: record_ensemble(recipe, seed, faces, members, options))
-    return train(recipe, seed, given, faces, options)
+        members = [fit_one(job, name, (own or [job.seed])[0], given) for name, _, *own in recipe.members]
+        return devices.broadcast(lambda: record_ensemble(job, members))
+    return train(job, given)
 
 
-def fit_one(recipe, seed, faces, options):
+def fit_one(job, recipe, seed, faces):
     """Train, or read, a run that another one is made of, starts from or learns from."""
-    options = dataclasses.replace(options, force=False, minutes=None, callbacks=(), announce=False)
-    return read_or_train(find_recipe(recipe) if isinstance(recipe, str) else recipe, seed, faces, options)
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    how = {"force": False, "minutes": None, "callbacks": (), "announce": False}
+    return read_or_train(dataclasses.replace(job, recipe=recipe, seed=seed, faces=faces, **how))
 
 
 def variant_for(recipe, faces):
@@ -182,14 +194,15 @@ def variant_for(recipe, faces):
     return variant
 
 
-def find_record(recipe, seed, folder):
-    """The record of a run in a folder; one's own results and the recorded ones stand in for each other."""
+def find_record(job):
+    """The record of a run in its folder; one's own results and the recorded ones stand in for each other."""
+    folder = job.results_folder
     if folder == paths.own_results():
-        return scoring.find_own_run(recipe, seed)
-    found = find_run(recipe, seed, folder=folder)
+        return scoring.find_own_run(job.recipe, job.seed)
+    found = find_run(job.recipe, job.seed, folder=folder)
     if found or folder != paths.results():
         return found
-    found = find_run(recipe, seed, folder=paths.own_results())
+    found = find_run(job.recipe, job.seed, folder=paths.own_results())
     if found and not found.stopped_by_time:  # trained before, now to be recorded
         predictions = {split: found.predictions(split) for split in found.metrics if split != "train"}
         return write_run(found, found.history(), predictions, folder=folder)
@@ -201,92 +214,71 @@ def is_resumable(run, minutes):
     return run.stopped_by_time and (minutes is None or run.seconds < 60 * minutes)
 
 
-def announce_record(run, options):
-    """The run, announced as read and not trained."""
-    if options.announce:
-        say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
-    return run
-
-
-def same_data(run, recipe, faces, options):
-    """The run, announced as read, with what differs from what would be trained now."""
-    if run.data["fingerprint"] != faces.fingerprint:
+def announce_record(job, run):
+    """The run, announced as read and not trained, with what differs from what would be trained now."""
+    recipe, faces = job.recipe, job.faces
+    if faces is not None and run.data["fingerprint"] != faces.fingerprint:
         say(f"{run.run} is recorded on data with fingerprint {run.data['fingerprint']}; this has {faces.fingerprint}")
-    if not recipe.members:
+    if faces is not None and not recipe.members and recipe.model != "own":
         shape, how = faces.images.shape[1:], dict(recipe.model_options)
         network = build(recipe.model, len(recipe.classes), input_shape=shape, weights=None, **how)
         if network.count_params() != run.num_parameters:
             now, then = f"{network.count_params():,}", f"{run.num_parameters:,}"
             say(f"{run.run} has {then} parameters, but {recipe.model} is built with {now} now: the builder has changed")
-    return announce_record(run, options)
+    if job.announce:
+        say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
+    return run
 
 
-def scored_on_test(run, recipe, faces, folder):
+def scored_on_test(job, run):
     """The run with its test scores, recorded, if its recipe was marked final after it had ended; else None."""
+    recipe, faces = job.recipe, job.faces
     same = run.data["fingerprint"] == faces.fingerprint
     if run.final or run.stopped_by_time or not scoring.is_final(recipe) or not same or recipe.members:
         return None
-    run, predictions = scoring.with_test_scores(run, recipe, faces)
-    return write_run(run, run.history(), predictions, folder=folder, force=True)
+    predict = scoring.predictor(scoring.load_network(run))
+    metrics, predictions = scoring.score(recipe, faces, predict, faces.images, splits=("test",))
+    kept = {name: run.predictions(name) for name in run.metrics if name.startswith("validation")}
+    run = dataclasses.replace(run, metrics=run.metrics | metrics, recipe=run.recipe | {"final": True})
+    return write_run(run, run.history(), kept | predictions, folder=job.results_folder, force=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run in training: what is trained on what, and where its state lies."""
-
-    recipe: Recipe
-    seed: int
-    faces: FaceDataset
-    options: Options
-
-    @property
-    def index(self):
-        """Rows of the training images."""
-        return np.flatnonzero(self.faces.split == "train")
-
-    @property
-    def folder(self):
-        """Folder of the state and the trained network."""
-        return scoring.run_folder(run_id(self.recipe.name, self.recipe.digest, self.seed), self.faces.fingerprint)
-
-
-def train(recipe, seed, given, faces, options):
+def train(job, given):
     """Train a recipe's network from where it starts, or from its saved state, and record it."""
-    job = Job(recipe, seed, faces, options)
-    options.devices.check(recipe.batch_size, len(job.index))
-    network = make_network(recipe, seed, given, options)
-    trained, images = what_to_train(recipe, network, faces, options.verbose)
+    recipe, faces, devices, seed = job.recipe, job.faces, job.devices, job.seed
+    devices.check(recipe.batch_size, len(job.index))
+    network = make_network(job, given)
+    trained, images = network, faces.images
+    if parts := split_backbone(recipe, network):
+        trained, images = parts[1], backbone_features(parts[0], faces, verbose=job.verbose)
     targets, teachers = learn_from_teachers(job, trained is network)
-    copy = options.devices.spread(trained, seed)
-    teachers = [options.devices.spread(teacher, seed) for teacher in teachers]
-    with options.devices.scope(), contextlib.ExitStack() as precision:
+    copy, *teachers = (devices.spread(each, seed) for each in (trained, *teachers))
+    with devices.scope(), contextlib.ExitStack() as precision:
         model = training_model(job, copy, np.ascontiguousarray(images), teachers)
         for each in (copy, *teachers):
-            precision.enter_context(computing_in(each, options.precision))
+            precision.enter_context(computing_in(each, job.precision))
         precision.enter_context(fused_batch_norm(copy))
         weights_of = class_weights(faces.labels[job.index]) if recipe.class_weights else None
         augmentation = (recipe.augmentation, faces.images.shape[1:3])
-        how = {"augmentation": augmentation, "weights": weights_of, "devices": options.devices}
+        how = {"augmentation": augmentation, "weights": weights_of, "devices": devices}
         draw = DrawEpochs(copy, job.index, targets, seed=seed, batch_size=recipe.batch_size, **how)
         best = BestEpoch(copy, recipe.monitor)
-        resume = run_epochs(job, model, draw, best, make_callbacks(recipe))
+        resume = run_epochs(job, model, draw, best)
     trained.set_weights(best.weights)
-    predict = scoring.predictor(trained, images, faces.split)
-    return options.devices.broadcast(lambda: record(job, network, predict, best, resume))
+    return devices.broadcast(lambda: record(job, network, scoring.predictor(trained), images, best, resume))
 
 
-def make_network(recipe, seed, faces, options):
+def make_network(job, faces):
     """Build a recipe's network, with the weights of the recipe that it starts from.
 
     A start of other classes is trained on its own faces, and only its backbone is copied.
     """
-    start, initial = None, recipe.weights
+    recipe, start, initial = job.recipe, None, job.recipe.weights
     if recipe.start_recipe:
         named = for_split(find_recipe(recipe.start_recipe), faces.protocol)
-        run = fit_one(named, seed, faces if named.classes == recipe.classes else None, options)
-        start = trained_network(run, options.devices)
-        initial = None
-    keras.utils.set_random_seed(seed)
+        run = fit_one(job, named, job.seed, faces if named.classes == recipe.classes else None)
+        start, initial = trained_network(run, job.devices), None
+    keras.utils.set_random_seed(job.seed)
     how = dict(recipe.model_options) | ({"trainable_from": recipe.trainable_from} if recipe.trainable_from else {})
     shape = faces.images.shape[1:]
     network = build(recipe.model, len(recipe.classes), input_shape=shape, weights=initial, **how)
@@ -326,37 +318,27 @@ def trained_network(run, devices):
     return scoring.load_network(run)
 
 
-def what_to_train(recipe, network, faces, verbose):
-    """The model to train and its inputs: the network and pixels, or its head and a frozen backbone's features."""
-    parts = split_backbone(recipe, network)
-    if parts is None:
-        return network, faces.images
-    backbone, head = parts
-    return head, backbone_features(backbone, faces, verbose=verbose)
-
-
 def learn_from_teachers(job, sees_images):
     """The targets of all images, and the teachers that see each augmented batch; teachers are trained first."""
-    recipe, faces, devices = job.recipe, job.faces, job.options.devices
-    runs_of = [fit_one(name, seed, faces, job.options) for name, _, seed in recipe.teachers]
-    teachers = [trained_network(run, devices) for run in runs_of]
-    if recipe.teachers_see == "changes":
-        if teachers and not sees_images:
-            raise ValueError(f"Teachers see images. Received: {recipe.name}, which trains on a backbone's features.")
-        return make_targets(recipe, faces), teachers
-    return make_targets(recipe, faces, teacher_probabilities(teachers, faces, recipe.teacher_temperature)), []
+    recipe, faces = job.recipe, job.faces
+    runs_of = [fit_one(job, name, seed, faces) for name, _, seed in recipe.teachers]
+    teachers = [trained_network(run, job.devices) for run in runs_of]
+    if recipe.teachers_see != "changes":
+        return make_targets(recipe, faces, teacher_probabilities(teachers, faces, recipe.teacher_temperature)), []
+    if teachers and not sees_images:
+        raise ValueError(f"Teachers see images. Received: {recipe.name}, which trains on a backbone's features.")
+    return make_targets(recipe, faces), teachers
 
 
 def teacher_probabilities(teachers, faces, temperature):
     """Mean probabilities of teachers for each image and its mirror image, softened, `(n, classes)`; None without."""
-    views = (faces.images.astype(np.float32), faces.images[:, :, ::-1].astype(np.float32))
-    found = [teacher.predict(view, batch_size=BATCH, verbose=0) for teacher in teachers for view in views]
+    found = [each for teacher in teachers for each in scoring.both_views(scoring.predictor(teacher), faces.images)]
     return with_temperature(np.mean(found, axis=0), temperature) if found else None
 
 
 def training_model(job, network, images, teachers):
     """Compile the `TrainingModel` of a network, with every variable created."""
-    recipe, devices = job.recipe, job.options.devices
+    recipe, devices = job.recipe, job.devices
     share, temperature = recipe.teacher_share, recipe.teacher_temperature
     model = TrainingModel(network, devices.place(images), teachers=teachers, share=share, temperature=temperature)
     steps = -(-(len(job.index) // devices.count * devices.count) // recipe.batch_size)
@@ -373,40 +355,33 @@ def class_weights(labels):
     return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
 
 
-def run_epochs(job, model, draw, best, callbacks, images=None):
+def run_epochs(job, model, draw, best, images=None):
     """Call Keras' `fit` once, from the saved state if there is one; leave the best epoch's weights in the network.
 
-    Args:
-        job: the `Job`.
-        model: the compiled `keras.Model`.
-        draw: the `DrawEpochs`.
-        best: the `BestEpoch`.
-        callbacks: Keras callbacks of the recipe.
-        images: array to feed pixels from, or None to feed indices.
-
-    Returns:
-        The `ExactResume`, which holds the history.
+    Returns the `ExactResume`, which holds the history. With `images`, pixels are fed, else indices.
     """
-    options, devices, epochs = job.options, job.options.devices, job.recipe.epochs
+    devices, epochs = job.devices, job.recipe.epochs
     paths.sweep(job.folder)
     model.optimizer.build(model.trainable_variables)
-    callbacks = [*callbacks, *(options.callbacks if devices.first else ())]
-    path, how = job.folder / "state.npz", {"minutes": options.minutes, "precision": options.precision}
-    resume = ExactResume(path, best, callbacks, devices=devices, forced=options.force, **how)
+    callbacks = [*make_callbacks(job.recipe), *(job.callbacks if devices.first else ())]
+    how = {"minutes": job.minutes, "precision": job.precision, "forced": job.force}
+    resume = ExactResume(job.folder / "state.npz", best, callbacks, devices=devices, **how)
     resume.load(model)
     begun = len(resume.rows)
     if not (resume.early_stop or begun == epochs or resume.out_of_time()):
         draw.batches = Batches(draw.draw(begun), draw.batch_size // devices.processes, images)
         watched = [history_file(job.folder / "history.csv", begun)] if devices.first else []
+        # Averaged weights are taken out again after all who look at what was validated.
+        callbacks.sort(key=lambda each: isinstance(each, keras.callbacks.SwapEMAWeights))
         try:
             model.fit(
                 draw.batches.feed(),
                 validation_data=validation_batches(job.faces, draw.targets, BATCH, images, devices),
                 epochs=epochs,
                 initial_epoch=begun,
-                callbacks=[draw, best, *sorted(callbacks, key=averages), *watched, resume],
+                callbacks=[draw, best, *callbacks, *watched, resume],
                 shuffle=False,
-                verbose=options.verbose if devices.first else 0,
+                verbose=job.verbose if devices.first else 0,
             )
         finally:
             for each in watched:
@@ -414,11 +389,6 @@ def run_epochs(job, model, draw, best, callbacks, images=None):
     model.predict_function = None  # which would keep the precision that it was compiled in
     best.network.set_weights(best.weights)
     return resume
-
-
-def averages(callback):
-    """True for the callback that takes averaged weights out again: after all who look at what was validated."""
-    return isinstance(callback, keras.callbacks.SwapEMAWeights)
 
 
 def history_file(path, begun):
@@ -429,17 +399,17 @@ def history_file(path, begun):
     return keras.callbacks.CSVLogger(path, append=True)
 
 
-def record(job, network, predict, best, resume):
+def record(job, network, predict, inputs, best, resume):
     """Score the trained network, write it and its record, and forget the state unless the run may train on."""
-    history, path = pd.DataFrame(resume.rows), job.folder / "model.keras"
+    history = pd.DataFrame(resume.rows)
     for name in set(runs.HISTORY_COLUMNS) - set(history.columns):  # of a model that was compiled without accuracy
         history[name] = np.nan
     stopped = "early stop" if resume.early_stop else "epochs" if len(history) == job.recipe.epochs else "cut short"
-    splits = ("train", "validation") if stopped == "cut short" else ("train", "validation", "test")
-    metrics, predictions = scoring.score(job.recipe, job.faces, predict, splits)
+    splits = ("train", "validation") if stopped == "cut short" else SPLITS
+    metrics, predictions = scoring.score(job.recipe, job.faces, predict, inputs, splits)
     run = Run(
         **scoring.identity(job.recipe, job.seed, job.faces),
-        **scoring.environment(job.options.precision, job.options.devices.words()),
+        **scoring.environment(job.precision, job.devices.words()),
         seconds=round(float(history.seconds.sum()), 1),
         seconds_per_epoch=round(float(history.seconds.median()), 2),
         num_parameters=network.count_params(),
@@ -450,77 +420,67 @@ def record(job, network, predict, best, resume):
         resumed=resume.resumed,
         metrics=metrics,
     )
-    with paths.replacing(path) as temporary:
+    with paths.replacing(job.folder / "model.keras") as temporary:
         network.save(temporary)
-    run = write_run(run, history, predictions, folder=job.options.folder(job.faces), force=True)
+    run = write_run(run, history, predictions, folder=job.results_folder, force=True)
     if not run.stopped_by_time:
         resume.path.unlink(missing_ok=True)
         return run
-    minutes, epochs = job.options.minutes, f"{run.epochs_run} of {job.recipe.epochs} epochs"
-    say(f"stopped after {epochs}, the last one whole, as {minutes:g} minutes had passed; the same command trains on")
-    if job.options.force:  # next time, force begins anew
+    epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs"
+    say(
+        f"stopped after {epochs}, the last one whole, as {job.minutes:g} minutes had passed; the same command trains on"
+    )
+    if job.force:  # next time, force begins anew
         memory, groups = load_state(resume.path)
         save_state(resume.path, memory | {"forced": False}, groups)
     return run
 
 
-def record_ensemble(recipe, seed, faces, members, options):
+def record_ensemble(job, members):
     """Combine the predictions of an ensemble's members, and record that."""
-    metrics, predictions = scoring.score_ensemble(recipe, members, seed)
+    metrics, predictions = {}, {}
+    for split, (found, probabilities) in combine(job.recipe, members, seed=job.seed).items():
+        if split == "validation" or scoring.is_final(job.recipe):
+            found = found._replace(probabilities=probabilities.astype(np.float16).astype(np.float32))
+            options = {"split": split, "copies": found.copies}
+            metrics[split] = summarise(found.labels, found.probabilities, job.recipe.classes, **options)
+            predictions[split] = found
     total = {name: sum(getattr(run, name) for run in members) for name in ("num_parameters", "multiply_adds")}
-    run = Run(
-        **scoring.identity(recipe, seed, faces),
-        **scoring.environment(),
-        **total,
-        seconds=round(sum(run.seconds for run in members), 1),
-        seconds_per_epoch=0.0,
-        epochs_run=0,
-        best_epoch=0,
-        stopped="combined",
-        resumed=0,
-        metrics=metrics,
-    )
+    counts = {"seconds_per_epoch": 0.0, "epochs_run": 0, "best_epoch": 0, "resumed": 0}
+    counts["seconds"] = round(sum(run.seconds for run in members), 1)
+    who, where = scoring.identity(job.recipe, job.seed, job.faces), scoring.environment()
+    run = Run(**who, **where, **total, **counts, stopped="combined", metrics=metrics)
     history = pd.DataFrame(columns=runs.HISTORY_COLUMNS)
-    return write_run(run, history, predictions, folder=options.folder(faces), force=True)
+    return write_run(run, history, predictions, folder=job.results_folder, force=True)
 
 
-def fit_model(model, seed, faces, options, epochs, batch_size):
+def fit_model(model, job, epochs, batch_size):
     """Train anyone's compiled model as `fit` says, and record it."""
-    if not isinstance(faces, FaceDataset) or not getattr(model, "compiled", False):
-        received = f"faces={faces!r}" if not isinstance(faces, FaceDataset) else f"{model.name}, which is not compiled"
+    faces = load_faces(job.path) if job.path else job.faces
+    if faces is None or not getattr(model, "compiled", False):
+        received = "faces=None" if faces is None else f"{model.name}, which is not compiled"
         raise ValueError(
             "Expected a compiled model and faces to train it on. "
             f"Received: {received}. Call model.compile(...) first, and pass faces=load_folder(...), say."
         )
     weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
     faces = with_validation(faces)
-    images, targets = model_images(model, faces), targets_of_loss(model, faces)
-    recipe = describe(model, faces, epochs, batch_size)
-    job = Job(recipe, seed, faces, options)
-    recorded = find_record(recipe, seed, options.folder(faces))
-    if recorded and not options.force and not is_resumable(recorded, options.minutes):
-        model.set_weights(scoring.load_network(recorded).get_weights())
-        return announce_record(recorded, options)
-    best = BestEpoch(model, recipe.monitor)
-    draw = DrawEpochs(model, job.index, targets, seed=seed, batch_size=batch_size)
-    resume = run_epochs(job, model, draw, best, (), images)
-    network = weights.as_network(model, faces.classes)
-
-    def predict(split, flip=False):
-        return network.predict(faces.images[faces.split == split])
-
-    return record(job, model, predict, best, resume)
-
-
-def model_images(model, faces):
-    """The images as a model takes them; a ValueError if it takes another size."""
     images = np.repeat(faces.images, 3, axis=-1) if model.input_shape[-1] == 3 else faces.images
     if any(size not in (None, given) for size, given in zip(model.input_shape[1:], images.shape[1:], strict=True)):
         raise ValueError(
             f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {model.input_shape}. "
             "Begin it with keras.Input of that shape and keras.layers.Resizing."
         )
-    return images
+    job = dataclasses.replace(job, recipe=describe(model, faces, epochs, batch_size), faces=faces)
+    recorded = find_record(job)
+    if recorded and not job.force and not is_resumable(recorded, job.minutes):
+        model.set_weights(scoring.load_network(recorded).get_weights())
+        return announce_record(job, recorded)
+    best = BestEpoch(model, job.recipe.monitor)
+    draw = DrawEpochs(model, job.index, targets_of_loss(model, faces), seed=job.seed, batch_size=batch_size)
+    resume = run_epochs(job, model, draw, best, images)
+    network = weights.as_network(model, faces.classes)
+    return record(job, model, network.predict, faces.images, best, resume)
 
 
 def targets_of_loss(model, faces):
@@ -547,14 +507,3 @@ def describe(model, faces, epochs, batch_size):
     how = {"model_options": options, "class_names": faces.classes, "protocol": faces.protocol, "optimizer": "own"}
     how |= {"epochs": epochs, "batch_size": batch_size}
     return Recipe(name=name, system="own", title=name, model="own", data="own", **how)
-
-
-@contextlib.contextmanager
-def float32_policy():
-    """Build and train in float32 whatever the global policy says: a recipe's precision is an argument of `fit`."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

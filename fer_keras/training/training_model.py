@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from fer_keras.data.augmentation import draw_plan, mix_targets
 from fer_keras.evaluation.calibration import SMALLEST
-from fer_keras.models.counting import leaves
+from fer_keras.models.inputs import leaves
 from fer_keras.training.devices import ONE
 
 PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
@@ -17,18 +17,11 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 class TrainingModel(keras.Model):
-    """A network that takes the indices of images instead of images.
+    """A network that takes the indices of images, uint8 pixels or a backbone's features, instead of images.
 
-    All images lie on the device as uint8; a step gathers its batch there and augments it, so that feeding costs next
-    to nothing on any backend.
-
-    Args:
-        network: the `keras.Model` to train, from pixels in [0, 255], or a backbone's features, to probabilities.
-        images: uint8 `(n, height, width, 1)`, or features `(n, ...)`, as the variable takes them.
-        teachers: frozen `keras.Model`s with the network's inputs and outputs. In training, the mean of their
-            probabilities for an augmented image, softened by `temperature`, has `share` of that image's target.
-        share: in [0, 1].
-        temperature: above 0; 1 softens nothing.
+    All images lie on the device; a step gathers its batch there and augments it, so that feeding costs next to nothing
+    on any backend. In training, the mean of the teachers' probabilities for an augmented image, softened by
+    `temperature`, has `share` of that image's target.
     """
 
     def __init__(self, network, images, *, teachers=(), share=0.0, temperature=1.0):
@@ -41,23 +34,19 @@ class TrainingModel(keras.Model):
 
     def call(self, inputs, training=False):
         """Compute probabilities `(batch, classes)` of `inputs["index"]`; augmentation takes place in training only."""
-        pixels = self.augmented(inputs) if training else self.pixels(inputs)
-        return self.network(pixels, training=training)
+        return self.network(self.pixels(inputs, training), training=training)
 
-    def pixels(self, inputs):
-        """Gather the images of `inputs["index"]`, as float32."""
-        return ops.cast(ops.take(self.images, ops.cast(inputs["index"], "int32"), axis=0), "float32")
-
-    def augmented(self, inputs):
-        """Gather and augment the images of `inputs["index"]`."""
-        return augment(self.pixels(inputs), inputs)
+    def pixels(self, inputs, training):
+        """Gather the images of `inputs["index"]`, as float32, and augment them in training."""
+        pixels = ops.cast(ops.take(self.images, ops.cast(inputs["index"], "int32"), axis=0), "float32")
+        return augment(pixels, inputs) if training else pixels
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Compute the loss; in training with the images' weights, and the teachers' part in the targets."""
         if training:
             sample_weight = x.get("weight")
         if self.teachers and training:
-            pixels = self.augmented(x)
+            pixels = self.pixels(x, training)
             mean = ops.mean(ops.stack([teacher(pixels, training=False) for teacher in self.teachers]), axis=0)
             softened = ops.softmax(ops.log(ops.maximum(mean, SMALLEST)) / self.temperature)
             y = (1.0 - self.share) * y + self.share * softened
@@ -65,11 +54,9 @@ class TrainingModel(keras.Model):
 
 
 def augment(pixels, plan):
-    """Augment float pixels, `(batch, height, width, 1)` in [0, 255], with the backend's operations.
+    """Augment float pixels, `(batch, height, width, 1)` in [0, 255], by any fields of a `data.augmentation.Plan`.
 
-    Args:
-        pixels: the batch.
-        plan: dict with any of the fields of a `data.augmentation.Plan`; `partner` counts inside the batch.
+    `plan["partner"]` counts inside the batch.
     """
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
@@ -110,13 +97,9 @@ def erase(pixels, box):
 
 
 class Batches(keras.utils.PyDataset):
-    """Arrays in batches, in their order: what Keras' `fit`, `evaluate` and `predict` take, on any backend.
+    """Nested arrays of as many rows, in batches, for Keras' `fit` on any backend; they may be replaced between epochs.
 
-    Args:
-        arrays: `(inputs, targets)` or `(inputs, targets, weights)`, each an array or a dict of arrays of as many
-            rows. They may be replaced between epochs.
-        batch_size: int; the last batch may be smaller.
-        images: array `(n, height, width, channels)`: the inputs are then its rows by `inputs["index"]`, as float32.
+    With `images`, the inputs are their rows by `inputs["index"]`, as float32.
     """
 
     def __init__(self, arrays, batch_size, images=None):
@@ -132,11 +115,7 @@ class Batches(keras.utils.PyDataset):
         return (inputs if self.images is None else self.images[inputs["index"]].astype(np.float32), *others)
 
     def feed(self):
-        """These batches, on TensorFlow as a data set that is cut outside Python.
-
-        It goes without the thread that tunes such pipelines, for which a process with a single core would wait at the
-        end of each epoch, for up to as long as the epoch took.
-        """
+        """These batches, on TensorFlow as a data set that is cut outside Python."""
         if keras.backend.backend() != "tensorflow":
             return self
         import tensorflow as tf
@@ -160,7 +139,7 @@ class Batches(keras.utils.PyDataset):
             images = tf.convert_to_tensor(self.images)
             data = data.map(gather)
         options = tf.data.Options()
-        options.autotune.enabled = False
+        options.autotune.enabled = False  # its thread makes a single core wait at each epoch's end
         cardinality = tf.data.experimental.assert_cardinality(len(self))
         return data.apply(cardinality).prefetch(2).with_options(options)
 
@@ -179,15 +158,18 @@ def validation_batches(faces, targets, batch_size, images=None, devices=ONE):
 class DrawEpochs(keras.callbacks.Callback):
     """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
 
+    The network's random layers begin each epoch in a drawn state, and mixup stays inside a batch. Of `count` devices
+    that share each batch, up to `count - 1` images sit an epoch out, others in each.
+
     Args:
-        network: the `keras.Model` in training, whose random layers begin each epoch in a drawn state.
-        index: int array, the rows of the training images.
-        targets: array `(n, ...)`, the target of every image of the data set.
+        network: the `keras.Model` in training.
+        index: rows of the training images.
+        targets: of all images.
         seed: int.
-        batch_size: int; mixup stays inside a batch.
-        augmentation: a `data.augmentation.Augmentation` and `(height, width)` of the images, or None.
-        weights: float `(len(index),)`, a weight for each training image, or None.
-        devices: the `devices.Devices` that share each batch; up to `count - 1` images sit an epoch out, others in each.
+        batch_size: int.
+        augmentation: a `data.augmentation.Augmentation` and `(height, width)`, or None.
+        weights: of the training images, or None.
+        devices: `devices.Devices`.
     """
 
     def __init__(self, network, index, targets, *, seed, batch_size, augmentation=None, weights=None, devices=ONE):
@@ -223,13 +205,8 @@ class DrawEpochs(keras.callbacks.Callback):
 def computing_in(network, precision):
     """Let a network's layers compute in a precision for as long as the context lasts.
 
-    Its variables stay float32, and its last layer, which gives the probabilities, computes in float32 always: a
-    bfloat16 has eight bits for them.
-
-    Args:
-        network: a built `keras.Model`; functions of it that were compiled before keep their precision.
-        precision: one of `PRECISIONS`. `"mixed_bfloat16"` is faster where the processor multiplies bfloat16
-            (AVX512-BF16, AMX, or an accelerator), slower elsewhere.
+    Its variables stay float32, and so does its last layer: a bfloat16 has eight bits for probabilities. bfloat16 is
+    faster where the processor multiplies it (AVX512-BF16, AMX, or an accelerator), slower elsewhere.
     """
     layers_of = [layer for layer in leaves(network) if layer is not network.layers[-1]]
     before = [layer.dtype_policy for layer in layers_of]
@@ -246,8 +223,8 @@ def computing_in(network, precision):
 def fused_batch_norm(network):
     """Train a network's batch normalisation in TensorFlow's fused operation for as long as the context lasts.
 
-    It gives what Keras' dozen operations give, but for rounding. A light network, whose convolutions are soon done,
-    trains a quarter to a half faster on a CPU (`benchmarks/training.py`). Nothing changes on other backends.
+    It gives what Keras' dozen operations give, but for rounding; a light network trains a quarter to a half faster on
+    a CPU (`benchmarks/training.py`). Nothing changes on other backends.
     """
     able = [layer for layer in leaves(network) if keras.backend.backend() == "tensorflow" and can_fuse(layer)]
     try:
@@ -292,12 +269,7 @@ class MacroMetric(keras.metrics.Metric):
     """Mean over classes of precision or recall, from the confusion matrix that the batches add up to.
 
     The true class of a target distribution is its most probable one. A class that was never predicted, or never met,
-    counts as 0, as in `evaluation.summarise`.
-
-    Args:
-        num_classes: int.
-        name: str, the key in Keras' logs.
-        axis: what the hits are divided by: 0 the predictions of each class (precision), 1 its images (recall).
+    counts as 0, as in `evaluation.summarise`. `axis` 0 divides by the predictions of each class, 1 by its images.
     """
 
     def __init__(self, num_classes, *, name, axis):
