@@ -4,17 +4,25 @@ import cv2
 import numpy as np
 import skimage.data
 
-from fer_keras.data.synthetic_faces import emotion_face
+from fer_keras.data.synthetic_faces import draw, sample_face
 
 SIZE = (240, 320)  # height, width
 FACE = (172, 60, 110, 135)  # of the astronaut, in a picture of 512 x 512
 RATE = 25.0
+STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39, "occluded": False}
 
 
 def astronaut():
     """Return the face of the astronaut."""
     left, top, width, height = FACE
     return skimage.data.astronaut()[top : top + height, left : left + width]
+
+
+def emotion_face(emotion, *, seed=0, size=480):
+    """Return one large, clean face, looking straight, at full expression; the same seed is the same person."""
+    face = sample_face(np.random.default_rng(seed), emotion, intensity=1.0)
+    vars(face).update(STILL)
+    return np.clip(np.rint(draw(face, size)), 0, 255).astype(np.uint8)[:, :, None]
 
 
 def drawn(emotion, seed=3):

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from moving import emotion_face
 from PIL import Image
 
 from fer_keras import paths
 from fer_keras.data import DataError
-from fer_keras.data.synthetic_faces import emotion_face
 from fer_keras.recognition import boxes, detectors
 from fer_keras.recognition.boxes import finished, shared, smallest_side
 from fer_keras.recognition.crops import Framing, crop, framed

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from moving import emotion_face
 
 from fer_keras.data import synthetic_features as features
-from fer_keras.data.drawing import Sketch
-from fer_keras.data.synthetic_faces import emotion_face, make_faces, sample_face
+from fer_keras.data.synthetic_faces import Sketch, make_faces, sample_face
 from fer_keras.labels import FER4, FER7, FERPLUS8, SPLITS
 
 
@@ -85,11 +85,6 @@ def test_other_sizes(size):
 def test_impossible_requests_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_faces(**arguments)
-
-
-def test_large_face_of_an_unknown_emotion_is_refused():
-    with pytest.raises(ValueError, match="Unknown class 'bored'"):
-        emotion_face("bored")
 
 
 def test_every_class_has_expressions_made_of_known_actions():

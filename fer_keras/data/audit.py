@@ -46,11 +46,11 @@ class Audit:
     agreement: dict | None
 
     def as_dict(self):
-        """Return everything as plain values for JSON."""
+        """Everything as plain values for JSON."""
         return {**dataclasses.asdict(self), "classes": list(self.classes)}
 
     def table(self):
-        """Return the counts as a `pandas.DataFrame`: a row a finding, a column a split, and all."""
+        """The counts as a `pandas.DataFrame`: a row a finding, a column a split, and all."""
         import pandas as pd
 
         rows = {"images": {split: sum(self.counts[split].values()) for split in SPLITS}}
@@ -68,12 +68,12 @@ class Audit:
         return table.rename_axis("finding")
 
     def incomplete(self):
-        """Return in words what makes this less, or other, than the whole published set; an empty text if nothing."""
+        """What makes this less, or other, than the whole published set, in words; an empty text if nothing."""
         known = self.protocol in PUBLISHED_COUNTS and set(self.classes) <= set(FER7)
         return count_difference(self.protocol, self.counts) if known else ""
 
     def agreement_table(self):
-        """Return the agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
+        """The agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
         import pandas as pd
 
         return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
@@ -95,13 +95,15 @@ class Audit:
 
 
 def audit(faces):
-    """Return an `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict.
+    """An `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict.
 
     Args:
         faces: a `FaceDataset`; a selection is audited as if it were all there is.
     """
     _, group = np.unique(faces.digests, return_inverse=True)
-    conflicting_group = num_labels(group, faces.labels, len(faces.classes)) > 1
+    carried = np.zeros((group.max(initial=-1) + 1, len(faces.classes)), bool)  # labels, by group of copies
+    carried[group, faces.labels] = True
+    conflicting_group = carried.sum(axis=1) > 1
     flat = np.asarray(faces.images).reshape(len(faces), -1)
     constant = flat.min(axis=1) == flat.max(axis=1) if len(faces) else np.zeros(0, bool)
     counts = faces.counts()
@@ -126,15 +128,8 @@ def audit(faces):
     )
 
 
-def num_labels(group, labels, num_classes):
-    """Return how many different labels each group of copies carries, int `(groups,)`."""
-    carried = np.zeros((group.max(initial=-1) + 1, num_classes), bool)
-    carried[group, labels] = True
-    return carried.sum(axis=1)
-
-
 def count_copies(group, split):
-    """Return `copies[split][other]` as in `Audit`."""
+    """`copies[split][other]` as in `Audit`."""
     groups = {name: group[split == name] for name in SPLITS}
     found = {name: {other: int(np.isin(groups[name], groups[other]).sum()) for other in SPLITS} for name in SPLITS}
     for name in SPLITS:
@@ -143,12 +138,12 @@ def count_copies(group, split):
 
 
 def by_split(mask, split):
-    """Return how many rows of each split a mask picks."""
+    """How many rows of each split a mask picks."""
     return {name: int(mask[split == name].sum()) for name in SPLITS}
 
 
 def agreement(faces):
-    """Return the share of labels that are the FER+ plurality, over `"all"` and by class, as in `Audit`."""
+    """The share of labels that are the FER+ plurality, over `"all"` and by class, as in `Audit`."""
     judged = names_emotion(faces.votes)
     labels = faces.labels[judged]
     agrees = np.array(faces.classes)[labels] == plurality(faces.votes[judged])
@@ -157,12 +152,12 @@ def agreement(faces):
 
 
 def share(mask):
-    """Return the share of a mask that is true, rounded to 6 digits; None if the mask is empty."""
+    """The share of a mask that is true, rounded to 6 digits; None if the mask is empty."""
     return round(float(mask.mean()), 6) if len(mask) else None
 
 
 def mean_faces(faces, split="train"):
-    """Return the average face of each class in one split, float `(classes, height, width)`, values in [0, 255].
+    """The average face of each class in one split, float `(classes, height, width)`, values in [0, 255].
 
     Raises:
         ValueError: if a class has no image there.

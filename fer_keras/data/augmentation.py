@@ -1,8 +1,7 @@
-"""Random changes of face pictures: drawn as plain numbers first, applied to uint8 pixels afterwards.
+"""Random changes of face pictures, drawn as plain numbers; the training step applies them to pixels.
 
-A `Plan` holds what shall happen to every picture. It is drawn from a generator that the caller seeds, so that an
-epoch's augmentation is a function of seed and epoch; the training step applies the same plan with the backend's own
-operations.
+A `Plan` is drawn from a generator that the caller seeds, so that an epoch's augmentation is a function of seed and
+epoch; `training.training_model.augment` applies it with the backend's own operations.
 """
 
 import dataclasses
@@ -95,7 +94,7 @@ def draw_plan(augmentation, num_images, size, generator, *, group=None):
 
 
 def draw_transform(augmentation, n, size, generator):
-    """Return the `(n, 8)` maps of flip, rotation, shift, shear, zoom and crop about the centre, or None."""
+    """The `(n, 8)` maps of flip, rotation, shift, shear, zoom and crop about the centre, or None."""
     a = augmentation
     still = (a.rotation_degrees, a.shift_fraction, a.shear_degrees) == (0, 0, 0) and tuple(a.zoom) == (1, 1)
     if still and not a.flip and a.crop_fraction >= 1:
@@ -126,7 +125,7 @@ def draw_transform(augmentation, n, size, generator):
 
 
 def draw_light(augmentation, n, generator):
-    """Return the `(n, 2)` gains and offsets of brightness, then contrast, or None."""
+    """The `(n, 2)` gains and offsets of brightness, then contrast, or None."""
     if tuple(augmentation.brightness) == (1, 1) and tuple(augmentation.contrast) == (1, 1):
         return None
     brightness = generator.uniform(*augmentation.brightness, n)
@@ -135,7 +134,7 @@ def draw_light(augmentation, n, generator):
 
 
 def draw_blur(augmentation, n, generator):
-    """Return the `(n, 3)` weights of Gaussian blurs, or None."""
+    """The `(n, 3)` weights of Gaussian blurs, or None."""
     if not augmentation.blur_pixels:
         return None
     deviation = generator.uniform(0, augmentation.blur_pixels, n).clip(1e-3)
@@ -144,14 +143,14 @@ def draw_blur(augmentation, n, generator):
 
 
 def draw_gamma(augmentation, n, generator):
-    """Return the `(n,)` exponents, or None."""
+    """The `(n,)` exponents, or None."""
     if tuple(augmentation.gamma) == (1, 1):
         return None
     return np.exp(generator.uniform(*np.log(augmentation.gamma), n)).astype(np.float32)
 
 
 def draw_box(augmentation, n, size, generator):
-    """Return the `(n, 5)` erased rectangles (Zhong et al., 2020: 2 to 25 % of the area, sides up to 1:3), or None."""
+    """The `(n, 5)` erased rectangles (Zhong et al., 2020: 2 to 25 % of the area, sides up to 1:3), or None."""
     if not augmentation.erase_probability:
         return None
     area = generator.uniform(0.02, 0.25, n) * size[0] * size[1]
@@ -164,59 +163,13 @@ def draw_box(augmentation, n, size, generator):
 
 
 def draw_mix(augmentation, n, generator, group):
-    """Return partner and share of mixup, each `(n,)`, or None for both."""
+    """Partner and share of mixup, each `(n,)`, or None for both."""
     if not augmentation.mixup_alpha:
         return {"partner": None, "share": None}
     share = generator.beta(augmentation.mixup_alpha, augmentation.mixup_alpha, n)
     starts = range(0, n, group)
     partner = np.concatenate([start + generator.permutation(min(group, n - start)) for start in starts])
     return {"partner": partner.astype(np.int32), "share": share.astype(np.float32)}
-
-
-def apply_plan(images, plan):
-    """Return the pictures as the plan changes them.
-
-    Args:
-        images: uint8 `(n, height, width, 1)`, values in [0, 255].
-        plan: a `Plan` for these n pictures.
-
-    Returns:
-        uint8 `(n, height, width, 1)`. Bilinear between pixels; beyond the border the nearest pixel goes on.
-
-    Example:
-
-    >>> images = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
-    >>> plan = draw_plan(Augmentation(rotation_degrees=10), 1, (4, 4), np.random.default_rng(0))
-    >>> apply_plan(images, plan).shape
-    (1, 4, 4, 1)
-    """
-    pixels = images[..., 0].astype(np.float32)
-    if plan.transform is not None:
-        pixels = warp(pixels, plan.transform)
-    if plan.blur is not None:
-        pixels = blur(blur(pixels, plan.blur).swapaxes(1, 2), plan.blur).swapaxes(1, 2)
-    if plan.gamma is not None:
-        pixels = 255 * (pixels / 255) ** plan.gamma[:, None, None]
-    if plan.light is not None:
-        gain, offset = plan.light[:, 0, None, None], plan.light[:, 1, None, None]
-        pixels = np.clip(pixels * gain + offset, 0, 255)
-    if plan.box is not None:
-        rows, columns = np.arange(pixels.shape[1])[None, :, None], np.arange(pixels.shape[2])[None, None, :]
-        top, left, bottom, right, grey = (plan.box[:, i, None, None] for i in range(5))
-        pixels = np.where((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right), grey, pixels)
-    if plan.partner is not None:
-        share = plan.share[:, None, None]
-        pixels = share * pixels + (1 - share) * pixels[plan.partner]
-    return np.rint(pixels).astype(np.uint8)[..., None]
-
-
-def blur(pixels, weights):
-    """Blur the columns of float `(n, height, width)` by `(n, 3)` weights; the border mirrors."""
-    height = pixels.shape[1]
-    padded = np.pad(pixels, ((0, 0), (2, 2), (0, 0)), mode="symmetric")
-    w = weights[:, :, None, None]
-    rows = [padded[:, start : start + height] for start in range(5)]
-    return w[:, 2] * (rows[0] + rows[4]) + w[:, 1] * (rows[1] + rows[3]) + w[:, 0] * rows[2]
 
 
 def warp(pixels, transform):
@@ -237,7 +190,7 @@ def warp(pixels, transform):
 
 
 def mix_targets(targets, plan):
-    """Return `(n, classes)` targets mixed as the plan mixes the pictures."""
+    """`(n, classes)` targets, mixed as the plan mixes the pictures."""
     if plan.partner is None:
         return targets
     share = plan.share[:, None]

@@ -1,4 +1,4 @@
-"""Drawn faces: grey faces whose features follow the emotion, for machines and tests without a data set.
+"""Synthetic faces: drawn grey faces whose features follow the emotion, for machines and tests without a data set.
 
 They are no photographs, and a network trained on them says nothing about people: `source` and `protocol` say "drawn".
 """
@@ -6,9 +6,8 @@ They are no photographs, and a network trained on them says nothing about people
 import types
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
-from fer_keras.data import drawing
 from fer_keras.data import synthetic_features as features
 from fer_keras.data.dataset import FaceDataset, refuse_unknown
 from fer_keras.labels import FER7, FERPLUS8
@@ -16,9 +15,10 @@ from fer_keras.labels import FER7, FERPLUS8
 # Each run of seven faces of a class holds one for validation and one for test: 71, 14 and 14 percent. The splits of a
 # smaller set are the beginnings of those of a larger one, so a network trained on one never saw the other's test faces.
 CYCLE = ("train", "validation", "test", "train", "train", "train", "train")
+SUPERSAMPLING = 4
 LEAST = {"num_per_class": 3, "seed": 0, "size": 8}
 
-# Uniform ranges, in the face coordinates of `drawing`, tones in [0, 255].
+# Uniform ranges, in face coordinates, tones in [0, 255].
 PROPORTIONS = {
     "width": (0.92, 1.04), "jaw": (0.62, 1.0), "chin": (1.34, 1.5), "age": (0.0, 0.9), "lopsided": (-0.02, 0.02),
     "eye_gap": (0.4, 0.47), "eye_width": (0.17, 0.22), "eye_height": (0.085, 0.125), "eye_tilt": (-0.03, 0.02),
@@ -42,10 +42,9 @@ LIGHT = {
 }  # fmt: skip
 # From the back to the front.
 PAINTERS = (
-    drawing.surroundings, drawing.head, features.wrinkles, drawing.beard, features.nose, features.mouth,
-    features.eyes, features.brows, drawing.hair, drawing.extras,
+    features.surroundings, features.head, features.wrinkles, features.beard, features.nose, features.mouth,
+    features.eyes, features.brows, features.hair, features.extras,
 )  # fmt: skip
-STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39}
 
 
 def make_faces(num_per_class, *, classes=FER7, seed=0, size=48):
@@ -90,26 +89,6 @@ def make_faces(num_per_class, *, classes=FER7, seed=0, size=48):
     )
 
 
-def emotion_face(emotion, *, seed=0, size=480):
-    """Draw one large, clean face, looking straight, at full expression.
-
-    Args:
-        emotion: str, any of `labels.FERPLUS8`.
-        seed: int, at least 0: whose face. The same seed gives every emotion to the same person.
-        size: int, side of the image in pixels, at least 8.
-
-    Returns:
-        A uint8 array `(size, size, 1)` in [0, 255].
-
-    Raises:
-        ValueError: on an unknown emotion, a negative seed or too small a size.
-    """
-    check_request((emotion,), seed=seed, size=size)
-    face = sample_face(np.random.default_rng(seed), emotion, intensity=1.0)
-    vars(face).update(STILL, occluded=False)
-    return np.clip(np.rint(draw(face, size)), 0, 255).astype(np.uint8)[:, :, None]
-
-
 def check_request(classes, **numbers):
     """Raise a `ValueError` on a request that cannot be drawn."""
     refuse_unknown("class", classes, FERPLUS8)
@@ -121,7 +100,7 @@ def check_request(classes, **numbers):
 
 
 def sample_face(generator, emotion, *, intensity):
-    """Return a namespace with a person's proportions and tones, a pose, and the actions of an emotion.
+    """A namespace with a person's proportions and tones, a pose, and the actions of an emotion.
 
     Args:
         generator: `numpy.random.Generator`; the person and the pose are drawn before the emotion is looked at.
@@ -153,8 +132,8 @@ def sample_face(generator, emotion, *, intensity):
 
 
 def draw(face, size):
-    """Return a face as a float array `(size, size)`, about [0, 255], in an even light."""
-    sketch = drawing.Sketch(face)
+    """A face as a float array `(size, size)`, about [0, 255], in an even light."""
+    sketch = Sketch(face)
     for paint in PAINTERS:
         paint(sketch, face)
     return sketch.paint(size)
@@ -167,7 +146,7 @@ def spread(face, table, generator):
 
 
 def pick(chance, **shares):
-    """Return the name in whose share of [0, 1] `chance` falls; the last share is 1, for all that is left."""
+    """The name in whose share of [0, 1] `chance` falls; the last share is 1, for all that is left."""
     for name, share in shares.items():
         if chance < share:
             return name
@@ -176,7 +155,7 @@ def pick(chance, **shares):
 
 
 def photograph(generator, picture):
-    """Return a drawn picture as a camera would take it: light from somewhere, contrast, blur and noise, as uint8."""
+    """A drawn picture as a camera would take it: light from somewhere, contrast, blur and noise, as uint8."""
     size = len(picture)
     light = types.SimpleNamespace()
     spread(light, LIGHT, generator)
@@ -191,3 +170,78 @@ def photograph(generator, picture):
     photo = photo.filter(ImageFilter.GaussianBlur(light.blur * size / 48))
     noise = light.noise * generator.standard_normal((size, size))
     return np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8)
+
+
+class Sketch:
+    """Shapes in face coordinates, in the order in which they are painted.
+
+    Args:
+        face: namespace of the face; its pose and its background are used here.
+    """
+
+    def __init__(self, face):
+        self.face = face
+        self.shapes = []
+        self.shades = []
+
+    def area(self, x, y, tone, relief=1.0):
+        """Add a filled polygon; `relief` is its height above the midplane of the head, 1 for the skin."""
+        self.shapes.append((x, y, tone, relief, None))
+
+    def band(self, x, top, bottom, tone, relief=1.0):
+        """Add the area between two curves over the same `x`."""
+        self.area(np.concatenate((x, x[::-1])), np.concatenate((top, bottom[::-1])), tone, relief)
+
+    def stroke(self, x, y, tone, width, relief=1.0):
+        """Add a line with thin ends through 13 points; `width` is that of its middle, in face units."""
+        self.shapes.append((x, y, tone, relief, width))
+
+    def shade(self, x, y, width, height, amount):
+        """Add a soft spot of shadow (`amount` below 0) or of light to whatever lies there when all is painted."""
+        self.shades.append((x, y, width, height, amount))
+
+    def project(self, x, y, relief):
+        """Turn points of the face by its yaw, pitch and roll; return `(n, 2)` in units of the picture's side."""
+        face = self.face
+        depth = relief * 0.9 * np.sqrt(np.maximum(0, 1 - (x / 1.15) ** 2))
+        x, y = x + face.yaw * depth, y + face.pitch * depth
+        cosine, sine = face.scale * np.cos(face.roll), face.scale * np.sin(face.roll)
+        return np.stack((face.centre_x + cosine * x - sine * y, face.centre_y + sine * x + cosine * y), axis=1)
+
+    def outlines(self, thinnest):
+        """The polygon of each shape, in units of the picture's side; no line is thinner than `thinnest`."""
+        x, y, _, relief, widths = zip(*self.shapes, strict=True)
+        lengths = [len(part) for part in x]
+        points = self.project(np.concatenate(x), np.concatenate(y), np.repeat(relief, lengths))
+        found = np.split(points, np.cumsum(lengths)[:-1])
+        lines = [number for number, width in enumerate(widths) if width is not None]
+        width = np.maximum([widths[number] * self.face.scale for number in lines], thinnest)
+        for number, outline in zip(lines, ribbons(np.stack([found[line] for line in lines]), width), strict=True):
+            found[number] = outline
+        return found
+
+    def paint(self, size):
+        """The shapes as a float array `(size, size)`, about [0, 255], antialiased, with the soft shades on."""
+        large = size * SUPERSAMPLING
+        canvas = Image.new("L", (large, large), round(self.face.background))
+        brush = ImageDraw.Draw(canvas)
+        for outline, (_, _, tone, _, _) in zip(self.outlines(0.8 / size), self.shapes, strict=True):
+            # Whole pixels, so that the way PIL rounds floats cannot show.
+            brush.polygon(np.rint(outline * large).astype(int).ravel().tolist(), fill=int(min(max(tone, 0), 255)))
+        pixels = np.asarray(canvas.reduce(SUPERSAMPLING), float)
+        x, y, width, height, amount = np.array(self.shades).T
+        x, y = self.project(x, y, 1.0).T
+        across = (np.arange(size) + 0.5) / size
+        columns = np.exp(-(((across - x[:, None]) / (width * self.face.scale)[:, None]) ** 2))
+        rows = np.exp(-(((across - y[:, None]) / (height * self.face.scale)[:, None]) ** 2))
+        return pixels * (1 + (amount[:, None] * rows).T @ columns)
+
+
+def ribbons(points, width):
+    """The outlines `(m, 2n, 2)` of lines through `points` `(m, n, 2)`, widest in the middle."""
+    along = np.empty_like(points)
+    along[:, 1:-1] = points[:, 2:] - points[:, :-2]
+    along[:, 0], along[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
+    normal = along[..., ::-1] * (-1, 1) / np.maximum(np.hypot(along[..., :1], along[..., 1:]), 1e-9)
+    offset = normal * (0.5 + 0.5 * features.ARCH)[:, None] * width[:, None, None] / 2
+    return np.concatenate((points + offset, (points - offset)[:, ::-1]), axis=1)

@@ -1,12 +1,19 @@
-"""Expressions as sets of facial actions, and how those shape brows, eyes, nose, mouth and wrinkles.
+"""Painters of a synthetic face's parts, and expressions as sets of the facial actions that shape them.
+
+Face coordinates: the eyes lie at y = 0, x = 0 is the midline, one unit is half the width of the face, y points down.
 
 Reference: Ekman, Friesen and Hager (2002), Facial Action Coding System: the actions and the emotions' prototypes.
 """
 
 import numpy as np
 
-from fer_keras.data.drawing import ALONG, ARCH, SIDES, TURN
-
+# From one end of a feature to the other, closer at the ends, where lips and lids bend most.
+ALONG = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 13))
+# 1 in the middle of a feature, 0 at its ends.
+ARCH = np.cos(np.linspace(-np.pi / 2, np.pi / 2, 13)) ** 2
+TURN = np.linspace(0, 2 * np.pi, 37)[:-1]
+SIDES = (-1, 1)
+CIRCLE = TURN[::2]
 ACTIONS = (
     "inner_brow_raise", "outer_brow_raise", "brow_lower", "lid_raise", "cheek_raise", "lid_tighten", "lid_droop",
     "nose_wrinkle", "upper_lip_raise", "corner_pull", "dimple", "corner_drop", "chin_raise", "lip_stretch",
@@ -45,8 +52,6 @@ EXPRESSIONS = {
     "neutral": ({},),
     "contempt": (dict(dimple=1.0, lid_droop=0.2), dict(dimple=1.0, chin_raise=0.3)),
 }  # fmt: skip
-
-CIRCLE = TURN[::2]
 
 
 def brows(sketch, face):
@@ -181,3 +186,95 @@ def wrinkles(sketch, face):
             fold(side * x, tilt * span * 2 + 0.02, 0.8 * f.cheek_raise + 0.3 * f.age, 0.03)
         fold(side * (f.mouth_width + 0.07 + 0.02 * ALONG), f.mouth_y + 0.16 + 0.08 * ALONG, f.corner_drop, 0.045)
     fold(0.17 * ALONG, f.mouth_y + 0.27 - 0.06 * ARCH, f.chin_raise, 0.05)
+
+
+def surroundings(sketch, face):
+    """Draw what is behind the head: a patch of another tone, hair that falls behind, the neck and the clothes."""
+    edge = face.backdrop_edge
+    sketch.area(np.array([edge, 3, 3, edge + 0.5]), np.array([-3, -3, 3, 3]), face.backdrop, 0)
+    if face.hair_style in ("long", "afro"):
+        reach = 1.15 if face.hair_style == "long" else 1.3
+        y = np.sin(TURN) * 1.4 - 0.1
+        if face.hair_style == "long":
+            y = np.where(y > 0, y * 2.0, y)
+        sketch.area(reach * np.cos(TURN), y, face.hair, 0)
+    sketch.area(np.array([-0.6, 0.6, 0.7, -0.7]), np.array([0.8, 0.8, 3, 3]), 0.72 * face.skin, 0)
+    sketch.area(np.array([-2, -0.7, 0, 0.7, 2]), np.array([3, 1.75, 2.0, 1.75, 3]), face.clothes, 0)
+
+
+def head(sketch, face):
+    """Draw ears and skull with their large soft shades."""
+    for side in SIDES:
+        x = side * (face.width + 0.02) + 0.12 * np.cos(TURN[::3])
+        sketch.area(x, 0.15 + 0.26 * np.sin(TURN[::3]), 0.85 * face.skin, 0)
+    x, y = outline(face)
+    sketch.area(x, y, face.skin, 0)
+    for side in SIDES:
+        sketch.shade(side * 1.02, 0.5, 0.22, 1.0, -0.26)
+        sketch.shade(side * 0.45, -0.06, 0.26, 0.16, -0.15)
+        lifted = face.cheek_raise + 0.5 * face.corner_pull
+        sketch.shade(side * 0.55, 0.5 - 0.1 * lifted, 0.26, 0.2, 0.05 + 0.1 * lifted)
+    sketch.shade(0, -0.55, 0.5, 0.22, 0.08)
+    sketch.shade(0, chin_of(face) + 0.18, 0.6, 0.18, -0.2)
+
+
+def outline(face):
+    """The x and y of the skull's outline; a dropped jaw makes it longer."""
+    x, y = np.cos(TURN), np.sin(TURN)
+    x = face.width * np.sign(x) * np.abs(x) ** np.where(y > 0, face.jaw, 1)
+    return x, np.where(y > 0, y * chin_of(face), y * 1.3)
+
+
+def chin_of(face):
+    """The y of the chin."""
+    return face.chin + 0.16 * face.jaw_drop - 0.03 * face.chin_raise
+
+
+def beard(sketch, face):
+    """Draw a beard along the jaw and above the lip, or the soft shadow of a shaven one."""
+    if face.beard_style == "stubble":
+        sketch.shade(0, face.chin - 0.2, 0.75, 0.32, -0.22)
+        sketch.shade(0, face.mouth_y - 0.16, 0.3, 0.1, -0.15)
+    if face.beard_style == "full":
+        reach = 0.97 * np.abs(ALONG)
+        cheek = 0.3 * np.exp(-(((reach - 0.62) / 0.2) ** 2)) - 0.75 * reach**8
+        jaw = chin_of(face) * np.sqrt(1 - reach ** (2 / face.jaw))
+        top = np.minimum(face.mouth_y - 0.17 + cheek, jaw)
+        sketch.band(0.97 * face.width * ALONG, top, jaw, 0.8 * face.brow + 0.2 * face.skin, 0.35)
+
+
+def hair(sketch, face):
+    """Draw the hair in front of the skull, down to the hairline."""
+    if face.hair_style == "bald":
+        sketch.shade(0.2, -0.8, 0.3, 0.2, 0.15)
+        return
+    x = 1.06 * face.width * ALONG
+    top = -(1.54 if face.hair_style == "afro" else 1.42) * np.sqrt(np.maximum(ARCH, 0.02))
+    line = face.hairline + (0.25 if face.hair_style == "long" else 0.55) * np.abs(ALONG) ** 4
+    if face.hair_style == "fringe":
+        line = line + 0.12 - 0.05 * (-1.0) ** np.arange(len(line))
+    if face.hair_style == "parted":
+        line = line + 0.2 * np.abs(ALONG - face.parting) - 0.1
+    sketch.band(x, top, line, face.hair, 0.45)
+    for height, tone in ((0.15, 0.8), (0.35, 1.25), (0.55, 0.8), (0.75, 1.25)):
+        part = 0.8 * ALONG * (1 - 0.3 * height)
+        strand = np.interp(part, ALONG, line + height * (top - line)) + 0.05 * face.parting * np.sin(9 * part)
+        sketch.stroke(1.06 * face.width * part, strand, tone * face.hair, 0.06, 0.45)
+
+
+def extras(sketch, face):
+    """Draw glasses, and the fist or the microphone that hides a part of the face now and then."""
+    if face.glasses:
+        for side in SIDES:
+            x = side * face.eye_gap + 1.45 * face.eye_width * np.cos(TURN)
+            y = 0.03 + face.glasses_height * np.sin(TURN)
+            for start in (0, 12, 24):
+                part = np.arange(start, start + 13) % 36
+                sketch.stroke(x[part], y[part], face.glasses_tone, 0.09, 1.1)
+            temple = np.linspace(face.eye_gap + 1.4 * face.eye_width, 1.0, len(ALONG))
+            sketch.stroke(side * temple, 0 * temple - 0.03, face.glasses_tone, 0.06, 0.9)
+        bridge = (face.eye_gap - 1.4 * face.eye_width) * ALONG
+        sketch.stroke(bridge, -0.02 - 0.04 * ARCH, face.glasses_tone, 0.07, 1.2)
+    if face.occluded:
+        x, y = face.occluder_x + 0.3 * np.cos(TURN), face.occluder_y + 0.38 * np.sin(TURN)
+        sketch.area(x, y, face.occluder_tone, 1.0)
