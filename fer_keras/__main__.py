@@ -326,10 +326,11 @@ def data(path: DataPath = None, skip: Skip = False):
 @app.command()
 def models(name: Model = None, classes: NumClasses = None):
     """List the networks, or the stages of one."""
-    from fer_keras.models.catalogue import describe_network
+    from fer_keras.models import BUILDERS
+    from fer_keras.models.summary import describe_network
 
     if name is None:
-        show([{"network": each} | describe_network(each, classes) for each in fer_keras.MODELS], without=["stages"])
+        show([{"network": each} | describe_network(each, classes) for each in BUILDERS], without=["stages"])
         return
     network = describe_network(name, classes)
     show([{"stage": stage.pop("label")} | stage for stage in network["stages"]])

@@ -83,7 +83,7 @@ def build(*, only: list[str] | None = None) -> None:
     """
     data = "synthetic faces"
     if only is None:
-        from fer_keras.models.catalogue import record_networks
+        from fer_keras.models.summary import record_networks
 
         record_networks()
     if profile() == "full":
@@ -412,7 +412,7 @@ def notebook_problems() -> list[str]:
 
 def record_problems() -> list[str]:
     """Compare leaderboard.csv, README's tables and the networks' descriptions with records and code."""
-    from fer_keras.models.catalogue import networks_are_recorded
+    from fer_keras.models.summary import networks_are_recorded
 
     board, readme = paths.results() / "leaderboard.csv", (paths.project() / "README.md").read_text(encoding="utf-8")
     same = board.is_file() and board.read_text(encoding="utf-8") == as_csv(read_runs())

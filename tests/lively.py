@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from fer_keras.models.counting import leaves
+from fer_keras.models.inputs import leaves
 
 
 def pictures(count, shape, *, seed=0):

@@ -68,8 +68,8 @@ def stand_in(project, patch):
     patch.setenv("FER_KERAS_BUILD", str(project / "build"))
     patch.setenv("FER_PROFILE", "full")
     patch.setattr("fer_keras.results.record_data", lambda: "fingerprint", raising=False)
-    patch.setattr("fer_keras.models.catalogue.record_networks", lambda: None)
-    patch.setattr("fer_keras.models.catalogue.networks_are_recorded", lambda: True)
+    patch.setattr("fer_keras.models.summary.record_networks", lambda: None)
+    patch.setattr("fer_keras.models.summary.networks_are_recorded", lambda: True)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from lively import lively, pictures
 
-from fer_keras.models import MODELS, build, compact, multiply_adds, stages, transfer
-from fer_keras.models.attention import squeeze_and_excite
-from fer_keras.models.backbones import load_backbone
-from fer_keras.models.counting import leaves
-from fer_keras.models.resnet import residual_block
+from fer_keras.models import MODELS, build, fine_tune, multiply_adds, transfer
+from fer_keras.models.inputs import leaves, three_channels
+from fer_keras.models.residual import pool, residual_block, squeeze_and_excite
+from fer_keras.models.transfer import load_backbone
 
 TRANSFER = {  # the layer that is the backbone
     "vgg16": "vgg16",
@@ -81,9 +80,10 @@ def shared(application, weights, input_shape):
 
 
 def made(name, num_classes=7, **options):
-    """Return a network with random values."""
+    """A network with random initialisation; the step of a deep backbone would take minutes, so it is frozen."""
     keras.utils.set_random_seed(0)
-    return build(name, num_classes, **OFFLINE.get(name, {}), **options)
+    model = build(name, num_classes, **OFFLINE.get(name, {}), **options)
+    return fine_tune(model, None) if name in TRANSFER else model
 
 
 def answers(model, faces):
@@ -134,6 +134,34 @@ def test_contract(name, faces, tmp_path):
     np.testing.assert_array_equal(answers(started, faces), probabilities)
     with pytest.raises(ValueError, match="does not hold the weights"):
         build(name, 4, weights=tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_without_pretrained_weights_all_of_it_trains(name):
+    keras.utils.set_random_seed(0)
+    model = build(name, 4, **OFFLINE.get(name, {}))
+    assert all(layer.trainable for layer in leaves(model))
+    statistics = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in leaves(model))
+    constants = 3 * any(isinstance(layer, keras.layers.Normalization) for layer in leaves(model))
+    assert len(model.non_trainable_weights) == 2 * statistics + constants
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_probabilities_are_float32_and_layers_channels_last_whatever_keras_is_told(name, monkeypatch):
+    """As keras.json may say it; the mixed policy is that of a training in half precision."""
+    monkeypatch.setattr(transfer, "load_backbone", load_backbone if name in ("vgg16", "efficientnet") else shared)
+    expected = made(name)
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = made(name)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy("float32")
+    assert {getattr(layer, "data_format", "channels_last") for layer in leaves(model)} == {"channels_last"}
+    assert (model.layers[-1].compute_dtype, model.layers[-2].compute_dtype) == ("float32", "bfloat16")
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -195,7 +223,7 @@ def test_a_residual_block_adds_what_its_shortcut_carries():
 
 def test_weighted_pooling_begins_as_a_mean_and_knows_places():
     inputs = keras.Input((3, 5, 4))
-    weighted, mean = (keras.Model(inputs, compact.POOLINGS[name](inputs)) for name in ("weighted", "mean"))
+    weighted, mean = (keras.Model(inputs, pool(inputs, name)) for name in ("weighted", "mean"))
     x = np.random.default_rng(1).normal(size=(2, 3, 5, 4)).astype("float32")
     np.testing.assert_allclose(answers(weighted, x), answers(mean, x), atol=1e-6)
     places = np.random.default_rng(2).normal(size=(3, 5, 4)).astype("float32")
@@ -218,7 +246,7 @@ def test_no_convolution_of_ours_strides_with_a_kernel_of_one_pixel(name):
 
 
 def test_three_channels_repeats_the_grey_one(faces):
-    stage = stages.three_channels((48, 48, 1))
+    stage = three_channels((48, 48, 1))
     assert stage.count_params() == 0
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(stage(faces)), faces.repeat(3, axis=-1))
 

@@ -1,12 +1,14 @@
 """A network in stages: everything is counted once, what lies beside the main path is marked, and it can be drawn."""
 
+import subprocess
+import sys
+
 import pytest
 
 from fer_keras import paths, plots
 from fer_keras.__main__ import main
-from fer_keras.models import MODELS, build, multiply_adds
-from fer_keras.models import catalogue as network_catalogue
-from fer_keras.models.outline import outline
+from fer_keras.models import BUILDERS, MODELS, build, multiply_adds, summary
+from fer_keras.models.summary import outline
 from fer_keras.results import read_table
 
 LIGHT = ["capstone-model-1", "emovision-baseline", "mini-xception", "general", "sep-se-residual"]
@@ -46,33 +48,41 @@ def test_a_nested_backbone_is_one_stage():
 
 
 def test_networks_are_recorded_once_and_drawn_from_the_record(own_folders, monkeypatch):
-    monkeypatch.setattr(network_catalogue, "MODELS", {name: MODELS[name] for name in LIGHT})
-    assert not network_catalogue.networks_are_recorded()
-    network_catalogue.record_networks()
-    assert network_catalogue.networks_are_recorded()
+    monkeypatch.setattr(summary, "BUILDERS", {name: BUILDERS[name] for name in LIGHT})
+    assert not summary.networks_are_recorded()
+    summary.record_networks()
+    assert summary.networks_are_recorded()
     known = read_table("networks")["networks"]["capstone-model-1"]
     assert (known["num_classes"], known["parameters"]) == (4, 605_572)
     assert known["source"].startswith("Palacios Boyce")
     figure = plots.architecture(known["stages"], title="a name")
     assert figure.axes[0].get_title(loc="left") == "a name: 605,572 parameters, 7.7 M multiply-adds"
-    monkeypatch.setattr(network_catalogue, "describe_network", None)  # would fail if it was called
-    network_catalogue.record_networks()
-    monkeypatch.setattr(network_catalogue, "digest_of_sources", lambda: "of other code")
-    assert not network_catalogue.networks_are_recorded()
+    monkeypatch.setattr(summary, "describe_network", None)  # would fail if it was called
+    summary.record_networks()
+    monkeypatch.setattr(summary, "digest_of_sources", lambda: "of other code")
+    assert not summary.networks_are_recorded()
+
+
+def test_the_command_lists_what_is_recorded_without_a_backend():
+    """The table is read where it was made of today's code; else networks are built."""
+    script = "import sys; from fer_keras.__main__ import main; main(['models']); sys.exit('keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["network", *BUILDERS]
+    assert done.stderr == ""
 
 
 def test_the_committed_networks_are_those_of_todays_code():
-    assert network_catalogue.networks_are_recorded(folder=paths.PACKAGE.parent / "reports" / "results")
+    assert summary.networks_are_recorded(folder=paths.PACKAGE.parent / "reports" / "results")
 
 
 def test_every_network_is_recorded_with_its_stages_and_says_where_it_comes_from():
     assert set(read_table("networks")["networks"]) == set(MODELS)
     for name in MODELS:
-        assert len(network_catalogue.source_of(name)) > 10, name
+        assert len(summary.source_of(name)) > 10, name
 
 
 def test_the_command_lists_networks_and_the_stages_of_one(capsys, monkeypatch):
-    monkeypatch.setattr("fer_keras.models.MODELS", {name: MODELS[name] for name in LIGHT})
+    monkeypatch.setattr("fer_keras.models.BUILDERS", {name: BUILDERS[name] for name in LIGHT})
     assert main(["models", "--classes", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["network", *LIGHT]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fer_keras import plots
 from fer_keras.labels import FER7
-from fer_keras.models.outline import outline
+from fer_keras.models.summary import outline
 from fer_keras.plots.style import MAJORITY, MODELS, as_png
 from fer_keras.results import find_run, leaderboard, read_runs
 

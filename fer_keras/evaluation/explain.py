@@ -15,6 +15,8 @@ from keras import layers, ops
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from fer_keras.data.images import check_pixels
+
 METHODS = ("grad-cam", "grad-cam++", "occlusion")
 BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
@@ -369,8 +371,7 @@ def check_images(model, images):
             f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))}). "
             f"Received: shape {images.shape}. Cut out the face and resize it first."
         )
-    if images.size and not (images.min() >= 0 and images.max() <= 255):
-        raise ValueError(f"`images` must have values in [0, 255]. Received: {images.min()} to {images.max()}.")
+    check_pixels(images)
     return images.astype(np.float32)
 
 

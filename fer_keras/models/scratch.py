@@ -1,145 +1,226 @@
-"""The Sequential networks that the student projects trained from scratch."""
+"""The Sequential networks that student projects trained from scratch: layers one after another.
 
-import keras
-from keras import layers
+All take `num_classes`, `input_shape` and `weights` as `fer_keras.build` describes them, and go from pixels in [0, 255],
+`(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
+"""
 
-from fer_keras.models import stages
+from keras import Model, Sequential, layers
+
+from fer_keras.models.inputs import SHAPE, Shape, Weights, check_input, resize, start_from, three_channels
+
+# (filters, convolutions) of each block of VGG's configuration A.
+VGG_BLOCKS = ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2))
+# Eight layers without batch normalisation lose the signal under Keras' default initial values.
+HE = {"activation": "relu", "kernel_initializer": "he_normal"}
 
 
-def capstone_model_1(num_classes, *, input_shape=(48, 48, 1), weights=None):
+def capstone_model_1(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None) -> Model:
     """Build the capstone's first network: three 2x2 convolutions with pooling and dropout, one dense layer.
 
     605,572 parameters for four classes at 48x48.
 
     Reference: Palacios Boyce, "Deep Learning Methods for Facial Emotion Recognition", capstone project, 2022.
-
-    Args:
-        num_classes: int, at least 2.
-        input_shape: `(height, width, 1)`, grey, sides of at least 8; repeated to three channels inside.
-        weights: None for random values, or the path of a `.keras` or `.weights.h5` file of this network.
-
-    Returns:
-        A `keras.Sequential` from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities
-        `(batch, num_classes)`.
-
-    Raises:
-        ValueError: on an input it cannot be built for, or weights that do not fit.
     """
-    stages.check_input(num_classes, input_shape)
-    model = keras.Sequential(
-        [layers.Input(input_shape), stages.three_channels(input_shape), stages.to_unit()], name="capstone_model_1"
-    )
+    check_input(num_classes, input_shape)
+    steps = [three_channels(input_shape), to_unit()]
     for filters in (64, 32, 32):
-        model.add(layers.Conv2D(filters, 2, padding="same", activation="relu"))
-        model.add(layers.MaxPooling2D(2))
-        model.add(layers.Dropout(0.2))
-    model.add(layers.Flatten())
-    model.add(layers.Dense(512, activation="relu"))
-    model.add(layers.Dropout(0.4))
-    model.add(layers.Dense(num_classes, activation="softmax"))
-    return stages.start_from(model, weights)
+        steps += [layers.Conv2D(filters, 2, padding="same", activation="relu"), layers.MaxPooling2D(2)]
+        steps += [layers.Dropout(0.2)]
+    steps += [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dropout(0.4)]
+    return in_sequence("capstone_model_1", input_shape, steps, num_classes, weights)
 
 
-def capstone_model_2(num_classes, *, input_shape=(48, 48, 1), weights=None):
+def capstone_model_2(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None) -> Model:
     """Build the capstone's second network: four 2x2 convolutions with batch normalisation, two dense layers.
 
     391,652 parameters for four classes at 48x48. ReLU, batch normalisation and LeakyReLU follow one another: so it was.
 
-    Reference: Palacios Boyce, 2022. Args, Returns and Raises as in `capstone_model_1`; sides of at least 16.
+    Reference: Palacios Boyce, 2022.
     """
-    stages.check_input(num_classes, input_shape, least=16)
-    model = keras.Sequential(
-        [layers.Input(input_shape), stages.three_channels(input_shape), stages.to_unit()], name="capstone_model_2"
-    )
+    check_input(num_classes, input_shape, least=16)
+    steps = [three_channels(input_shape), to_unit()]
     for filters in (256, 128, 64, 32):
-        add_capstone_block(model, filters)
-    model.add(layers.Flatten())
-    model.add(layers.Dense(512, activation="relu"))
-    model.add(layers.Dense(128, activation="relu"))
-    model.add(layers.Dense(num_classes, activation="softmax"))
-    return stages.start_from(model, weights)
+        steps += capstone_block(filters)
+    steps += [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dense(128, activation="relu")]
+    return in_sequence("capstone_model_2", input_shape, steps, num_classes, weights)
 
 
-def capstone_final(num_classes, *, input_shape=(48, 48, 1), weights=None, dropout=0.2):
+def capstone_final(
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, dropout: float = 0.2
+) -> Model:
     """Build the capstone's final network: five 2x2 convolutions and two dense layers, on the grey channel itself.
 
-    1,782,340 parameters for four classes at 48x48.
+    1,782,340 parameters for four classes at 48x48; `dropout` is the rate after each block and each dense layer.
 
-    Reference: Palacios Boyce, 2022. Args, Returns and Raises as in `capstone_model_1`; sides of at least 32;
-    `dropout` is the rate after each block and each dense layer.
+    Reference: Palacios Boyce, 2022.
     """
-    stages.check_input(num_classes, input_shape, least=32)
-    model = keras.Sequential([layers.Input(input_shape), stages.to_unit()], name="capstone_final")
+    check_input(num_classes, input_shape, least=32)
+    steps = [to_unit()]
     for filters in (64, 128, 512, 512, 128):
-        add_capstone_block(model, filters)
-        model.add(layers.Dropout(dropout))
-    model.add(layers.Flatten())
-    for units in (256, 512):
-        model.add(layers.Dense(units))
-        add_normalised_relu(model)
-        model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(num_classes, activation="softmax"))
-    return stages.start_from(model, weights)
+        steps += [*capstone_block(filters), layers.Dropout(dropout)]
+    steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
+    return in_sequence("capstone_final", input_shape, steps, num_classes, weights)
 
 
-def add_capstone_block(model, filters):
-    """Add a 2x2 convolution with ReLU, batch normalisation, LeakyReLU(.1) and a halving max pool."""
-    model.add(layers.Conv2D(filters, 2, padding="same", activation="relu"))
-    model.add(layers.BatchNormalization())
-    model.add(layers.LeakyReLU(negative_slope=0.1))
-    model.add(layers.MaxPooling2D(2))
-
-
-def scratch_four_conv(num_classes, *, input_shape=(48, 48, 1), weights=None, dropout=0.25):
+def scratch_four_conv(
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, dropout: float = 0.25
+) -> Model:
     """Build the four-convolution network that Kaggle's face expression notebooks share, with two dense layers.
 
-    4,478,727 parameters and 290 M multiply-adds for seven classes at 48x48.
+    4,478,727 parameters and 290 M multiply-adds for seven classes at 48x48; `dropout` is the rate after each block and
+    each dense layer.
 
-    Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition", who print it. Args, Returns and Raises as
-    in `capstone_model_1`; sides of at least 16; `dropout` is the rate after each block and each dense layer.
+    Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition", who print it.
     """
-    stages.check_input(num_classes, input_shape, least=16)
-    model = keras.Sequential([layers.Input(input_shape), stages.to_unit()], name="scratch_four_conv")
+    check_input(num_classes, input_shape, least=16)
+    steps = [to_unit()]
     for filters, size in ((64, 3), (128, 5), (512, 3), (512, 3)):
-        model.add(layers.Conv2D(filters, size, padding="same"))
-        add_normalised_relu(model)
-        model.add(layers.MaxPooling2D(2))
-        model.add(layers.Dropout(dropout))
-    model.add(layers.Flatten())
-    for units in (256, 512):
-        model.add(layers.Dense(units))
-        add_normalised_relu(model)
-        model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(num_classes, activation="softmax"))
-    return stages.start_from(model, weights)
+        steps += [*block(filters, size=size), layers.Dropout(dropout)]
+    steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
+    return in_sequence("scratch_four_conv", input_shape, steps, num_classes, weights)
 
 
-def light(num_classes, *, input_shape=(48, 48, 1), weights=None, dropout=0.25):
-    """Build the light network of the ensemble study: three 3x3 convolutions, one dense layer.
+def light(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, dropout: float = 0.25) -> Model:
+    """Build the light network of the ensemble study: three 3x3 convolutions, one dense layer and `dropout`.
 
     The same network takes all classes (`general`) or two, the rest and one emotion (`one-vs-rest`), so that ensembles
     of both compare what was asked and not who was asked. 684,583 parameters and 22 M multiply-adds for seven classes at
     48x48. The published text says only that there was one network an emotion and one for all: the layers are ours.
 
-    Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition". Args, Returns and Raises as in
-    `capstone_model_1`; `dropout` is the rate after the dense layer.
+    Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition".
     """
-    stages.check_input(num_classes, input_shape)
-    model = keras.Sequential([layers.Input(input_shape), stages.to_unit()], name="light")
+    check_input(num_classes, input_shape)
+    steps = [to_unit()]
     for filters in (32, 64, 128):
-        model.add(layers.Conv2D(filters, 3, padding="same", use_bias=False))
-        add_normalised_relu(model)
-        model.add(layers.MaxPooling2D(2))
-    model.add(layers.Flatten())
-    # Without this normalisation, and with a dropout of .5, its training stood still at the commonest class.
-    model.add(layers.Dense(128, use_bias=False))
-    add_normalised_relu(model)
-    model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(num_classes, activation="softmax"))
-    return stages.start_from(model, weights)
+        steps += block(filters, use_bias=False)
+    # Without its normalisation, and with a dropout of .5, training stood still at the majority class.
+    steps += [layers.Flatten(), *dense_block(128, dropout, use_bias=False)]
+    return in_sequence("light", input_shape, steps, num_classes, weights)
 
 
-def add_normalised_relu(model):
-    """Add batch normalisation and ReLU."""
-    model.add(layers.BatchNormalization())
-    model.add(layers.ReLU())
+def emovision_baseline(
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, crop: tuple | None = None
+) -> Model:
+    """Build EmoVision's baseline: two 3x3 convolutions with pooling, one dense layer.
+
+    The published text gives no layers: the widths (32, 64; 128) are ours. With `crop`, the pixels to cut away as
+    `(top, bottom, left, right)`, the network sees only that part of the whole face that it still takes.
+
+    Reference: Chon, Han and Yoo, "EmoVision".
+    """
+    check_input(num_classes, input_shape)
+    steps = [to_unit()]
+    if crop:
+        top, bottom, left, right = crop
+        height, width = input_shape[:2]
+        if min(crop) < 0 or min(height - top - bottom, width - left - right) < 4:
+            raise ValueError(f"`crop` must leave at least 4x4 pixels of the {height}x{width} input. Received: {crop}.")
+        steps.insert(0, layers.Cropping2D(((top, bottom), (left, right))))
+    for filters in (32, 64):
+        steps += [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D(2)]
+    steps += [layers.Flatten(), layers.Dense(128, activation="relu")]
+    return in_sequence("emovision_baseline", input_shape, steps, num_classes, weights)
+
+
+def emovision_vgg_draft(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None) -> Model:
+    """Build EmoVision's draft: the first three blocks of `emovision_vgg`, a dense layer, no dropout.
+
+    5,682,439 parameters and 176 M multiply-adds for seven classes at 48x48.
+
+    Reference: Chon, Han and Yoo, "EmoVision", where it is "Draft VGG Model" and no more: three blocks are our reading.
+    """
+    check_input(num_classes, input_shape)
+    steps = [to_unit()]
+    for filters, depth in VGG_BLOCKS[:3]:
+        steps += vgg_block(filters, depth)
+    steps += [layers.Flatten(), layers.Dense(512, **HE)]
+    return in_sequence("emovision_vgg_draft", input_shape, steps, num_classes, weights)
+
+
+def emovision_vgg(
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, dropout: float = 0.5
+) -> Model:
+    """Build EmoVision's final network: five blocks of 3x3 convolutions, one dense layer, `dropout` before it.
+
+    The published text says: five blocks, each followed by max pooling, 3x3 filters, 64 to 512 of them, a dropout layer,
+    a fully connected layer with ReLU, a softmax. That is VGG's configuration A, its smallest of five blocks, which we
+    take; the 512 units are ours. 9,485,575 parameters and 341 M multiply-adds for seven classes at 48x48.
+
+    Reference: Chon, Han and Yoo, "EmoVision"; Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
+    Image Recognition", 2015, arXiv:1409.1556.
+    """
+    check_input(num_classes, input_shape, least=32)
+    steps = [to_unit()]
+    for filters, depth in VGG_BLOCKS:
+        steps += vgg_block(filters, depth)
+    steps += [layers.Flatten(), layers.Dropout(dropout), layers.Dense(512, **HE)]
+    return in_sequence("emovision_vgg", input_shape, steps, num_classes, weights)
+
+
+def ferplus_vgg13(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, side: int = 64) -> Model:
+    """Build the VGG13 of the FER+ paper: ten 3x3 convolutions at `side` x `side`, two dense layers of 1,024 units.
+
+    8,757,704 parameters and 876 M multiply-adds for eight classes.
+
+    Reference: Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
+    Crowd-Sourced Label Distribution", 2016, arXiv:1608.01041.
+    """
+    check_input(num_classes, input_shape, side=side, least=16)
+    steps = [resize(input_shape, side, side), to_unit()]
+    for filters, depth in ((64, 2), (128, 2), (256, 3), (256, 3)):
+        steps += [*vgg_block(filters, depth), layers.Dropout(0.25)]
+    steps += [layers.Flatten()]
+    for _ in range(2):
+        steps += [layers.Dense(1024, **HE), layers.Dropout(0.5)]
+    return in_sequence("ferplus_vgg13", input_shape, steps, num_classes, weights)
+
+
+def sep_baseline(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, side: int = 64) -> Model:
+    """Build the SEP-CVDL baseline: four 3x3 convolutions at `side` x `side`, three dense layers.
+
+    2,608,006 parameters and 235 M multiply-adds for six classes.
+
+    Reference: Jaschkowitz, Kawka, Mohammadi and Wang, "Emotion Recognition From Facial Expressions: A Preliminary
+    Report", LMU Munich; their report gives four convolutions and three dense layers.
+    """
+    check_input(num_classes, input_shape, side=side, least=16)
+    steps = [resize(input_shape, side, side), three_channels((side, side, 1)), to_unit()]
+    for filters in (64, 128, 256, 512):
+        steps += [*block(filters), layers.Dropout(0.2)]
+    steps += [layers.GlobalAveragePooling2D(), layers.Dense(1024, activation="relu"), layers.Dropout(0.5)]
+    steps += [layers.Dense(512, activation="relu")]
+    return in_sequence("sep_baseline", input_shape, steps, num_classes, weights)
+
+
+def to_unit():
+    """Scale pixels in [0, 255] to [0, 1]."""
+    return layers.Rescaling(1 / 255, name="to_unit")
+
+
+def capstone_block(filters):
+    """A 2x2 convolution with ReLU, batch normalisation, LeakyReLU(.1) and a halving max pool."""
+    convolution = layers.Conv2D(filters, 2, padding="same", activation="relu")
+    return [convolution, layers.BatchNormalization(), layers.LeakyReLU(negative_slope=0.1), layers.MaxPooling2D(2)]
+
+
+def block(filters, *, size=3, use_bias=True):
+    """A convolution, batch normalisation, ReLU and a halving max pool."""
+    convolution = layers.Conv2D(filters, size, padding="same", use_bias=use_bias)
+    return [convolution, layers.BatchNormalization(), layers.ReLU(), layers.MaxPooling2D(2)]
+
+
+def dense_block(units, dropout, *, use_bias=True):
+    """A dense layer, batch normalisation, ReLU and dropout."""
+    dense = layers.Dense(units, use_bias=use_bias)
+    return [dense, layers.BatchNormalization(), layers.ReLU(), layers.Dropout(dropout)]
+
+
+def vgg_block(filters, depth):
+    """`depth` 3x3 convolutions and a halving max pool."""
+    return [*(layers.Conv2D(filters, 3, padding="same", **HE) for _ in range(depth)), layers.MaxPooling2D(2)]
+
+
+def in_sequence(name, input_shape, steps, num_classes, weights):
+    """Put layers in sequence, and a softmax after them that computes in float32 whatever the others do."""
+    softmax = layers.Dense(num_classes, activation="softmax", dtype="float32")
+    return start_from(Sequential([layers.Input(input_shape), *steps, softmax], name=name), weights)

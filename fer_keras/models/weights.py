@@ -1,4 +1,4 @@
-"""Trained networks as files that carry their classes and preprocessing: `.keras`, and beside it a card."""
+"""Trained networks as files with a card of their classes beside them; anyone's own model as one of them."""
 
 import dataclasses
 import hashlib
@@ -13,8 +13,9 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.images import as_batch
+from fer_keras.evaluation.explain import to_probabilities
 from fer_keras.labels import check_classes, check_same_classes
-from fer_keras.models.adapter import adapt
+from fer_keras.models.inputs import three_channels
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.
 FIELDS = ("name", "classes", "input", "recipe", "data", "terms", "metrics", "intended_use", "limits", "sha256")
@@ -25,15 +26,10 @@ VALUES = "model.weights.h5"  # inside a .keras file
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A trained network, and what one must know to use it.
-
-    Args:
-        model: the `keras.Model`, from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities.
-        card: dict with the keys `FIELDS`.
-    """
+    """A trained network, from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities, and its card."""
 
     model: keras.Model
-    card: dict
+    card: dict  # with the keys `FIELDS`
 
     @property
     def classes(self) -> tuple:
@@ -58,27 +54,25 @@ class Network:
     def predict(self, images) -> np.ndarray:
         """Predict the probabilities of grey faces, float32 `(n, classes)`.
 
-        Args:
-            images: array `(n, height, width, 1)` or `(n, height, width)` of the network's input size, values in
-                [0, 255].
-
-        Raises:
-            ValueError: on images of another size or range.
+        Images are `(n, height, width, 1)` or `(n, height, width)` of the network's input size, with values in [0, 255];
+        others are refused by a `ValueError`.
         """
-        images = as_batch(images, self.size)
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        rows = [self.model.predict_on_batch(padded(part))[: len(part)] for part in parts]
-        return np.concatenate(rows or [np.zeros((0, len(self.classes)))]).astype(np.float32, copy=False)
+        images, rows = as_batch(images, self.size), [np.zeros((0, len(self.classes)))]
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            # Repeated up to a power of two, the last image fills the batch, so that few shapes are ever compiled.
+            filled = np.pad(part, [(0, (1 << (len(part) - 1).bit_length()) - len(part)), *[(0, 0)] * 3], mode="edge")
+            rows.append(self.model.predict_on_batch(filled)[: len(part)])
+        return np.concatenate(rows).astype(np.float32)
 
 
 def load(name: str | os.PathLike, *, classes=None) -> Network:
     """Load a trained network by its name among those that are shipped, or from the path of a file of anyone's.
 
     A `.keras` or `.h5` file without a card becomes a `Network` once its classes are named. Colour input, logits (a last
-    layer whose activation is linear) and one sigmoid for two classes are adapted, see `adapter.adapt`: whatever the
-    file holds, the network takes grey faces with pixels in [0, 255] and predicts a probability for each class.
-
-    No code that a file may hold is run, and nothing is unpickled.
+    layer whose activation is linear) and one sigmoid for two classes are adapted, see `adapt`: whatever the file holds,
+    the network takes grey faces with pixels in [0, 255] and predicts a probability for each class. No code that a file
+    may hold is run, and nothing is unpickled.
 
     Args:
         name: such as `"fer-small"`, or a path; a card lies beside the file, with the suffix `.json`.
@@ -86,8 +80,7 @@ def load(name: str | os.PathLike, *, classes=None) -> Network:
             two. Needed for a file without a card, else it must agree with the card.
 
     Raises:
-        ValueError: if there is no such network, its card is missing or not whole, the file is not the one that the
-            card describes, or `classes` are missing or do not fit.
+        ValueError: if there is no such network, it or its card is missing or damaged, or `classes` do not fit.
 
     Example:
 
@@ -102,18 +95,25 @@ def load(name: str | os.PathLike, *, classes=None) -> Network:
             f"There is no network {str(name)!r}. Expected the path of a .keras or .h5 file, or one of: "
             f"{', '.join(shipped()) or 'none are shipped yet'}."
         )
-    card = find_card(path, classes)
-    if card is None:
-        return as_network(read_model(path), classes, name=path.stem, digest=digest_of(path))
-    check_same_classes(classes, card["classes"], str(path))
-    found = digest_of(path)
-    if found != card["sha256"]:
+    card, found = find_card(path, classes), digest_of(path)
+    if card:
+        check_same_classes(classes, card["classes"], str(path))
+    if card and found != card["sha256"]:
         raise ValueError(
             f"{path}: Expected the file that its card describes, SHA-256 {card['sha256'][:12]}. "
             f"Received: {found[:12]}. It was changed, is damaged, or its writing was stopped: fetch it again, or write "
             "both again with `python -m fer_keras ship`."
         )
-    model = read_model(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damaged files
+        reason = str(error).rpartition("Exception encountered: ")[2].strip()
+        raise ValueError(
+            f"{path}: Expected a whole network of Keras' own layers, with its layers and not its weights alone. "
+            f"Received: {reason[:300]} Save it with model.save('{path.stem}.keras')."
+        ) from error
+    if card is None:
+        return as_network(model, classes, name=path.stem, digest=found)
     if model.output_shape != (None, len(card["classes"])):
         raise ValueError(f"{path}: Expected an output for each class of its card. Received: {model.output_shape}.")
     return Network(model, card)
@@ -123,13 +123,10 @@ def as_network(model: keras.Model, classes, *, name: str | None = None, digest: 
     """Make a `Network` of a trained Keras model of one's own.
 
     Args:
-        model: as for `adapter.adapt`.
+        model: a built Sequential or Functional `keras.Model` of one input, `(batch, height, width, 1)` or
+            `(batch, height, width, 3)`, pixels in [0, 255], and one output.
         classes: as for `load`.
-        name: default: the model's.
-        digest: SHA-256 of its file; default: that of its layers and values.
-
-    Raises:
-        ValueError: if the classes are missing or no names, or the model is not one that can be adapted.
+        name, digest: its own, and the SHA-256 of its file; default: the model's, and that of its layers and values.
     """
     name = name or getattr(model, "name", type(model).__name__)
     if classes is None:
@@ -158,34 +155,49 @@ def as_network(model: keras.Model, classes, *, name: str | None = None, digest: 
     return Network(adapted, card)
 
 
-def read_model(path):
-    """Load the model in a `.keras` or `.h5` file; whatever Keras finds wrong with it becomes a `ValueError`."""
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damaged files
-        reason = str(error).rpartition("Exception encountered: ")[2].strip()
-        raise ValueError(
-            f"{path}: Expected a whole network of Keras' own layers, with its layers and not its weights alone. "
-            f"Received: {reason[:300]} Save it with model.save('{path.stem}.keras')."
-        ) from error
+def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> keras.Model:
+    """Wrap a network so that it takes grey faces and gives a probability for each class; as it is where it does so.
+
+    Grey pixels are repeated where it takes three channels; logits or one sigmoid become probabilities, see
+    `explain.to_probabilities`. A `ValueError` names what is subclassed, unbuilt, or of other inputs or outputs.
+    """
+    name, kind = name or getattr(model, "name", type(model).__name__), type(model).__name__
+    inputs, outputs = (getattr(model, each, None) or [] for each in ("inputs", "outputs"))
+    shape, found = (tuple(each[0].shape) if each else () for each in (inputs, outputs))
+    wanted = None
+    if not isinstance(model, keras.Model):
+        wanted = "a keras.Model", type(model), "Pass a model, or the path of a file"
+    elif not inputs:
+        advice = "Begin it with keras.Input((height, width, 1)); a subclassed model cannot be used here"
+        wanted = "a built Sequential or Functional model", f"{kind}, without inputs", advice
+    elif (len(inputs), len(outputs)) != (1, 1):
+        advice = "Build one of the output of the emotion: keras.Model(model.input, model.outputs[0])"
+        wanted = "one input and one output", f"{len(inputs)} and {len(outputs)}", advice
+    elif len(shape) != 4 or shape[0] is not None or None in shape[1:] or shape[3] not in (1, 3):
+        size = "an input of (batch, height, width, 1) or (batch, height, width, 3) of a fixed size"
+        wanted = size, shape, "Begin the network with keras.Input((height, width, 1))"
+    elif found != (None, num_classes) and (found, num_classes) != ((None, 1), 2):
+        size = f"an output of (batch, {num_classes}){', or (batch, 1) with one sigmoid,' * (num_classes == 2)}"
+        wanted = f"{size} for {num_classes} classes", found, "Name as many classes as it has outputs"
+    if wanted:
+        raise ValueError("{}: Expected {}. Received: {}. {}.".format(name, *wanted))
+    model, grey = to_probabilities(model, name), (*shape[1:3], 1)
+    if shape[3] == 1:
+        return model
+    pixels = keras.Input(grey)
+    return keras.Model(pixels, model(three_channels(grey)(pixels)), name=model.name)
 
 
 def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool = True) -> dict:
-    """Write a network and its card: first the file, then the card with its sum.
+    """Write a network and its card: first the file, then the card with its sum, which is returned.
 
     Stopped between the two, `load` refuses the file, since its sum is not the card's.
 
     Args:
         model: a built `keras.Model` of built-in layers.
-        path: where the `.keras` file is to lie.
+        path: of the `.keras` file.
         card: dict with the keys `FIELDS`, without `sha256`.
         half: keep values as float16, which halves the file; they are float32 again when it is loaded.
-
-    Returns:
-        The card with its sum.
-
-    Raises:
-        ValueError: if the card lacks a field, or a value is too large for float16.
     """
     path = Path(path)
     missing = [name for name in FIELDS if name not in card and name != "sha256"]
@@ -195,7 +207,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool 
         whole, text = unfinished / path.name, unfinished / "card.json"
         model.save(whole)
         if half:
-            rewrite_halved(whole)
+            halve(whole)
         card = {**card, "sha256": digest_of(whole)}
         text.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(whole, path)
@@ -203,80 +215,54 @@ def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool 
     return card
 
 
-def rewrite_halved(path):
-    """Rewrite a `.keras` file with its float32 values as float16."""
+def halve(path):
+    """Rewrite a `.keras` file with its float32 values as float16; a `ValueError` where one is too large."""
+    import h5py
+
+    def take(name, item):
+        if isinstance(item, h5py.Dataset):
+            values = item[()]
+            if values.dtype == np.float32:
+                values = values.astype(np.float16)
+                if not np.isfinite(values).all():
+                    largest = np.abs(item[()]).max()
+                    raise ValueError(f"{name}: Expected values that float16 can hold. Received: up to {largest:g}.")
+            made[name] = values
+        else:
+            made.require_group(name)
+        made[name].attrs.update(item.attrs)
+
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    parts[VALUES] = halved(parts[VALUES])
+    target = io.BytesIO()
+    with h5py.File(io.BytesIO(parts[VALUES])) as source, h5py.File(target, "w") as made, np.errstate(over="ignore"):
+        source.visititems(take)
+        made.attrs.update(source.attrs)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
+        for name, content in (parts | {VALUES: target.getvalue()}).items():
             archive.writestr(name, content)
 
 
-def halved(content):
-    """Convert the float32 values in the bytes of an HDF5 file of weights to float16."""
-    import h5py
-
-    target = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as source, h5py.File(target, "w") as made:
-
-        def take(name, item):
-            if isinstance(item, h5py.Dataset):
-                made[name] = as_half(name, item[()])
-            else:
-                made.require_group(name)
-            made[name].attrs.update(item.attrs)
-
-        source.visititems(take)
-        made.attrs.update(source.attrs)
-    return target.getvalue()
-
-
-def as_half(name, values):
-    """Convert float32 values to float16, no others; a `ValueError` where one is too large."""
-    if values.dtype != np.float32:
-        return values
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise ValueError(f"{name}: Expected values that float16 can hold. Received: up to {np.abs(values).max():g}.")
-    return half
-
-
 def find_card(path, classes):
-    """Read the card beside a network's file; None if there is none and the `classes` are named instead.
-
-    Where they are, a `.json` file beside it that is no card at all, such as the model's layers, is left alone.
-    """
+    """Read the card beside a network's file; None if none or no card lies there and the `classes` are named instead."""
     place = path.with_suffix(".json")
-    if place.exists():
-        return None if classes is not None and is_no_card(place) else read_card(place)
-    if classes is not None:
+    if classes is not None and not place.exists():
         return None
-    raise ValueError(
-        f"{place}: Expected the card of the network beside it. Received: no file there. Pass "
-        f"classes=['happy', ...] (--classes), in the order of the outputs of {path.name}."
-    )
-
-
-def is_no_card(path):
-    """True of a JSON file that has none of a card's own keys."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return not (isinstance(content, dict) and {"classes", "sha256"} & set(content))
-
-
-def read_card(path):
-    """Read a card; a `ValueError` if it is not whole."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{place}: Expected the card of the network beside it. Received: no file there. Pass "
+            f"classes=['happy', ...] (--classes), in the order of the outputs of {path.name}."
+        ) from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: Expected the card of the network beside it. Received: {error}") from error
-    missing = [name for name in FIELDS if not isinstance(card, dict) or name not in card]
+        raise ValueError(f"{place}: Expected the card of the network beside it. Received: {error}") from error
+    keys = set(card) if isinstance(card, dict) else set()
+    if classes is not None and not {"classes", "sha256"} & keys:
+        return None
+    missing = [name for name in FIELDS if name not in keys]
     if missing:
-        raise ValueError(f"{path}: Expected a card with {', '.join(FIELDS)}. Received: one without {missing}.")
+        raise ValueError(f"{place}: Expected a card with {', '.join(FIELDS)}. Received: one without {missing}.")
     return card
 
 
@@ -285,17 +271,11 @@ def digest_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def folder():
+def folder() -> Path:
     """Folder of the networks that are shipped."""
     return paths.PACKAGE / "weights"
 
 
-def shipped():
+def shipped() -> list[str]:
     """Names of the networks that are shipped."""
     return sorted(path.stem for path in folder().glob("*.keras"))
-
-
-def padded(images):
-    """Repeat the last image up to a power of two, so that few shapes are ever compiled."""
-    size = 1 << (len(images) - 1).bit_length()
-    return np.concatenate([images, images[-1:].repeat(size - len(images), axis=0)])

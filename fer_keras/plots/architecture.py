@@ -25,7 +25,7 @@ def architecture(stages: list[dict], *, title: str) -> Figure:
     Equal stages that follow one another are one box, with their number.
 
     Args:
-        stages: as `models.outline.outline` returns it.
+        stages: as `models.summary.outline` returns it.
         title: str, before the number of parameters and multiply-adds.
     """
     boxes = merged(stages)

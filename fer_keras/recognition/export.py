@@ -14,8 +14,7 @@ import numpy as np
 from keras import layers
 
 from fer_keras import paths
-from fer_keras.models import stages
-from fer_keras.models.counting import leaves
+from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks, onnx_files, parity, tensorflow_files
 
 
@@ -123,12 +122,19 @@ def plain(model):
     def copy(layer):
         if not on_maps(layer):
             return layer.__class__.from_config(layer.get_config())
-        return layers.Conv2D(layer.units, 1, activation=layer.activation, use_bias=layer.use_bias, name=layer.name)
+        return layers.Conv2D(
+            layer.units,
+            1,
+            data_format="channels_last",
+            activation=layer.activation,
+            use_bias=layer.use_bias,
+            name=layer.name,
+        )
 
     if any(map(on_maps, model.layers)):
         values, model = model.get_weights(), keras.models.clone_model(model, clone_function=copy)
         shaped = [value.reshape(weight.shape) for value, weight in zip(values, model.weights, strict=True)]
-        stages.set_values(model, shaped)
+        set_values(model, shaped)
     for layer in leaves(model):
         if isinstance(layer, layers.Normalization):
             layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
