@@ -16,7 +16,9 @@ from fer_keras.training import features, fit, load_network, trainer
 
 PLAIN = {field.name: field.default for field in dataclasses.fields(Augmentation)}
 FROZEN = dataclasses.replace(
-    RECIPES["vgg16"], **PLAIN, name="vgg16@features", weights=None, epochs=2, batch_size=8, stop_patience_epochs=0
+    RECIPES["vgg16"],
+    **PLAIN | {"name": "vgg16@features", "weights": None, "frozen_body": True, "epochs": 2, "batch_size": 8},
+    stop_patience_epochs=0,
 )
 
 
@@ -28,7 +30,7 @@ def faces():
 @pytest.fixture
 def network():
     keras.utils.set_random_seed(0)
-    return build("vgg16", 4, weights=None)
+    return fine_tune(build("vgg16", 4, weights=None), None)
 
 
 def test_backbone_and_head_together_are_the_network(network, faces):

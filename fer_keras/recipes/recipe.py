@@ -99,7 +99,8 @@ class Recipe:
         members: for an ensemble, name and digest of each recipe whose run is combined, and the run's seed unless it is
             the ensemble's own.
         rule: how the members are combined, `"mean"` or `"stacking"` (see `training.ensembles`).
-        trainable_from: for a nested backbone, the first layer that is trained, `"everything"`, or None for none of it.
+        trainable_from: for a nested backbone, the first layer that is trained, `"everything"`, or None for none of it
+            (all of it where it has neither `weights` nor a start).
         frozen_body: train the head alone; the backbone keeps its initial weights.
         flip_view: record flip test-time augmentation too, as `validation_flip` and `test_flip`.
         seeds: the seeds that are recorded.

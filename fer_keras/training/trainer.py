@@ -19,7 +19,7 @@ from fer_keras.data.dataset import say
 from fer_keras.evaluation import summarise, with_temperature
 from fer_keras.labels import SPLITS
 from fer_keras.models import build, multiply_adds, weights
-from fer_keras.models.transfer import backbones_in
+from fer_keras.models.transfer import backbones_in, fine_tune
 from fer_keras.recipes import Recipe, find_recipe, for_split
 from fer_keras.results import Run, find_run, run_id, runs, write_run
 from fer_keras.training import scoring
@@ -286,6 +286,8 @@ def make_network(job, faces):
         network.set_weights(start.get_weights())
     elif start is not None:
         copy_backbone_weights(network, start)
+    if start is not None and backbones_in(network) and not recipe.trainable_from:
+        fine_tune(network, None)
     for layer in backbone_layers(network) if recipe.frozen_body else ():
         layer.trainable = False
     return network
