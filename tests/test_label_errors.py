@@ -14,7 +14,6 @@ from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import label_errors as errors
 from fer_keras.labels import FERPLUS_TO_CLASS, FERPLUS_VOTES
-from fer_keras.models import MODELS
 from fer_keras.recipes import RECIPES, Recipe
 from fer_keras.results import find_table, label_error_groups, label_error_table, read_table, write_table
 from fer_keras.training import label_errors as finding
@@ -69,7 +68,7 @@ def found(flipped, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_KERAS_BUILD", str(tmp_path_factory.mktemp("build")))
-        patch.setitem(MODELS, "tiny", tiny)
+        patch.setattr(trainer, "build", lambda name, num_classes, **how: tiny(num_classes, **how))
         patch.setattr(finding, "fit", watched)
         table, rows = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
         yield table, rows, trained
