@@ -76,6 +76,9 @@ def open_archive(file):
             yield ((each, each.orig_filename, each.file_size, zip_fault(each)) for each in entries), archive.open
         return
     with tarfile.open(file) as archive:
+        count = 0
+        while chunk := archive.fileobj.read(CHUNK):  # to its end, where its sum is compared
+            check_bytes(count := count + len(chunk), MAX_BYTES, file)
         entries = ((each, each.name + "/" * each.isdir(), each.size, tar_fault(each)) for each in archive)
         yield entries, archive.extractfile
 

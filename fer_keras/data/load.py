@@ -179,7 +179,7 @@ def only_layout(folder):
         if not inside[0].is_dir():
             break
         (root,) = inside
-    files = [file for file in sorted(root.rglob("*.csv")) if not file.name.startswith(".")]
+    files = [file for file in sorted(root.rglob("*.csv")) if file.is_file() and file.name[0] != "."]
     headers = {file: fer2013_tables.header_of(file) for file in files if "__MACOSX" not in file.parts}
     tables = [file for file, names in headers.items() if "pixels" in names]
     tables = [file for file in tables if "emotion" in headers[file]] or tables or list(headers)[: len(headers) == 1]
