@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from fer_keras.data.dataset import FaceDataset
 from fer_keras.models import build, multiply_adds
+from fer_keras.models.transfer import backbones_in, fine_tune
 from fer_keras.recipes import find_recipe
 from fer_keras.training import features, trainer
 from fer_keras.training.callbacks import make_optimizer
@@ -109,8 +110,9 @@ def random_faces(recipe, num_train):
 
 
 def new_network(recipe):
-    """Return the recipe's network, at random initialisation."""
-    return build(recipe.model, len(recipe.classes), weights=None, **dict(recipe.model_options))
+    """Return the recipe's network, at random initialisation, its backbone frozen as in the recipe."""
+    network = build(recipe.model, len(recipe.classes), weights=None, **dict(recipe.model_options))
+    return fine_tune(network, recipe.trainable_from) if backbones_in(network) else network
 
 
 def compiled(recipe, steps):

@@ -125,7 +125,7 @@ PUBLISHED_COUNTS = {
         (0, 0, 0, 32, 32, 32, 32),
     ),
 }
-# By `data.load.digest_of`, of FER-2013's rows, splits, labels and pixels, of the course set's without pixels, and of the
+# By `data.load.digest_of`, of FER-2013's rows, splits, labels and pixels, of the course set's without pixels, of the
 # votes of FER+. Pixels of `JPEG_ROWS` don't count: the Parquet files hold them as JPEG, and fer2013.csv as they were.
 PUBLISHED_DIGESTS = {"official": "a33ba7f53b69d7c1", "course": "6f89bac114d83589", "votes": "3449ca8facb76b8a"}
 JPEG_ROWS = tuple(
