@@ -30,7 +30,7 @@ DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error
 
 
 def is_picture(path):
-    """Tell whether a path has a picture's name; hidden files (`._1.jpg`) do not count."""
+    """True if a path has a picture's name; hidden files (`._1.jpg`) do not count."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 

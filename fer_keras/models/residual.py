@@ -19,13 +19,8 @@ POOLINGS = ("mean", "weighted")
 
 def convolution(x, filters, *, size=3, strides=1, initializer="glorot_uniform", momentum=0.99):
     """A convolution without bias, and batch normalisation; one pixel wide it needs no padding."""
-    options = {
-        "strides": strides,
-        "padding": "valid" if size == 1 else "same",
-        "use_bias": False,
-        "kernel_initializer": initializer,
-    }
-    x = layers.Conv2D(filters, size, data_format="channels_last", **options)(x)
+    options = {"use_bias": False, "kernel_initializer": initializer, "data_format": "channels_last"}
+    x = layers.Conv2D(filters, size, strides, "valid" if size == 1 else "same", **options)(x)
     return layers.BatchNormalization(momentum=momentum)(x)
 
 
