@@ -53,7 +53,9 @@ def finder(kind, *, strength=300.0, end=(layers.Softmax,), weights=WEIGHTS):
     last = [layers.GlobalAveragePooling2D(), dense, *(make() for make in end)]
     inputs = keras.Input((24, 24, 1))
     if kind == "sequential":
-        model = keras.Sequential([inputs, *first, *last])
+        model = keras.Sequential([inputs])
+        for layer in (*first, *last):  # Keras connects all layers anew each time, as where it reads a file
+            model.add(layer)
     else:  # a branch without weights beside the convolution: no chain
         both = layers.Add(name="sum")([through(first, inputs), layers.Rescaling(0.0)(inputs)])
         backbone = [keras.Model(inputs, both, name="backbone")]
