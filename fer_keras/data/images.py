@@ -2,13 +2,13 @@
 
 import contextlib
 import io
+import os
 import struct
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from fer_keras.data.dataset import DataError
 
@@ -25,8 +25,9 @@ FORMATS = (
 UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-# What Pillow raises on damaged files; beside OSError, those of the libraries it parses with.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, zlib.error)
+PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
+NAMES = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+TURNS = {number: Image.Transpose[name] for number, name in enumerate(NAMES, 2)}  # by EXIF's orientation
 
 
 def is_picture(path):
@@ -61,7 +62,18 @@ def decode(content, image_size=None):
 
 
 def open_picture(file):
-    """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet."""
+    """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet.
+
+    Texts in a PNG are left out: Pillow would unpack them, and refuse a picture for a long one.
+    """
+    with open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file) as stream:
+        if stream.seekable() and stream.seek(0) == 0 and stream.read(len(PNG)) == PNG:
+            parts = [PNG]
+            while len(head := stream.read(8)) == 8:
+                length, kind = struct.unpack(">I4s", head)
+                body = stream.read(length + 4)
+                parts += () if kind in PNG_TEXTS else (head, body)
+            file = io.BytesIO(b"".join(parts))
     return Image.open(file, formats=FORMATS)
 
 
@@ -73,8 +85,9 @@ def sound():
             yield
     except DataError:
         raise
-    except (*DAMAGE, *BOMBS) as error:
-        raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {str(error)[:120]}.") from error
+    except Exception as error:  # of damaged files, Pillow and the libraries it parses with raise errors of any kind
+        reason = str(error)[:120] or type(error).__name__
+        raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
 
 
 @contextlib.contextmanager
@@ -107,13 +120,19 @@ def refuse_huge(picture):
 
 
 def upright(picture):
-    """Return the picture as its camera was held; the check comes first because turning copies every picture."""
-    return picture if orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+    """The picture as its camera was held."""
+    picture.load()  # which turns a TIFF
+    turn = TURNS.get(orientation(picture))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def orientation(picture):
-    """Return how the camera was held, as EXIF has it: 1 is upright, and from 5 on width and height change places."""
-    return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    """How the camera was held, as EXIF has it: 1 is upright, also where EXIF says none of 1 to 8 or is damaged."""
+    try:
+        number = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        number = None
+    return number if isinstance(number, int) and number in TURNS else 1
 
 
 def on_black(picture):

@@ -1,104 +1,133 @@
 """Photographs of any kind, from anywhere, as upright RGB pixels."""
 
+import base64
+import contextlib
 import io
 import os
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import jpeg_factory
 
+from fer_keras.data import images
 from fer_keras.data.dataset import DataError
-from fer_keras.data.images import UNSAFE, on_black, open_picture, orientation, refuse_huge, sound, upright
 
-SOURCES = "the path of a picture, its bytes, an open file, a PIL image or an array"
+SOURCES = "the path of a picture, its bytes, a data URL, an open file, a PIL image or an array"
 ARRAYS = "an array of uint8 or uint16, (height, width) or (height, width, 1 to 4), with pixels"
 LARGEST_16 = 2**16 - 1
 # Where a large JPEG is read at a part of its size, its longer side keeps so many pixels: the smallest face that a
 # detector is asked for then still has more of them than a network takes.
 ENOUGH_SIDE = 1920
+MAX_JPEG_PIXELS = 256_000_000
+LONGEST_PATH = 300  # that an error repeats
 
 
-def read_photo(source):
-    """Return a photograph as upright RGB pixels.
+class Photo(NamedTuple):
+    """Upright RGB pixels, `(height, width)` of the picture before a JPEG was reduced, and its ICC profile if of RGB."""
 
-    An orientation noted by the camera is applied, what is transparent lies on black, 16 bits a channel become 8, and
-    of what moves the first frame is taken.
+    rgb: np.ndarray
+    size: tuple[int, int]
+    profile: bytes | None = None
 
-    Args:
-        source: the path of a picture, its bytes, an open file, a PIL image, or an array of uint8 or uint16,
-            `(height, width)` or `(height, width, channels)`: grey, grey and alpha, RGB or RGBA.
 
-    Returns:
-        A uint8 array `(height, width, 3)`.
-
-    Raises:
-        DataError: if it is no picture, empty, cut short, absurdly large, or its values have no known range.
+def read_photo(source) -> np.ndarray:
+    """Read a photograph as upright RGB pixels, uint8 `(height, width, 3)`; see `open_photo`.
 
     Example:
 
     >>> read_photo(np.zeros((48, 64), np.uint16)).shape
     (48, 64, 3)
     """
-    return read(source)[0]
+    return open_photo(source).rgb
 
 
-def read_reduced(source):
-    """Return a photograph as `read_photo` does, but a large JPEG at a half, a quarter or an eighth of its size.
+def read_reduced(source) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read the pixels, at least `ENOUGH_SIDE`, that detectors and networks look at, and the picture's full size."""
+    return open_photo(source, side=ENOUGH_SIDE)[:2]
 
-    That takes less time and memory, and still shows all that detectors and networks look at.
 
-    Returns:
-        A uint8 array `(height, width, 3)`, and the upright `(height, width)` of the picture at its full size.
+def open_photo(source, *, side: int | None = None) -> Photo:
+    """Read a photograph as upright RGB pixels, with its size and ICC profile.
+
+    An orientation noted by the camera is applied, what is transparent lies on black, 16 bits a channel become 8, and
+    of what moves the first frame is taken. A JPEG of more than 50 million pixels, and at most 256 million, is read at a
+    half, a quarter or an eighth of its size; other pictures have at most 50 million.
+
+    Args:
+        source: the path of a picture, its bytes, a data URL, an open file, a PIL image, or an array of uint8 or
+            uint16, `(height, width)` or `(height, width, channels)`: grey, grey and alpha, RGB or RGBA.
+        side: a JPEG whose longer side is at least twice as long is reduced, but not below it.
+
+    Raises:
+        DataError: if it is no picture, empty, cut short, absurdly large, or its values have no known range.
     """
-    return read(source, reduced=True)
-
-
-def read(source, *, reduced=False):
-    """Return the pixels of a photograph, and its full size."""
     if isinstance(source, np.ndarray):
         rgb = from_array(source)
-        return rgb, rgb.shape[:2]
-    if isinstance(source, Image.Image):
-        with sound():
-            rgb = as_rgb(source)
-        return rgb, rgb.shape[:2]
-    if isinstance(source, bytes | bytearray | memoryview):
-        return from_file(io.BytesIO(source), reduced)
-    if hasattr(source, "read"):
-        return from_file(source, reduced)
-    if not isinstance(source, str | os.PathLike):
-        raise DataError(f"Expected {SOURCES}. Received: {type(source).__name__}.")
-    if not os.path.isfile(source):
-        found = "a folder" if os.path.isdir(source) else "no such file"
-        raise DataError(f"{os.fspath(source)}: Expected the path of a picture. Received: {found}.")
+        return Photo(rgb, rgb.shape[:2])
     try:
-        return from_file(source, reduced)
+        with images.sound(), opened(source) as picture:
+            width, height = picture.size
+            if picture is not source and picture.format in ("JPEG", "MPO") and width * height <= MAX_JPEG_PIXELS:
+                part = next(part for part in (1, 2, 4, 8) if width * height <= images.MAX_PIXELS * part**2)
+                part = max(part, max(width, height) / side) if side else part
+                picture.draft(None, (int(width / part), int(height / part)))
+            rgb, profile = as_rgb(picture), picture.info.get("icc_profile")
+            is_rgb = isinstance(profile, bytes) and profile[16:20] == b"RGB "
+            size = (height, width) if images.orientation(picture) < 5 else (width, height)
+            return Photo(rgb, size, profile if is_rgb else None)
     except DataError as error:
-        raise DataError(f"{os.fspath(source)}: {error}") from error
+        if not isinstance(source, str | os.PathLike):
+            raise
+        name = os.fspath(source)
+        raise DataError(f"{name if len(name) <= LONGEST_PATH else f'{name[:40]}…'}: {error}") from error
 
 
-def from_file(file, reduced):
-    """Return the pixels of a picture in a file, and its full size."""
-    with sound(), open_picture(file) as picture:
-        width, height = picture.size
-        if reduced:
-            picture.draft(None, tuple(-(-side * ENOUGH_SIDE // max(width, height)) for side in (width, height)))
-        rgb = as_rgb(picture)
-        return rgb, (height, width) if orientation(picture) < 5 else (width, height)
+def opened(source):
+    """A picture opened with PIL, from a path, bytes, a data URL or an open file; a JPEG whatever its size."""
+    file = source
+    if isinstance(source, Image.Image):
+        return contextlib.nullcontext(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        file = io.BytesIO(source)
+    elif isinstance(source, str) and source.startswith("data:"):
+        head, _, body = source.partition(",")
+        body = unquote_to_bytes(body)
+        file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
+    elif isinstance(source, str | os.PathLike):
+        if not os.path.isfile(source):
+            found = "a folder" if os.path.isdir(source) else "no such file"
+            long = f"{len(os.fspath(source)):,} characters. Decode base64 first, by base64.b64decode"
+            found = long if len(os.fspath(source)) > LONGEST_PATH else found
+            raise DataError(f"Expected {SOURCES}. Received: {found}.")
+    elif not hasattr(source, "read"):
+        raise DataError(f"Expected {SOURCES}. Received: {type(source).__name__}.")
+    elif not getattr(source, "seekable", bool)():
+        file = io.BytesIO(source.read())
+    try:
+        return images.open_picture(file)
+    except images.BOMBS:
+        if hasattr(file, "seek"):
+            file.seek(0)
+        with contextlib.suppress(SyntaxError):
+            return jpeg_factory(file)
+        raise
 
 
 def as_rgb(picture):
-    """Return a PIL image as upright RGB pixels."""
-    refuse_huge(picture)
-    if picture.format in UNSAFE:
+    """A PIL image as upright RGB pixels."""
+    images.refuse_huge(picture)
+    if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
-    picture = upright(picture)
+    picture = images.upright(picture)
     if picture.mode.startswith(("I", "F")):
         picture = Image.fromarray(eight_bits(np.asarray(picture)))
-    return np.array(on_black(picture).convert("RGB"))
+    return np.array(images.on_black(picture).convert("RGB"))
 
 
 def from_array(array):
-    """Return an array as RGB pixels; one of RGB pixels is not copied."""
+    """An array as RGB pixels; one of RGB pixels is not copied."""
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or not 1 <= channels <= 4 or not array.size or array.dtype.kind != "u":
         raise DataError(f"Expected {ARRAYS}. Received: {array.dtype}, shape {array.shape}.")
@@ -109,7 +138,7 @@ def from_array(array):
 
 
 def eight_bits(values):
-    """Return values of 16 bits as uint8; a `DataError` if they are outside [0, 65535] or fractions."""
+    """Values of 16 bits as uint8; a `DataError` if they are outside [0, 65535] or fractions."""
     if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > LARGEST_16:
         raise DataError(
             f"Expected values of 8 or 16 bits. Received: {values.dtype}, {values.min():g} to {values.max():g}. "
