@@ -9,7 +9,7 @@ from fer_keras.data.synthetic_faces import draw, sample_face
 SIZE = (240, 320)  # height, width
 FACE = (172, 60, 110, 135)  # of the astronaut, in a picture of 512 x 512
 RATE = 25.0
-STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39, "occluded": False}
+STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39}
 
 
 def astronaut():

@@ -87,12 +87,6 @@ def test_impossible_requests_are_refused(arguments, message):
         make_faces(**arguments)
 
 
-def test_every_class_has_expressions_made_of_known_actions():
-    assert set(features.EXPRESSIONS) == set(FERPLUS8)
-    used = {name for faces in features.EXPRESSIONS.values() for actions in faces for name in actions}
-    assert used == set(features.ACTIONS)
-
-
 def test_one_person_shows_each_emotion():
     shown = {emotion: emotion_face(emotion, seed=2, size=96)[:, :, 0].astype(int) for emotion in FERPLUS8}
     for first, second in itertools.combinations(FERPLUS8, 2):
@@ -163,7 +157,7 @@ def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
     model.fit(x, y, batch_size=32, epochs=9, verbose=0)
     network_accuracy = model.evaluate(held_out.images, held_out.labels, verbose=0)[1]
 
-    # Measured over five seeds: 0.40 to 0.47 and 0.72 to 0.77. With 2,000 training faces: 0.51 and 0.84 to 0.90.
+    # Measured on two seeds: 0.44 and 0.45, 0.80 and 0.74.
     assert 0.25 < linear_accuracy < 0.55
     assert network_accuracy > 0.6
     assert network_accuracy > linear_accuracy + 0.15
