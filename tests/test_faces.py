@@ -1,4 +1,4 @@
-"""`FaceDataset`: selecting, cropping, splitting, digests."""
+"""`FaceDataset`: selecting, splitting, digests."""
 
 import dataclasses
 import re
@@ -51,17 +51,6 @@ def test_selecting_classes_renumbers_labels_and_keeps_rows_together(faces):
 
 def test_what_is_not_changed_is_not_copied(faces):
     assert np.shares_memory(faces.select(splits=SPLITS).images, faces.images)
-    assert np.shares_memory(faces.crop(1, 0, 2, 3).images, faces.images)
-
-
-def test_a_crop_takes_the_rectangle(faces):
-    np.testing.assert_array_equal(faces.crop(1, 0, 2, 3).images, faces.images[:, 1:3, 0:3])
-
-
-@pytest.mark.parametrize("rectangle", [(0, 0, 5, 4), (-1, 0, 2, 2), (0, 0, 0, 2), (3, 3, 2, 1)])
-def test_a_crop_outside_is_refused(faces, rectangle):
-    with pytest.raises(ValueError, match="must lie inside the 4x4 image"):
-        faces.crop(*rectangle)
 
 
 def test_counts_have_a_row_a_split_and_a_column_a_class(faces):
@@ -298,7 +287,7 @@ def test_images_that_one_set_trains_on_and_another_holds_out_are_counted(capsys)
     ("change", "message"),
     [
         (lambda faces: faces.select(classes=FER6), r"same classes and image size.*neutral> and <.*surprise>"),
-        (lambda faces: faces.crop(0, 0, 3, 4), r"4x4.*3x4.*image_size"),
+        (lambda faces: dataclasses.replace(faces, images=faces.images[:, :3]), r"4x4.*3x4.*image_size"),
     ],
 )
 def test_other_classes_or_sizes_are_not_joined(faces, change, message):

@@ -20,13 +20,7 @@ class DataError(ValueError):
 
 
 class Problems:
-    """The faults met while reading one source.
-
-    Args:
-        on_error: `"raise"` raises a `DataError` at the first fault; `"skip"` collects them in `.messages`.
-
-    Raises:
-        ValueError: if `on_error` is anything else.
+    """The faults met while reading one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`.
 
     Example:
 
@@ -50,7 +44,7 @@ class Problems:
         self.messages.append(text)
 
     def describe(self, source):
-        """Return `source` with the number of skipped rows said, if there are any."""
+        """`source`, and how many rows were skipped if any were."""
         return f"{source}, {len(self.messages):,} skipped" if self.messages else source
 
 
@@ -71,20 +65,15 @@ class FaceDataset:
         split: str array `(n,)`, each `"train"`, `"validation"` or `"test"`.
         classes: tuple of class names.
         source: what was read, in words.
-        protocol: whose splits these are, one of `PROTOCOLS`: `"official"` (the 2013 challenge's), `"course"` (the
-            four-class course set's), `"folders"` (those of a published folder set of FER-2013, which ignores the
-            official one), `"four-fifths"` (see `four_fifths`), `"raf-db"` (RAF-DB's), `"joined"` (see `concatenate`),
-            `"drawn"` (of synthetic faces) or `"own"` (anyone else's, also ours).
+        protocol: whose splits these are: `"official"` (the 2013 challenge's), `"course"` (the four-class course set's),
+            `"folders"` (of a published folder set of FER-2013), `"four-fifths"`, `"raf-db"`, `"joined"` (see
+            `concatenate`), `"drawn"` (of synthetic faces) or `"own"` (anyone else's, also ours).
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
-        fer2013_rows: how many rows the fer2013.csv has that `rows` are those of, which the votes of FER+ follow; 0 if
-            `rows` number something else.
+        fer2013_rows: how many rows the fer2013.csv has that `rows` are those of; 0 if they number something else.
         difference: in words, how data that calls itself FER-2013 differs from what was published; then nothing that is
-            trained on it is final, official or shipped. Empty for what is as published, or calls itself otherwise.
-
-    Raises:
-        ValueError: if the arrays do not fit each other.
+            trained on it is final, official or shipped.
     """
 
     images: np.ndarray
@@ -103,13 +92,28 @@ class FaceDataset:
         if self.rows is None:
             object.__setattr__(self, "rows", np.arange(len(self.labels)))
         object.__setattr__(self, "classes", tuple(self.classes))
-        check(self)
+        images, labels, last = self.images, self.labels, len(self.classes) - 1
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 1:
+            expected = "`images` must be uint8 of shape (n, height, width, 1)"
+            raise ValueError(f"{expected}. Received: {images.dtype} of shape {images.shape}.")
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            expected = "`labels` must be integers of shape (n,)"
+            raise ValueError(f"{expected}. Received: {labels.dtype} of shape {labels.shape}.")
+        for name in ("images", "split", "rows", "votes"):
+            if (array := getattr(self, name)) is not None and len(array) != len(labels):
+                expected = f"`{name}` must have a row for each of the {len(labels)} labels"
+                raise ValueError(f"{expected}. Received: {len(array)} rows.")
+        if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
+            expected = f"`labels` must lie in 0..{last}, one for each class of {self.classes}"
+            raise ValueError(f"{expected}. Received: {labels.min()}..{labels.max()}.")
+        refuse_unknown("split", np.unique(self.split).tolist(), SPLITS)
+        refuse_unknown("protocol", [self.protocol], PROTOCOLS)
 
     def __len__(self):
         return len(self.labels)
 
     def __getitem__(self, split):
-        """Return `(images, labels)` of one split: uint8 `(n, height, width, 1)` and int `(n,)`."""
+        """Images and labels of one split: uint8 `(n, height, width, 1)` and int `(n,)`."""
         part = self.select(splits=(split,))
         return part.images, part.labels
 
@@ -135,19 +139,16 @@ class FaceDataset:
         return total.hexdigest()[:16]
 
     def counts(self):
-        """Return a `pandas.DataFrame` of images: a row a split, a column a class, and the total."""
+        """Numbers of images as a `pandas.DataFrame`: a row a split, a column a class, and the total."""
         import pandas as pd  # not above: recognition reads pictures with this room, and starts in less time without
 
-        table = pd.crosstab(
-            pd.Categorical(self.split, SPLITS),
-            pd.Categorical.from_codes(self.labels, self.classes),
-            dropna=False,
-        )
+        classes = pd.Categorical.from_codes(self.labels, self.classes)
+        table = pd.crosstab(pd.Categorical(self.split, SPLITS), classes, dropna=False)
         table.index.name, table.columns.name = "split", None
         return table.assign(total=table.sum(axis=1))
 
     def take(self, index, **changes):
-        """Return the rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
+        """The rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
         index = np.asarray(index)
         if index.dtype == bool:
             if len(index) != len(self):
@@ -158,15 +159,11 @@ class FaceDataset:
         return dataclasses.replace(self, **{**kept, **changes})
 
     def select(self, *, classes=None, splits=None):
-        """Return the rows of some classes and splits; labels are renumbered to the classes given, in their order.
+        """The rows of some classes and splits; labels are renumbered to the classes given, in their order.
 
         Images of other classes are left out; `to_classes` is for another label set, and refuses to lose any.
-
-        Raises:
-            ValueError: on a class or split that this data set does not have.
         """
-        keep = np.ones(len(self), bool)
-        changes = {}
+        keep, changes = np.ones(len(self), bool), {}
         if splits is not None:
             refuse_unknown("split", splits, SPLITS)
             keep &= np.isin(self.split, tuple(splits))
@@ -179,26 +176,15 @@ class FaceDataset:
         return self.take(keep, **changes)
 
     def to_classes(self, classes, *, drop=False):
-        """Return the same faces in another label set: labels renumbered, classes that these faces lack left empty.
+        """The same faces in another label set: labels renumbered, classes that these faces lack left empty.
 
-        Unlike `select`, which picks some of the classes, this loses no image silently: one without a counterpart
-        (contempt in FER-2013's seven classes, fear in four) is refused, or left out if that is asked for.
-
-        Args:
-            classes: the class names in the order of the new labels, such as `labels.FER7`.
-            drop: whether images without a counterpart are left out.
-
-        Raises:
-            ValueError: if images have no counterpart and `drop` is False, or the label sets share no class.
+        Unlike `select`, this loses no image silently: one without a counterpart (contempt in FER-2013's seven classes)
+        is refused, or left out with `drop`.
         """
         classes = tuple(classes)
         shared = tuple(name for name in classes if name in self.classes)
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        lost = [
-            f"{name} ({count:,} images)"
-            for name, count in zip(self.classes, counts, strict=True)
-            if count and name not in shared
-        ]
+        counts = zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)), strict=True)
+        lost = [f"{name} ({count:,} images)" for name, count in counts if count and name not in shared]
         if not shared or (lost and not drop):
             raise ValueError(
                 f"Each image needs a counterpart of its class among {', '.join(classes)}. Received: "
@@ -209,22 +195,15 @@ class FaceDataset:
         return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
 
     def against_rest(self, name):
-        """Return the same faces in two classes: the rest (0) and one class (1).
-
-        Raises:
-            ValueError: if there is no such class.
-        """
+        """The same faces in two classes: the rest (0) and one class (1)."""
         refuse_unknown("class", [name], self.classes)
         labels = (self.labels == self.classes.index(name)).astype(np.int64)
         return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
     def keep_of_train(self, fraction, *, seed=0):
-        """Return the same faces with fewer training images: a share in (0, 1] of each class, one image at least.
+        """The same faces with fewer training images: a share in (0, 1] of each class, one image at least.
 
         What a smaller share keeps a larger one keeps too. Validation and test stay as they are.
-
-        Raises:
-            ValueError: if the fraction is none.
         """
         if not 0 < fraction <= 1:
             raise ValueError(f"`fraction` must lie in (0, 1]. Received: {fraction}.")
@@ -234,23 +213,8 @@ class FaceDataset:
             keep[members[: max(1, round(fraction * len(members)))]] = True
         return self.take(keep, source=f"{self.source}, {fraction:g} of its training images")
 
-    def crop(self, top, left, height, width):
-        """Return the same faces cropped to a rectangle, in pixels; the images are a view, not a copy.
-
-        Raises:
-            ValueError: if the rectangle leaves the image or is empty.
-        """
-        full_height, full_width = self.images.shape[1:3]
-        inside = 0 <= top < top + height <= full_height and 0 <= left < left + width <= full_width
-        if not inside:
-            raise ValueError(
-                f"A crop must lie inside the {full_height}x{full_width} image. "
-                f"Received: top={top}, left={left}, height={height}, width={width}."
-            )
-        return dataclasses.replace(self, images=self.images[:, top : top + height, left : left + width])
-
     def resplit(self, seed, *, fractions=(0.8, 0.1, 0.1), within=SPLITS, groups=None):
-        """Return the same faces in a new split: stratified by class, exact copies always on the same side.
+        """The same faces in a new split: stratified by class, exact copies always on the same side.
 
         Args:
             seed: int, which split; the same seed gives the same split.
@@ -259,24 +223,21 @@ class FaceDataset:
                 `within=("train",), fractions=(0.9, 0.1, 0)` splits a validation set off the training set.
             groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too, and the classes
                 get their shares as nearly as that allows.
-
-        Raises:
-            ValueError: if the fractions are not three shares that sum to 1, or `groups` has another length.
         """
         if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
         if groups is not None and len(groups) != len(self):
             raise ValueError(f"`groups` must have a value for each of the {len(self)} rows. Received: {len(groups)}.")
         refuse_unknown("split", within, SPLITS)
-        drawn = np.isin(self.split, within)
+        drawn = np.flatnonzero(np.isin(self.split, within))
+        labels, digests, generator = self.labels[drawn], self.digests[drawn], np.random.default_rng(seed)
         split = self.split.astype("<U10")
-        split[drawn] = draw_split(
-            self.labels[drawn],
-            self.digests[drawn],
-            np.random.default_rng(seed),
-            fractions,
-            groups=None if groups is None else np.asarray(groups)[drawn],
-        )
+        if groups is None:
+            _, first, copies = np.unique(digests, return_index=True, return_inverse=True)
+            split[drawn] = split_by_class(labels[first], generator, fractions)[copies]
+        else:
+            joined = join_groups(np.asarray(groups)[drawn], digests)
+            split[drawn] = split_by_group(labels, joined, generator, fractions)
         return dataclasses.replace(self, split=split, protocol="own")
 
 
@@ -296,13 +257,10 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
     Training images that another of them has for validation or test are counted on stderr; `audit` counts all copies.
 
     Args:
-        datasets: `FaceDataset`s of the same classes, in any order, and of one image size.
+        datasets: at least one; of the same classes, in any order, and of one image size.
 
     Returns:
         A `FaceDataset` of protocol `"joined"`: classes in the order of the first, `rows` from 0, and votes if all have.
-
-    Raises:
-        ValueError: if classes or image sizes differ, or there is nothing to join.
     """
     if not datasets:
         raise ValueError("`datasets` must hold a FaceDataset at least. Received: none.")
@@ -323,11 +281,10 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
         skipped=tuple(message for faces in ordered for message in faces.skipped),
     )
     origin, train = np.repeat(np.arange(len(ordered)), [len(faces) for faces in ordered]), joined.split == "train"
-    elsewhere = [
-        np.isin(joined.digests[train & (origin == own)], joined.digests[~train & (origin != own)]).sum()
-        for own in range(len(ordered))
-    ]
-    if count := sum(elsewhere):
+    count = 0
+    for own in range(len(ordered)):
+        count += np.isin(joined.digests[train & (origin == own)], joined.digests[~train & (origin != own)]).sum()
+    if count:
         say(f"{count:,} training images are also in another set's validation or test part: {joined.source}")
     return joined
 
@@ -341,48 +298,8 @@ def refuse_unknown(kind, asked, known):
         )
 
 
-def check(faces):
-    """Raise a `ValueError` where the arrays of a `FaceDataset` do not fit each other."""
-    images, count = faces.images, len(faces.labels)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 1:
-        raise ValueError(
-            f"`images` must be uint8 of shape (n, height, width, 1). Received: {images.dtype} of shape {images.shape}."
-        )
-    if faces.labels.ndim != 1 or not np.issubdtype(faces.labels.dtype, np.integer):
-        raise ValueError(
-            f"`labels` must be integers of shape (n,). Received: {faces.labels.dtype} of shape {faces.labels.shape}."
-        )
-    for name in ("images", "split", "rows", "votes"):
-        array = getattr(faces, name)
-        if array is not None and len(array) != count:
-            raise ValueError(f"`{name}` must have a row for each of the {count} labels. Received: {len(array)} rows.")
-    if count and not (faces.labels.min() >= 0 and faces.labels.max() < len(faces.classes)):
-        raise ValueError(
-            f"`labels` must lie in 0..{len(faces.classes) - 1}, one for each class of {faces.classes}. "
-            f"Received: {faces.labels.min()}..{faces.labels.max()}."
-        )
-    refuse_unknown("split", np.unique(faces.split).tolist(), SPLITS)
-    refuse_unknown("protocol", [faces.protocol], PROTOCOLS)
-
-
-def draw_split(labels, digests, generator, fractions, *, groups=None):
-    """Return the split of each picture, str `(n,)`.
-
-    Args:
-        labels: int array `(n,)`.
-        digests: array `(n,)`, equal for exact copies.
-        generator: a `numpy.random.Generator`.
-        fractions: shares of train, validation and test, summing to 1.
-        groups: array `(n,)`, such as who is pictured; what is equal stays on one side. None lets only copies be such.
-    """
-    if groups is not None:
-        return split_by_group(labels, join_groups(groups, digests), generator, fractions)
-    _, first, copies = np.unique(digests, return_index=True, return_inverse=True)
-    return split_by_class(labels[first], generator, fractions)[copies]
-
-
 def split_by_class(labels, generator, fractions):
-    """Return a split that gives every class its shares, to the nearest picture."""
+    """A split that gives every class its shares, to the nearest picture."""
     side = np.empty(len(labels), dtype="<U10")
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
@@ -393,7 +310,7 @@ def split_by_class(labels, generator, fractions):
 
 
 def split_by_group(labels, group, generator, fractions):
-    """Return a split of whole groups, numbered from 0: the largest first, each to where it is missed most.
+    """A split of whole groups, numbered from 0: the largest first, each to where it is missed most.
 
     What a side misses of a class counts in shares of the class and of the side: a rare class weighs as much as a
     frequent one, and a tenth as much as the rest.
@@ -414,14 +331,11 @@ def split_by_group(labels, group, generator, fractions):
 
 
 def join_groups(groups, digests):
-    """Return groups numbered from 0, those that share a copy of a picture made one."""
+    """Groups numbered from 0, those that share a copy of a picture made one."""
+    from scipy import sparse
+
     _, group = np.unique(groups, return_inverse=True)
     _, copies = np.unique(digests, return_inverse=True)
-    while True:
-        lowest = np.full(len(group), len(group))
-        np.minimum.at(lowest, copies, group)
-        reached = np.full(len(group), len(group))
-        np.minimum.at(reached, group, lowest[copies])
-        if np.array_equal(reached[group], group):
-            return np.unique(group, return_inverse=True)[1]
-        group = reached[group]
+    count, links = group.max(initial=-1) + 1, len(np.unique(copies))
+    graph = sparse.coo_array((np.ones(len(group)), (group, count + copies)), shape=2 * (count + links,))
+    return sparse.csgraph.connected_components(graph, directed=False)[1][group]
