@@ -31,8 +31,7 @@ from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import with_temperature
 from fer_keras.labels import FER7
 from fer_keras.paths import write_changed
-from fer_keras.recognition.crops import Framing, crop, framed
-from fer_keras.recognition.detectors import Detection, Haar, find_detector, load_cascade
+from fer_keras.recognition.detectors import Detection, Framing, Haar, crop, find_detector, load_cascade, to_square
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.recognizer import MIN_CONFIDENCE
 
@@ -81,7 +80,7 @@ class Usual:
         return [Detection(tuple(map(int, box)), 1.0) for box in boxes]
 
 
-DETECTORS = {"haar": find_detector, "haar as usual": Usual, "mtcnn": lambda: find_detector("mtcnn")}
+DETECTORS = {"haar": lambda: find_detector("haar"), "haar as usual": Usual, "mtcnn": lambda: find_detector("mtcnn")}
 
 
 def main():
@@ -189,7 +188,7 @@ def matched(scene, detections, framing):
     """Yield a `Match` for each detection of a scene; each face goes to the detection that overlaps it best."""
     left = dict(zip(scene.rows, scene.boxes, strict=True))
     for detection in detections:
-        square = framed(detection.box, framing)
+        square = to_square(detection, framing).box
         row = max(left, key=lambda row: union_share(square, left[row]), default=None)
         if row is not None and union_share(square, left[row]) >= FOUND:
             yield Match(scene, detection, left.pop(row), row)
@@ -207,7 +206,7 @@ def union_share(box, other):
 
 def overlap(hits, framing):
     """Return the mean intersection over union of framed detections and the faces' true boxes."""
-    return float(np.mean([union_share(framed(hit.detection.box, framing), hit.box) for hit in hits]))
+    return float(np.mean([union_share(to_square(hit.detection, framing).box, hit.box) for hit in hits]))
 
 
 def best_framing(hits):
@@ -242,9 +241,12 @@ def accuracies(network, hits, framing, images, labels):
     """Return a network's accuracy on detected crops, on crops at the true boxes, and on the faces as they are."""
     rows = [hit.row for hit in hits]
     seen = {
-        "crops": [crop(hit.scene.picture, framed(hit.detection.box, framing), network.size) for hit in hits],
-        "true boxes": [crop(hit.scene.picture, hit.box, network.size) for hit in hits],
-        "faces": [crop(images[row].repeat(3, axis=-1), (0, 0, *images.shape[2:0:-1]), network.size) for row in rows],
+        "crops": [crop(hit.scene.picture, to_square(hit.detection, framing), network.size) for hit in hits],
+        "true boxes": [crop(hit.scene.picture, Detection(hit.box, 1.0), network.size) for hit in hits],
+        "faces": [
+            crop(images[row].repeat(3, axis=-1), Detection((0, 0, *images.shape[2:0:-1]), 1.0), network.size)
+            for row in rows
+        ],
     }
     right = {}
     for name, crops in seen.items():
@@ -262,7 +264,7 @@ def accuracies(network, hits, framing, images, labels):
 
 def log_loss(network, hits, down, scale, labels):
     """Return the mean log loss of a network's calibrated probabilities on crops at a scale."""
-    squares = [framed(hit.detection.box, Framing(scale, down)) for hit in hits]
+    squares = [to_square(hit.detection, Framing(scale, down)) for hit in hits]
     crops = [crop(hit.scene.picture, square, network.size) for hit, square in zip(hits, squares, strict=True)]
     probabilities = with_temperature(network.predict(np.stack(crops)), network.temperature)
     return float(-np.log(probabilities[np.arange(len(hits)), labels[[hit.row for hit in hits]]].clip(1e-7)).mean())

@@ -47,7 +47,7 @@ class Ours(Worker):
     def __init__(self, *network):
         import fer_keras
 
-        self.recognizer = fer_keras.Recognizer(*network)
+        self.recognizer = fer_keras.Recognizer(*network, detector="haar")
         self.alone = fer_keras.Recognizer(self.recognizer.network, detector=None)
         self.packages = ("fer_keras", "onnxruntime", "opencv-python-headless", "pillow", "numpy")
 
@@ -66,7 +66,7 @@ class Ours(Worker):
         from fer_keras.recognition.detectors import Detection
 
         found = [Detection(tuple(box), 1.0) for box in boxes]
-        return self.recognizer.faces(found, self.recognizer.probabilities(picture, boxes))
+        return self.recognizer.faces(found, self.recognizer.probabilities(picture, found))
 
     def files(self, pictures):
         """Find and name the faces of picture files."""
@@ -79,7 +79,7 @@ class Ours(Worker):
         def tell(table):
             return table[["frame", "left", "top", "width", "height"]].to_numpy().tolist()
 
-        return lambda: fer_keras.recognize_video(path, network=self.recognizer.network), tell
+        return lambda: fer_keras.recognize_video(path, network=self.recognizer.network, detector="haar"), tell
 
     def network(self, number):
         """Run the bare network on so many faces at once."""

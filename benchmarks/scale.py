@@ -49,7 +49,7 @@ import time
 began = time.perf_counter()
 from fer_keras.recognition.recognizer import Recognizer
 imported = time.perf_counter()
-Recognizer()
+Recognizer(detector="haar")
 print(imported - began, time.perf_counter() - imported)
 """
 
@@ -112,7 +112,7 @@ def draw(folder, number):
 
 def a_picture(place, size):
     """Return what one picture costs one process with one thread: milliseconds a stage, pictures a second, bytes."""
-    recognizer = Recognizer()
+    recognizer = Recognizer(detector="haar")
     files = sorted((place / "pictures").iterdir())
     (whole_part,) = parts_of(place, size.pictures)  # one file of faces, as large as where there are many
     first, run = parts_of(place, size.part)[0], begin(place / "alone", {}, size.pictures)[0]
@@ -143,8 +143,8 @@ def parts_of(place, part):
 def by_stage(files, recognizer):
     """Return the seconds a picture of each stage, over some pictures; faces are named in batches as everywhere."""
     read, decode = timed(lambda: [read_reduced(file)[0] for file in files])
-    boxes, detection = timed(lambda: [[each.box for each in recognizer.detect(rgb)] for rgb in read])
-    crops, cut = timed(lambda: [recognizer.crops(*pair) for pair in zip(read, boxes, strict=True)])
+    detections, detection = timed(lambda: [recognizer.detect(rgb) for rgb in read])
+    crops, cut = timed(lambda: [recognizer.crops(*pair) for pair in zip(read, detections, strict=True)])
     crops = np.concatenate(crops)
     batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
     _, network = timed(lambda: [recognizer.calibrated(batch) for batch in batches])

@@ -21,8 +21,7 @@ import skimage.data
 from fer_keras.data import load_fer7
 from fer_keras.paths import write_changed
 from fer_keras.recognition import networks
-from fer_keras.recognition.boxes import overlap
-from fer_keras.recognition.detectors import find_detector
+from fer_keras.recognition.detectors import find_detector, overlap
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK
 from fer_keras.recognition.video import EVERY, recognize_video
 

@@ -167,8 +167,8 @@ Csv = Annotated[str | None, Option(metavar="FILE", help="write a table, one row 
 Json = Annotated[bool, Option("--json", help="print a JSON object a picture, one a line")]
 OutData = Annotated[str | None, Option(metavar="DIR", help="with --ray: write the table there, as Parquet files")]
 Weights = Annotated[str | None, Option(metavar="NAME", help=NETWORK, callback=check_network)]
-DETECTORS = ("haar", "mtcnn", "yunet:FILE", "none")
-Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default: haar", free=("yunet:",))]
+DETECTORS = ("auto", "haar", "yunet", "yunet:FILE", "mtcnn", "none")
+Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default: auto", free=("yunet:",))]
 Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
 Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
 Source = Annotated[str, Argument(metavar="IN", help="a video")]

@@ -14,7 +14,7 @@ from PIL import Image
 from fer_keras import paths
 from fer_keras.data import DataError
 from fer_keras.recognition import boxes, detectors
-from fer_keras.recognition.boxes import finished, shared, smallest_side
+from fer_keras.recognition.detectors import finished, shared, smallest_side
 from fer_keras.recognition.crops import Framing, crop, framed
 from fer_keras.recognition.detectors import Detection, find_detector
 from fer_keras.recognition.neural_detectors import Mtcnn

@@ -15,7 +15,7 @@ from fer_keras.data import DataError
 from fer_keras.evaluation import with_temperature
 from fer_keras.labels import FER7
 from fer_keras.recognition import photos
-from fer_keras.recognition.boxes import Detection, shared
+from fer_keras.recognition.detectors import Detection, shared
 from fer_keras.recognition.recognizer import UNCERTAIN, Face, Recognizer, recognizer
 
 NETWORK = "mini-xception"
@@ -189,7 +189,7 @@ def test_the_faces_of_several_pictures_are_one_batch():
 
 
 def test_probabilities_are_calibrated_by_the_temperature_of_the_network():
-    boxes = QUARTERS[1:3]
+    boxes = [Detection(box, 1.0) for box in QUARTERS[1:3]]
     plain = Recognizer(Brightness(), detector=Quarters())
     mild = Recognizer(Brightness(temperature=2.5), detector=Quarters())
     before, after = plain.probabilities(quarters(4), boxes), mild.probabilities(quarters(4), boxes)

@@ -6,8 +6,7 @@ import moving
 import numpy as np
 import pytest
 
-from fer_keras.recognition.boxes import overlap
-from fer_keras.recognition.detectors import Detection
+from fer_keras.recognition.detectors import Detection, overlap
 from fer_keras.recognition.tracking import COAST_SECONDS, Tracker, blended
 
 RATE = moving.RATE

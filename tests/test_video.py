@@ -22,8 +22,7 @@ import fer_keras
 from fer_keras import paths
 from fer_keras.__main__ import main, print_tracks
 from fer_keras.recognition import drawing, recognizer, video, video_files, video_table, webcam
-from fer_keras.recognition.boxes import overlap
-from fer_keras.recognition.detectors import Detection
+from fer_keras.recognition.detectors import Detection, overlap
 
 CLASSES = ("sad", "happy")
 NETWORKS = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))

@@ -37,12 +37,11 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
     rgb = read_photo(source)
     recognizer = Recognizer(keras_network(network, classes=classes), **options)
     detections = recognizer.detect(rgb)
-    boxes = [detection.box for detection in detections]
-    crops = recognizer.crops(rgb, boxes)
+    crops = recognizer.crops(rgb, detections)
     maps = explain(recognizer.network.model, crops, method=method)
     faces = recognizer.faces(detections, recognizer.calibrated(crops))
-    for square, heat in zip(recognizer.squares(boxes), maps, strict=True):
-        rgb = painted(rgb, heat, square)
+    for square, heat in zip(recognizer.squares(detections), maps, strict=True):
+        rgb = painted(rgb, heat, square.box)
     write_picture(draw_faces(rgb, faces), target)
     shares = region_shares(maps)
     return [(face, {part: float(shares[part][number]) for part in shares}) for number, face in enumerate(faces)]

@@ -65,7 +65,7 @@ def recognize_on_ray(path, *, out, address=None, workers=None, **options):
     return FaceFiles(out, before, **counts)
 
 
-def portable(*, network=DEFAULT_NETWORK, detector="haar", **options):
+def portable(*, network=DEFAULT_NETWORK, detector="auto", **options):
     """Return the options of a `Recognizer` as every worker can take them: names, and whole paths.
 
     Raises:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fer_keras.data.dataset import DataError
 from fer_keras.recognition import page_words
-from fer_keras.recognition.boxes import scaled
+from fer_keras.recognition.detectors import scaled
 from fer_keras.recognition.drawing import draw_faces
 from fer_keras.recognition.networks import keras_network
 from fer_keras.recognition.photos import ENOUGH_SIDE, read_reduced
@@ -39,7 +39,7 @@ def look(recognizer, source):
     rgb, _ = read_reduced(source)
     rgb = np.asarray(scaled(rgb, min(1.0, ENOUGH_SIDE / max(rgb.shape[:2]))))
     detections = recognizer.detect(rgb)
-    crops = recognizer.crops(rgb, [detection.box for detection in detections])
+    crops = recognizer.crops(rgb, detections)
     faces = recognizer.faces(detections, recognizer.calibrated(crops))
     return draw_faces(rgb, faces, names=map(str, range(1, len(faces) + 1))), Shown(faces, crops)
 

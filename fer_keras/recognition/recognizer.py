@@ -9,9 +9,13 @@ import numpy as np
 
 from fer_keras.evaluation.calibration import with_temperature
 from fer_keras.labels import check_classes
-from fer_keras.recognition.boxes import Detection, finished
-from fer_keras.recognition.crops import Framing, crop, framed
-from fer_keras.recognition.detectors import find_detector
+from fer_keras.recognition.detectors import (
+    Framing,
+    crop,
+    find_detector,
+    non_max_suppression,
+    to_square,
+)
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.photos import read_reduced
 
@@ -53,7 +57,8 @@ class Recognizer:
         network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx`, `.keras` or
             `.h5` file, a `keras.Model`, or an object like `networks.OnnxNetwork`.
         classes: class names in the order of the network's outputs, for a `keras.Model` and for a file without a card.
-        detector: "haar", "mtcnn", "yunet:PATH", an object with `detect(rgb)`, or None where every picture is a face.
+        detector: "auto" (YuNet if its file is at hand, else Haar), "haar", "yunet", "yunet:PATH", "mtcnn", an object
+            with `detect(rgb)`, or None where every picture is a face.
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
         min_size: side of the smallest face sought, as a share of the picture's longer side; None is 0.05, but at least
             48 pixels.
@@ -76,7 +81,7 @@ class Recognizer:
         network=DEFAULT_NETWORK,
         *,
         classes=None,
-        detector="haar",
+        detector="auto",
         min_confidence=MIN_CONFIDENCE,
         min_size=None,
         mirrored=False,
@@ -113,7 +118,7 @@ class Recognizer:
         """Return what is `Seen` in a picture: the faces found, in pixels of the picture at its full size."""
         rgb, size = read_reduced(source)
         detections = self.detect(rgb)
-        crops = self.crops(rgb, [detection.box for detection in detections])
+        crops = self.crops(rgb, detections)
         return Seen([at_full_size(detection, rgb.shape, size) for detection in detections], crops)
 
     def name(self, pictures):
@@ -126,22 +131,21 @@ class Recognizer:
 
     def detect(self, rgb):
         """Return the `Detection`s in a picture, uint8 RGB `(height, width, 3)`, the best first."""
-        found = self.detector.detect(rgb)
-        return finished([box for box, _ in found], [score for _, score in found], rgb)
+        return non_max_suppression(self.detector.detect(rgb), rgb)
 
-    def probabilities(self, rgb, boxes):
-        """Return the calibrated probabilities of what lies in boxes, float32 `(n, classes)`, in one batch."""
-        return self.calibrated(self.crops(rgb, boxes))
+    def probabilities(self, rgb, detections):
+        """Return the calibrated probabilities of detected faces, float32 `(n, classes)`, in one batch."""
+        return self.calibrated(self.crops(rgb, detections))
 
-    def crops(self, rgb, boxes):
-        """Return what the network takes of the faces in a detector's boxes, uint8 `(n, height, width, 1)`."""
-        found = [crop(rgb, square, self.network.size) for square in self.squares(boxes)]
+    def crops(self, rgb, detections):
+        """Return what the network takes of detected faces, uint8 `(n, height, width, 1)`."""
+        found = [crop(rgb, square, self.network.size) for square in self.squares(detections)]
         return np.stack(found) if found else np.zeros((0, *self.network.size, 1), np.uint8)
 
-    def squares(self, boxes):
-        """Return what is cut out for a detector's boxes: themselves where its framing is None, else squares."""
+    def squares(self, detections):
+        """Return what is cut out for each detection: itself where the detector's framing is None, else a square."""
         framing = getattr(self.detector, "framing", Framing())
-        return boxes if framing is None else [framed(box, framing) for box in boxes]
+        return detections if framing is None else [to_square(each, framing) for each in detections]
 
     def calibrated(self, crops):
         """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
@@ -174,7 +178,7 @@ def at_full_size(detection, shape, size):
     left, top, width, height = detection.box
     left, right = round(left * across), min(size[1], round((left + width) * across))
     top, bottom = round(top * down), min(size[0], round((top + height) * down))
-    return Detection((left, top, right - left, bottom - top), detection.score)
+    return detection._replace(box=(left, top, right - left, bottom - top))
 
 
 def recognize(source, **options):
@@ -197,7 +201,7 @@ def recognize(source, **options):
     return recognizer(**options).recognize(source)
 
 
-def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="haar", min_size=None, **options):
+def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_size=None, **options):
     """Make a `Recognizer` whose parts are those of an earlier one where they have the same names."""
     if isinstance(network, str | os.PathLike):
         changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None

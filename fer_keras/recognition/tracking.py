@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from fer_keras.recognition import flow
-from fer_keras.recognition.boxes import overlap
+from fer_keras.recognition.detectors import overlap
 
 SMALLEST_OVERLAP = 0.25  # intersection over union from which a detection is the face that was followed to there
 COAST_SECONDS = 1.0  # how long a face that the detector misses lives on

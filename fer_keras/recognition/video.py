@@ -25,7 +25,7 @@ def recognize_video(
     smoothing_seconds=SMOOTHING_SECONDS,
     network=DEFAULT_NETWORK,
     classes=None,
-    detector="haar",
+    detector="auto",
     min_confidence=MIN_CONFIDENCE,
     mirrored=False,
     start=0.0,
@@ -122,7 +122,7 @@ class Work:
         """Do one frame; return False if who watches has seen enough."""
         tracks = self.tracker.update(rgb, seconds, self.recognizer.detect)
         detections = [Detection(track.box(rgb.shape), track.score) for track in tracks]
-        probabilities = self.recognizer.probabilities(rgb, [detection.box for detection in detections])
+        probabilities = self.recognizer.probabilities(rgb, detections)
         faces = self.recognizer.faces(detections, self.tracker.smooth(tracks, probabilities, seconds))
         self.rows.write(number, seconds, tracks, faces)
         if self.writer.target is None and self.show is None:
