@@ -125,8 +125,8 @@ PUBLISHED_COUNTS = {
         (0, 0, 0, 32, 32, 32, 32),
     ),
 }
-# By `data.load.digest_of`, of FER-2013's rows, splits, labels and pixels, of the course set's without pixels, of the
-# votes of FER+. Pixels of `JPEG_ROWS` don't count: the Parquet files hold them as JPEG, and fer2013.csv as they were.
+# By `data.load.content_difference`, of FER-2013's rows, splits, labels and pixels, of the course set's without pixels,
+# of FER+'s votes. Pixels of `JPEG_ROWS` don't count: the Parquet files hold them as JPEG, fer2013.csv as they were.
 PUBLISHED_DIGESTS = {"official": "a33ba7f53b69d7c1", "course": "6f89bac114d83589", "votes": "3449ca8facb76b8a"}
 KNOWN_AS_JPEG = (
     "17 23 59 170 501 633 639 1303 1648 2059 2171 2658 2671 2809 3177 3185 3262 3336 3385 3403 3549 3931 4069 4275 "

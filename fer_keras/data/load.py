@@ -9,23 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data import archives, cache, fer2013_folders, fer2013_tables, ferplus, other_sets
+from fer_keras import labels
+from fer_keras.data import archives, cache, ferplus, other_sets
+from fer_keras.data import fer2013_folders as folders
+from fer_keras.data import fer2013_tables as tables
 from fer_keras.data.class_folders import expand, load_folder
 from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, refuse_unknown, say
-from fer_keras.labels import (
-    FER4,
-    FER7,
-    FERPLUS8,
-    JPEG_ROWS,
-    MIN_DISTINCT,
-    NUM_IMAGES,
-    PUBLISHED_COUNTS,
-    PUBLISHED_DIGESTS,
-    count_difference,
-)
+from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES
 
-# Holds fer2013.csv as the 2013 challenge published it. The version is named so that everybody gets the same files, and
-# so that kagglehub finds an earlier download without asking Kaggle.
+# fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
 
 
@@ -36,32 +28,26 @@ class Layout:
     Args:
         name: a word for it, also used in the cache's file names.
         description: what lies at the path, in words.
-        find: function of a `Path` that returns what to read, as a tuple of paths, or None if it is not this layout.
+        find: function of a `Path` that returns a tuple of the paths to read, or None if it is not this layout.
         read: function of those paths and a `Problems` that returns a `FaceDataset`.
-        classes: the classes it gives; None if only reading tells.
-        protocol: whose splits it gives; None if only reading tells.
         cached: whether it is kept in the cache; `find` must then return files.
+        classes: the classes it gives; None if only reading tells. So `protocol`, whose splits it gives.
     """
 
     name: str
     description: str
     find: Callable
     read: Callable
+    cached: bool = True
     classes: tuple | None = FER7
     protocol: str | None = "official"
-    cached: bool = True
 
 
 def read_csv(files, problems):
     """The `FaceDataset` of a CSV, with the votes of FER+ if they lie beside it."""
     file, *votes = files
-    faces = fer2013_tables.read_csv((file,), problems)
+    faces = tables.read_csv((file,), problems)
     return ferplus.join_ferplus(faces, votes[0], on_error=problems.on_error) if votes else faces
-
-
-def find_archive(path):
-    """The file if a path is a zip or tar archive, else None."""
-    return (path,) if archives.is_archive(path) else None
 
 
 def read_archive(files, problems):
@@ -69,90 +55,36 @@ def read_archive(files, problems):
     with archives.unpacked(files[0]) as folder:
         layout, found = only_layout(folder)
         faces = layout.read(found, problems)
-        return dataclasses.replace(
-            faces, skipped=tuple(text.replace(str(folder), str(files[0])) for text in faces.skipped)
-        )
+        skipped = tuple(text.replace(str(folder), str(files[0])) for text in faces.skipped)
+        return dataclasses.replace(faces, skipped=skipped)
 
 
-# Tried from the first to the last.
-LAYOUTS = (
-    Layout(
-        name="fer2013-parquet",
-        description=f"a folder with {', '.join(fer2013_tables.PARQUET_NAMES)}",
-        find=fer2013_tables.find_parquet,
-        read=fer2013_tables.read_parquet,
-    ),
-    Layout(
-        name="fer2013-csv",
-        description=f"fer2013.csv or icml_face_data.csv (columns {','.join(fer2013_tables.COLUMNS)}), or a folder that "
-        "holds one; the votes of FER+ are joined if fer2013new.csv lies beside it",
-        find=fer2013_tables.find_csv,
-        read=read_csv,
-    ),
-    Layout(
-        name="challenge-csv",
-        description="the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
-        find=fer2013_tables.find_challenge,
-        read=fer2013_tables.read_challenge,
-        protocol="own",
-    ),
-    Layout(
-        name="course-folders",
-        description=f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
-        find=fer2013_folders.find_course,
-        read=fer2013_folders.read_course,
-        classes=FER4,
-        protocol="course",
-        cached=False,
-    ),
-    Layout(
-        name="fer2013-folders",
-        description="folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
-        find=fer2013_folders.find_named,
-        read=fer2013_folders.read_named,
-        cached=False,
-    ),
-    Layout(
-        name="fer2013-unnamed-folders",
-        description="folders train|test/<emotion>/ of pictures with other names",
-        find=fer2013_folders.find_unnamed,
-        read=fer2013_folders.read_unnamed,
-        protocol="own",
-        cached=False,
-    ),
-    Layout(
-        name="fer2013-validated-folders",
-        description="folders images/train|validation/<emotion>/N.jpg",
-        find=fer2013_folders.find_validated,
-        read=fer2013_folders.read_validated,
-        protocol="folders",
-        cached=False,
-    ),
-    Layout(
-        name="ferplus-folders",
-        description="for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and label.csv",
-        find=ferplus.find_folders,
-        read=ferplus.read_folders,
-        classes=FERPLUS8,
-        cached=False,
-    ),
-    Layout(
-        name="archive",
-        description="an archive (.zip, .tar.gz) of one of these",
-        find=find_archive,
-        read=read_archive,
-        classes=None,
-        protocol=None,
-    ),
-)
+LAYOUTS = (  # tried from the first to the last
+    Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)}", tables.find_parquet,
+           tables.read_parquet),
+    Layout("fer2013-csv", f"fer2013.csv or icml_face_data.csv (columns {','.join(tables.COLUMNS)}), or a folder that "
+           "holds one; the votes of FER+ are joined if fer2013new.csv lies beside it", tables.find_csv, read_csv),
+    Layout("challenge-csv", "the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
+           tables.find_challenge, tables.read_challenge, protocol="own"),
+    Layout("course-folders", f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
+           folders.find_course, folders.read_course, cached=False, classes=FER4, protocol="course"),
+    Layout("fer2013-folders", "folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
+           folders.find_named, folders.read_named, cached=False),
+    Layout("fer2013-unnamed-folders", "folders train|test/<emotion>/ of pictures with other names",
+           folders.find_unnamed, folders.read_unnamed, cached=False, protocol="own"),
+    Layout("fer2013-validated-folders", "folders images/train|validation/<emotion>/N.jpg",
+           folders.find_validated, folders.read_validated, cached=False, protocol="folders"),
+    Layout("ferplus-folders", "for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and "
+           "label.csv", ferplus.find_folders, ferplus.read_folders, cached=False, classes=FERPLUS8),
+    Layout("archive", "an archive (.zip, .tar.gz) of one of these",
+           lambda path: (path,) if archives.is_archive(path) else None, read_archive, classes=None, protocol=None),
+)  # fmt: skip
 
 
 def recognise(path, *, protocol=None):
     """The `Layout` of what lies at a path and the paths to read, or None; one of that protocol if there is one."""
-    for layout in sorted(LAYOUTS, key=lambda layout: layout.protocol != protocol):
-        if found := layout.find(path):
-            return layout, found
-    return None
+    ordered = sorted(LAYOUTS, key=lambda layout: layout.protocol != protocol)
+    return next(((layout, found) for layout in ordered if (found := layout.find(path))), None)
 
 
 def identify(path, *, protocol=None):
@@ -161,9 +93,10 @@ def identify(path, *, protocol=None):
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
     if found := recognise(path, protocol=protocol):
         return found
-    names = sorted(item.name for item in path.iterdir()) if path.is_dir() else None
-    held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else "an empty folder"
-    held = "a file of another kind" if names is None else held
+    held = "a file of another kind"
+    if path.is_dir():
+        names = sorted(item.name for item in path.iterdir())
+        held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else "an empty folder"
     known = "".join(f"\n  - {layout.description}" for layout in LAYOUTS)
     raise DataError(
         f"{path}: Expected one of the following. Received: {held}.{known}"
@@ -180,10 +113,10 @@ def only_layout(folder):
             break
         (root,) = inside
     files = [file for file in sorted(root.rglob("*.csv")) if file.is_file() and file.name[0] != "."]
-    headers = {file: fer2013_tables.header_of(file) for file in files if "__MACOSX" not in file.parts}
-    tables = [file for file, names in headers.items() if "pixels" in names]
-    tables = [file for file in tables if "emotion" in headers[file]] or tables or list(headers)[: len(headers) == 1]
-    for place in (*tables, root):
+    headers = {file: tables.header_of(file) for file in files if "__MACOSX" not in file.parts}
+    faces = [file for file, names in headers.items() if "pixels" in names]
+    faces = [file for file in faces if "emotion" in headers[file]] or faces or list(headers)[: len(headers) == 1]
+    for place in (*faces, root):
         for layout in LAYOUTS if len(candidates) < 2 or place != root else ():
             if found := layout.find(place):
                 candidates.setdefault(found, layout)
@@ -198,38 +131,32 @@ def only_layout(folder):
 
 def compare(faces):
     """The faces; if they call themselves FER-2013 and are not as published, `difference` and `source` say so."""
-    if faces.protocol not in PUBLISHED_COUNTS or faces.difference:
+    if faces.protocol not in labels.PUBLISHED_COUNTS or faces.difference:
         return faces
-    difference = count_difference(faces.protocol, faces.counts().T.to_dict()) or content_difference(faces)
-    if not difference:
-        return faces
-    return dataclasses.replace(faces, difference=difference, source=f"{faces.source}, not as published")
+    difference = labels.count_difference(faces.protocol, faces.counts().T.to_dict()) or content_difference(faces)
+    source = f"{faces.source}, not as published" if difference else faces.source
+    return dataclasses.replace(faces, difference=difference, source=source)
 
 
 def content_difference(faces):
     """Where faces of the published numbers are not the published ones, in words; an empty text if nowhere."""
-    if faces.protocol != "course" and len(np.unique(faces.digests)) < min(len(faces), MIN_DISTINCT):
-        return f"Expected {MIN_DISTINCT:,} different images at least. Received: fewer"
+    if faces.protocol != "course" and len(np.unique(faces.digests)) < min(len(faces), labels.MIN_DISTINCT):
+        return f"Expected {labels.MIN_DISTINCT:,} different images at least. Received: fewer"
     is_official = faces.protocol == "official" and len(faces) == NUM_IMAGES
     if faces.fer2013_rows != NUM_IMAGES or not (is_official or faces.protocol == "course"):
         return ""  # folders that do not number their files by the rows of fer2013.csv
-    digests = {faces.protocol: digest_of(faces)}
+    order = np.argsort(faces.rows, kind="stable")
+    rows = faces.rows[order]
+    total = hashlib.sha256(rows.astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
+    total.update("".join(split[:2] for split in faces.split[order].tolist()).encode())
+    if is_official:
+        total.update(faces.digests[order][~np.isin(rows, labels.JPEG_ROWS)].tobytes())
+    digests = {faces.protocol: total.hexdigest()[:16]}
     if is_official and faces.votes is not None:
-        order = np.argsort(faces.rows, kind="stable")
         digests["votes"] = hashlib.sha256(faces.votes[order].astype("<f4").tobytes()).hexdigest()[:16]
-    if digests.items() <= PUBLISHED_DIGESTS.items():
+    if digests.items() <= labels.PUBLISHED_DIGESTS.items():
         return ""
     return "the numbers of images are those published; labels, splits, order, votes or pixels are not"
-
-
-def digest_of(faces):
-    """Hex digest of rows, splits and labels, and of the official split's pixels, but for `JPEG_ROWS`."""
-    order = np.argsort(faces.rows, kind="stable")
-    total = hashlib.sha256(faces.rows[order].astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
-    total.update("".join(split[:2] for split in faces.split[order].tolist()).encode())
-    if faces.protocol == "official":
-        total.update(faces.digests[order][~np.isin(faces.rows[order], JPEG_ROWS)].tobytes())
-    return total.hexdigest()[:16]
 
 
 def load_fer7(
@@ -237,20 +164,16 @@ def load_fer7(
 ) -> FaceDataset:
     """Read the seven classes of FER-2013, with the split of what lies at the path.
 
-    What lies there is found out. The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`;
-    some published layouts ignore it or lack it, and then `.protocol` and `.source` say whose split it is. What calls
-    itself FER-2013 is compared with the published counts and digests: `.difference`, `.source` and a line on stderr say
-    where it is another. The first read is kept in the user's cache (`fer_keras.paths.cache()`), so that the next one
-    takes a fraction of a second; the images may then be a read-only view of a file.
+    The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`; some published layouts ignore it
+    or lack it, and then `.protocol` and `.source` say whose split it is. What differs from the published counts and
+    digests is told by `.difference`, `.source` and a line on stderr. The first read is kept in the user's cache
+    (`fer_keras.paths.cache()`), so that the next one takes a fraction of a second.
 
     Args:
         path: a file or folder in one of the published layouts. Without it: the environment variable `FER_KERAS_DATA`,
             else a copy in the cache, else a download from Kaggle.
         protocol: the split to insist on, one of `data.dataset.PROTOCOLS`; None takes what lies there.
         on_error: `"raise"` stops at the first bad row; `"skip"` leaves bad rows out and lists them in `.skipped`.
-
-    Returns:
-        A `FaceDataset` of the classes `labels.FER7`.
 
     Raises:
         DataError: a `ValueError`, if no data is found, it is not what it should be, or its split is another.
@@ -278,23 +201,17 @@ def load_fer4(
         path: as for `load_fer7`; also the course set's folders, or a folder with FER-2013 and `adsp_rows.csv`.
         protocol: as for `load_fer7`; None takes `"official"` where the source has it.
         on_error: as for `load_fer7`.
-
-    Returns:
-        A `FaceDataset` of the classes `labels.FER4`.
-
-    Raises:
-        DataError: a `ValueError`, as for `load_fer7`.
     """
     faces, place = read(path, FER4, protocol, on_error)
     if protocol == "course" and faces.protocol == "official":
-        rows = place / fer2013_folders.COURSE_ROWS if place else None
+        rows = place / folders.COURSE_ROWS if place else None
         if rows is None or not rows.is_file():
             raise DataError(
                 f"{place or 'The cached FER-2013'}: Expected the course set. Received: {faces.source}, without the "
-                f"list of its rows. Put {fer2013_folders.COURSE_ROWS} beside it, pass the course's folders, or ask for "
+                f"list of its rows. Put {folders.COURSE_ROWS} beside it, pass the course's folders, or ask for "
                 "protocol='official'."
             )
-        faces = announce(rows, compare(fer2013_folders.course_of_rows(faces, rows)))
+        faces = announce(rows, compare(folders.course_of_rows(faces, rows)))
     return faces.select(classes=FER4)
 
 
@@ -307,21 +224,12 @@ def load_ferplus(
 ) -> FaceDataset:
     """Read the faces that FER+ keeps, with the labels that its votes give, on the official split.
 
-    The rules are those of FER+, see `data.ferplus_targets`, which gives the targets to train on:
-    `ferplus_targets(faces.votes, faces.classes, mode=mode)`.
-
     Args:
         path: as for `load_fer7`, in a layout with votes: the Parquet files, a CSV with fer2013new.csv beside it, or the
             folders FER2013Train, FER2013Valid and FER2013Test.
-        mode: `"majority"` or `"probability"`.
+        mode: `"majority"` or `"probability"`, as for `ferplus_targets`, which makes targets of `.votes`.
         classes: the classes to keep, among `labels.FERPLUS8`; faces for which another wins are left out.
         on_error: as for `load_fer7`.
-
-    Returns:
-        A `FaceDataset` of protocol `"official"`: the winning class as label, and the ten votes.
-
-    Raises:
-        DataError: a `ValueError`, as for `load_fer7`, or if there are no votes.
     """
     refuse_unknown("class", classes, FERPLUS8)
     faces, place = read(path, (), "official", on_error)
@@ -337,18 +245,12 @@ def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise"
     """Read whatever faces lie at a path, with the classes and the split that they have.
 
     FER-2013 or its course set in any layout, FER+, RAF-DB, CK+48, or class folders of anyone's own, also in an archive:
-    as `load_fer7`, `load_fer4`, `load_ferplus`, `load_rafdb`, `load_ckplus` and `load_folder` read them. Folders that
-    are not quite as they were published are read as anyone's own, which a line on stderr says.
+    as the other loaders read them. Folders that are not quite as they were published are read as anyone's own, which a
+    line on stderr says.
 
     Args:
         path: a file or folder; without it as for `load_fer7`.
         on_error: as for `load_fer7`.
-
-    Returns:
-        A `FaceDataset`.
-
-    Raises:
-        DataError: a `ValueError`, if nothing of these lies there, or it is not what it should be.
     """
     Problems(on_error)
     place, errors = given(path), []
@@ -363,10 +265,10 @@ def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise"
                 faces = load(place, how)
             except DataError as error:
                 errors.append(error)
-            else:
-                if load is load_own:
-                    say(f"{place}: not read as FER-2013. {str(errors[0]).splitlines()[0]}")
-                return faces
+                continue
+            if load is load_own:
+                say(f"{place}: not read as FER-2013. {str(errors[0]).splitlines()[0]}")
+            return faces
     raise errors[0]
 
 
@@ -400,8 +302,8 @@ def read(path, classes, protocol, on_error):
     def parse():
         faces = compare(layout.read(found, problems))
         if is_download and faces.difference:
-            expected = f"Expected {KAGGLE} as it was published. Received other images"
-            raise DataError(f"{place}: {expected}. {faces.difference}.")
+            expected = f"Expected {KAGGLE} as it was published"
+            raise DataError(f"{place}: {expected}. Received other images. {faces.difference}.")
         return faces
 
     try:
@@ -452,11 +354,7 @@ def given(path):
 
 
 def download():
-    """The folder of Kaggle's download, kept by `kagglehub`; the error that says the ways to get the data if none is.
-
-    Kaggle may ask for credentials (`kagglehub.login()`, or `KAGGLE_API_TOKEN`). Without a network this fails at once,
-    and within seconds behind a firewall that drops packets.
-    """
+    """The folder of Kaggle's download, kept by `kagglehub`; the error that says the ways to get the data if none is."""
     try:
         import kagglehub
 
@@ -472,8 +370,7 @@ def download():
         "  2. Let kagglehub download it: pip install 'fer_keras[data]', be online, and log in to Kaggle "
         "(kagglehub.login(), or KAGGLE_API_TOKEN).\n"
         "  3. Pass its path: load_fer7(path), load_fer4(path), or --data PATH on the command line.\n"
-        f"     A path may be{layouts}\n"
-        f"Tried last: {tried}"
+        f"     A path may be{layouts}\nTried last: {tried}"
     )
 
 
