@@ -96,11 +96,10 @@ def architecture_names():
 
 
 def network_names():
-    """Names of the networks that ship, of the recipes, and of their variants that were trained here."""
-    shipped = sorted(path.stem for path in (paths.PACKAGE / "weights").glob("*.onnx"))
-    folders = (paths.results(), paths.own_results())
-    recorded = {path.stem.rsplit("-", 2)[0] for folder in folders for path in folder.glob("runs/*.json")}
-    return dict.fromkeys([*shipped, *fer_keras.RECIPES, *sorted(recorded)])
+    """Names of the networks that there are, which take a moment to import."""
+    from fer_keras.recognition import networks
+
+    return networks.network_names()
 
 
 def known(kind, names, free=()):
@@ -171,6 +170,7 @@ DETECTORS = ("auto", "haar", "yunet", "yunet:FILE", "mtcnn", "none")
 Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default: auto", free=("yunet:",))]
 Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
 Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
+Bars = Annotated[bool, Option("--bars", help="with a picture or video to write: draw all probabilities, too")]
 Source = Annotated[str, Argument(metavar="IN", help="a video")]
 Target = Annotated[str | None, Argument(metavar="OUT", help="the video to write: .mp4, .mkv, .avi or .webm")]
 Start = Annotated[float, Option(metavar="SECONDS", help="leave out what is before")]
@@ -384,7 +384,7 @@ def as_hours(seconds):
 def recognize(
     pictures: Pictures, out: Copies = None, csv: Csv = None, json: Json = False, ray: Ray = None,
     out_data: OutData = None, workers: Workers = None, weights: Weights = None, classes: Classes = None,
-    detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False,
+    detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False, bars: Bars = False,
 ):  # fmt: skip
     """Recognise the expressions in pictures. One line a face; no picture is ever written over.
 
@@ -398,12 +398,14 @@ def recognize(
         raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     if ray is None:
-        from fer_keras.recognition.listing import list_faces
+        from fer_keras.recognition.folders import list_faces
 
-        return list_faces(pictures, out=out, csv=csv, as_json=json, **options)
+        return list_faces(pictures, out=out, csv=csv, bars=bars, as_json=json, **options)
+    from fer_keras.recognition.many import recognize_on_ray
+
     options |= {"out": out_data, "address": ray or None, "workers": workers}
     try:
-        found = fer_keras.recognize_folder(pictures[0], engine="ray", **options)
+        found = recognize_on_ray(pictures[0], **options)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 130
@@ -426,10 +428,10 @@ def recognizer_options(weights, classes, detector, min_confidence, mirrored, **m
 def video(
     source: Source, target: Target = None, start: Start = 0.0, stop: Stop = None, csv: Csv = None, every: Every = None,
     smooth: Smooth = None, weights: Weights = None, classes: Classes = None, detector: Detector = None,
-    min_confidence: Confidence = None, mirrored: Mirrored = False,
+    min_confidence: Confidence = None, mirrored: Mirrored = False, bars: Bars = False,
 ):  # fmt: skip
     """Recognise the expressions in a video. Ctrl-C keeps the table and the video that were written so far."""
-    more = {"csv": csv, "every": every, "smoothing_seconds": smooth}
+    more = {"csv": csv, "every": every, "smoothing_seconds": smooth, "bars": bars or None}
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
     return print_tracks(fer_keras.recognize_video(source, target, start=start, stop=stop, **options), source)
 
@@ -503,7 +505,7 @@ def explain(
         print(f"measured: {', '.join(inspect([weights] if weights else None)) or 'all was'}")
         return
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
-    from fer_keras.recognition.heat import explain_picture
+    from fer_keras.recognition.annotate import explain_picture
 
     target = out or f"{Path(picture).stem}-explained.png"
     for face, shares in explain_picture(picture, target, method=method, **options):

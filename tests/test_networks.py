@@ -91,7 +91,7 @@ def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tm
 
 def test_without_onnx_runtime_a_file_asks_for_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"pip install fer_keras\[recognition\]"):
+    with pytest.raises(ImportError, match=r"pip install \"fer_keras\[recognition\]\""):
         open_network(FILE)
 
 

@@ -12,58 +12,35 @@ import keras
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.data.images import as_batch
 from fer_keras.evaluation.explain import to_probabilities
 from fer_keras.labels import check_classes, check_same_classes
+from fer_keras.models.cards import SUFFIXES, BaseNetwork, check_network, digest_of, folder, read_card, shipped
 from fer_keras.models.inputs import three_channels
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.
 FIELDS = ("name", "classes", "input", "recipe", "data", "terms", "metrics", "intended_use", "limits", "sha256")
-SUFFIXES = (".keras", ".h5")
 BATCH = 256
+MAX_UNPACKED = 2**30  # bytes
 VALUES = "model.weights.h5"  # inside a .keras file
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Network(BaseNetwork):
     """A trained network, from pixels in [0, 255], `(batch, height, width, 1)`, to probabilities, and its card."""
 
     model: keras.Model
     card: dict  # with the keys `FIELDS`
-
-    @property
-    def classes(self) -> tuple:
-        """Class names, in the order of the probabilities."""
-        return tuple(self.card["classes"])
-
-    @property
-    def name(self) -> str:
-        """Name of the network."""
-        return self.card["name"]
+    batch = BATCH
 
     @property
     def size(self) -> tuple:
         """`(height, width)` of the faces that it takes, in pixels."""
         return self.model.input_shape[1:3]
 
-    @property
-    def temperature(self) -> float:
-        """Divisor of the probabilities' logarithms that calibrates them; 1.0 if it is unknown."""
-        return float(self.card.get("temperature", 1.0))
-
-    def predict(self, images) -> np.ndarray:
-        """Predict the probabilities of grey faces, float32 `(n, classes)`.
-
-        Images are `(n, height, width, 1)` or `(n, height, width)` of the network's input size, with values in [0, 255];
-        others are refused by a `ValueError`.
-        """
-        images, rows = as_batch(images, self.size), [np.zeros((0, len(self.classes)))]
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            # Repeated up to a power of two, the last image fills the batch, so that few shapes are ever compiled.
-            filled = np.pad(part, [(0, (1 << (len(part) - 1).bit_length()) - len(part)), *[(0, 0)] * 3], mode="edge")
-            rows.append(self.model.predict_on_batch(filled)[: len(part)])
-        return np.concatenate(rows).astype(np.float32)
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Predict one batch, filled up to a power of two by its last image, so that few shapes are compiled."""
+        filled = (1 << (len(images) - 1).bit_length()) - len(images)
+        return self.model.predict_on_batch(np.pad(images, [(0, filled), *[(0, 0)] * 3], mode="edge"))[: len(images)]
 
 
 def load(name: str | os.PathLike, *, classes=None) -> Network:
@@ -87,14 +64,8 @@ def load(name: str | os.PathLike, *, classes=None) -> Network:
     >>> load("fer-small-4").classes
     ('happy', 'sad', 'surprise', 'neutral')
     """
-    path = Path(name)
-    if path.suffix not in SUFFIXES:
-        path = folder() / f"{name}.keras"
-    if not path.is_file():
-        raise ValueError(
-            f"There is no network {str(name)!r}. Expected the path of a .keras or .h5 file, or one of: "
-            f"{', '.join(shipped()) or 'none are shipped yet'}."
-        )
+    check_network(name, shipped())
+    path = Path(name) if Path(name).suffix in SUFFIXES else folder() / f"{name}.keras"
     card, found = find_card(path, classes), digest_of(path)
     if card:
         check_same_classes(classes, card["classes"], str(path))
@@ -105,6 +76,7 @@ def load(name: str | os.PathLike, *, classes=None) -> Network:
             "both again with `python -m fer_keras ship`."
         )
     try:
+        check_unpacked_size(path)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damaged files
         reason = str(error).rpartition("Exception encountered: ")[2].strip()
@@ -112,6 +84,8 @@ def load(name: str | os.PathLike, *, classes=None) -> Network:
             f"{path}: Expected a whole network of Keras' own layers, with its layers and not its weights alone. "
             f"Received: {reason[:300]} Save it with model.save('{path.stem}.keras')."
         ) from error
+    if not all(np.isfinite(value).all() for value in model.get_weights()):
+        raise ValueError(f"{path}: Expected finite weights. Received: NaN or infinity. Train the network again.")
     if card is None:
         return as_network(model, classes, name=path.stem, digest=found)
     if model.output_shape != (None, len(card["classes"])):
@@ -249,7 +223,7 @@ def find_card(path, classes):
     if classes is not None and not place.exists():
         return None
     try:
-        card = json.loads(place.read_text(encoding="utf-8"))
+        text = place.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(
             f"{place}: Expected the card of the network beside it. Received: no file there. Pass "
@@ -257,25 +231,23 @@ def find_card(path, classes):
         ) from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{place}: Expected the card of the network beside it. Received: {error}") from error
-    keys = set(card) if isinstance(card, dict) else set()
-    if classes is not None and not {"classes", "sha256"} & keys:
+    if classes is not None and '"classes"' not in text and '"sha256"' not in text:
         return None
-    missing = [name for name in FIELDS if name not in keys]
-    if missing:
-        raise ValueError(f"{place}: Expected a card with {', '.join(FIELDS)}. Received: one without {missing}.")
-    return card
+    return read_card(text, place, FIELDS)
 
 
-def digest_of(path):
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def check_unpacked_size(path):
+    """Check that a file's values, unpacked, fit into `MAX_UNPACKED` bytes."""
+    import h5py
 
-
-def folder() -> Path:
-    """Folder of the networks that are shipped."""
-    return paths.PACKAGE / "weights"
-
-
-def shipped() -> list[str]:
-    """Names of the networks that are shipped."""
-    return sorted(path.stem for path in folder().glob("*.keras"))
+    sizes, values = [], path
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            sizes = [part.file_size for part in archive.infolist()]
+            values = io.BytesIO(archive.read(VALUES) if sum(sizes) <= MAX_UNPACKED else b"")
+    if sum(sizes) <= MAX_UNPACKED:
+        with h5py.File(values) as file:
+            sizes = [0]
+            file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
+    if sum(sizes) > MAX_UNPACKED:
+        raise ValueError(f"{sum(sizes):,} bytes of unpacked values, of at most {MAX_UNPACKED:,}.")

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers
 
 from fer_keras import paths
+from fer_keras.models.cards import digest_of
 from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks, onnx_files, parity, tensorflow_files
 
@@ -151,21 +152,21 @@ def keep(unfinished, path, card):
     """Move a file to its place, with its card.
 
     A card beside the file is removed first and written last: an export that is stopped leaves a file without a card,
-    never one with the card of another.
+    never one with the card of another. There, `file_sha256` is the sum of the file itself.
     """
+    card_path(path).unlink(missing_ok=True)
     if path.suffix == ".onnx":
         onnx_files.put_card(unfinished, card)
-    else:
-        card_path(path).unlink(missing_ok=True)
+    if unfinished.is_file():
+        card = card | {"file_sha256": digest_of(unfinished)}
     if path.is_dir():  # no folder is moved onto one that holds something
         os.replace(path, unfinished.with_name("replaced"))
     os.replace(unfinished, path)
-    if path.suffix != ".onnx":
-        paths.write_whole(card_path(path), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    paths.write_whole(card_path(path), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 
 
 def card_path(path):
-    """Return where the card of a file that cannot hold one lies."""
+    """Where the card beside a file lies."""
     return path.with_name(f"{path.name}.json")
 
 

@@ -1,0 +1,119 @@
+"""Trained networks' cards, names and common attributes, whatever runs the networks; nothing here imports Keras."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from fer_keras import paths
+from fer_keras.data.images import as_batch
+from fer_keras.labels import check_classes
+from fer_keras.names import closest
+
+SUFFIXES = (".keras", ".h5")
+EXPORTED = ("name", "classes", "size", "sha256")  # what the card of an exported network must say
+
+
+class BaseNetwork:
+    """A trained network with its card; a subclass has `card`, `size`, `batch` and `run(images)`, a batch's output."""
+
+    card: dict
+    batch = 64
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.card["name"]
+
+    @property
+    def classes(self) -> tuple:
+        """Class names, in the order of the probabilities."""
+        return tuple(self.card["classes"])
+
+    @property
+    def temperature(self) -> float:
+        """Divisor of the probabilities' logarithms that calibrates them; 1.0 if it is unknown."""
+        return float(self.card.get("temperature", 1.0))
+
+    def predict(self, images) -> np.ndarray:
+        """Predict the probabilities of grey faces, float32 `(n, classes)`.
+
+        Images are `(n, height, width, 1)` or `(n, height, width)` of the network's input size, with values in [0, 255];
+        others are refused by a `ValueError`, as is a network whose output is not finite.
+        """
+        images, rows = as_batch(images, self.size), [np.zeros((0, len(self.classes)))]
+        rows += [self.run(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
+        found = np.concatenate(rows).astype(np.float32)
+        if not np.isfinite(found).all():
+            raise ValueError(f"{self.name}: Expected finite probabilities. Received: NaN. Its weights are damaged.")
+        return found
+
+
+def read_card(text: str | None, place, fields: Iterable[str] = EXPORTED) -> dict:
+    """Read a card from JSON; a `ValueError` names the place, and what is missing or cannot be used."""
+    try:
+        card = json.loads(text or "")
+    except (ValueError, RecursionError):
+        card = None
+    words, wrong = "none", []
+    if isinstance(card, dict):
+        wrong = [name for name in fields if name not in card]
+        wrong += [name for name, is_usable in USABLE.items() if name in card and not is_usable(card[name])]
+        words = f"one without a usable {', '.join(wrong)}"
+    if wrong or words == "none":
+        raise ValueError(
+            f"{place}: Expected a card with {', '.join(fields)}. Received: {words}. Write the network again with "
+            "fer_keras.export or `python -m fer_keras ship`, which write it."
+        )
+    return card
+
+
+def is_classes(value) -> bool:
+    """True for a list of class names."""
+    try:
+        return isinstance(value, list) and bool(check_classes(value))
+    except ValueError:
+        return False
+
+
+def is_temperature(value) -> bool:
+    """True for a number by which logarithms can be divided."""
+    return isinstance(value, int | float) and math.isfinite(value) and 0.01 <= value <= 100
+
+
+USABLE = {
+    "name": lambda value: isinstance(value, str) and bool(value),
+    "classes": is_classes,
+    "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
+    "sha256": lambda value: isinstance(value, str),
+    "temperature": is_temperature,
+    "temperature_mirrored": is_temperature,
+}
+
+
+def check_network(name: str | os.PathLike, known: Iterable[str]) -> None:
+    """Check that the file of a network is there, or that its name is one of those that are known."""
+    if Path(name).is_file() if Path(name).suffix in SUFFIXES else str(name) in known:
+        return
+    near = closest(name, known)
+    expected = f"Expected the path of a .keras or .h5 file, or one of: {', '.join(known) or 'none are shipped yet'}."
+    raise ValueError(f"There is no network {str(name)!r}. {f'Did you mean {near!r}?' if near else expected}")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def folder() -> Path:
+    """Folder of the networks that are shipped."""
+    return paths.PACKAGE / "weights"
+
+
+def shipped() -> list[str]:
+    """Names of the networks that are shipped."""
+    return sorted(path.stem for path in folder().glob("*.keras"))
