@@ -32,7 +32,7 @@ _PUBLIC = {
     "fit": "fer_keras.training",
     "load_network": "fer_keras.training",
     "Face": "fer_keras.recognition.recognizer",
-    "annotate": "fer_keras.recognition.annotating",
+    "annotate": "fer_keras.recognition.annotate",
     "Recognizer": "fer_keras.recognition.recognizer",
     "export": "fer_keras.recognition.export",
     "recognize": "fer_keras.recognition.recognizer",

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -133,6 +134,21 @@ def remove(path: Path) -> None:
         return
     with contextlib.suppress(OSError):
         path.unlink()
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise a `ValueError` if a file cannot be written at a path, whose folders may be missing; nothing stays there."""
+    path = Path(path).absolute()
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: Expected the path of a file. Received: a folder or a device.")
+    folder = next(each for each in path.parents if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{path}: Expected a place where a file can be written. Received: {error.strerror}."
+        ) from error
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:

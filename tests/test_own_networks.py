@@ -15,7 +15,7 @@ from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.models import load
 from fer_keras.models.weights import FIELDS, adapt, as_network, folder
-from fer_keras.recognition.heat import explain_picture
+from fer_keras.recognition.annotate import explain_picture
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.recognizer import Recognizer
 

@@ -103,7 +103,7 @@ def shown(place, content):
 
 
 def explained(place, content):
-    from fer_keras.recognition.heat import explain_picture
+    from fer_keras.recognition.annotate import explain_picture
 
     return explain_picture(photo(place, content), place / "heat.png", network=NETWORK)
 

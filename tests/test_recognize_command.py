@@ -13,7 +13,7 @@ import skimage.data
 from PIL import Image
 
 from fer_keras.__main__ import main
-from fer_keras.recognition import listing
+from fer_keras.recognition import folders
 from fer_keras.recognition.recognizer import Recognizer
 
 WITH = ["--weights", "mini-xception"]
@@ -87,8 +87,8 @@ def test_a_table_and_copies_with_emotions_are_written_and_no_picture_changes(pho
     table = pd.read_csv("out/faces.csv")
     names = ["photos/blank.jpg", "photos/more/astronaut.png", "photos/words.png", "astronaut.png"]
     assert table.picture.to_list() == names
-    assert table.emotion.fillna("").to_list() == ["no face", "happy", "", "happy"]
-    assert table.columns[-1] == "error"
+    assert table.status.to_list() == ["no face", "ok", "error", "ok"]
+    assert table.emotion.fillna("").to_list() == ["", "happy", "", "happy"]
     after = digests(photos)
     assert {name: after.pop(name) for name in before} == before
     named = ["named/astronaut.png", "named/blank.jpg", "named/more/astronaut.png"]
@@ -143,12 +143,12 @@ def test_stopped_it_keeps_the_table_of_what_was_done(photos, capsys, monkeypatch
 
 
 def test_a_copy_that_cannot_be_made_is_an_error_and_the_rest_goes_on(photos, capsys, monkeypatch):
-    read = listing.read_photo
+    read = folders.open_photo
 
     def refuse(file):
         return read(file if file.name == "astronaut.png" else "gone.jpg")
 
-    monkeypatch.setattr(listing, "read_photo", refuse)
+    monkeypatch.setattr(folders, "open_photo", refuse)
     assert main(["recognize", "photos", "--out", "named", *WITH]) == 2
     assert "gone.jpg" in capsys.readouterr().err
     assert (photos / "named" / "more" / "astronaut.png").is_file()
@@ -185,7 +185,7 @@ def test_a_keras_file_without_a_card_is_used_with_its_classes(photos, capsys):
         ("video clip.mp4", "fer_keras.recognition.video.recognize_video"),
         ("webcam", "fer_keras.recognition.webcam.watch"),
         ("demo", "fer_keras.recognition.page_server.serve"),
-        ("recognize clip.png", "fer_keras.recognition.listing.list_faces"),
+        ("recognize clip.png", "fer_keras.recognition.folders.list_faces"),
     ],
 )
 def test_options_reach_the_recognizer(command, function, monkeypatch):

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from fer_keras.data.dataset import DataError
 from fer_keras.paths import write_whole
-from fer_keras.recognition.folders import AFTER, BEFORE, WHOLE, as_table, recognize_each, rows
+from fer_keras.recognition.folders import COLUMNS, as_table, recognize_each, rows
 from fer_keras.recognition.picture_parts import FILES, ROWS
 from fer_keras.recognition.picture_tables import PARQUET
 
 ABOUT = "_fer_keras.json"  # readers of Parquet skip names that begin like this
 TRIES = 2
 DEADLY = "Expected a picture that can be read. Received: one at which the process that reads it ends."
-TEXT = ("picture", "emotion", "error")
 
 
 def begin(folder, settings, size):
@@ -126,8 +125,8 @@ def schema(classes):
     """Return the `pyarrow.Schema` of a table of faces: that of `as_table`, whatever columns are empty."""
     import pyarrow as pa
 
-    kinds = {name: pa.string() for name in TEXT} | {name: pa.int64() for name in WHOLE}
-    return pa.schema([(name, kinds.get(name, pa.float64())) for name in (*BEFORE, *classes, *AFTER)])
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    return pa.schema([(name, kinds[kind]) for name, kind in {**COLUMNS, **dict.fromkeys(classes, float)}.items()])
 
 
 def count(path):

@@ -1,83 +1,77 @@
-"""Folders full of pictures: a table with a row for each face, in true batches, at any number of pictures."""
+"""Folders full of pictures: a row for each face, in true batches; as a table, or printed, with copies and CSV."""
 
 import contextlib
+import csv
+import json
 import os
 import re
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from fer_keras.data.archives import unpacked
 from fer_keras.data.dataset import DataError
-from fer_keras.data.images import is_picture
+from fer_keras.data.images import SUFFIXES
+from fer_keras.paths import check_writable
+from fer_keras.recognition.annotate import FORMATS, write_faces
+from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import Recognizer
 
 MOST_FACES, MOST_PICTURES = 64, 256  # that wait for their batch
-NO_FACE = "no face"
-BEFORE = ("picture", "face", "left", "top", "width", "height", "emotion", "confidence")  # the classes' columns
-AFTER = ("detector_score", "error")
-WHOLE = ("face", "left", "top", "width", "height")
+OK, NO_FACE, ERROR = "ok", "no face", "error"  # in the column `status`
+# The columns of a table of faces and their kinds; the probability of each class, float, comes after them.
+COLUMNS = {
+    "picture": str, "status": str, "face": int, "left": int, "top": int, "width": int, "height": int,
+    "emotion": str, "confidence": float, "detector_score": float, "error": str,
+}  # fmt: skip
+# The suffixes of pictures that Pillow reads, and of others, which get a row that says that they cannot be read.
+PHOTOS = {
+    *SUFFIXES, ".apng", ".avifs", ".bw", ".icb", ".icns", ".ico", ".j2c", ".j2k", ".jpc", ".jpf", ".jpx", ".mpo",
+    ".pcx", ".pfm", ".psd", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".vda", ".vst",
+    ".arw", ".cr2", ".cr3", ".dds", ".dng", ".emf", ".eps", ".heic", ".heif", ".hif", ".jxl", ".nef", ".orf", ".psb",
+    ".raf", ".rw2", ".svg", ".wmf",
+}  # fmt: skip
 
 
-def recognize_folder(path, *, engine=None, out=None, address=None, workers=None, **options):
-    """Return a table of the faces in all pictures of a folder and its sub-folders.
+def recognize_folder(path: str | os.PathLike, **options):
+    """Recognise the faces in all pictures of a folder and its sub-folders.
 
     Faces go through the network in batches across pictures, of which only the crops are kept until then; memory does
-    not grow with their number, but for the table. A picture without a face has one row, of face 0 and "no face"; one
-    that cannot be read has one with the reason in `error`, and the rest goes on. On a terminal, a bar shows progress.
-
-    Millions of pictures are for the engine "ray" (`pip install "fer_keras[ray]"`): a worker a core, on this machine or
-    on all of a cluster, and the same rows in Parquet files below `out`, in no particular order. There, pictures may
-    also be rows of `.parquet` files: a column of their bytes, as Hugging Face's `datasets`, Ray and img2dataset write
-    it, and one of their names. Called again after it was stopped or killed, it does what is left; nothing that is
-    there is half written. On a cluster, every machine needs fer_keras in the same version, and `path` and `out` must
-    be on a file system that all of them share.
-
-    Args:
-        path: the folder, or a `.zip` of one; with the engine "ray" a folder or a `.parquet` file.
-        engine: None for this process, or "ray".
-        out: the folder for the Parquet files of the engine "ray".
-        address: of a Ray cluster that runs, as `ray.init` takes it; None starts one on this machine while it is needed.
-        workers: how many processes work, one thread each; None is one for each core of the cluster.
-        options: as for `recognize`: `network`, `classes`, `detector`, `min_confidence`, `min_size`, `mirrored`; with
-            the engine "ray" names and paths only.
-
-    Returns:
-        A `pandas.DataFrame`, in the order in which people sort names: `picture` (its path below the folder), `face`
-        (from 1, the surest first), `left`, `top`, `width` and `height` in pixels, `emotion`, `confidence`, one column
-        for the probability of each class, `detector_score`, `error`. With the engine "ray", the `many.FaceFiles`:
-        where such a table lies, and how much of it is new.
-
-    Raises:
-        DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe; if `out` holds
-            something else than faces that these options gave.
-        ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
-        ImportError: if Ray is asked for and not installed.
-    """
-    if engine not in (None, "ray"):
-        raise ValueError(f"`engine` must be None or 'ray'. Received: {engine!r}.")
-    if (engine is None) == (out is not None):
-        raise ValueError("`out` is where the engine 'ray' writes, and it needs one. Received: one without the other.")
-    if engine:
-        from fer_keras.recognition.many import recognize_on_ray
-
-        return recognize_on_ray(path, out=out, address=address, workers=workers, **options)
-    if (address, workers) != (None, None):
-        raise ValueError("`address` and `workers` are for the engine 'ray'. Received: one of them without it.")
-    recognizer = Recognizer(**options)
-    with pictures_at(path) as pictures:
-        found = recognize_each(tqdm(pictures, unit=" pictures", disable=None), recognizer)
-        return as_table((row for result in found for row in rows(*result)), recognizer.classes)
-
-
-@contextlib.contextmanager
-def pictures_at(path, *, without=None):
-    """Give, while the context lasts, a list of `(name, file)` of the pictures in a folder or zip.
+    not grow with their number, but for the table. A picture without a face has one row, of face 0 and the status "no
+    face"; one that cannot be read has one with the status "error" and the reason in `error`, and the rest goes on. On
+    a terminal, a bar shows progress. Millions of pictures are for `recognize_on_ray`.
 
     Args:
         path: the folder, or a `.zip` of one.
-        without: a folder in it that does not count, or None.
+        options: as for `recognize`: `network`, `classes`, `detector`, `min_confidence`, `min_size`, `mirrored`.
+
+    Returns:
+        A `pandas.DataFrame`, in the order in which people sort names: `picture` (its path below the folder), `status`
+        ("ok", "no face" or "error"), `face` (from 1, the surest first), `left`, `top`, `width` and `height` in pixels,
+        `emotion`, `confidence`, `detector_score`, `error`, and one column for the probability of each class.
+
+    Raises:
+        DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe.
+        ValueError: on other options, as `Recognizer`.
     """
+    with pictures_at(path) as pictures:
+        recognizer = Recognizer(**options)
+        found = recognize_each(progress(pictures, unit=" pictures"), recognizer)
+        return as_table((row for each in found for row in rows(*each)), recognizer.classes)
+
+
+def progress(*iterable, **options):
+    """A bar on stderr if that is a terminal, none where there is no console."""
+    return tqdm(*iterable, disable=None if sys.stderr else True, **options)
+
+
+@contextlib.contextmanager
+def pictures_at(path: str | os.PathLike, *, without=None):
+    """Yield a list of `(name, file)` of the pictures in a folder or zip; `without` is a folder in it to leave out."""
     path = Path(path)
     with contextlib.ExitStack() as stack:
         if path.suffix.lower() == ".zip" and path.is_file():
@@ -87,34 +81,40 @@ def pictures_at(path, *, without=None):
         else:
             what = "a file" if path.is_file() else "nothing there"
             raise DataError(f"{path}: Expected a folder of pictures, or a .zip of one. Received: {what}.")
-        pictures = list_pictures(folder, without)
-        if not pictures:
+        names = sorted(walk(folder, without), key=lambda name: [as_sorted(part) for part in Path(name).parts])
+        if not names:
             raise DataError(f"{path}: Expected pictures (PNG, JPEG, ...). Received: none, in no sub-folder either.")
-        yield [(file.relative_to(folder).as_posix(), file) for file in pictures]
+        yield [(name, folder / name) for name in names]
 
 
-def list_pictures(folder, without=None):
-    """Return the pictures below a folder as people sort names; hidden ones and what archives leave do not count."""
-    found = [Path(folder, name) for name in walk(folder, without)]
-    return sorted(found, key=lambda file: [as_sorted(part) for part in file.relative_to(folder).parts])
+def is_photo(path: Path) -> bool:
+    """True if a path has a picture's name, of whatever kind; hidden files (`._1.jpg`) do not count."""
+    return path.suffix.lower() in PHOTOS and not path.name.startswith(".")
 
 
-def walk(folder, without=None, wanted=is_picture):
+def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
     """Yield the names, below a folder, of the files in it that are wanted, always in the same order.
 
     Args:
-        folder: where to look; hidden folders in it and what archives leave do not count.
+        folder: where to look; hidden folders in it and what archives leave do not count. A sub-folder that cannot be
+            read is left out with a warning.
         without: a folder in it that does not count either, or None.
-        wanted: function of a `pathlib.Path` that tells whether a file counts.
+        wanted: function from a `pathlib.Path` to whether a file counts.
     """
-    without = without and Path(without).resolve()
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        if without is not None:
-            folders[:] = [name for name in folders if (Path(place) / name).resolve() != without]
-        below = Path(place).relative_to(folder).as_posix()
-        below = "" if below == "." else f"{below}/"
-        yield from (f"{below}{name}" for name in sorted(names) if wanted(Path(name)))
+
+    def warn(error):
+        words = f"{error.filename}: Expected a folder that can be read. Received: {error.strerror}. It is left out."
+        warnings.warn(words, stacklevel=2)
+
+    without = without and os.path.realpath(without)
+    for place, folders, names in os.walk(folder, onerror=warn):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "__")) and os.path.realpath(os.path.join(place, name)) != without
+        )
+        below = Path(place).relative_to(folder)
+        yield from ((below / name).as_posix() for name in sorted(names) if wanted(Path(name)))
 
 
 def as_sorted(name):
@@ -129,7 +129,7 @@ def as_sorted(name):
     return [(int(part), "") if number % 2 else (0, part.casefold()) for number, part in enumerate(parts)], name
 
 
-def recognize_each(pictures, recognizer):
+def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple]:
     """Yield `(name, faces, error)` of each picture, in order: its `Face`s and None, or None and why it is unreadable.
 
     Args:
@@ -147,46 +147,206 @@ def recognize_each(pictures, recognizer):
             seen, error = None, str(fault)
         waiting.append((name, seen, error))
         if num_faces >= MOST_FACES or len(waiting) >= MOST_PICTURES:
-            yield from named(waiting, recognizer)
+            yield from recognize_waiting(waiting, recognizer)
             waiting, num_faces = [], 0
-    yield from named(waiting, recognizer)
+    yield from recognize_waiting(waiting, recognizer)
 
 
-def named(waiting, recognizer):
-    """Yield `(name, faces, error)` of pictures that were seen, named in one batch."""
+def recognize_waiting(waiting, recognizer):
+    """Yield `(name, faces, error)` of pictures whose faces were cut out, recognised in one batch."""
     faces = iter(recognizer.name([seen for _, seen, _ in waiting if seen is not None]))
     for name, seen, error in waiting:
         yield name, None if seen is None else next(faces), error
 
 
-def rows(name, faces, error):
-    """Return the rows of one picture, dicts of the columns that have a value."""
+def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
+    """The rows of one picture: dicts of the columns that have a value."""
     name = as_text(name)
     if error is not None:
-        return [{"picture": name, "error": as_text(error)}]
-    return [row(name, number, face) for number, face in enumerate(faces, 1)] or [
-        {"picture": name, "face": 0, "emotion": NO_FACE}
-    ]
+        return [{"picture": name, "status": ERROR, "error": as_text(error)}]
+    if not faces:
+        return [{"picture": name, "status": NO_FACE, "face": 0}]
+    found = []
+    for number, face in enumerate(faces, 1):
+        place = dict(zip(("left", "top", "width", "height"), face.box, strict=True))
+        about = {"emotion": face.emotion, "confidence": face.confidence, "detector_score": face.detector_score}
+        found.append({"picture": name, "status": OK, "face": number, **place, **about, **face.probabilities})
+    return found
 
 
 def as_text(name):
-    """Return a name that tables can hold: bytes that are no text, which file systems allow in names, are escaped."""
+    """A name that tables can hold: bytes that are no text, which file systems allow in names, are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def row(name, number, face):
-    """Return the row of one face."""
-    place = dict(zip(WHOLE[1:], face.box, strict=True))
-    about = {"emotion": face.emotion, "confidence": face.confidence, "detector_score": face.detector_score}
-    return {"picture": name, "face": number, **place, **about, **face.probabilities}
-
-
-def as_table(found, classes):
-    """Return rows as a `pandas.DataFrame` with all columns, in order."""
+def as_table(found: Iterable[dict], classes: tuple):
+    """Make a `pandas.DataFrame` of rows, with all columns in order."""
     import pandas as pd
 
-    columns = [*BEFORE, *classes, *AFTER]
-    table = pd.DataFrame.from_records([[row.get(name) for name in columns] for row in found], columns=columns)
-    return table.astype(
-        {name: "Int64" for name in WHOLE} | {name: float for name in ("confidence", *classes, AFTER[0])}
-    )
+    kinds = {**COLUMNS, **dict.fromkeys(classes, float)}
+    table = pd.DataFrame.from_records([[row.get(name) for name in kinds] for row in found], columns=list(kinds))
+    return table.astype({name: {int: "Int64", float: float, str: object}[kind] for name, kind in kinds.items()})
+
+
+class TableFile:
+    """A CSV file that grows row by row and can be read at any time.
+
+    Until it is closed in good order it is called `NAME.partial.csv`: that is what a crash or a full disk leaves.
+
+    Args:
+        path: where it is written.
+        columns: names of its columns.
+        digits: int, of fractions, after the point.
+    """
+
+    def __init__(self, path: Path, columns: Iterable[str], *, digits: int = 4):
+        self.path, self.columns, self.digits = path, list(columns), digits
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = partial(path).open("w", newline="", encoding="utf-8")
+        self.lines = csv.writer(self.file, lineterminator="\n")
+        self.lines.writerow(self.columns)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.file.close()
+        if kind is None:
+            os.replace(partial(self.path), self.path)
+
+    def write(self, found: list[dict]) -> None:
+        """Write rows, dicts of the columns that have a value."""
+        for row in found:
+            values = [row.get(name) for name in self.columns]
+            self.lines.writerow(f"{value:.{self.digits}f}" if isinstance(value, float) else value for value in values)
+        self.file.flush()
+
+
+def partial(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+class Picture(NamedTuple):
+    """A picture to be recognised.
+
+    Args:
+        name: what it is called in all that is written.
+        file: its `pathlib.Path`.
+        place: where its copy goes, below the folder of copies.
+        is_given: whether the user gave its path, rather than a folder that it lies in.
+    """
+
+    name: str
+    file: Path
+    place: Path
+    is_given: bool
+
+
+def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
+    """Print the faces in pictures, a line each, and write what else is asked for.
+
+    Args:
+        paths: list of pictures, folders, and zips of folders.
+        out: folder for copies of the pictures with boxes and emotions, or None.
+        csv: file for the table that `recognize_folder` returns, or None.
+        bars: draw the probabilities beside each box, too.
+        as_json: print a JSON object a picture, instead of lines for people.
+        options: as for `Recognizer`.
+
+    Returns:
+        The exit status: 0; 2 if a path that was given cannot be read, or a copy cannot be written; 130 if the work was
+        stopped, which keeps the table of what was done.
+
+    Raises:
+        ValueError: if something would be written over a picture; on other options, as `Recognizer`.
+        OSError: if the table cannot be written; what was written so far is kept.
+    """
+    with contextlib.ExitStack() as stack:
+        pictures, status = [], 0
+        for path in map(Path, paths):
+            try:
+                if path.is_dir() or path.suffix.lower() == ".zip":
+                    inside = stack.enter_context(pictures_at(path, without=out))
+                    pictures += [Picture(str(path / name), file, Path(name), False) for name, file in inside]
+                else:
+                    pictures.append(Picture(str(path), path, Path(path.name), True))
+            except ValueError as error:
+                status = fail(error)
+        copies = copy_places(pictures, out) if out else {}
+        check_targets(pictures, [*copies.values(), *([Path(csv)] if csv else [])])
+        recognizer = Recognizer(**options)
+        table = stack.enter_context(TableFile(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
+        bar = progress(pictures, unit=" pictures", **({"disable": True} if sys.stdout and sys.stdout.isatty() else {}))
+        try:
+            for picture, faces, error in recognize_each(((each, each.file) for each in bar), recognizer):
+                print_faces(picture.name, faces, error, as_json)
+                if table:
+                    table.write(rows(picture.name, faces, error))
+                if error is not None:
+                    status = 2 if picture.is_given else status
+                elif out:
+                    try:
+                        write_faces(open_photo(picture.file), faces, copies[picture], bars=bars)
+                    except (ValueError, OSError) as fault:
+                        status = fail(fault)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            status = 130
+    return status
+
+
+def copy_places(pictures, out):
+    """Map each picture to the place of its copy: under its own name, numbered if that is taken."""
+    places, taken = {}, set()
+    for picture in dict.fromkeys(pictures):
+        place = picture.place if picture.place.suffix.lower() in FORMATS else Path(f"{picture.place}.png")
+        number, free = 1, place
+        while str(free).casefold() in taken:
+            number += 1
+            free = place.with_stem(f"{place.stem}-{number}")
+        taken.add(str(free).casefold())
+        places[picture] = Path(out) / free
+    return places
+
+
+def check_targets(pictures, targets):
+    """Raise a `ValueError` if a file to be written is a picture that was given, or cannot be written."""
+    given = {os.path.realpath(picture.file) for picture in pictures}
+    for target in targets:
+        if os.path.realpath(target) in given:
+            raise ValueError(
+                f"{printable(target)}: Expected other places for what is written than those of the pictures, which "
+                "would be lost. Choose another --out or --csv."
+            )
+    for target in {target.parent: target for target in targets}.values():
+        check_writable(target)
+
+
+def print_faces(name, faces, error, as_json):
+    """Print what was found in a picture; what is wrong with it goes to stderr."""
+    if error is not None:
+        fail(error)
+    if as_json:
+        found = None if faces is None else [vars(face) for face in faces]
+        print(json.dumps({"picture": name, "faces": found, "error": error}), flush=True)
+    elif error is None:
+        for number, face in enumerate(faces, 1):
+            left, top, width, height = face.box
+            guess = max(face.probabilities, key=face.probabilities.get)
+            guess = "" if guess == face.emotion else f"{guess}? "
+            where = f"{width}x{height} at ({left}, {top})"
+            print(f"{printable(name)}: face {number} {face.emotion} {guess}{face.confidence:.2f}, {where}", flush=True)
+        if not faces:
+            print(f"{printable(name)}: {NO_FACE}", flush=True)
+
+
+def fail(error):
+    """Print an error to stderr; return the exit status that it leads to."""
+    print(f"error: {printable(error)}", file=sys.stderr)
+    return 2
+
+
+def printable(text):
+    """A text in which what a terminal would obey, or cannot show, is a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))

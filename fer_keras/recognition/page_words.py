@@ -3,7 +3,7 @@
 import html
 import re
 
-from fer_keras.recognition.drawing import colour
+from fer_keras.recognition.annotate import colour
 from fer_keras.recognition.recognizer import UNCERTAIN
 
 HEADING = (

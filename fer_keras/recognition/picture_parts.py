@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer_keras.data.dataset import DataError
-from fer_keras.recognition.folders import as_text, is_picture, walk
+from fer_keras.recognition.folders import as_text, is_photo, walk
 from fer_keras.recognition.picture_tables import PARQUET, count_rows, read_rows
 
 # A part takes a worker seconds: more would be lost when it is killed, fewer leave more and smaller files of faces.
@@ -123,7 +123,7 @@ def find_pictures(path, *, without=None):
 
 def is_picture_or_table(path):
     """Tell whether a path has the name of a picture or of a Parquet file."""
-    return is_picture(path) or (path.suffix.lower() == PARQUET and not path.name.startswith((".", "_")))
+    return is_photo(path) or (path.suffix.lower() == PARQUET and not path.name.startswith((".", "_")))
 
 
 def part_size(pictures):

@@ -1,0 +1,272 @@
+"""Copies of pictures with what was recognised: boxes and emotions, bars of probabilities, heatmaps."""
+
+import dataclasses
+import functools
+import importlib.util
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from fer_keras.labels import COLOURS
+from fer_keras.paths import check_writable, write_whole
+from fer_keras.recognition.detectors import Detection, shared
+from fer_keras.recognition.photos import open_photo
+from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, at_full_size, recognizer
+
+FORMATS = {
+    ".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"
+}  # fmt: skip
+OTHER_COLOUR = "#FFFFFF"  # of "uncertain", and of classes that are no emotions
+LINE_SHARE, TEXT_SHARE = 1 / 200, 1 / 28  # of the picture's shorter side
+LEAST_LINE, LEAST_TEXT, LEAST_BAR = 2, 11, 5  # pixels
+PANEL = (0, 0, 0, 150)  # what bars lie on: black that lets the picture through
+MOST_COVERED = 0.65  # of a face, where the heatmap is greatest; where it is 0 the face stays as it is
+
+
+def annotate(source, target, *, bars: bool = False, **options) -> list[Face]:
+    """Write a picture with a box around each face, its emotion and confidence, and return the list of `Face`s.
+
+    The copy keeps the colour profile of the picture, and nothing that the camera noted, such as the place.
+
+    Args:
+        source: as for `recognize`.
+        target: path of the copy; its suffix says its kind: PNG, JPEG, WEBP, TIFF or BMP.
+        bars: draw the probability of each class beside its box, too.
+        options: as for `recognize`.
+
+    Raises:
+        DataError: if the source is no picture.
+        ValueError: if the target is the source itself or of no such kind; on other options, as `Recognizer`.
+    """
+    check_target(source, target)
+    photo = open_photo(source)
+    found = recognizer(**options).recognize(photo.rgb)
+    faces = [resized(face, photo.rgb.shape, photo.size) for face in found]
+    write_faces(photo, faces, target, bars=bars)
+    return faces
+
+
+def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, method="occlusion", **options):
+    """Write a picture with a heatmap over each face: where the network reads its likeliest emotion.
+
+    Args:
+        source: as for `recognize`.
+        target: path of the copy; its suffix says its kind.
+        network: as for `Recognizer`, but of Keras: ONNX Runtime has no gradients and no layers.
+        classes: as for `Recognizer`.
+        method: as for `evaluation.explain.explain`.
+        options: as for `Recognizer`.
+
+    Returns:
+        A list of `(Face, shares)`: `shares` is a dict from a part of the face to its share of the heatmap.
+
+    Raises:
+        DataError: if the source is no picture.
+        ValueError: if there is no such network or method, or the picture must not be written there.
+    """
+    from fer_keras.evaluation.explain import explain
+    from fer_keras.evaluation.heatmaps import region_shares
+    from fer_keras.recognition.networks import keras_network
+
+    check_target(source, target)
+    photo = open_photo(source)
+    rgb, found = photo.rgb, Recognizer(keras_network(network, classes=classes), **options)
+    detections = found.detect(rgb)
+    crops = found.crops(rgb, detections)
+    heatmaps = explain(found.network.model, crops, method=method)
+    faces = found.faces(detections, found.calibrated(crops))
+    for region, heatmap in zip(found.squares(detections), heatmaps, strict=True):
+        rgb = paint_heatmap(rgb, heatmap, region)
+    write_picture(draw_faces(rgb, faces), target, photo.profile)
+    shares = region_shares(heatmaps)
+    return [
+        (resized(face, rgb.shape, photo.size), {part: float(shares[part][number]) for part in shares})
+        for number, face in enumerate(faces)
+    ]
+
+
+def resized(face, shape, size):
+    """A face in a picture of `shape` as one in the same picture of `size`."""
+    box = at_full_size(Detection(face.box, 1.0), shape, size[:2]).box
+    return dataclasses.replace(face, box=box)
+
+
+def check_target(source, target) -> None:
+    """Raise an error if a picture must not be written there, or cannot."""
+    if Path(target).suffix.lower() not in FORMATS:
+        raise ValueError(f"{target}: Expected a name that ends with one of {', '.join(FORMATS)}.")
+    is_path = isinstance(source, str | os.PathLike)
+    if is_path and os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise ValueError(f"{target}: Expected another place than that of the picture itself, which would be lost.")
+    check_writable(target)
+
+
+def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None:
+    """Write a `Photo` with its faces, whose boxes are in pixels of its full size."""
+    faces = [resized(face, photo.size, photo.rgb.shape) for face in faces]
+    write_picture(draw_faces(photo.rgb, faces, bars=bars), target, photo.profile)
+
+
+def write_picture(rgb: np.ndarray, target, profile: bytes | None = None) -> None:
+    """Write a picture and its colour profile, whole or not at all; the suffix says its kind."""
+    content = io.BytesIO()
+    try:
+        Image.fromarray(rgb).save(content, FORMATS[Path(target).suffix.lower()], quality=95, icc_profile=profile)
+    except (ValueError, OSError) as error:
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise ValueError(f"{target}: Expected a size that this format can hold. Received: {size}, {error}") from error
+    write_whole(target, content.getvalue())
+
+
+def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = False) -> np.ndarray:
+    """Draw a box around each face into a copy of a picture, and its emotion and confidence in words.
+
+    Args:
+        rgb: uint8 array `(height, width, 3)`.
+        faces: list of `Face`.
+        names: list of words, one a face, to put before its emotion, such as the number of the person; None for none.
+        bars: draw the probability of each class beside the box, too.
+
+    Returns:
+        A uint8 array of the same shape.
+
+    Raises:
+        ValueError: if there is not a name for each face.
+    """
+    names = [""] * len(faces) if names is None else list(names)
+    if len(names) != len(faces):
+        raise ValueError(f"`names` must have a word for each of {len(faces)} faces. Received: {len(names)}.")
+    picture = Image.fromarray(rgb)
+    canvas = ImageDraw.Draw(picture, "RGBA")
+    shorter = min(picture.size)
+    line, size = max(LEAST_LINE, round(shorter * LINE_SHARE)), max(LEAST_TEXT, round(shorter * TEXT_SHARE))
+    for face in faces:
+        left, top, width, height = face.box
+        right, bottom = left + width - 1, top + height - 1
+        # A thin dark edge makes the box stand out from its own colour.
+        canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=line + 2)
+        canvas.rectangle((left, top, right, bottom), outline=colour(face.emotion), width=line)
+    if bars:
+        taken = [face.box for face in faces]
+        for face in faces:
+            taken.append(draw_bars(canvas, face, taken, size, picture.size))
+    for face, name in zip(faces, names, strict=True):  # words lie above all boxes
+        draw_words(canvas, face, words(face, name), size, line, picture.size)
+    return np.asarray(picture)
+
+
+def draw_words(canvas, face, text, size, line, shape):
+    """Write words on a plate above a face, or inside its box where there is no room; never outside the picture."""
+    font = font_for(text, size)
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    pad = max(1, line)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = max(0, min(face.box[0] - 1, shape[0] - width))
+    y = face.box[1] - 1 - height
+    y = y if y >= 0 else max(0, min(face.box[1], shape[1] - height))
+    plate = colour(face.emotion)
+    canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
+    canvas.text((x + pad - left, y + pad - top), text, font=font, fill=ink(plate))
+
+
+def draw_bars(canvas, face, taken, size, shape):
+    """Draw a bar for each class on a panel at a side of a box, and return the panel's place.
+
+    Of a panel as high as the box, or higher so that its words can be read, and one of bars alone, each to the right or
+    to the left, the first is taken that hides the least of what is `taken`, boxes of other faces and panels.
+    """
+    left, top, width, height = face.box
+    number, choices = len(face.probabilities), []
+    for least, label in ((1.2 * LEAST_TEXT, True), (LEAST_BAR, False)):
+        row = max(least, min(height / number, 1.3 * size))
+        font = font_for("".join(face.probabilities), round(row / 1.3)) if label else None
+        words = max(canvas.textlength(each, font=font) for each in face.probabilities) + row / 3 if label else 0
+        across, down = words + 4.5 * row, number * row
+        for x in (left + width + row / 3, left - row / 3 - across):
+            y = max(0, min(top, shape[1] - down))
+            panel = (max(0, min(x, shape[0] - across)), y, min(across, shape[0]), min(down, shape[1]))
+            choices.append((sum(shared(panel, each) for each in taken), panel, font, words))
+    _, panel, font, words = min(choices, key=lambda choice: choice[0])
+    x, y, across, down = panel
+    canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=PANEL)
+    for place, (name, value) in enumerate(face.probabilities.items()):
+        row = down / number
+        middle, start = y + (place + 0.5) * row, x + row / 4 + words
+        if font:
+            canvas.text((x + row / 4, middle), name, font=font, fill="white", anchor="lm")
+        end = start + value * (x + across - row / 4 - start)
+        canvas.rectangle((start, middle - 0.3 * row, end, middle + 0.3 * row), fill=colour(name))
+    return panel
+
+
+@functools.lru_cache(maxsize=64)
+def font_for(text, size):
+    """Pillow's own font, or for letters that it has not the DejaVu Sans that matplotlib brings."""
+    if text.isascii():
+        return ImageFont.load_default(size)
+    found = importlib.util.find_spec("matplotlib")
+    file = Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if found and found.origin else None
+    font = ImageFont.truetype(file, size) if file and file.is_file() else ImageFont.load_default(size)
+    empty = bytes(font.getmask("\uffff"))
+    missing = "".join(letter for letter in text if not letter.isspace() and bytes(font.getmask(letter)) == empty)
+    if missing:
+        advice = "" if file else " Install matplotlib, whose font has more letters."
+        warnings.warn(f"No font at hand has the letters {missing!r}: boxes are drawn.{advice}", stacklevel=2)
+    return font
+
+
+def words(face: Face, name: str = "") -> str:
+    """What is written at a face.
+
+    An uncertain face gets no number, which would be read as the certainty of that word; and nothing is said to be
+    certain, however near its probability comes.
+    """
+    known = face.emotion in face.probabilities
+    return " ".join(filter(None, [name, face.emotion, f"{min(face.confidence, 0.99):.0%}" if known else ""]))
+
+
+def colour(emotion: str) -> str:
+    """The colour of an emotion."""
+    return COLOURS.get(emotion, OTHER_COLOUR)
+
+
+def ink(plate):
+    """Black or white, whichever stands out more from a colour, by their relative luminance (WCAG 2)."""
+    channels = np.array(ImageColor.getrgb(plate)) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
+def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np.ndarray:
+    """Paint a heatmap over a region of a copy of a picture, from black over red and yellow to white.
+
+    Args:
+        rgb: uint8 array `(height, width, 3)`.
+        heatmap: float32 array `(rows, columns)`, values in [0, 1].
+        region: `Detection` whose box is turned about its centre by its angle; it may reach beyond the picture.
+
+    Example:
+
+    >>> black, heatmap = np.zeros((2, 2, 3), np.uint8), np.eye(2, dtype=np.float32)
+    >>> paint_heatmap(black, heatmap, Detection((0, 0, 2, 2), 1.0))[0].tolist()
+    [[166, 166, 166], [0, 0, 0]]
+    """
+    left, top, width, height = region.box
+    whole = Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR)
+    if region.angle:
+        whole = whole.rotate(-region.angle, Image.Resampling.BILINEAR, expand=True)
+        left, top = round(left + (width - whole.width) / 2), round(top + (height - whole.height) / 2)
+    rows, columns = slice(max(0, top), max(0, top + whole.height)), slice(max(0, left), max(0, left + whole.width))
+    found = rgb.copy()
+    under = found[rows, columns].astype(np.float32)
+    # What lies beyond the picture's edge is left out.
+    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]
+    shown = shown[: under.shape[0], : under.shape[1], None].clip(0, 1)
+    painted = 255 * (3 * shown - np.arange(3)).clip(0, 1)
+    found[rows, columns] = np.rint(under + MOST_COVERED * shown * (painted - under)).astype(np.uint8)
+    return found
