@@ -53,23 +53,26 @@ class BaseNetwork:
         return found
 
 
-def read_card(text: str | None, place, fields: Iterable[str] = EXPORTED) -> dict:
-    """Read a card from JSON; a `ValueError` names the place, and what is missing or cannot be used."""
-    try:
-        card = json.loads(text or "")
-    except (ValueError, RecursionError):
-        card = None
-    words, wrong = "none", []
-    if isinstance(card, dict):
-        wrong = [name for name in fields if name not in card]
-        wrong += [name for name, is_usable in USABLE.items() if name in card and not is_usable(card[name])]
-        words = f"one without a usable {', '.join(wrong)}"
-    if wrong or words == "none":
+def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
+    """Check that a card, as it was read from JSON, can be used; a `ValueError` names the place and what is wrong."""
+    known = card if isinstance(card, dict) else {}
+    wrong = [name for name in fields if name not in known]
+    wrong += [name for name, is_usable in USABLE.items() if name in known and not is_usable(known[name])]
+    if wrong:
         raise ValueError(
-            f"{place}: Expected a card with {', '.join(fields)}. Received: {words}. Write the network again with "
-            "fer_keras.export or `python -m fer_keras ship`, which write it."
+            f"{place}: Expected a card with {', '.join(fields)}. Received: "
+            f"{'one without a usable ' + ', '.join(wrong) if known else 'none'}. Write the network again, with "
+            "fer_keras.export or `python -m fer_keras ship`."
         )
     return card
+
+
+def read_card(text: str | bytes | None, place) -> dict:
+    """Read the card of an exported network from JSON, and check it."""
+    try:
+        return check_card(json.loads(text or "null"), place)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return check_card(None, place)
 
 
 def is_classes(value) -> bool:

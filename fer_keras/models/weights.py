@@ -14,7 +14,7 @@ import numpy as np
 from fer_keras import paths
 from fer_keras.evaluation.explain import to_probabilities
 from fer_keras.labels import check_classes, check_same_classes
-from fer_keras.models.cards import SUFFIXES, BaseNetwork, check_network, digest_of, folder, read_card, shipped
+from fer_keras.models.cards import SUFFIXES, BaseNetwork, check_card, check_network, digest_of, folder, shipped
 from fer_keras.models.inputs import three_channels
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.
@@ -223,17 +223,17 @@ def find_card(path, classes):
     if classes is not None and not place.exists():
         return None
     try:
-        text = place.read_text(encoding="utf-8")
+        card = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"{place}: Expected the card of the network beside it. Received: no file there. Pass "
             f"classes=['happy', ...] (--classes), in the order of the outputs of {path.name}."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{place}: Expected the card of the network beside it. Received: {error}") from error
-    if classes is not None and '"classes"' not in text and '"sha256"' not in text:
+    if classes is not None and isinstance(card, dict) and not {"classes", "sha256"} & card.keys():
         return None
-    return read_card(text, place, FIELDS)
+    return check_card(card, place, FIELDS)
 
 
 def check_unpacked_size(path):
