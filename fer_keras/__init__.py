@@ -3,7 +3,7 @@
 Names are imported when they are first used: `import fer_keras` loads neither Keras nor a backend.
 """
 
-import importlib
+from fer_keras.names import import_part
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ __all__ = sorted(_PUBLIC)
 
 def __getattr__(name):
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        return getattr(import_part(_PUBLIC[name]), name)
     raise AttributeError(f"module 'fer_keras' has no attribute {name!r}")
 
 

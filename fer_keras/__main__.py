@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 import fer_keras
 from fer_keras import paths
-from fer_keras.names import check_name
+from fer_keras.names import check_name, with_extra
 from fer_keras.ray_cluster import silent_stderr
 
 app = typer.Typer(
@@ -35,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if QuietTensorFlow not in sys.meta_path:
         sys.meta_path.insert(0, QuietTensorFlow)
+    if sys.stdout is None:  # no console, as of pythonw
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
+    if hasattr(sys.stdout, "reconfigure"):  # names that the console cannot show
+        sys.stdout.reconfigure(errors="replace")
     commands = typer.main.get_command(app)
     try:
         with warnings.catch_warnings():
@@ -49,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UsageError, ValueError, OSError, ImportError) as error:
-        print(f"error: {usage(error) if isinstance(error, UsageError) else error}", file=sys.stderr)
+        words = with_extra(error) if isinstance(error, ImportError) else error
+        print(f"error: {usage(error) if isinstance(error, UsageError) else words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         resumes = context is not None and context.invoked_subcommand in TRAINING
@@ -470,7 +477,7 @@ def demo(
 ):  # fmt: skip
     """Serve a page for pictures and the camera."""
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
-    from fer_keras.recognition.page_server import serve
+    from fer_keras.recognition.page import serve
 
     serve(host=host, port=port, **options)
 

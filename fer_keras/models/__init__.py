@@ -4,8 +4,9 @@ Names are imported when they are first used: this package alone loads neither Ke
 """
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from fer_keras.names import import_part
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +63,7 @@ def build(name: str, num_classes: int, *, input_shape: tuple[int, int, int] = (4
 def builder(name):
     """Import the function that builds a network, of layers that say `channels_last` whatever keras.json says."""
     module, _, function = BUILDERS[name].partition(".")
-    return channels_last()(getattr(importlib.import_module(f"{__name__}.{module}"), function))
+    return channels_last()(getattr(import_part(f"{__name__}.{module}"), function))
 
 
 @contextlib.contextmanager
@@ -82,5 +83,5 @@ def __getattr__(name: str) -> Any:
     if name == "MODELS":
         return globals().setdefault("MODELS", {each: builder(each) for each in BUILDERS})
     if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        return getattr(import_part(f"{__name__}.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

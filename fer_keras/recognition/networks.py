@@ -12,6 +12,7 @@ import numpy as np
 from fer_keras import paths
 from fer_keras.labels import check_same_classes
 from fer_keras.models.cards import SUFFIXES, BaseNetwork, check_network, folder, read_card
+from fer_keras.names import import_part
 from fer_keras.ray_cluster import num_threads
 
 # A network's card lies in its `.onnx` file under this name, where `sha256` is the sum of the `.keras` file that it was
@@ -95,8 +96,7 @@ def keras_network(network, *, classes=None):
         raise ValueError(f"{network}: Expected a network of Keras. Received: an .onnx file. Pass its .keras file.")
     if is_named:
         check_network(network, network_names())
-    from fer_keras.models import weights
-
+    weights = import_part("fer_keras.models.weights")
     if is_named and (Path(network).suffix in SUFFIXES or str(network) in weights.shipped()):
         return weights.load(network, classes=classes)
     if is_named:
