@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-scale notebooks report lab train bench requirements clean
+.PHONY: help setup lint test test-scale docs notebooks report lab train bench requirements clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -32,6 +32,13 @@ test-scale: setup ## install Ray and JAX too, and check what runs on them
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-scale.txt
 	$(BIN)/python -m pytest -q tests/scale
 
+docs: setup ## build the documentation's site in build/site, and fail on a dead link
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	rm -rf build/site build/site-source && mkdir -p build/site-source
+	cp -r README.md CONTRIBUTING.md CHANGELOG.md LICENSE benchmarks docs notebooks reports build/site-source
+	sed -i.bak 's/(\([0-9a-z_]*\)\.ipynb/(\1.html/g' build/site-source/notebooks/*.ipynb && rm build/site-source/notebooks/*.bak
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 notebooks: setup ## execute every notebook (with FER_KERAS_DATA: in full, over the committed ones)
 	$(BIN)/python reports/build.py --notebooks-only
 
@@ -55,7 +62,10 @@ requirements: setup ## resolve requirements.txt anew from the ranges in pyprojec
 	grep == requirements.txt > pins.new
 	{ head -n 2 requirements-scale.txt; $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 		--constraint pins.new --extra ray --no-header --no-annotate pyproject.toml | grep -vxFf pins.new; } > requirements.new
-	mv requirements.new requirements-scale.txt && rm pins.new
+	mv requirements.new requirements-scale.txt
+	{ head -n 2 requirements-docs.txt; $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+		--constraint pins.new --extra docs --no-header --no-annotate pyproject.toml | grep -vxFf pins.new; } > requirements.new
+	mv requirements.new requirements-docs.txt && rm pins.new
 
 clean: ## remove what can be made again (not .venv, not the records)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis reports/report.html

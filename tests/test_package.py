@@ -79,10 +79,11 @@ def test_requirements_are_pinned_and_hold_what_pyproject_asks_for():
     usual, scale = pins("requirements.txt", "-e ."), pins("requirements-scale.txt", "-r requirements.txt")
     # 55 MB of weights for one experiment: pinned in its extra, and installed by whoever wants them.
     assert all("==" in one for one in extras["hed"])
-    apart = ("hed", "ray")
+    apart = ("docs", "hed", "ray")
     wanted = PROJECT["dependencies"] + [one for name, extra in extras.items() if name not in apart for one in extra]
     assert names_of(wanted) <= usual
     assert names_of(extras["ray"]) <= usual | scale
+    assert names_of(extras["docs"]) <= usual | pins("requirements-docs.txt", "-r requirements.txt")
 
 
 def names_of(requirements):
@@ -100,5 +101,5 @@ def test_make_help_lists_every_target():
 
 
 def test_ci_does_what_a_user_does():
-    assert {"make test", "make test-scale"} <= set((ROOT / ".ci" / "run").read_text().splitlines())
+    assert {"make test", "make docs", "make test-scale"} <= set((ROOT / ".ci" / "run").read_text().splitlines())
     assert ".ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
