@@ -13,14 +13,14 @@ import fer_keras
 PACKAGE = Path(fer_keras.__file__).parent
 # From the bottom up: a module imports what is below its line, or in its own room.
 LEVELS = (
-    {"labels", "names", "paths", "ray_cluster"},
+    {"labels", "names", "paths", "ray_cluster", "__pyinstaller"},
     {"data"},
     {"evaluation", "recipes"},
     {"results"},
     {"models", "plots"},
     {"training"},
     {"recognition"},
-    {"__main__"},
+    {"__main__", "__pyinstaller"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 WITHOUT_KERAS = {"labels", "names", "paths", "data", "evaluation", "recipes", "results", "plots"}
