@@ -33,6 +33,7 @@ EMPTY = {name: {int: "Int64", bool: "boolean"}[kind] for name, kind in COLUMNS.i
 CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # what OpenCV's own build can write anywhere
 H264 = (".mp4", ".mkv")  # what is written as H.264 where that is at hand
 ENCODERS = {"libx264": ["-crf", "20", "-preset", "veryfast"], "libopenh264": ["-b:v", "4M"]}  # of ffmpeg
+PARTS = (b"RIFF", b"JUNK", b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"uuid")
 USUAL_RATE = 25.0  # frames a second, where a camera or a file does not say, or says nonsense
 SMALLEST_RATE, LARGEST_RATE = 0.1, 240.0
 LONGEST_PAUSE = 600.0  # seconds for which a frame is shown at most, where the times of a video jump
@@ -121,7 +122,7 @@ def recognize_video(
                     frames += 1
                     bar.update()
                 else:
-                    ended = "broken" if reader.is_cut_off() else "whole"
+                    ended = "broken" if reader.is_camera or is_cut_off(reader.source) else "whole"
             if not frames and ended != "stopped":
                 raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
         found = pd.read_csv(file, dtype=kinds | EMPTY, keep_default_na=False, na_values=[""], encoding="utf-8")
@@ -247,28 +248,27 @@ class Reader:
         ends += [] if stop is None else [stop]
         return max(1, round((min(ends) - start) * self.rate)) if ends else None
 
-    def is_cut_off(self) -> bool:
-        """True if a camera fell silent, or if the file ends before its container says (AVI, MP4, MOV, MKV, WebM)."""
-        if self.is_camera:
-            return True
-        size, place = self.source.stat().st_size, 0
-        with self.source.open("rb") as file:
-            head = file.read(4)
-            if head == b"\x1a\x45\xdf\xa3":  # Matroska: a head, then one segment that may have no length
-                file.seek(skip := 4 + sum(ebml_size(file)))
-                is_segment, (length, value) = file.read(4) == b"\x18\x53\x80\x67", ebml_size(file)
-                return is_segment and value != (1 << 7 * length) - 1 and skip + 4 + length + value > size
-            order = "little" if head == b"RIFF" else "big"
-            while place + 8 <= size:
-                file.seek(place)
-                head = file.read(16)
-                kind, length = (head[:4], head[4:8]) if order == "little" else (head[4:8], head[:4])
-                length = int.from_bytes(length, order) + (8 if order == "little" else 0)
-                length = int.from_bytes(head[8:], order) if order == "big" and length == 1 else length
-                if length < 8 or not kind.isascii():  # open to the end, or another container
-                    return False
-                place += length
-        return place > size
+
+def is_cut_off(path: Path) -> bool:
+    """True if a file ends before its own container says (AVI, MP4, MOV, MKV, WebM); OpenCV's count is often a guess."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        head = file.read(4)
+        if head == b"\x1a\x45\xdf\xa3":  # Matroska: a head, then one segment that may have no length
+            file.seek(skip := 4 + sum(ebml_size(file)))
+            is_segment, (length, value) = file.read(4) == b"\x18\x53\x80\x67", ebml_size(file)
+            return is_segment and value != (1 << 7 * length) - 1 and skip + 4 + length + value > size
+        is_avi = head == b"RIFF"
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[4:8], "little") + 8 if is_avi else int.from_bytes(head[:4], "big")
+            if not is_avi and length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < 8 or (head[:4] if is_avi else head[4:8]) not in PARTS:  # open, or another container
+                return False
+            place += length
+    return place > size
 
 
 def ebml_size(file):
