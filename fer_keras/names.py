@@ -58,8 +58,8 @@ def with_extra(error: ImportError) -> str:
 
     Example:
 
-    >>> with_extra(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
-    'No module named \'cv2\'. Install it: pip install "fer_keras[recognition]"'
+    >>> print(with_extra(ModuleNotFoundError("No module named 'cv2'", name="cv2")))
+    No module named 'cv2'. Install it: pip install "fer_keras[recognition]"
     """
     extra = EXTRAS.get(str(error.name).partition(".")[0])
     if extra is None or "pip install" in str(error):

@@ -97,10 +97,11 @@ def opened(source):
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
     elif isinstance(source, str | os.PathLike):
         if not os.path.isfile(source):
-            found = "a folder" if os.path.isdir(source) else "no such file"
-            long = f"{len(os.fspath(source)):,} characters. Decode base64 first, by base64.b64decode"
-            found = long if len(os.fspath(source)) > LONGEST_PATH else found
-            raise DataError(f"Expected {SOURCES}. Received: {found}.")
+            text, found = os.fspath(source), "a folder" if os.path.isdir(source) else "no such file"
+            if len(text) > LONGEST_PATH:
+                text = f"{len(text):,} characters. Decode base64 first, by base64.b64decode"
+                raise DataError(f"Expected {SOURCES}. Received: {text}.")
+            raise DataError(f"Expected the path of a picture. Received: {found}.")
     elif not hasattr(source, "read"):
         raise DataError(f"Expected {SOURCES}. Received: {type(source).__name__}.")
     elif not getattr(source, "seekable", bool)():
