@@ -1,26 +1,14 @@
-"""FER-2013 as folders of pictures, in the forms of Kaggle."""
+"""FER-2013 as folders of pictures, in the forms of Kaggle; `load_folder`: anyone's own pictures."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import data_files as files
 import numpy as np
 import pytest
-from data_files import (
-    REAL_DATA,
-    as_jpeg,
-    fer_table,
-    named_folders,
-    needs_real_data,
-    noise,
-    png,
-    set_up,
-    unnamed_folders,
-    validated_folders,
-    write_course,
-    write_tree,
-)
+from PIL import Image
 
 from fer_keras.data import DataError, load_fer4, load_fer7, load_folder
 from fer_keras.labels import FER4, FER7, FERPLUS_VOTES, USAGE_TO_SPLIT, emotion
@@ -30,12 +18,12 @@ NUM_ROWS = 210  # 30 of each class, 70 of each Usage
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
-    set_up(monkeypatch, tmp_path)
+    files.set_up(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def table():
-    return fer_table(NUM_ROWS)
+    return files.fer_table(NUM_ROWS)
 
 
 def expect_rows(faces, table, rows):
@@ -44,14 +32,14 @@ def expect_rows(faces, table, rows):
     assert faces.classes == FER7
     np.testing.assert_array_equal(faces.labels, table["emotion"][rows])
     for row, image in zip(rows, faces.images[..., 0], strict=True):
-        np.testing.assert_array_equal(image, as_jpeg(table["images"][row]))
+        np.testing.assert_array_equal(image, files.as_jpeg(table["images"][row]))
 
 
 # Files named after their Usage
 
 
 def test_the_names_of_the_files_give_the_official_split(tmp_path, table, capsys):
-    faces = load_fer7(write_tree(tmp_path / "fer", named_folders(table)))
+    faces = load_fer7(files.write_tree(tmp_path / "fer", files.named_folders(table)))
     rows = faces.rows // 10**6
     expect_rows(faces, table, rows)
     assert [USAGE_TO_SPLIT[usage] for usage in table["Usage"][rows]] == faces.split.tolist()
@@ -61,13 +49,13 @@ def test_the_names_of_the_files_give_the_official_split(tmp_path, table, capsys)
 
 
 def test_folders_in_one_more_folder_are_found(tmp_path, table):
-    write_tree(tmp_path / "fer" / "archive", named_folders(table))
+    files.write_tree(tmp_path / "fer" / "archive", files.named_folders(table))
     assert len(load_fer7(tmp_path / "fer")) == NUM_ROWS
 
 
 def test_what_archives_leave_does_not_count(tmp_path, table):
-    folder = write_tree(tmp_path / "fer", named_folders(table))
-    write_tree(
+    folder = files.write_tree(tmp_path / "fer", files.named_folders(table))
+    files.write_tree(
         folder, {"__MACOSX/train/sad/1.jpg": table["images"][0], "train/.ipynb_checkpoints/1.jpg": table["images"][0]}
     )
     (folder / "train" / "sad" / "._Training_1.jpg").write_bytes(b"left by another system")
@@ -76,72 +64,47 @@ def test_what_archives_leave_does_not_count(tmp_path, table):
 
 
 def test_four_classes_are_selected_from_folders(tmp_path, table):
-    faces = load_fer4(write_tree(tmp_path / "fer", named_folders(table)))
+    faces = load_fer4(files.write_tree(tmp_path / "fer", files.named_folders(table)))
     assert faces.classes == FER4
     assert faces.counts()["total"].tolist() == [40, 40, 40]
     assert [FER4[label] for label in faces.labels] == [FER7[label] for label in table["emotion"][faces.rows // 10**6]]
 
 
-@pytest.mark.parametrize("name", ["Happy", "HAPPY", "happiness", "Happiness"])
-def test_folders_may_have_other_names_of_the_emotions(tmp_path, table, name):
-    tree = {path.replace("/happy/", f"/{name}/"): image for path, image in named_folders(table).items()}
-    faces = load_fer7(write_tree(tmp_path / "fer", tree))
+def test_folders_may_have_other_names_of_the_emotions(tmp_path, table):
+    tree = {path.replace("/happy/", "/Happiness/"): image for path, image in files.named_folders(table).items()}
+    faces = load_fer7(files.write_tree(tmp_path / "fer", tree))
     expect_rows(faces, table, faces.rows // 10**6)
 
 
 def test_each_emotion_has_one_name_here():
-    assert [emotion(name) for name in ("anger", "Disgusted", "fearful", "sadness", "surprised", "NEUTRAL")] == [
-        "angry",
-        "disgust",
-        "fear",
-        "sad",
-        "surprise",
-        "neutral",
-    ]
-    assert [emotion(name) for name in FERPLUS_VOTES] == [
-        *("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
-        *(None, None),
-    ]
+    names = ("anger", "Disgusted", "fearful", "happiness", "sadness", "surprised", "NEUTRAL")
+    assert tuple(map(emotion, names)) == FER7
+    voted = ["neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt", None, None]
+    assert [emotion(name) for name in FERPLUS_VOTES] == voted
 
 
-def mixed(folder):
-    (folder / "train" / "sad" / "12.jpg").write_bytes(png(noise(1)[0], "JPEG"))
-    return r"train.sad.12\.jpg: Expected a name like the others'"
+FACE, TALL = files.png(files.noise(1)[0], "JPEG"), files.png(np.zeros((64, 48), np.uint8), "JPEG")
+FAULTS = [
+    ("train/sad/12.jpg", FACE, "Expected a name like the others'"),
+    ("test/sad/Training_12.jpg", FACE, "Expected no Training picture in the folder of test"),
+    ("train/sad/PrivateTest_12.jpg", FACE, "Expected no PrivateTest picture in the folder of train"),
+    ("train/sad/Training_12.jpg", FACE[:400], "Expected a whole picture"),
+    (
+        "train/sad/Training_12.jpg",
+        files.png(np.zeros((64, 48), np.uint8), "JPEG"),
+        "Expected 48x48 pixels. Received: 64x48",
+    ),
+    ("test/bored/PublicTest_12.jpg", FACE, "Expected a folder of one of angry, .* Received: another class"),
+]
 
 
-def misplaced(folder):
-    (folder / "test" / "sad" / "Training_12.jpg").write_bytes(png(noise(1)[0], "JPEG"))
-    return r"test.sad.Training_12\.jpg: Expected no Training picture in the folder of test"
-
-
-def misplaced_test(folder):
-    (folder / "train" / "sad" / "PrivateTest_12.jpg").write_bytes(png(noise(1)[0], "JPEG"))
-    return r"train.sad.PrivateTest_12\.jpg: Expected no PrivateTest picture in the folder of train"
-
-
-def corrupt(folder):
-    (folder / "train" / "sad" / "Training_12.jpg").write_bytes(png(noise(1)[0], "JPEG")[:400])
-    return r"train.sad.Training_12\.jpg: Expected a whole picture"
-
-
-def large(folder):
-    (folder / "train" / "sad" / "Training_12.jpg").write_bytes(png(np.zeros((64, 48), np.uint8), "JPEG"))
-    return r"train.sad.Training_12\.jpg: Expected 48x48 pixels. Received: 64x48"
-
-
-def unknown_class(folder):
-    write_tree(folder, {"test/bored/PublicTest_12.jpg": noise(1)[0]})
-    return r"test.bored: Expected a folder of one of angry, .* Received: another class"
-
-
-FAULTS = [mixed, misplaced, misplaced_test, corrupt, large, unknown_class]
-
-
-@pytest.mark.parametrize("spoil", FAULTS)
-def test_a_fault_in_the_folders_is_named_and_can_be_skipped(tmp_path, table, spoil):
-    folder = write_tree(tmp_path / "fer", named_folders(table))
-    message = spoil(folder)
-    with pytest.raises(DataError, match=rf"{message}.*on_error='skip'"):
+@pytest.mark.parametrize(("name", "content", "message"), FAULTS)
+def test_a_fault_in_the_folders_is_named_and_can_be_skipped(tmp_path, table, name, content, message):
+    folder = files.write_tree(tmp_path / "fer", files.named_folders(table))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    place = name if "bored" not in name else "test/bored"
+    with pytest.raises(DataError, match=rf"{place}: {message}.*on_error='skip'"):
         load_fer7(folder)
     faces = load_fer7(folder, on_error="skip")
     expect_rows(faces, table, faces.rows // 10**6)
@@ -150,8 +113,8 @@ def test_a_fault_in_the_folders_is_named_and_can_be_skipped(tmp_path, table, spo
 
 
 def test_an_empty_or_missing_class_folder_is_named_and_can_be_skipped(tmp_path, table):
-    tree = {path: image for path, image in named_folders(table).items() if not path.startswith("test/fear/")}
-    folder = write_tree(tmp_path / "fer", tree)
+    tree = {path: image for path, image in files.named_folders(table).items() if not path.startswith("test/fear/")}
+    folder = files.write_tree(tmp_path / "fer", tree)
     for received in ("no such folder", "none"):
         with pytest.raises(DataError, match=rf"test.fear: Expected pictures. Received: {received}"):
             load_fer7(folder)
@@ -163,7 +126,7 @@ def test_an_empty_or_missing_class_folder_is_named_and_can_be_skipped(tmp_path, 
 
 
 def test_without_usage_a_validation_set_is_drawn_and_said(tmp_path, table, capsys):
-    folder = write_tree(tmp_path / "fer", unnamed_folders(table))
+    folder = files.write_tree(tmp_path / "fer", files.unnamed_folders(table))
     faces = load_fer7(folder)
     assert faces.protocol == "own"
     assert faces.counts().to_numpy().tolist() == [[9] * 7 + [63], [1] * 7 + [7], [20] * 7 + [140]]
@@ -173,20 +136,17 @@ def test_without_usage_a_validation_set_is_drawn_and_said(tmp_path, table, capsy
         wanted = [image.tobytes() for image in table["images"][np.isin(table["Usage"], usages)]]
         assert {image.tobytes() for image in faces[split][0]} <= set(wanted)
     np.testing.assert_array_equal(faces.split, load_fer7(folder).split)
+    with pytest.raises(DataError, match=r"Expected the official split\. .* \('own'\)"):
+        load_fer7(folder, protocol="official")
 
 
 def test_copies_in_train_stay_on_one_side_of_the_validation_set(tmp_path, table):
     training = np.flatnonzero(table["Usage"] == "Training")
     table["images"][training[::2]] = table["images"][training[0]]
-    faces = load_fer7(write_tree(tmp_path / "fer", unnamed_folders(table)))
+    faces = load_fer7(files.write_tree(tmp_path / "fer", files.unnamed_folders(table)))
     copies = faces.digests == faces.digests[(faces.images[..., 0] == table["images"][training[0]]).all(axis=(1, 2))][0]
     assert copies.sum() == 35
     assert len(set(faces.split[copies])) == 1
-
-
-def test_the_official_split_is_not_made_up_for_other_names(tmp_path, table):
-    with pytest.raises(DataError, match=r"Expected the official split\. .* \('own'\)"):
-        load_fer7(write_tree(tmp_path / "fer", unnamed_folders(table)), protocol="official")
 
 
 # Train and validation
@@ -194,7 +154,7 @@ def test_the_official_split_is_not_made_up_for_other_names(tmp_path, table):
 
 @pytest.mark.parametrize("above", ["", "images", "archive"])
 def test_train_and_validation_are_kept_as_given(tmp_path, table, above):
-    faces = load_fer7(write_tree(tmp_path / "fer" / above, validated_folders(table)) and tmp_path / "fer")
+    faces = load_fer7(files.write_tree(tmp_path / "fer" / above, files.validated_folders(table)) and tmp_path / "fer")
     expect_rows(faces, table, faces.rows)
     assert faces.split.tolist() == ["train" if row % 10 > 1 else "validation" for row in faces.rows]
     assert (faces.protocol, faces.fer2013_rows) == ("folders", 35_887)
@@ -204,25 +164,17 @@ def test_train_and_validation_are_kept_as_given(tmp_path, table, above):
 
 
 def test_an_archive_that_holds_its_tree_twice_is_read_once(tmp_path, table):
-    write_tree(tmp_path / "fer", validated_folders(table))
-    write_tree(tmp_path / "fer" / "images", validated_folders(table))
+    files.write_tree(tmp_path / "fer", files.validated_folders(table))
+    files.write_tree(tmp_path / "fer" / "images", files.validated_folders(table))
     for load in (load_fer7, load_folder):
         assert load(tmp_path / "fer").counts()["total"].tolist() == [168, 42, 0]
-
-
-def test_a_name_that_is_no_row_is_refused(tmp_path, table):
-    folder = write_tree(tmp_path / "fer", validated_folders(table))
-    (folder / "images" / "train" / "sad" / "copy of 4.jpg").write_bytes(png(noise(1)[0], "JPEG"))
-    with pytest.raises(DataError, match=r"train.sad.copy of 4\.jpg: Expected a name N\.jpg"):
-        load_fer7(folder)
-    assert len(load_fer7(folder, on_error="skip")) == NUM_ROWS
 
 
 # What is none of them
 
 
 def test_folders_of_other_classes_or_splits_lead_to_load_folder(tmp_path, table):
-    named = named_folders(table)
+    named = files.named_folders(table)
     trees = {
         "six": {path: image for path, image in named.items() if "/fear/" not in path},
         "own": {path.replace("/fear/", "/bored/"): image for path, image in named.items()},
@@ -230,7 +182,7 @@ def test_folders_of_other_classes_or_splits_lead_to_load_folder(tmp_path, table)
         "three": named | {path.replace("test/", "validation/"): image for path, image in named.items()},
     }
     for name, tree in trees.items():
-        folder = write_tree(tmp_path / name, tree)
+        folder = files.write_tree(tmp_path / name, tree)
         with pytest.raises(DataError, match=r"(?s)Received: a folder with .*load_folder\(path\)"):
             load_fer7(folder)
         assert len(load_folder(folder)) == len(tree)
@@ -238,38 +190,186 @@ def test_folders_of_other_classes_or_splits_lead_to_load_folder(tmp_path, table)
 
 def test_the_course_folders_are_not_taken_for_these(tmp_path, table):
     listing = [(split, name, row) for row, (split, name) in enumerate((s, n) for s in ("train", "test") for n in FER4)]
-    course = write_course(tmp_path / "course", table["images"], listing)
+    course = files.write_course(tmp_path / "course", table["images"], listing)
     with pytest.raises(DataError, match=r"load_folder\(path\)"):
         load_fer4(course)
-    write_course(course, table["images"], [("validation", name, 20 + row) for row, name in enumerate(FER4)])
+    files.write_course(course, table["images"], [("validation", name, 20 + row) for row, name in enumerate(FER4)])
     assert load_fer4(course).protocol == "course"
 
 
 def test_load_folder_reads_the_published_trees_too(tmp_path, table):
-    named = load_folder(write_tree(tmp_path / "named", named_folders(table)))
+    named = load_folder(files.write_tree(tmp_path / "named", files.named_folders(table)))
     assert named.classes == FER7
     assert named.counts()["total"].tolist() == [70, 0, 140]
-    unnamed = load_folder(write_tree(tmp_path / "unnamed", unnamed_folders(table)))
+    unnamed = load_folder(files.write_tree(tmp_path / "unnamed", files.unnamed_folders(table)))
     assert unnamed.classes == FER7
     assert sorted(unnamed.digests) == sorted(load_fer7(tmp_path / "unnamed").digests)
-    validated = load_folder(write_tree(tmp_path / "validated", validated_folders(table)))
+    validated = load_folder(files.write_tree(tmp_path / "validated", files.validated_folders(table)))
     assert validated.fingerprint == load_fer7(tmp_path / "validated").fingerprint
     assert validated.protocol == "own"
+
+
+# Anyone's own
+
+
+def write(folder, images, *, first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images, start=first):
+        (folder / f"{number:03}.png").write_bytes(files.png(image))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    for number, name in enumerate(("sad", "Happy", "bored")):
+        write(tmp_path / "faces" / name, files.noise(10, seed=number))
+    return tmp_path / "faces"
+
+
+def test_class_folders_get_a_split_that_is_said(root, capsys):
+    faces = load_folder(root)
+    assert faces.classes == ("happy", "sad", "bored")
+    assert faces.protocol == "own"
+    assert capsys.readouterr().err == f"fer_keras: {root}: {faces.source}\n"
+    assert faces.counts()["total"].tolist() == [24, 3, 3]
+    assert faces.source == "class folders faces, split 80/10/10 by resplit(seed=0)"
+    for label, seed in enumerate((1, 0, 2)):
+        np.testing.assert_array_equal(faces.images[faces.labels == label, ..., 0], files.noise(10, seed=seed))
+
+
+def test_emotions_get_their_names_and_order_of_fer_2013_and_others_keep_theirs(tmp_path):
+    names = ("Sadness", "Bored", "contempt", "anger", "HAPPY", "fearful")
+    for number, name in enumerate(names):
+        write(tmp_path / "faces" / name, files.noise(2, seed=number))
+    faces = load_folder(tmp_path / "faces")
+    assert faces.classes == ("angry", "fear", "happy", "sad", "contempt", "Bored")
+    for label, seed in enumerate((3, 5, 4, 0, 2, 1)):
+        np.testing.assert_array_equal(faces.images[faces.labels == label, ..., 0], files.noise(2, seed=seed))
+    assert load_folder(tmp_path / "faces", classes=("Sadness", "happy")).classes == ("Sadness", "happy")
+
+
+def test_files_are_read_in_the_order_of_their_numbers(tmp_path):
+    for name in ("happy", "sad"):
+        for number, image in zip((2, 10, 1), files.noise(3), strict=True):
+            write(tmp_path / name, [])
+            (tmp_path / name / f"{number}.png").write_bytes(files.png(image))
+    faces = load_folder(tmp_path)
+    np.testing.assert_array_equal(faces.images[faces.labels == 0, ..., 0], files.noise(3)[[2, 0, 1]])
+
+
+def test_folders_of_splits_are_kept_as_they_are(tmp_path):
+    for number, (split, count) in enumerate([("Train", 4), ("val", 2), ("test", 1)]):
+        for label, name in enumerate(("happy", "sad")):
+            write(tmp_path / "faces" / "only" / split / name, files.noise(count, seed=10 * number + label))
+    faces = load_folder(tmp_path / "faces")
+    assert faces.counts()["total"].tolist() == [8, 4, 2]
+    np.testing.assert_array_equal(faces["validation"][0][:2, ..., 0], files.noise(2, seed=10))
+    assert "resplit" not in faces.source
+
+
+def test_classes_can_be_chosen_and_ordered(root):
+    faces = load_folder(root, classes=("bored", "happy"))
+    assert faces.classes == ("bored", "happy")
+    np.testing.assert_array_equal(faces.images[faces.labels == 0, ..., 0], files.noise(10, seed=2))
+    with pytest.raises(DataError, match=r"fear: Expected pictures. Received: no such folder"):
+        load_folder(root, classes=("happy", "fear"))
+
+
+def test_any_picture_becomes_grey_and_of_one_size(tmp_path):
+    colour = np.zeros((60, 90, 3), np.uint8)
+    colour[..., 1] = 200
+    for name in ("happy", "sad"):
+        folder = write(tmp_path / name, [])
+        Image.fromarray(colour).save(folder / "a.PNG")
+        Image.fromarray(colour).save(folder / "b.jpeg", quality=95)
+        Image.fromarray(colour).save(folder / "c.bmp")
+        Image.fromarray(colour).convert("RGBA").save(folder / "d.png")
+        (folder / "Thumbs.db").write_bytes(b"no picture")
+    faces = load_folder(tmp_path)
+    assert faces.images.shape == (8, 48, 48, 1)
+    np.testing.assert_allclose(faces.images, 0.587 * 200, atol=4)  # the luma of green
+    assert load_folder(tmp_path, image_size=(64, 32)).images.shape == (8, 64, 32, 1)
+
+
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
+    half = np.zeros((48, 48), np.uint8)
+    half[:24] = 255
+    for name in ("happy", "sad"):
+        exif = Image.Exif()
+        exif[0x0112] = 3  # upside down
+        Image.fromarray(half).convert("RGB").save(write(tmp_path / name, []) / "a.jpg", exif=exif, quality=100)
+        Image.fromarray(half).save(tmp_path / name / "b.jpg", exif=exif, quality=100)
+    images = load_folder(tmp_path).images
+    assert images[:, :20].max() < 10
+    assert images[:, 28:].min() > 245
+
+
+BAD = {
+    "cut": (files.png(files.noise(1)[0])[:500], "Expected a whole picture"),
+    "16-bit": (files.png(np.zeros((48, 48), np.uint16)), "8 bits a channel"),
+    "absurd": (files.claimed(60_000, 1_000), "at most 50,000,000 pixels. Received: 60000x1000"),
+    "bomb": (files.claimed(60_000, 60_000), "exceeds limit"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
+def test_a_bad_picture_is_named_and_can_be_skipped(root, content, message):
+    (root / "sad" / "003.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"sad.003\.png: .*{message}.*on_error='skip'"):
+        load_folder(root)
+    faces = load_folder(root, on_error="skip")
+    assert len(faces) == 29
+    assert len(faces.skipped) == 1
+    assert "1 skipped" in repr(faces)
+
+
+def test_an_empty_class_folder_is_named_and_can_be_skipped(root):
+    (root / "fear").mkdir()
+    with pytest.raises(DataError, match=r"fear: Expected pictures. Received: none"):
+        load_folder(root)
+    faces = load_folder(root, on_error="skip")
+    assert faces.classes == ("fear", "happy", "sad", "bored")
+    assert len(faces) == 30
+
+
+NO_CLASSES = {
+    "one": (["happy"], r"at least two class folders. Received: happy"),
+    "mixed": (["happy", "train/happy"], "Expected folders of classes, or of splits with train among them"),
+    "no train": (["val/happy", "val/sad"], "with train among them"),
+    "val twice": (["train/happy", "val/happy", "valid/happy"], r"one folder a split. Received: val and valid"),
+}
+
+
+@pytest.mark.parametrize(("names", "message"), NO_CLASSES.values(), ids=NO_CLASSES)
+def test_what_is_no_folder_of_classes_is_refused(tmp_path, names, message):
+    for name in names:
+        write(tmp_path / "faces" / name, files.noise(2))
+    with pytest.raises(DataError, match=message):
+        load_folder(tmp_path / "faces")
+
+
+def test_a_folder_of_nothing_is_refused(tmp_path, root):
+    with pytest.raises(DataError, match="no such folder"):
+        load_folder(tmp_path / "nowhere")
+    write(tmp_path / "four" / "happy", [])
+    write(tmp_path / "four" / "sad", [])
+    with pytest.raises(DataError, match="none that can be read"):
+        load_folder(tmp_path / "four", on_error="skip")
 
 
 # Real data
 
 
-@needs_real_data
-@pytest.mark.skipif(not (Path(REAL_DATA or "") / "export_fer2013.py").is_file(), reason="no export_fer2013.py")
+@files.needs_real_data
+@pytest.mark.skipif(not (Path(files.REAL_DATA or "") / "export_fer2013.py").is_file(), reason="no export_fer2013.py")
 def test_the_real_data_comes_back_from_its_folders(tmp_path):
-    script = Path(REAL_DATA) / "export_fer2013.py"
+    script = Path(files.REAL_DATA) / "export_fer2013.py"
     subprocess.run(
         [sys.executable, script, "folders", tmp_path / "fer", "--limit", "400"],
         check=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    faces, known = load_fer7(tmp_path / "fer"), load_fer7(REAL_DATA)
+    faces, known = load_fer7(tmp_path / "fer"), load_fer7(files.REAL_DATA)
     known = known.take(np.argsort(known.rows))
     assert faces.counts()["total"].tolist() == [400, 400, 400]
     np.testing.assert_array_equal(faces.labels, known.labels[faces.rows])

@@ -10,39 +10,22 @@ from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS, count_difference
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What `audit` finds. All counts are of images unless their name says groups.
-
-    Args:
-        source: what was read, in words.
-        protocol: whose splits these are.
-        fingerprint: the data's.
-        classes: the class names.
-        counts: images by split and class.
-        skipped: rows that could not be read.
-        distinct: images that are left if of exact copies one is kept, by split and over `"all"`.
-        copies: `copies[split][other]` images of `split` also lie in split `other`; for `other` equal to `split`, those
-            that repeat an earlier one.
-        conflicting_groups: groups of copies that carry more than one label.
-        conflicting: images in such groups, by split.
-        constant: images of one single value, by split.
-        non_faces: images that more than half of the FER+ votes call no face, by split; None without votes.
-        agreement: `agreement[split][name]`, the share in [0, 1] of images whose label is the FER+ plurality, over
-            `"all"` and by class (None where there is no image). Only images count that at least half of the votes give
-            an emotion; of emotions with equal votes the first in FER+'s order is taken. None without votes.
-    """
+    """What `audit` finds, as numbers of images; by split, and some over `"all"`."""
 
     source: str
     protocol: str
     fingerprint: str
     classes: tuple
-    counts: dict
-    skipped: int
-    distinct: dict
-    copies: dict
-    conflicting_groups: int
-    conflicting: dict
-    constant: dict
-    non_faces: dict | None
+    counts: dict  # by split and class
+    skipped: int  # rows that could not be read
+    distinct: dict  # that are left if of exact copies one is kept
+    copies: dict  # [split][other]: of `split` that lie in `other` too, or in the same split repeat an earlier one
+    conflicting_groups: int  # groups of copies that carry more than one label
+    conflicting: dict  # in such groups
+    constant: dict  # of one single value
+    non_faces: dict | None  # that more than half of the FER+ votes call no face; None without votes
+    # [split][class or "all"]: the share of labels that are the FER+ plurality (the first of equals), among images that
+    # at least half of the votes give an emotion; None without such images, or without votes.
     agreement: dict | None
 
     def as_dict(self):
@@ -79,27 +62,22 @@ class Audit:
         return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
 
     def __str__(self):
-        lines = [f"{self.source} ({self.protocol} split, fingerprint {self.fingerprint}, {self.skipped:,} skipped)"]
         table = self.table().astype(object)
-        lines += [
+        lines = [
+            f"{self.source} ({self.protocol} split, fingerprint {self.fingerprint}, {self.skipped:,} skipped)",
             table.where(table.notna(), "").to_string(),
             f"{self.conflicting_groups:,} groups of copies disagree on the label",
         ]
         if self.incomplete():
             lines.append(f"This is not the complete FER-2013. {self.incomplete()}")
         if self.agreement is not None:
-            table = self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format)
             lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")
-            lines.append(table)
+            lines.append(self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format))
         return "\n".join(lines)
 
 
 def audit(faces):
-    """An `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict.
-
-    Args:
-        faces: a `FaceDataset`; a selection is audited as if it were all there is.
-    """
+    """An `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict."""
     _, group = np.unique(faces.digests, return_inverse=True)
     carried = np.zeros((group.max(initial=-1) + 1, len(faces.classes)), bool)  # labels, by group of copies
     carried[group, faces.labels] = True
@@ -115,10 +93,7 @@ def audit(faces):
         classes=faces.classes,
         counts={split: {name: int(counts.loc[split, name]) for name in faces.classes} for split in SPLITS},
         skipped=len(faces.skipped),
-        distinct={
-            **{split: len(set(group[faces.split == split])) for split in SPLITS},
-            "all": int(group.max(initial=-1)) + 1,
-        },
+        distinct={split: len(set(group[faces.split == split])) for split in SPLITS} | {"all": len(carried)},
         copies=count_copies(group, faces.split),
         conflicting_groups=int(conflicting_group.sum()),
         conflicting=by_split(conflicting_group[group], faces.split),
@@ -147,21 +122,12 @@ def agreement(faces):
     judged = names_emotion(faces.votes)
     labels = faces.labels[judged]
     agrees = np.array(faces.classes)[labels] == plurality(faces.votes[judged])
-    shares = {name: share(agrees[labels == label]) for label, name in enumerate(faces.classes)}
-    return {**shares, "all": share(agrees)}
-
-
-def share(mask):
-    """The share of a mask that is true, rounded to 6 digits; None if the mask is empty."""
-    return round(float(mask.mean()), 6) if len(mask) else None
+    masks = {name: agrees[labels == label] for label, name in enumerate(faces.classes)} | {"all": agrees}
+    return {name: round(float(mask.mean()), 6) if len(mask) else None for name, mask in masks.items()}
 
 
 def mean_faces(faces, split="train"):
-    """The average face of each class in one split, float `(classes, height, width)`, values in [0, 255].
-
-    Raises:
-        ValueError: if a class has no image there.
-    """
+    """The average face of each class in one split, float `(classes, height, width)`, values in [0, 255]."""
     images, labels = faces[split]
     missing = [name for label, name in enumerate(faces.classes) if not (labels == label).any()]
     if missing:

@@ -11,76 +11,42 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How far each random change may go; the default changes nothing.
+    """How far each random change may go; the default changes nothing."""
 
-    Args:
-        flip: bool, mirror every other picture.
-        rotation_degrees: largest turn either way.
-        shift_fraction: largest shift either way, as a share of height and of width.
-        zoom: `(least, most)` scale factor, above 1 is larger; drawn for height and width apart if `zoom_apart`.
-        zoom_apart: bool.
-        shear_degrees: largest shear angle either way.
-        crop_fraction: least side of a random crop, as a share of the side; the crop is stretched to the full size.
-        brightness: `(least, most)` factor on the pixels.
-        contrast: `(least, most)` factor on the distance from mid-grey.
-        gamma: `(least, most)` exponent on pixels scaled to [0, 1], drawn evenly in its logarithm; below 1 is brighter.
-        blur_pixels: largest standard deviation of a Gaussian blur, at most 2 pixels.
-        erase_probability: share of pictures with a random rectangle replaced by one random grey.
-        mixup_alpha: parameter of the Beta distribution of mixup (Zhang et al., 2018); 0 is off.
-    """
-
-    flip: bool = False
-    rotation_degrees: float = 0.0
-    shift_fraction: float = 0.0
-    zoom: tuple = (1.0, 1.0)
-    zoom_apart: bool = False
-    shear_degrees: float = 0.0
-    crop_fraction: float = 1.0
-    brightness: tuple = (1.0, 1.0)
-    contrast: tuple = (1.0, 1.0)
-    gamma: tuple = (1.0, 1.0)
-    blur_pixels: float = 0.0
-    erase_probability: float = 0.0
-    mixup_alpha: float = 0.0
+    flip: bool = False  # mirror every other picture
+    rotation_degrees: float = 0.0  # largest turn either way
+    shift_fraction: float = 0.0  # largest shift either way, as a share of height and of width
+    zoom: tuple = (1.0, 1.0)  # least and most scale factor, above 1 is larger
+    zoom_apart: bool = False  # draw zoom for height and width apart
+    shear_degrees: float = 0.0  # largest shear angle either way
+    crop_fraction: float = 1.0  # least side of a random crop, as a share of the side; it is stretched to the full size
+    brightness: tuple = (1.0, 1.0)  # least and most factor on the pixels
+    contrast: tuple = (1.0, 1.0)  # least and most factor on the distance from mid-grey
+    gamma: tuple = (1.0, 1.0)  # least and most exponent on pixels in [0, 1], drawn evenly in its logarithm
+    blur_pixels: float = 0.0  # largest standard deviation of a Gaussian blur, at most 2 pixels
+    erase_probability: float = 0.0  # share of pictures with a random rectangle replaced by one random grey
+    mixup_alpha: float = 0.0  # parameter of the Beta distribution of mixup (Zhang et al., 2018); 0 is off
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What happens to each of n pictures; None where nothing of the kind happens to any.
+    """What happens to each of n pictures; None where nothing of the kind happens to any."""
 
-    Args:
-        transform: float32 `(n, 8)`, the projective map from output to input pixels, in the convention of
-            `keras.ops.image.affine_transform`: x_in = a0 x + a1 y + a2, y_in = b0 x + b1 y + b2.
-        blur: float32 `(n, 3)`, the weights of a pixel and of its first and second neighbours on each side, which are
-            applied to rows and to columns.
-        gamma: float32 `(n,)`, 255 (pixel / 255) ** gamma.
-        light: float32 `(n, 2)`, gain and offset: pixel * gain + offset, clipped to [0, 255].
-        box: float32 `(n, 5)`, top, left, bottom, right of the erased rectangle in pixels, and its grey value.
-        partner: int32 `(n,)`, the picture that each is mixed with.
-        share: float32 `(n,)`, how much of the picture itself the mix keeps.
-    """
-
+    # float32 (n, 8), the projective map from output to input pixels, in the convention of
+    # `keras.ops.image.affine_transform`: x_in = a0 x + a1 y + a2, y_in = b0 x + b1 y + b2
     transform: np.ndarray | None = None
-    blur: np.ndarray | None = None
-    gamma: np.ndarray | None = None
-    light: np.ndarray | None = None
-    box: np.ndarray | None = None
-    partner: np.ndarray | None = None
-    share: np.ndarray | None = None
+    blur: np.ndarray | None = None  # float32 (n, 3), weights of a pixel, its first and second neighbours each side
+    gamma: np.ndarray | None = None  # float32 (n,), 255 (pixel / 255) ** gamma
+    light: np.ndarray | None = None  # float32 (n, 2), gain and offset: pixel * gain + offset, clipped to [0, 255]
+    box: np.ndarray | None = None  # float32 (n, 5), top, left, bottom, right of the erased rectangle, its grey value
+    partner: np.ndarray | None = None  # int32 (n,), the picture that each is mixed with
+    share: np.ndarray | None = None  # float32 (n,), how much of the picture itself the mix keeps
 
 
 def draw_plan(augmentation, num_images, size, generator, *, group=None):
-    """Draw what happens to `num_images` pictures of `size` (height, width) pixels.
+    """Draw a `Plan` of what happens to `num_images` pictures of `size` (height, width) pixels.
 
-    Args:
-        augmentation: an `Augmentation`.
-        num_images: int.
-        size: `(height, width)` in pixels.
-        generator: a `numpy.random.Generator`; what it yields decides everything.
-        group: int, mixup stays inside consecutive groups (batches) of this many pictures; None is one group.
-
-    Returns:
-        A `Plan`.
+    All is decided by `generator`; mixup stays inside consecutive groups (batches) of `group` pictures.
     """
     return Plan(
         transform=draw_transform(augmentation, num_images, size, generator),
@@ -110,12 +76,8 @@ def draw_transform(augmentation, n, size, generator):
     mirror = np.where(generator.random(n) < 0.5, -1.0, 1.0) if a.flip else np.ones(n)
 
     # Output to input, about the centre: rotation @ shear @ (crop / zoom), mirrored in x; then the shift.
-    linear = np.empty((n, 2, 2))
-    linear[:, 0, 0] = np.cos(turn) * mirror
-    linear[:, 0, 1] = -np.sin(turn + shear)
-    linear[:, 1, 0] = np.sin(turn) * mirror
-    linear[:, 1, 1] = np.cos(turn + shear)
-    linear *= (crop[:, None] / zoom)[:, None, :]
+    entries = [np.cos(turn) * mirror, -np.sin(turn + shear), np.sin(turn) * mirror, np.cos(turn + shear)]
+    linear = np.stack(entries, axis=1).reshape(n, 2, 2) * (crop[:, None] / zoom)[:, None, :]
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = centre - linear @ centre + shift + place
     table = np.zeros((n, 8), np.float32)
@@ -165,7 +127,7 @@ def draw_box(augmentation, n, size, generator):
 def draw_mix(augmentation, n, generator, group):
     """Partner and share of mixup, each `(n,)`, or None for both."""
     if not augmentation.mixup_alpha:
-        return {"partner": None, "share": None}
+        return {}
     share = generator.beta(augmentation.mixup_alpha, augmentation.mixup_alpha, n)
     starts = range(0, n, group)
     partner = np.concatenate([start + generator.permutation(min(group, n - start)) for start in starts])

@@ -1,8 +1,7 @@
 """Parsed data kept as memory-mappable arrays: the second read takes a fraction of a second.
 
-An entry is a folder named after the digest of the files it was read from. A note a place remembers which digest its
-files had at which size and time, so that unchanged files are not digested again. Entries appear whole, by renaming a
-finished folder, and are checked against their sums each time they are opened.
+An entry is a folder named after the digest of the files it was read from, whole or not there, and checked against its
+sums at each opening. A note a place remembers the digest of files, so that unchanged ones are not digested again.
 """
 
 import contextlib
@@ -26,10 +25,7 @@ FIELDS = ("classes", "source", "protocol", "fer2013_rows", "difference")
 def cached(name, files, parse):
     """The `FaceDataset` that `parse()` reads from `files`, from the cache where it holds that.
 
-    Args:
-        name: of the layout of the files; the same files read as another layout are another entry.
-        files: paths of the files.
-        parse: function without arguments that returns a `FaceDataset`; one with skipped rows is not kept.
+    `name` is that of the files' layout; data with skipped rows is not kept.
     """
     try:
         root = folder()
@@ -59,11 +55,8 @@ def cached(name, files, parse):
 
 def without_cache(faces, error):
     """The faces, with a warning that they are not kept."""
-    warnings.warn(
-        f"The cache of data cannot be written ({error}): it will be parsed again each time. "
-        "Set FER_KERAS_CACHE to a folder that can.",
-        stacklevel=3,
-    )
+    again = "it will be parsed again each time. Set FER_KERAS_CACHE to a folder that can."
+    warnings.warn(f"The cache of data cannot be written ({error}): {again}", stacklevel=3)
     return faces
 
 

@@ -43,41 +43,29 @@ def load_folder(
 
     The folders of the classes lie at `path`, or below folders named train, validation (or val, valid) and test; or all
     this lies in the only folder there. Without folders of splits, a split is drawn with `FaceDataset.resplit(seed=0)`,
-    which `source` and a line on stderr say; with them it is kept as it is, and a split without a folder stays empty.
-    Pictures are cropped faces, in any format that Pillow reads; they become grey and are resized without regard to
-    their proportions. Files of other kinds are counted on stderr.
+    which a line on stderr says. Pictures become grey and are resized without regard to their proportions.
 
     Args:
         path: the folder.
-        classes: names of the folders to read, in the order of their labels. Without it all are read: those named after
-            an emotion of FER-2013 or FER+ get its name there (`labels.emotion`) and its order, then others by name,
-            or by number.
+        classes: names of the folders to read, in the order of their labels; else all: those named after an emotion
+            get FER-2013's name and order (`labels.emotion`), others follow by name, or by number.
         image_size: `(height, width)` in pixels.
-        on_error: `"raise"` stops at the first bad picture or empty class folder; `"skip"` leaves them out and lists
-            them in `.skipped`.
-
-    Returns:
-        A `FaceDataset` of protocol `"own"`.
-
-    Raises:
-        DataError: a `ValueError`, if there are no class folders, or a picture is bad.
+        on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
     given, problems = expand(path), Problems(on_error)
     if not given.is_dir():
         raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
-    root = next((place for place in places(given, "images") if len(subfolders(place)) > 1 or has_splits(place)), given)
+    found = (at for at in places(given, "images") if len(subfolders(at)) > 1 or set(split_folders(at)) - {None})
+    root = next(found, given)
     trees = find_trees(root)
     drawn = None in trees
     classes = tuple(classes) if classes else find_classes(root, trees)
-    faces = read_listed(
-        [item for split, tree in trees.items() for item in list_classes(tree, split or "train", classes, problems)],
-        problems,
-        root=root,
-        image_size=image_size,
-        classes=classes,
-        source=f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}",
-        protocol="own",
-    )
+    listed = []
+    for split, tree in trees.items():
+        listed += list_classes(tree, split or "train", classes, problems, others=True)
+    source = f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}"
+    about = {"classes": classes, "source": source, "protocol": "own"}
+    faces = read_listed(listed, problems, root=root, image_size=image_size, **about)
     if not drawn:
         return faces
     say(f"{path}: {faces.source}")
@@ -122,11 +110,6 @@ def split_folders(folder):
     return found
 
 
-def has_splits(folder):
-    """True if a folder holds one that is named after a split."""
-    return bool(set(split_folders(folder)) - {None})
-
-
 def class_name(folder):
     """The class of a folder: FER-2013's or FER+'s name of the emotion it is named after, else its name."""
     return emotion(folder.name.strip()) or folder.name.strip()
@@ -142,17 +125,13 @@ def find_trees(root):
         return {None: root}
     flat = [folder for split, (folder, *_) in found.items() if split and not subfolders(folder)]
     if flat and any(flat[0].iterdir()):
-        raise DataError(
-            f"{flat[0]}: Expected class folders in the folder of a split. Received: files. Sort them into a folder a "
-            "class; FER+ (pictures with a label.csv) is read by load_ferplus."
-        )
+        advice = "Sort them into a folder a class; FER+ (pictures with a label.csv) is read by load_ferplus."
+        raise DataError(f"{flat[0]}: Expected class folders in the folder of a split. Received: files. {advice}")
     # An archive unpacked twice leaves images/images beside images/train.
     others = [folder for folder in found.pop(None, []) if folder.name != root.name]
     if others or "train" not in found:
-        raise DataError(
-            f"{root}: Expected folders of classes, or of splits with train among them. Received: "
-            f"{', '.join(folder.name for folder in subfolders(root))}."
-        )
+        held = ", ".join(folder.name for folder in subfolders(root))
+        raise DataError(f"{root}: Expected folders of classes, or of splits with train among them. Received: {held}.")
     return {split: found[split][0] for split in SPLITS if split in found}
 
 
@@ -168,24 +147,16 @@ def find_classes(root, trees):
     return (*(name for name in FERPLUS8 if name in names), *others)
 
 
-def check_others(tree, classes, problems):
-    """Leave to `problems` the folders in `tree` that belong to none of `classes`."""
-    for folder in subfolders(tree):
-        if class_name(folder) not in classes:
-            problems.add(folder, None, f"Expected a folder of one of {', '.join(classes)}. Received: another class.")
-
-
-def list_classes(tree, split, classes, problems, *, place=None):
+def list_classes(tree, split, classes, problems, *, place=None, others=False):
     """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
 
-    Args:
-        tree: the folder that holds the class folders.
-        split: the split of its pictures.
-        classes: the class names in the order of their labels.
-        problems: `Problems`, takes class folders without pictures and files that `place` refuses.
-        place: function of a file and `split` that returns the split and number of the picture, or raises a `DataError`.
+    `place`, a function of a file and `split`, returns the split and number of the picture, or raises a `DataError`.
+    Folders of other classes are left to `problems`, unless `others` may be there.
     """
     folders = subfolders(tree)
+    for folder in folders:
+        if not others and class_name(folder) not in classes:
+            problems.add(folder, None, f"Expected a folder of one of {', '.join(classes)}. Received: another class.")
     for label, name in enumerate(classes):
         own = [folder for folder in folders if name in (folder.name, class_name(folder))]
         files = [file for folder in own for file in pictures_below(folder, problems)]
@@ -221,14 +192,9 @@ def numbered(file, split):
 
 
 def read_listed(listed, problems, *, root, image_size=None, **about):
-    """Read listed pictures into a `FaceDataset`; bad ones, and numbers that come twice, are left to `problems`.
+    """Read listed pictures, of 48x48 or resized to `image_size`, into a `FaceDataset` with the fields `about`.
 
-    Args:
-        listed: list of `Listed`.
-        problems: `Problems`.
-        root: the folder to name if nothing can be read.
-        image_size: `(height, width)` in pixels to resize to; None takes pictures of 48x48 only, as they are.
-        about: `classes`, `source`, `protocol` and what else the data set shall have.
+    Bad ones, and numbers under two labels, are left to `problems`; `root` is named if nothing can be read.
     """
     images, kept, seen = np.empty((len(listed), *(image_size or (SIDE, SIDE))), np.uint8), [], {}
     for item in listed:

@@ -20,15 +20,7 @@ class DataError(ValueError):
 
 
 class Problems:
-    """The faults met while reading one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`.
-
-    Example:
-
-    >>> problems = Problems("skip")
-    >>> problems.add("fer2013.csv", "line 7", "Expected 2304 pixels. Received: 12.")
-    >>> problems.messages
-    ['fer2013.csv, line 7: Expected 2304 pixels. Received: 12.']
-    """
+    """The faults met while reading one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`."""
 
     def __init__(self, on_error="raise"):
         if on_error not in ON_ERROR:
@@ -66,14 +58,14 @@ class FaceDataset:
         classes: tuple of class names.
         source: what was read, in words.
         protocol: whose splits these are: `"official"` (the 2013 challenge's), `"course"` (the four-class course set's),
-            `"folders"` (of a published folder set of FER-2013), `"four-fifths"`, `"raf-db"`, `"joined"` (see
-            `concatenate`), `"drawn"` (of synthetic faces) or `"own"` (anyone else's, also ours).
+            `"folders"` (of a published folder set of FER-2013), `"four-fifths"`, `"raf-db"`, `"joined"`, `"drawn"` or
+            `"own"` (anyone else's, also ours).
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
         fer2013_rows: how many rows the fer2013.csv has that `rows` are those of; 0 if they number something else.
-        difference: in words, how data that calls itself FER-2013 differs from what was published; then nothing that is
-            trained on it is final, official or shipped.
+        difference: how data that calls itself FER-2013 differs from what was published; then nothing that is trained on
+            it is final, official or shipped.
     """
 
     images: np.ndarray
@@ -159,10 +151,7 @@ class FaceDataset:
         return dataclasses.replace(self, **{**kept, **changes})
 
     def select(self, *, classes=None, splits=None):
-        """The rows of some classes and splits; labels are renumbered to the classes given, in their order.
-
-        Images of other classes are left out; `to_classes` is for another label set, and refuses to lose any.
-        """
+        """The rows of some classes and splits; labels are renumbered to the classes given, in their order."""
         keep, changes = np.ones(len(self), bool), {}
         if splits is not None:
             refuse_unknown("split", splits, SPLITS)
@@ -176,20 +165,15 @@ class FaceDataset:
         return self.take(keep, **changes)
 
     def to_classes(self, classes, *, drop=False):
-        """The same faces in another label set: labels renumbered, classes that these faces lack left empty.
-
-        Unlike `select`, this loses no image silently: one without a counterpart (contempt in FER-2013's seven classes)
-        is refused, or left out with `drop`.
-        """
+        """The same faces in another label set; an image without a counterpart is refused, or left out with `drop`."""
         classes = tuple(classes)
         shared = tuple(name for name in classes if name in self.classes)
         counts = zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)), strict=True)
         lost = [f"{name} ({count:,} images)" for name, count in counts if count and name not in shared]
         if not shared or (lost and not drop):
-            raise ValueError(
-                f"Each image needs a counterpart of its class among {', '.join(classes)}. Received: "
-                f"{', '.join(lost or self.classes)}. Pass drop=True to leave out those without one."
-            )
+            expected = f"Each image needs a counterpart of its class among {', '.join(classes)}"
+            received = ", ".join(lost or self.classes)
+            raise ValueError(f"{expected}. Received: {received}. Pass drop=True to leave out those without one.")
         kept = self.select(classes=shared)
         place = np.array([classes.index(name) for name in shared])
         return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
@@ -201,10 +185,7 @@ class FaceDataset:
         return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
     def keep_of_train(self, fraction, *, seed=0):
-        """The same faces with fewer training images: a share in (0, 1] of each class, one image at least.
-
-        What a smaller share keeps a larger one keeps too. Validation and test stay as they are.
-        """
+        """Fewer training images: a share in (0, 1] of each class, one at least; what a smaller keeps a larger does."""
         if not 0 < fraction <= 1:
             raise ValueError(f"`fraction` must lie in (0, 1]. Received: {fraction}.")
         generator, keep = np.random.default_rng(seed), self.split != "train"
@@ -217,10 +198,10 @@ class FaceDataset:
         """The same faces in a new split: stratified by class, exact copies always on the same side.
 
         Args:
-            seed: int, which split; the same seed gives the same split.
+            seed: which split.
             fractions: shares of train, validation and test, summing to 1.
-            within: the splits whose images are drawn anew; images of others stay where they are. So
-                `within=("train",), fractions=(0.9, 0.1, 0)` splits a validation set off the training set.
+            within: the splits whose images are drawn anew. So `within=("train",), fractions=(0.9, 0.1, 0)` splits a
+                validation set off the training set.
             groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too, and the classes
                 get their shares as nearly as that allows.
         """
@@ -242,35 +223,26 @@ class FaceDataset:
 
 
 def four_fifths(faces, seed=0):
-    """The faces in a split that many students draw: a random fifth of all rows for validation, no test split.
-
-    Duplicates fall on both sides, as they do for whoever draws rows at random; they are counted as ever.
-    """
+    """The faces in a split that many students draw: a random fifth of all rows for validation, duplicates or not."""
     split = np.full(len(faces), "train", "<U10")
     split[np.random.default_rng(seed).permutation(len(faces))[: len(faces) // 5]] = "validation"
     return dataclasses.replace(faces, split=split, protocol="four-fifths")
 
 
 def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
-    """Join data sets of the same classes, such as FER+ and CK+48; each image keeps its split.
+    """Join data sets of the same classes, in any order, and one image size; each image keeps its split.
 
-    Training images that another of them has for validation or test are counted on stderr; `audit` counts all copies.
-
-    Args:
-        datasets: at least one; of the same classes, in any order, and of one image size.
-
-    Returns:
-        A `FaceDataset` of protocol `"joined"`: classes in the order of the first, `rows` from 0, and votes if all have.
+    Classes come in the order of the first, `rows` from 0, and votes if all have them. Training images that another of
+    them has for validation or test are counted on stderr; `audit` counts all copies.
     """
     if not datasets:
         raise ValueError("`datasets` must hold a FaceDataset at least. Received: none.")
     first = datasets[0]
     for other in datasets[1:]:
         if set(other.classes) != set(first.classes) or other.images.shape[1:] != first.images.shape[1:]:
-            raise ValueError(
-                f"Data sets to join must have the same classes and image size. Received: {first!r} and {other!r}. "
-                "Select the classes that all have (faces.select), and pass image_size to the loader."
-            )
+            advice = "Select the classes that all have (faces.select), and pass image_size to the loader."
+            expected = "Data sets to join must have the same classes and image size"
+            raise ValueError(f"{expected}. Received: {first!r} and {other!r}. {advice}")
     ordered = [faces.select(classes=first.classes) for faces in datasets]
     arrays = ["images", "labels", "split", *(["votes"] if all(faces.votes is not None for faces in ordered) else [])]
     joined = FaceDataset(
@@ -291,11 +263,9 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
 
 def refuse_unknown(kind, asked, known):
     """Raise a `ValueError` that names what is not among `known`."""
-    unknown = [name for name in asked if name not in known]
-    if unknown:
-        raise ValueError(
-            f"Unknown {kind} {unknown[0]!r}. Expected one of: {', '.join(known)}. Received: {list(asked)}."
-        )
+    if unknown := [name for name in asked if name not in known]:
+        expected = f"Expected one of: {', '.join(known)}"
+        raise ValueError(f"Unknown {kind} {unknown[0]!r}. {expected}. Received: {list(asked)}.")
 
 
 def split_by_class(labels, generator, fractions):
@@ -312,8 +282,7 @@ def split_by_class(labels, generator, fractions):
 def split_by_group(labels, group, generator, fractions):
     """A split of whole groups, numbered from 0: the largest first, each to where it is missed most.
 
-    What a side misses of a class counts in shares of the class and of the side: a rare class weighs as much as a
-    frequent one, and a tenth as much as the rest.
+    What a side misses of a class counts in shares of the class and of the side.
     """
     counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
     np.add.at(counts, (group, labels), 1)

@@ -1,26 +1,15 @@
 """FER-2013 as folders of JPEG files: as published on Kaggle, and the four-class course set with its list of rows.
 
-`train|test/<emotion>/PrivateTest_88305.jpg` names the official split in each file, and numbers the files by an id that
-is not a row of fer2013.csv. Others have the folders without these names. `images/train|validation/<emotion>/N.jpg`
-has a split of its own, N being the row of fer2013.csv. The course set, `train|validation|test/<emotion>/N.jpg` of four
-emotions, is a selection of FER-2013's rows that ignores the official split.
+The official split stands in names such as `train/angry/Training_88305.jpg`, whose ids are no rows of fer2013.csv. In
+`images/train|validation/<emotion>/N.jpg` and in the course set, N is the row, and the split another.
 """
 
 import re
 
 import numpy as np
 
-from fer_keras.data.class_folders import (
-    MAX_DIGITS,
-    check_others,
-    class_name,
-    list_classes,
-    numbered,
-    places,
-    read_listed,
-    split_folders,
-    subfolders,
-)
+from fer_keras.data import class_folders as folders
+from fer_keras.data.class_folders import MAX_DIGITS, class_name, numbered, places, read_listed, subfolders
 from fer_keras.data.dataset import DataError
 from fer_keras.data.images import is_picture
 from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
@@ -30,39 +19,21 @@ COURSE_ROWS = "adsp_rows.csv"
 COLUMNS = ["split", "class", "row"]
 
 
-def find_named(path):
-    """The folders train and test if files in them are named after a Usage, else None."""
-    trees = find_trees(path, ("train", "test"))
-    return trees if trees and has_named(trees) else None
+def find_trees(path, splits, named=None):
+    """The folders of just these splits, with the seven classes in train, at `path` or below; else None.
 
-
-def find_unnamed(path):
-    """The folders train and test if no file in them is named after a Usage, else None."""
-    trees = find_trees(path, ("train", "test"))
-    return trees if trees and not has_named(trees) else None
-
-
-def find_validated(path):
-    """The folders train and validation, else None."""
-    return find_trees(path, ("train", "validation"))
-
-
-def find_trees(path, splits):
-    """The folders of just these splits, with the seven classes in train, at `path` or below; else None."""
+    `named` is whether files in them must be named after a Usage; None takes both.
+    """
     for place in places(path, "images"):
-        found = split_folders(place)
+        found = folders.split_folders(place)
         found.pop(None, None)
-        if set(found) == set(splits) and all(len(folders) == 1 for folders in found.values()):
+        if set(found) == set(splits) and all(len(trees) == 1 for trees in found.values()):
             trees = tuple(found[split][0] for split in splits)
             if {class_name(folder) for folder in subfolders(trees[0])} >= set(FER7):
-                return trees
+                files = (file for tree in trees for folder in subfolders(tree) for file in folder.iterdir())
+                has_named = any(NAME.fullmatch(file.stem) and is_picture(file) for file in files)
+                return trees if named in (None, has_named) else None
     return None
-
-
-def has_named(trees):
-    """True if any picture in class folders is named after a Usage."""
-    folders = (folder for tree in trees for folder in subfolders(tree))
-    return any(NAME.fullmatch(file.stem) and is_picture(file) for folder in folders for file in folder.iterdir())
 
 
 def read_named(trees, problems):
@@ -88,8 +59,7 @@ def read_trees(trees, splits, problems, place, **about):
     """The `FaceDataset` of the seven classes in the folders of the splits; other class folders are `problems`."""
     listed = []
     for tree, split in zip(trees, splits.split(), strict=True):
-        check_others(tree, FER7, problems)
-        listed += list_classes(tree, split, FER7, problems, place=place)
+        listed += folders.list_classes(tree, split, FER7, problems, place=place)
     listed.sort(key=lambda item: SPLITS.index(item.split))
     return read_listed(listed, problems, root=trees[0].parent, classes=FER7, **about)
 
@@ -114,10 +84,11 @@ def find_course(path):
     return None
 
 
-def read_course(folders, problems):
+def read_course(found, problems):
     """The `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
-    (root,) = folders
-    listed = [item for split in SPLITS for item in list_classes(root / split, split, FER4, problems, place=numbered)]
+    root, listed = found[0], []
+    for split in SPLITS:
+        listed += folders.list_classes(root / split, split, FER4, problems, place=numbered)
     about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": NUM_IMAGES}
     return read_listed(listed, problems, root=root, classes=FER4, **about)
 
@@ -128,32 +99,7 @@ def course_of_rows(faces, file):
     Args:
         faces: `FaceDataset` of all of FER-2013, its `rows` those of fer2013.csv.
         file: path of a CSV with the columns split, class, row.
-
-    Raises:
-        DataError: if the list is malformed, or names a row that `faces` does not have.
     """
-    table = read_course_rows(file)
-    order = np.argsort(faces.rows, kind="stable")
-    index = order[np.searchsorted(faces.rows, table["row"], sorter=order).clip(max=len(faces) - 1)]
-    absent = table["row"].to_numpy() != faces.rows[index]
-    if absent.any() and not faces.skipped:
-        raise DataError(
-            f"{file}: Expected rows of {faces.source}. Received: row {table['row'][absent].iloc[0]}, which it lacks "
-            f"({absent.sum():,} such rows)."
-        )
-    table = table[~absent]
-    return faces.take(
-        index[~absent],
-        labels=table["class"].map(FER4.index).to_numpy(np.int64),
-        split=table["split"].to_numpy("<U10"),
-        classes=FER4,
-        source=f"four-class course set, rows of {faces.source}",
-        protocol="course",
-    )
-
-
-def read_course_rows(file):
-    """The list of rows as a `pandas.DataFrame`, checked."""
     import pandas as pd
 
     try:
@@ -171,4 +117,16 @@ def read_course_rows(file):
             f"{file}, line {line + 2}: Expected a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)}, a row "
             f"that comes once. Received: {', '.join(map(str, table.iloc[line]))}."
         )
-    return table.assign(row=rows.astype(np.int64))
+    index = pd.Index(faces.rows).get_indexer(rows.astype(np.int64))
+    if (index < 0).any() and not faces.skipped:
+        received = f"row {table['row'][index < 0].iloc[0]}, which it lacks ({(index < 0).sum():,} such rows)"
+        raise DataError(f"{file}: Expected rows of {faces.source}. Received: {received}.")
+    table = table[index >= 0]
+    return faces.take(
+        index[index >= 0],
+        labels=table["class"].map(FER4.index).to_numpy(np.int64),
+        split=table["split"].to_numpy("<U10"),
+        classes=FER4,
+        source=f"four-class course set, rows of {faces.source}",
+        protocol="course",
+    )

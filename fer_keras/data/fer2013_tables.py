@@ -80,17 +80,11 @@ def read_header(stream, file, columns):
     try:
         names = [strip(name).decode() for name in header.removeprefix(b"\xef\xbb\xbf").split(b",")]
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: Expected UTF-8 text with a header of {','.join(columns)}. Received: bytes that are not UTF-8 "
-            f"(a compressed or binary file?), first {header[:8]!r}."
-        ) from error
-    missing = [name for name in columns if names.count(name) != 1]
-    if missing:
-        received = ",".join(names)[:80] or "an empty file or line"
-        raise DataError(
-            f"{file}, line 1: Expected the columns {','.join(columns)}, each once. Received: {received}. "
-            f"Add or rename {', '.join(missing)}."
-        )
+        expected = f"Expected UTF-8 text with a header of {','.join(columns)}"
+        raise DataError(f"{file}: {expected}. Received: compressed or binary, first {header[:8]!r}.") from error
+    if missing := [name for name in columns if names.count(name) != 1]:
+        received = f"{','.join(names)[:80] or 'an empty file or line'}. Add or rename {', '.join(missing)}"
+        raise DataError(f"{file}, line 1: Expected the columns {','.join(columns)}, each once. Received: {received}.")
     return names, [names.index(name) for name in columns]
 
 
@@ -104,31 +98,25 @@ def read_rows(file, columns, parse, problems):
         for number, line in enumerate(stream, start=2):
             if line.isspace():
                 continue
-            row = None
+            row, fault = None, ""
             try:
                 fields = line.split(b",")
                 line.decode()
                 if len(fields) != len(names):
                     raise DataError(f"Expected {len(names)} fields. Received: {len(fields)} (a file cut short?).")
-                if not line.endswith(b"\n"):
-                    check_end(fields[-1])
+                *others, last = fields[-1].split() or [b""]
+                is_open = fields[-1].count(b'"') % 2 or (others and last.isdigit() and len(last) < 3)
+                if is_open and not line.endswith(b"\n"):  # the number may go on
+                    expected = "Expected a line break at the end of the file, which may be cut inside its last number"
+                    raise DataError(f"{expected}. Received: none after {shown(last)}. Add it if the file is whole.")
                 row = parse([strip(fields[place]) for place in places])
             except UnicodeDecodeError as error:
                 fault = f"Expected UTF-8 text. Received: byte {line[error.start]:#04x} at {error.start}."
-                problems.add(file, f"line {number}", fault)
             except DataError as error:
-                problems.add(file, f"line {number}", str(error))
+                fault = str(error)
+            if fault:
+                problems.add(file, f"line {number}", fault)
             yield number, row
-
-
-def check_end(field):
-    """Check that the last field of a file without a last line break is not cut: a number of three digits is whole."""
-    *others, last = field.split() or [b""]
-    if field.count(b'"') % 2 or (others and last.isdigit() and len(last) < 3):
-        raise DataError(
-            f"Expected a line break at the end of the file. Received: none after {shown(last)}, which may be the "
-            "beginning of a number. Take the whole file, or add the line break if it is."
-        )
 
 
 def strip(field):
@@ -151,10 +139,8 @@ def read_challenge(files, problems):
     """The `FaceDataset` of the challenge's train.csv, in a split of our own, which `source` describes."""
     (file,) = files
     if "emotion" not in header_of(file):
-        raise DataError(
-            f"{file}, line 1: Expected the columns emotion,pixels. Received: no emotion, as in the challenge's "
-            "test.csv, which has no labels. Pass its train.csv, or icml_face_data.csv, which has all faces and labels."
-        )
+        received = "no emotion, as in the challenge's test.csv. Pass its train.csv, or icml_face_data.csv"
+        raise DataError(f"{file}, line 1: Expected the columns emotion,pixels. Received: {received}.")
     faces = FaceDataset(**parse_csv(file, COLUMNS[:2], problems)).resplit(seed=0)
     drawn = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
     return dataclasses.replace(faces, source=f"{faces.source}, {drawn}")
@@ -174,14 +160,14 @@ def parse_csv(file, columns, problems):
                 problems.add(file, f"line {number}", str(error))
     if not about:
         raise DataError(f"{file}: Expected rows below the header. Received: none that can be read.")
-    labels, splits, numbers = zip(*about, strict=True)
+    labels, splits, numbers = map(np.array, zip(*about, strict=True))
     return {
         "images": np.array(images).reshape(-1, SIDE, SIDE, 1),
-        "labels": np.array(labels, np.int64),
-        "split": np.array(splits, "<U10"),
+        "labels": labels,
+        "split": splits.astype("<U10"),
         "classes": FER7,
         "source": problems.describe("FER-2013, CSV"),
-        "rows": np.array(numbers, np.int64),
+        "rows": numbers,
         "skipped": tuple(problems.messages),
     }
 
@@ -197,13 +183,7 @@ def parse_row(fields):
 
 
 def parse_pixels(text, num_pixels):
-    """The pixels uint8 `(num_pixels,)` of one field of bytes; this is the meaning of the format.
-
-    Example:
-
-    >>> parse_pixels(b"7 80  255", 3)
-    array([  7,  80, 255], dtype=uint8)
-    """
+    """The pixels uint8 `(num_pixels,)` of one field of bytes; this is the meaning of the format."""
     words = text.split()
     wrong = next((word for word in words if not (len(word) <= 3 and word.isdigit() and int(word) <= 255)), None)
     if wrong is not None:
@@ -216,8 +196,7 @@ def parse_pixels(text, num_pixels):
 def parse_plain(texts, num_pixels):
     """The pixels uint8 `(texts, num_pixels)`, or None unless all are numbers as Python writes them, one space between.
 
-    All texts at once take a fraction of the time of `parse_pixels`. That each is as long as its numbers and spaces
-    shows that no number runs over from one to the next, has leading zeros, or was too large.
+    That each text is as long as its numbers shows that none runs over to the next, has leading zeros, or is too large.
     """
     joined = b" ".join(texts)
     if joined.translate(None, b"0123456789 ") or b"  " in joined or joined != joined.strip():
@@ -239,54 +218,41 @@ def find_parquet(path):
 
 def read_parquet(files, problems):
     """The `FaceDataset` of the three files: official split, `rows` of fer2013.csv, FER+ votes where given."""
-    seen = set()
-    parts = [read_part(file, usage, seen, problems) for file, usage in zip(files, USAGE_TO_SPLIT, strict=True)]
-    images, labels, split, rows, votes = zip(*parts, strict=True)
-    has_votes = all(each is not None for each in votes)
+    tables = [read_table(file) for file in files]
+    columns = [*PARQUET_COLUMNS, *(VOTES if all(set(VOTES) <= set(table.columns) for table in tables) else ())]
+    images, kept, seen = np.zeros((sum(map(len, tables)), SIDE, SIDE), np.uint8), [], set()
+    for file, table, usage in zip(files, tables, USAGE_TO_SPLIT, strict=True):
+        for index, cells in enumerate(zip(*(table[name] for name in columns), strict=True)):
+            row, _, emotion, png, *votes = cells
+            try:
+                check_cells(usage, *cells)
+                if row in seen:
+                    raise DataError("Expected each row number once. Received: this one again.")
+                if (pixels := decode(png)).shape != (SIDE, SIDE):
+                    raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {pixels.shape[0]}x{pixels.shape[1]}.")
+                images[len(kept)] = pixels
+                seen.add(int(row))
+                kept.append((int(row), int(emotion), USAGE_TO_SPLIT[usage], votes))
+            except DataError as error:
+                where = f"row {row}" if is_whole(row, NUM_IMAGES) else f"row {index} of the file"
+                problems.add(file, where, str(error))
+    rows, labels, split, votes = zip(*kept, strict=True) if kept else ((), (), (), ())
+    has_votes = len(columns) > len(PARQUET_COLUMNS)
     return FaceDataset(
-        images=np.concatenate(images)[..., None],
-        labels=np.concatenate(labels),
-        split=np.concatenate(split),
+        images=images[: len(kept), ..., None],
+        labels=np.array(labels, np.int64),
+        split=np.array(split, "<U10"),
         classes=FER7,
         source=problems.describe(f"FER-2013, Parquet{' with FER+ votes' if has_votes else ''}"),
         protocol="official",
-        rows=np.concatenate(rows),
-        votes=np.concatenate(votes) if has_votes else None,
+        rows=np.array(rows, np.int64),
+        votes=np.array(votes, np.float32).reshape(-1, len(VOTES)) if has_votes else None,
         skipped=tuple(problems.messages),
         fer2013_rows=NUM_IMAGES,
     )
 
 
-def read_part(file, usage, seen, problems):
-    """Images, labels, splits, rows and votes (or None) of one Parquet file; bad rows are left to `problems`.
-
-    Args:
-        file: one of the three files.
-        usage: the Usage that its rows must have.
-        seen: set of the row numbers of the files before, to which those of this are added.
-        problems: `Problems`.
-    """
-    table = read_table(file)
-    columns = [*PARQUET_COLUMNS, *(VOTES if set(VOTES) <= set(table.columns) else ())]
-    images, kept = np.zeros((len(table), SIDE, SIDE), np.uint8), []
-    for index, (row, found, emotion, png, *votes) in enumerate(zip(*(table[name] for name in columns), strict=True)):
-        try:
-            check_cells(usage, row, found, emotion, votes)
-            if row in seen:
-                raise DataError("Expected each row number once. Received: this one again.")
-            images[len(kept)] = decode_png(png)
-            seen.add(int(row))
-            kept.append((int(row), int(emotion), votes))
-        except DataError as error:
-            where = f"row {row}" if is_whole(row, NUM_IMAGES) else f"row {index} of the file"
-            problems.add(file, where, str(error))
-    rows, labels, votes = zip(*kept, strict=True) if kept else ((), (), ())
-    split = np.full(len(kept), USAGE_TO_SPLIT[usage], "<U10")
-    votes = np.array(votes, np.float32).reshape(-1, len(VOTES)) if len(columns) > len(PARQUET_COLUMNS) else None
-    return images[: len(kept)], np.array(labels, np.int64), split, np.array(rows, np.int64), votes
-
-
-def check_cells(usage, row, found, emotion, votes):
+def check_cells(usage, row, found, emotion, png, *votes):
     """Raise a `DataError` unless the cells of one row of a Parquet file are as they were published."""
     if not (isinstance(found, str) and found in USAGE_TO_SPLIT):
         raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {str(found)[:20]!r}.")
@@ -298,6 +264,8 @@ def check_cells(usage, row, found, emotion, votes):
         raise DataError(f"Expected an emotion in 0..{len(FER7) - 1}. Received: {str(emotion)[:20]}.")
     if votes and not (all(is_whole(vote, TAGGERS + 1) for vote in votes) and 0 < sum(votes) <= TAGGERS):
         raise DataError(f"Expected 1 to {TAGGERS} votes in all. Received: {', '.join(map(str, votes))[:80]}.")
+    if not isinstance(png, bytes):
+        raise DataError(f"Expected the bytes of a PNG. Received: {type(png).__name__}.")
 
 
 def is_whole(value, end):
@@ -317,20 +285,7 @@ def read_table(file):
         table = pd.read_parquet(file, engine="pyarrow")
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, pyarrow.ArrowException) as error:
         raise DataError(f"{file}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
-    missing = [name for name in PARQUET_COLUMNS if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{file}: Expected the columns {', '.join(PARQUET_COLUMNS)} (and ferplus_*). "
-            f"Received: {', '.join(map(str, table.columns))}, without {', '.join(missing)}."
-        )
+    if missing := [name for name in PARQUET_COLUMNS if name not in table.columns]:
+        received = f"{', '.join(map(str, table.columns))}, without {', '.join(missing)}"
+        raise DataError(f"{file}: Expected the columns {', '.join(PARQUET_COLUMNS)}. Received: {received}.")
     return table
-
-
-def decode_png(png):
-    """The pixels `(48, 48)` of one PNG, given as bytes."""
-    if not isinstance(png, bytes):
-        raise DataError(f"Expected the bytes of a PNG. Received: {type(png).__name__}.")
-    pixels = decode(png)
-    if pixels.shape != (SIDE, SIDE):
-        raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {pixels.shape[0]}x{pixels.shape[1]}.")
-    return pixels

@@ -28,35 +28,33 @@ LABELS_NAME = "label.csv"
 
 
 def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
-    """Join the votes of FER+ to faces that know their rows in fer2013.csv.
-
-    FER+ has no images: its rows are those of fer2013.csv, in its order. Its image names are not used: they number the
-    rows only in part, and are empty where its authors removed an image.
+    """Join the votes of FER+ to faces that know their rows in fer2013.csv, whose order FER+ follows.
 
     Args:
         faces: a `FaceDataset` whose `rows` are those of fer2013.csv (`fer2013_rows`).
         path: fer2013new.csv, or the folder that holds it.
         on_error: `"raise"` stops at the first bad row; `"skip"` gives its face no votes, and lists it in `.skipped`.
-
-    Returns:
-        A `FaceDataset` with `votes`, which `source` says.
-
-    Raises:
-        DataError: a `ValueError`, if the file is not what it should be, or does not belong to these faces.
     """
     file, problems = expand(path), Problems(on_error)
     file = file / VOTES_NAME if file.is_dir() else file
     if not file.is_file():
         raise DataError(f"{file}: Expected the votes of FER+. Received: no such file. Check the path.")
     if not faces.fer2013_rows:
-        raise DataError(
-            f"{file}: Expected faces that know their rows in fer2013.csv, which FER+ follows. Received: "
-            f"{faces.source}, whose pictures carry no row. Join the votes to fer2013.csv or icml_face_data.csv."
-        )
+        received = f"{faces.source}, whose pictures carry no row. Join the votes to fer2013.csv or icml_face_data.csv"
+        raise DataError(f"{file}: Expected faces that know their rows in fer2013.csv. Received: {received}.")
     none = UNREAD, [0] * len(FERPLUS_VOTES)
     rows = [row or none for _, row in read_rows(file, COLUMNS, parse_votes, problems)]
-    splits = np.array([split for split, _ in rows], np.int64)
-    check_rows(file, faces, splits)
+    if len(rows) != faces.fer2013_rows or faces.rows.max(initial=-1) >= len(rows):
+        expected = f"Expected {faces.fer2013_rows:,} rows, as many as the fer2013.csv of these faces has"
+        raise DataError(f"{file}: {expected}. Received: {len(rows):,}. Take both whole, or move the votes away.")
+    found = np.array([split for split, _ in rows], np.int64)[faces.rows]
+    other = np.flatnonzero((found != UNREAD) & (np.array(SPLITS)[found % UNREAD] != faces.split))
+    if faces.protocol == "official" and len(other):  # a split of its own says nothing of the row
+        row, split = faces.rows[other[0]], faces.split[other[0]]
+        raise DataError(
+            f"{file}, line {row + 2}: Expected the Usage that fer2013.csv has there, which gives {split}. Received: "
+            f"{SPLITS[found[other[0]]]} ({len(other):,} such rows). Both files must be whole, in the published order."
+        )
     return dataclasses.replace(
         faces,
         votes=np.array([votes for _, votes in rows], np.float32)[faces.rows],
@@ -79,25 +77,6 @@ def parse_votes(fields):
     return SPLITS.index(USAGE_TO_SPLIT[usage.decode()]), votes
 
 
-def check_rows(file, faces, splits):
-    """Raise a `DataError` where the rows of the votes are not those of the faces."""
-    if len(splits) != faces.fer2013_rows or faces.rows.max(initial=-1) >= len(splits):
-        raise DataError(
-            f"{file}: Expected {faces.fer2013_rows:,} rows, as many as the fer2013.csv of these faces has. Received: "
-            f"{len(splits):,}. Take both files whole, as published, or move the votes away to go without."
-        )
-    if faces.protocol != "official":  # a split of its own says nothing of the row
-        return
-    found = splits[faces.rows]
-    other = np.flatnonzero((found != UNREAD) & (np.array(SPLITS)[found % UNREAD] != faces.split))
-    if len(other):
-        row, split = faces.rows[other[0]], faces.split[other[0]]
-        raise DataError(
-            f"{file}, line {row + 2}: Expected the Usage that fer2013.csv has there, which gives {split}. Received: "
-            f"{SPLITS[splits[row]]} ({len(other):,} such rows). Both files must be whole and in the published order."
-        )
-
-
 def find_folders(path):
     """The lists of FER+'s own folders (FER2013Train, FER2013Valid, FER2013Test with pictures), at a path or below."""
     for place in places(path, path.name):
@@ -110,7 +89,7 @@ def find_folders(path):
 
 def read_folders(files, problems):
     """The `FaceDataset` of FER+'s own folders: the faces and their votes; the labels are still to be made of these."""
-    listed, votes = [], {}
+    listed, votes = [], []
     for file in files:
         split = next(iter(split for split, found in split_folders(file.parent.parent).items() if file.parent in found))
         with open(file, encoding="utf-8", errors="replace", newline="") as stream:
@@ -120,45 +99,32 @@ def read_folders(files, problems):
                     if len(counts) != len(FERPLUS_VOTES) or Path(name).name != name:
                         raise DataError(f"Expected a picture, a box and {len(FERPLUS_VOTES)} votes.")
                     listed.append(Listed(file.with_name(name), 0, split, len(listed)))
-                    votes[len(listed) - 1] = counts
+                    votes.append(counts)
                 except DataError as error:
                     problems.add(file, f"line {number}", str(error))
     about = {"classes": FERPLUS8, "source": "FER+, its own folders", "protocol": "official"}
+    about["difference"] = "FER+'s own folders, whose pictures are not compared with those published"
     faces = read_listed(listed, problems, root=files[0].parent.parent, **about)
-    difference = "FER+'s own folders, whose pictures are not compared with those published"
-    return dataclasses.replace(
-        faces, votes=np.array([votes[row] for row in faces.rows], np.float32), difference=difference
-    )
+    return dataclasses.replace(faces, votes=np.array(votes, np.float32)[faces.rows])
 
 
 def label_by_votes(faces, mode, classes):
     """The faces that FER+ keeps, with the labels that its votes give."""
     winners = ferplus_winners(faces.votes, mode=mode)
     keep = np.isin(winners, classes)
-    return faces.take(
-        keep,
-        labels=np.array([classes.index(name) for name in winners[keep].tolist()], np.int64),
-        classes=tuple(classes),
-        source=f"{faces.source}, labels by FER+ {mode}",
-    )
+    labels = np.array([classes.index(name) for name in winners[keep].tolist()], np.int64)
+    return faces.take(keep, labels=labels, classes=tuple(classes), source=f"{faces.source}, labels by FER+ {mode}")
 
 
 def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """The votes as a distribution over some classes, to train on.
 
-    The rule: votes for other classes, for "unknown" and for "not a face" are dropped, and what is left is divided by
-    its sum. A row with no vote among the classes gets zeros, so that a cross-entropy on it is zero and it can be found
-    with `targets.any(axis=1)`.
+    Votes for other classes, for "unknown" and for "not a face" are dropped, and what is left is divided by its sum. A
+    row with no vote among the classes gets zeros.
 
     Args:
         votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
         classes: names among FER-2013's seven and contempt.
-
-    Returns:
-        float32 array `(n, classes)`.
-
-    Raises:
-        ValueError: on a class that FER+ does not have, or votes of another shape.
 
     Example:
 
@@ -185,10 +151,7 @@ def emotion_votes(votes, classes=EMOTIONS):
 
 
 def plurality(votes):
-    """Names of the emotions with most votes, str `(n,)`; of several, the first in FER+'s order.
-
-    "Unknown" and "not a face" do not count; a row without any other vote gets an empty name.
-    """
+    """Names of the emotions with most votes, the first of equals, str `(n,)`; empty in a row without any."""
     counted = emotion_votes(votes)
     return np.where(counted.any(axis=1), np.array(EMOTIONS)[counted.argmax(axis=1)], "")
 
@@ -207,17 +170,15 @@ def names_emotion(votes):
 def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mode: str = "majority") -> np.ndarray:
     """The target that FER+'s own rules make of the votes, to train and to be scored on.
 
-    The rules are those of the authors' code. Of FER-2013's rows, `"majority"` leaves 25,060 / 3,199 / 3,153 and
-    `"probability"` 27,956 / 3,505 / 3,505. In both, an emotion with a single vote is an outlier and loses it.
+    Of FER-2013's rows, `"majority"` leaves 25,060 / 3,199 / 3,153 and `"probability"` 27,956 / 3,505 / 3,505. In both,
+    an emotion with a single vote is an outlier and loses it.
 
     - `"majority"`: all on the one emotion that has more than half of the votes that are left.
-    - `"probability"`: the votes of the leading emotions, divided by their sum. Emotions are taken from the top, all of
-      an equal number at once, until they have three quarters of the votes that are left, or are three, or "unknown" or
-      "not a face" comes up, which ends it. They must have more than half of the votes that are left and be no more
-      than three.
+    - `"probability"`: the votes of the leading emotions, divided by their sum. Emotions are taken from the top, equal
+      ones at once, until they have three quarters of the votes left, are three, or "unknown" or "not a face" comes up.
+      They must have more than half of the votes that are left and be no more than three.
 
-    A row where "unknown" or "not a face" comes first, or that breaks its rule, gets zeros, as one does whose winner is
-    not among `classes`; FER+ leaves these rows out.
+    A row that breaks its rule, or whose winner is not among `classes`, gets zeros; FER+ leaves these rows out.
 
     Reference: `_process_data` and `load_folders` in src/ferplus.py of https://github.com/microsoft/FERPlus
 
@@ -225,12 +186,6 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
         votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
         classes: names among FER-2013's seven and contempt. A distribution is over the chosen ones only.
         mode: `"majority"` or `"probability"`.
-
-    Returns:
-        float32 array `(n, classes)`.
-
-    Raises:
-        ValueError: on a class or mode that FER+ does not have, or votes of another shape.
 
     Example:
 
@@ -243,15 +198,11 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     refuse_unknown("class", classes, EMOTIONS)
     taken = taken_votes(votes, mode)
     columns = [EMOTIONS.index(name) for name in classes]
-    wins = np.isin(taken.argmax(axis=1), columns)
-    return shares(taken[:, columns] * wins[:, None])
+    return shares(taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None])
 
 
 def ferplus_winners(votes, *, mode="majority"):
-    """Names of the emotions that win by `ferplus_targets`, str `(n,)`; empty where none does.
-
-    Of several with equal votes, the first in FER+'s order wins.
-    """
+    """Names of the emotions that win by `ferplus_targets`, the first of equals, str `(n,)`; empty where none does."""
     taken = taken_votes(votes, mode)
     return np.where(taken.any(axis=1), np.array(EMOTIONS)[taken.argmax(axis=1)], "")
 
@@ -262,14 +213,9 @@ def taken_votes(votes, mode):
     emotion_votes(votes)  # refuses other shapes
     left = np.where(np.asarray(votes) > 1, votes, 0).astype(np.float32)
     total = left.sum(axis=1)
-    taken = most_votes(left) if mode == "majority" else leading_votes(left, total)
-    return np.where((taken.sum(axis=1) > total / 2)[:, None], taken, 0)
-
-
-def most_votes(left):
-    """The votes of the first of the ten with most votes, others 0; zeros if that is no emotion."""
     first = np.arange(len(FERPLUS_VOTES)) == left.argmax(axis=1)[:, None]
-    return (left * first)[:, : len(EMOTIONS)]
+    taken = (left * first)[:, : len(EMOTIONS)] if mode == "majority" else leading_votes(left, total)
+    return np.where((taken.sum(axis=1) > total / 2)[:, None], taken, 0)
 
 
 def leading_votes(left, total):

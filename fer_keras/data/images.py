@@ -25,6 +25,7 @@ FORMATS = (
 UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # the first brand of a file from an iPhone
 PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 NAMES = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 TURNS = {number: Image.Transpose[name] for number, name in enumerate(NAMES, 2)}  # by EXIF's orientation
@@ -36,23 +37,21 @@ def is_picture(path):
 
 
 def decode(content, image_size=None):
-    """Return one picture as grey uint8 pixels `(height, width)`.
+    """One picture, given as bytes or a path, as grey uint8 pixels `(height, width)`.
 
     Colour becomes grey by ITU-R 601 luma, what is transparent lies on black, an orientation noted by the camera is
     applied, and the picture is resized to `image_size` without regard to its proportions. A grey picture of the right
-    size comes back pixel by pixel.
-
-    Args:
-        content: the bytes of the file, or its path.
-        image_size: `(height, width)` to resize to; None keeps the size.
-
-    Raises:
-        DataError: if it is no picture, is cut short, moves, holds more than 8 bits a channel, or is absurdly large.
+    size comes back pixel by pixel. A `DataError` says what is no whole picture of 8 bits a channel, or absurdly large.
     """
     if not isinstance(content, bytes) and not Path(content).is_file():  # opening a pipe waits for ever
         raise DataError("Expected a regular file. Received: none, or a folder, a pipe or a device.")
     with sound(), open_picture(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
-        refuse(picture)
+        refuse_huge(picture)
+        if picture.mode.startswith(("I", "F")):
+            raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
+        # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":
+            raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
         grey = upright(picture)
         if grey.mode != "L":
             grey = on_black(grey).convert("L")
@@ -66,50 +65,43 @@ def open_picture(file):
 
     Texts in a PNG are left out: Pillow would unpack them, and refuse a picture for a long one.
     """
+    head = b""
     with open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file) as stream:
-        if stream.seekable() and stream.seek(0) == 0 and stream.read(len(PNG)) == PNG:
+        if stream.seekable() and stream.seek(0) == 0 and (head := stream.read(12))[:8] == PNG:
+            stream.seek(len(PNG))
             parts = [PNG]
             while len(head := stream.read(8)) == 8:
                 length, kind = struct.unpack(">I4s", head)
                 body = stream.read(length + 4)
                 parts += () if kind in PNG_TEXTS else (head, body)
             file = io.BytesIO(b"".join(parts))
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            words = "Received: HEIC. Install what reads it (pip install pillow-heif), or save it as JPEG."
+            raise DataError(f"Expected a picture that Pillow reads (PNG, JPEG, ...). {words}") from error
+        pillow_heif.register_heif_opener()
+        return Image.open(file, formats=["HEIF"])
     return Image.open(file, formats=FORMATS)
 
 
 @contextlib.contextmanager
 def sound():
-    """Turn what Pillow raises on damaged or absurd pictures while this context lasts into a `DataError`."""
+    """Turn what Pillow raises on damaged or absurd pictures while this context lasts into a `DataError`.
+
+    What it warns of beside is damage in what the camera noted, which edited photographs often have; it is dropped.
+    """
     try:
-        with quiet():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except DataError:
         raise
     except Exception as error:  # of damaged files, Pillow and the libraries it parses with raise errors of any kind
         reason = str(error)[:120] or type(error).__name__
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
-
-
-@contextlib.contextmanager
-def quiet():
-    """Make Pillow's warning of a picture far larger than its file an error, and drop what else it warns of.
-
-    That is damage beside the pixels, in what the camera noted; photographs that were edited often have it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def refuse(picture):
-    """Raise a `DataError` for a picture that should not be turned into 8-bit grey, before its pixels are decoded."""
-    refuse_huge(picture)
-    if picture.mode.startswith(("I", "F")):
-        raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
-    # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
-    if getattr(picture, "is_animated", False) and picture.format != "MPO":
-        raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
 
 
 def refuse_huge(picture):
@@ -136,7 +128,7 @@ def orientation(picture):
 
 
 def on_black(picture):
-    """Return the picture without transparency, on black."""
+    """The picture without transparency, on black."""
     if not picture.has_transparency_data:
         return picture
     picture = picture.convert("RGBA")
@@ -148,25 +140,18 @@ def as_batch(images, size: tuple[int, int]) -> np.ndarray:
     images = np.asarray(images)
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[1:] != (*size, 1):
-        raise ValueError(
-            f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1). Received: shape {images.shape}. "
-            "Cut out the face and resize it first."
-        )
+        expected = f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1)"
+        raise ValueError(f"{expected}. Received: shape {images.shape}. Cut out the face and resize it first.")
     check_pixels(images)
     return images
 
 
 def check_pixels(images: np.ndarray) -> None:
     """Check that values are pixels in [0, 255] that nobody divided by 255; a picture that is almost black is whole."""
-    if not images.size:
-        return
-    low, high = images.min(), images.max()
+    low, high = (images.min(), images.max()) if images.size else (0, 0)
+    expected = "`images` must have values in [0, 255]; the network scales them itself"
     if not (low >= 0 and high <= 255):
-        raise ValueError(
-            f"`images` must have values in [0, 255]; the network scales them itself. Received: {low} to {high}."
-        )
+        raise ValueError(f"{expected}. Received: {low} to {high}.")
     if high <= 1 and np.issubdtype(images.dtype, np.floating) and (images != np.rint(images)).any():
-        raise ValueError(
-            "`images` must have values in [0, 255]; the network scales them itself. Received: fractions from "
-            f"{low:.3g} to {high:.3g}, as after a division by 255. Pass the pixels as they were: 255 * images."
-        )
+        received = f"fractions from {low:.3g} to {high:.3g}, as after a division by 255"
+        raise ValueError(f"{expected}. Received: {received}. Pass the pixels as they were: 255 * images.")

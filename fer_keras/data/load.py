@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +24,14 @@ KAGGLE = "deadskull7/fer2013/versions/1"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One published layout of FER-2013.
+    """One published layout of FER-2013."""
 
-    Args:
-        name: a word for it, also used in the cache's file names.
-        description: what lies at the path, in words.
-        find: function of a `Path` that returns a tuple of the paths to read, or None if it is not this layout.
-        read: function of those paths and a `Problems` that returns a `FaceDataset`.
-        cached: whether it is kept in the cache; `find` must then return files.
-        classes: the classes it gives; None if only reading tells. So `protocol`, whose splits it gives.
-    """
-
-    name: str
+    name: str  # also in the cache's file names
     description: str
-    find: Callable
-    read: Callable
-    cached: bool = True
-    classes: tuple | None = FER7
+    find: Callable  # function of a `Path`: a tuple of the paths to read, or None if it is not this layout
+    read: Callable  # function of those paths and a `Problems`: a `FaceDataset`
+    cached: bool = True  # then `find` gives files
+    classes: tuple | None = FER7  # None if only reading tells, as with `protocol`, whose splits it gives
     protocol: str | None = "official"
 
 
@@ -59,6 +51,7 @@ def read_archive(files, problems):
         return dataclasses.replace(faces, skipped=skipped)
 
 
+TRAIN_TEST = ("train", "test")
 LAYOUTS = (  # tried from the first to the last
     Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)}", tables.find_parquet,
            tables.read_parquet),
@@ -69,11 +62,13 @@ LAYOUTS = (  # tried from the first to the last
     Layout("course-folders", f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
            folders.find_course, folders.read_course, cached=False, classes=FER4, protocol="course"),
     Layout("fer2013-folders", "folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
-           folders.find_named, folders.read_named, cached=False),
+           partial(folders.find_trees, splits=TRAIN_TEST, named=True), folders.read_named, cached=False),
     Layout("fer2013-unnamed-folders", "folders train|test/<emotion>/ of pictures with other names",
-           folders.find_unnamed, folders.read_unnamed, cached=False, protocol="own"),
+           partial(folders.find_trees, splits=TRAIN_TEST, named=False), folders.read_unnamed, cached=False,
+           protocol="own"),
     Layout("fer2013-validated-folders", "folders images/train|validation/<emotion>/N.jpg",
-           folders.find_validated, folders.read_validated, cached=False, protocol="folders"),
+           partial(folders.find_trees, splits=("train", "validation")), folders.read_validated, cached=False,
+           protocol="folders"),
     Layout("ferplus-folders", "for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and "
            "label.csv", ferplus.find_folders, ferplus.read_folders, cached=False, classes=FERPLUS8),
     Layout("archive", "an archive (.zip, .tar.gz) of one of these",
@@ -175,9 +170,6 @@ def load_fer7(
         protocol: the split to insist on, one of `data.dataset.PROTOCOLS`; None takes what lies there.
         on_error: `"raise"` stops at the first bad row; `"skip"` leaves bad rows out and lists them in `.skipped`.
 
-    Raises:
-        DataError: a `ValueError`, if no data is found, it is not what it should be, or its split is another.
-
     Example:
 
     >>> load_fer7("no/such/fer2013.csv")
@@ -193,9 +185,8 @@ def load_fer4(
 ) -> FaceDataset:
     """Read the four classes happy, sad, surprise and neutral.
 
-    They come with splits that must never be mixed: `"official"` selects the four classes from FER-2013 and keeps its
-    split; `"course"` is a published course set that drew its own from the same images, so that its training images
-    include test images of the official split.
+    `"official"` selects them from FER-2013 and keeps its split; `"course"` is a published course set that drew its own
+    from the same images, so that its training images include test images of the official split. Never mix them.
 
     Args:
         path: as for `load_fer7`; also the course set's folders, or a folder with FER-2013 and `adsp_rows.csv`.
@@ -206,11 +197,10 @@ def load_fer4(
     if protocol == "course" and faces.protocol == "official":
         rows = place / folders.COURSE_ROWS if place else None
         if rows is None or not rows.is_file():
-            raise DataError(
-                f"{place or 'The cached FER-2013'}: Expected the course set. Received: {faces.source}, without the "
-                f"list of its rows. Put {folders.COURSE_ROWS} beside it, pass the course's folders, or ask for "
-                "protocol='official'."
-            )
+            received = f"{faces.source}, without the list of its rows"
+            advice = f"Put {folders.COURSE_ROWS} beside it, or ask for protocol='official'"
+            at = place or "The cached FER-2013"
+            raise DataError(f"{at}: Expected the course set. Received: {received}. {advice}.")
         faces = announce(rows, compare(folders.course_of_rows(faces, rows)))
     return faces.select(classes=FER4)
 
@@ -234,10 +224,9 @@ def load_ferplus(
     refuse_unknown("class", classes, FERPLUS8)
     faces, place = read(path, (), "official", on_error)
     if faces.votes is None:
-        raise DataError(
-            f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+. Received: {faces.source}. "
-            "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
-        )
+        at = f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+"
+        advice = "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder"
+        raise DataError(f"{at}. Received: {faces.source}. {advice}.")
     return ferplus.label_by_votes(faces, mode, classes)
 
 
@@ -254,10 +243,10 @@ def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise"
     """
     Problems(on_error)
     place, errors = given(path), []
-    layout, _ = (place is not None and place.exists() and recognise(place)) or (None, None)
-    if layout is None and place is not None and place.is_dir():
+    layout = place is not None and place.exists() and recognise(place)
+    if not layout and place is not None and place.is_dir():
         return load_own(place, on_error)
-    if layout is None or (layout.cached and layout.protocol):
+    if not layout or (layout[0].cached and layout[0].protocol):
         return load_published(place, on_error)
     for how in dict.fromkeys(("raise", on_error)):
         for load in (load_published, load_own):
@@ -330,25 +319,19 @@ def check_fits(place, found, what, classes, protocol):
     if not set(classes) <= set(found.classes) or (classes and found.classes == FERPLUS8):
         raise DataError(
             f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
-            f"{', '.join(found.classes)}. Use load_fer4 for the four of the course set, load_ferplus for the votes of "
-            "FER+, or pass another path."
+            f"{', '.join(found.classes)}. Use load_fer4 for the course set, load_ferplus for the votes of FER+."
         )
     made_of_rows = protocol == "course" and classes == FER4 and found.protocol == "official"
     if protocol not in (None, found.protocol) and not made_of_rows:
-        raise DataError(
-            f"{place}: Expected the {protocol} split. Received: {what}, whose split is another "
-            f"({found.protocol!r}). Ask for protocol={found.protocol!r}, or pass another path."
-        )
+        received = f"{what}, whose split is another ({found.protocol!r}). Ask for protocol={found.protocol!r}"
+        raise DataError(f"{place}: Expected the {protocol} split. Received: {received}, or pass another path.")
 
 
 def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
-    if path is not None:
-        return expand(path)
-    if not os.environ.get("FER_KERAS_DATA"):
-        return None
-    place = expand(os.environ["FER_KERAS_DATA"])
-    if not place.exists():
+    asked = path if path is not None else os.environ.get("FER_KERAS_DATA") or None
+    place = None if asked is None else expand(asked)
+    if path is None and place is not None and not place.exists():
         raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
     return place
 

@@ -9,17 +9,8 @@ import os
 import re
 from pathlib import Path
 
-from fer_keras.data.class_folders import (
-    Listed,
-    check_others,
-    class_name,
-    expand,
-    list_classes,
-    places,
-    read_listed,
-    split_folders,
-    subfolders,
-)
+from fer_keras.data import class_folders as folders
+from fer_keras.data.class_folders import Listed, class_name, expand, places, subfolders
 from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
 from fer_keras.data.images import is_picture
 from fer_keras.labels import CKPLUS7, FER7, RAFDB_LABELS, SPLITS
@@ -35,34 +26,20 @@ PUBLISHED = {"train": 12_271, "test": 3_068}
 def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
     """Read CK+48, the last three frames of each sequence of CK+: seven classes, contempt among them, neutral not.
 
-    The set has no split of its own. One is drawn by person, 80/10/10 with seed 0, so that no one is in two splits: the
-    frames of a sequence are all but equal. The classes get their shares as nearly as that allows. A line on stderr and
-    `source` say so.
+    The set has no split of its own. One is drawn by person, 80/10/10 with seed 0, so that no one is in two splits,
+    which a line on stderr and `source` say.
 
     Args:
         path: the folder `CK+48` or one that holds it, with `anger/S010_004_00000017.png` and so on.
-        on_error: `"raise"` stops at the first bad picture or class folder; `"skip"` leaves them out and lists them in
-            `.skipped`.
-
-    Returns:
-        A `FaceDataset` of protocol `"own"` and the classes `labels.CKPLUS7`; `rows` are the digits of the file names.
-
-    Raises:
-        DataError: a `ValueError`, if this is not CK+48, or a picture is bad.
+        on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
     given, problems = expand(path), Problems(on_error)
     root = find_ckplus(given)
     if root is None:
         raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
-    check_others(root, CKPLUS7, problems)
-    faces = read_listed(
-        list(list_classes(root, "train", CKPLUS7, problems, place=place_frame)),
-        problems,
-        root=root,
-        classes=CKPLUS7,
-        source="CK+48, split 80/10/10 by person, drawn with seed 0",
-        protocol="own",
-    )
+    listed = list(folders.list_classes(root, "train", CKPLUS7, problems, place=place_frame))
+    about = {"source": "CK+48, split 80/10/10 by person, drawn with seed 0", "protocol": "own"}
+    faces = folders.read_listed(listed, problems, root=root, classes=CKPLUS7, **about)
     say(f"{path}: {faces.source}")
     return faces.resplit(0, groups=faces.rows // PER_PERSON)
 
@@ -100,28 +77,20 @@ def load_rafdb(
         path: a folder with `basic/EmoLabel/list_patition_label.txt` and `basic/Image/aligned`, or with
             `DATASET/train|test/1..7`, whose labels are checked against `train_labels.csv` and `test_labels.csv` where
             these lie beside it.
-        image_size: `(height, width)` in pixels to resize to; the published pictures have 100x100. The default is what
-            the networks here take.
-        on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out and lists them in `.skipped`.
-
-    Returns:
-        A `FaceDataset` of protocol `"raf-db"`, its classes in FER-2013's order.
-
-    Raises:
-        DataError: a `ValueError`, if this is not RAF-DB, or a picture or line is bad.
+        image_size: `(height, width)` in pixels to resize to; the published pictures have 100x100.
+        on_error: as for `load_ckplus`.
     """
     given, problems = expand(path), Problems(on_error)
-    listing, folders = find_rafdb(given)
-    if not listing and not folders:
-        raise DataError(
-            f"{given}: Expected RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or "
-            "DATASET/train|test/1..7. Received: neither. Check the path."
+    listing, numbered = find_rafdb(given)
+    if not listing and not numbered:
+        expected = (
+            f"Expected RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or DATASET/train|test/1..7"
         )
-    listed = list_published(listing, problems) if listing else list_folders(folders, given, problems)
+        raise DataError(f"{given}: {expected}. Received: neither. Check the path.")
+    listed = list_published(listing, problems) if listing else list_folders(numbered, given, problems)
     about = {"classes": FER7, "source": "RAF-DB", "protocol": "raf-db"}
-    faces = read_listed(listed, problems, root=listing or folders, image_size=image_size, **about)
-    counts = {split: int((faces.split == split).sum()) for split in SPLITS}
-    counts = {split: number for split, number in counts.items() if number or split != "validation"}
+    faces = folders.read_listed(listed, problems, root=listing or numbered, image_size=image_size, **about)
+    counts = {split: int((faces.split == split).sum()) for split in SPLITS if split in {*faces.split, *PUBLISHED}}
     held, published = (" and ".join(f"{n:,} {split}" for split, n in table.items()) for table in (counts, PUBLISHED))
     aside = "" if counts == PUBLISHED else f" (published: {published})"
     drawn = "" if "validation" in counts else ", a tenth of train drawn as validation with seed 0"
@@ -143,20 +112,19 @@ def find_rafdb(given):
 
 def is_rafdb(given):
     """True if a path holds RAF-DB by its own files: its list, its tables, or the names of its pictures."""
-    listing, folders = find_rafdb(given)
-    if listing or not folders:
+    listing, numbered = find_rafdb(given)
+    if listing or not numbered:
         return bool(listing)
-    names = {class_name(item) for split in PUBLISHED for item in subfolders(folders / split)}
-    if names != set(RAFDB_LABELS):
-        return False
-    first = (file for file in subfolders(folders / "train")[0].iterdir() if is_picture(file))
-    has_tables = any(table_of(folders, given, split).is_file() for split in PUBLISHED)
-    return has_tables or bool(RAFDB_NAME.fullmatch(next(first, Path()).stem))
+    names = {class_name(item) for split in PUBLISHED for item in subfolders(numbered / split)}
+    first = (file for file in subfolders(numbered / "train")[0].iterdir() if is_picture(file))
+    has_tables = any(table_of(numbered, given, split).is_file() for split in PUBLISHED)
+    is_named = bool(RAFDB_NAME.fullmatch(next(first, Path()).stem))
+    return names == set(RAFDB_LABELS) and (has_tables or is_named)
 
 
-def table_of(folders, given, split):
+def table_of(place, given, split):
     """The path of the table of labels of a split, beside numbered folders or, if these were given, in them."""
-    return (folders if folders == given else folders.parent) / f"{split}_labels.csv"
+    return (place if place == given else place.parent) / f"{split}_labels.csv"
 
 
 def list_published(place, problems):
@@ -181,17 +149,12 @@ def list_published(place, problems):
 
 def list_folders(place, given, problems):
     """The pictures in numbered folders; where there is a table of a split's labels, both must agree."""
-    listed = []
-    for split, (tree, *_) in split_folders(place).items():
-        if not split:
-            continue
-        check_others(tree, tuple(RAFDB_LABELS), problems)
-        items = [
-            item._replace(label=FER7.index(list(RAFDB_LABELS.values())[item.label]))
-            for item in list_classes(tree, split, tuple(RAFDB_LABELS), problems)
-        ]
+    listed, numbers = [], tuple(RAFDB_LABELS)
+    for split, (tree, *_) in folders.split_folders(place).items():
+        items = folders.list_classes(tree, split, numbers, problems) if split else ()
+        items = [item._replace(label=FER7.index(RAFDB_LABELS[numbers[item.label]])) for item in items]
         table = table_of(place, given, tree.name)
-        listed += check_labels(items, table, problems) if table.is_file() else items
+        listed += check_labels(items, table, problems) if split and table.is_file() else items
     return sorted(listed, key=lambda item: SPLITS.index(item.split))
 
 
