@@ -23,20 +23,20 @@ class Worker:
     """What packages do alike. Pictures come as paths of files, faces go as `(box, probabilities by class)`."""
 
     def cut_out(self, faces):
-        """Name faces, which lie in a file of NumPy's, one after another, each a picture of its own."""
+        """Recognise faces, which lie in a file of NumPy's, one after another, each a picture of its own."""
         pictures = list(as_colours(faces))
-        return lambda: [self.name_whole(picture) for picture in pictures], self.told
+        return lambda: [self.name_whole(picture) for picture in pictures], self.as_values
 
     def given(self, pictures, boxes):
-        """Name the faces in given boxes of one picture after another."""
+        """Recognise the faces in given boxes of one picture after another."""
         pairs = list(zip(map(self.picture, pictures), boxes, strict=True))
-        return lambda: [self.name_boxes(*pair) for pair in pairs], self.told
+        return lambda: [self.name_boxes(*pair) for pair in pairs], self.as_values
 
     def versions(self):
-        """Tell the versions of the packages that it is made of."""
+        """The versions of the packages that it is made of."""
         return lambda: {name: version(name) for name in self.packages}, dict
 
-    def told(self, found):
+    def as_values(self, found):
         """Return the faces of each picture as plain values."""
         return [[self.face(face) for face in faces] for faces in found]
 
@@ -52,9 +52,9 @@ class Ours(Worker):
         self.packages = ("fer_keras", "onnxruntime", "opencv-python-headless", "pillow", "numpy")
 
     def picture(self, path):
-        from fer_keras.recognition.photos import read_photo
+        from fer_keras.recognition.photos import open_photo
 
-        return read_photo(path)
+        return open_photo(path).rgb
 
     def face(self, face):
         return face.box, face.probabilities
@@ -70,7 +70,7 @@ class Ours(Worker):
 
     def files(self, pictures):
         """Find and name the faces of picture files."""
-        return lambda: [self.recognizer.recognize(path) for path in pictures], self.told
+        return lambda: [self.recognizer.recognize(path) for path in pictures], self.as_values
 
     def film(self, path):
         """Follow the faces of a film as `recognize_video` does; tell frame and box of each."""
@@ -141,14 +141,14 @@ class Fer(Worker):
         pictures = list(as_colours(faces))
         detector = self.detector if offsets is None else self.make(offsets=tuple(offsets))
         box = [[0, 0, *pictures[0].shape[1::-1]]]
-        return lambda: [detector.detect_emotions(picture, face_rectangles=box) for picture in pictures], self.told
+        return lambda: [detector.detect_emotions(picture, face_rectangles=box) for picture in pictures], self.as_values
 
     def name_boxes(self, picture, boxes):
         return self.detector.detect_emotions(picture, face_rectangles=boxes)
 
     def files(self, pictures):
         """Find and name the faces of picture files."""
-        return lambda: [self.detector.detect_emotions(path) for path in pictures], self.told
+        return lambda: [self.detector.detect_emotions(path) for path in pictures], self.as_values
 
     def film(self, path):
         """Find and name the faces in every frame, as its `Video.analyze` does, which itself needs a display."""

@@ -36,7 +36,7 @@ from fer_keras.ray_cluster import num_cores, ray_cluster
 from fer_keras.recognition import many
 from fer_keras.recognition.face_files import begin, write_faces
 from fer_keras.recognition.networks import BATCH
-from fer_keras.recognition.photos import read_reduced
+from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
 from fer_keras.recognition.picture_parts import find_pictures, to_do
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 
@@ -111,7 +111,7 @@ def draw(folder, number):
 
 
 def a_picture(place, size):
-    """Return what one picture costs one process with one thread: milliseconds a stage, pictures a second, bytes."""
+    """The cost of one picture for one process with one thread: milliseconds a stage, pictures a second, bytes."""
     recognizer = Recognizer(detector="haar")
     files = sorted((place / "pictures").iterdir())
     (whole_part,) = parts_of(place, size.pictures)  # one file of faces, as large as where there are many
@@ -142,7 +142,7 @@ def parts_of(place, part):
 
 def by_stage(files, recognizer):
     """Return the seconds a picture of each stage, over some pictures; faces are named in batches as everywhere."""
-    read, decode = timed(lambda: [read_reduced(file)[0] for file in files])
+    read, decode = timed(lambda: [open_photo(file, side=ENOUGH_SIDE) for file in files])
     detections, detection = timed(lambda: [recognizer.detect(rgb) for rgb in read])
     crops, cut = timed(lambda: [recognizer.crops(*pair) for pair in zip(read, detections, strict=True)])
     crops = np.concatenate(crops)
@@ -153,7 +153,7 @@ def by_stage(files, recognizer):
 
 
 def timed(work):
-    """Return what a function returns, and the seconds of the faster of two calls."""
+    """The result of a function, and the seconds of the faster of two calls."""
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
@@ -173,7 +173,7 @@ def start_up(rounds):
 
 
 def in_turn(place, size):
-    """Return what each round measured, a dict by kind of work and number of workers of lists of dicts."""
+    """The measurements of each round, a dict by kind of work and number of workers of lists of dicts."""
     runs = {}
     for number in range(size.rounds):
         for workers in ((1, 2), (2, 1))[number % 2]:

@@ -1,8 +1,11 @@
 """Photographs from anywhere: read as what one sees, upright, or refused."""
 
+import base64
 import contextlib
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,11 +13,11 @@ from data_files import claimed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
-from fer_keras.data import DataError
+from fer_keras.data import DataError, images
 from fer_keras.recognition import photos
-from fer_keras.recognition.photos import read_photo, read_reduced
+from fer_keras.recognition.photos import open_photo
 
 # Smooth, so that JPEG keeps it; no two of its corners are alike.
 ROWS, COLUMNS = np.mgrid[0:60, 0:90]
@@ -29,10 +32,11 @@ def encoded(picture, image_format="PNG", **options):
     return stream.getvalue()
 
 
-def turned(number):
-    exif = Image.Exif()
-    exif[0x0112] = number
-    return exif
+def turned(number, kind=3, count=1, more=b""):
+    """EXIF with an orientation of a TIFF type, and more entries of 12 bytes."""
+    value = struct.pack({2: "4s", 3: "<I", 4: "<I", 11: "<f"}[kind], number)
+    entries = more + struct.pack("<HHI", 0x0112, kind, count) + value
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries) // 12) + entries + bytes(4)
 
 
 def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
@@ -41,42 +45,47 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
     path.write_bytes(content)
     sources = [path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content), COLOUR]
     sources += [Image.fromarray(COLOUR), COLOUR[::-1][::-1]]
+    coded = base64.b64encode(content).decode()
+    sources += [f"data:image/png;base64,{coded}", f"data:;base64,{coded.rstrip('=').replace('+', '%2B')}"]
     with open(path, "rb") as file, Image.open(path) as picture:
         for source in (*sources, file, picture):
-            rgb = read_photo(source)
+            rgb, size, profile = open_photo(source)
             assert rgb.dtype == np.uint8
+            assert (size, profile) == ((60, 90), None)
             np.testing.assert_array_equal(rgb, COLOUR)
+        assert picture.getpixel((0, 0)) == tuple(COLOUR[0, 0]), "a PIL image is left open"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])
 def test_every_mode_of_8_bits_is_read(mode):
     picture = Image.new("RGB", (9, 7), "white").convert("RGBA" if mode == "RGBX" else "RGB").convert(mode)
-    np.testing.assert_allclose(read_photo(picture), np.full((7, 9, 3), 255), atol=2)
+    np.testing.assert_allclose(open_photo(picture).rgb, np.full((7, 9, 3), 255), atol=2)
 
 
-def test_16_bits_become_8():
+def test_16_bits_become_8_and_values_without_a_known_range_are_refused():
     values = np.array([[0, 128, 129, 257 * 100, 65407, 65535]], np.uint16)
     expected = np.array([[0, 0, 1, 100, 255, 255]], np.uint8)
     for source in (values, values.astype(">u2"), encoded(values), encoded(values, "TIFF"), Image.fromarray(values)):
-        np.testing.assert_array_equal(read_photo(source), np.repeat(expected[..., None], 3, axis=-1))
+        np.testing.assert_array_equal(open_photo(source).rgb, np.repeat(expected[..., None], 3, axis=-1))
     colour = np.stack([values, values, values], axis=-1)
-    np.testing.assert_array_equal(read_photo(colour)[..., 1], expected)
-
-
-def test_values_without_a_known_range_are_refused():
+    np.testing.assert_array_equal(open_photo(colour).rgb[..., 1], expected)
     for source in (encoded(np.zeros((4, 4), np.float32), "TIFF"), np.zeros((4, 4)), np.full((4, 4), 70_000, np.uint32)):
-        with pytest.raises(DataError, match=r"Expected .*8 or|Expected an array of uint8"):
-            read_photo(source)
+        with pytest.raises(DataError, match=r"Expected .*8 or|Expected uint8 or"):
+            open_photo(source)
 
 
-def test_what_is_transparent_lies_on_black():
+def test_what_is_transparent_lies_on_black_and_of_what_moves_the_first_frame_is_taken():
     alpha = np.where(np.arange(90) < 45, 0, 255) * np.ones((60, 1), int)
     for seen in (COLOUR, GREY[..., None]):
         array = np.dstack([seen, alpha]).astype(np.uint8)
         for source in (array, encoded(array)):
-            rgb = read_photo(source)
+            rgb = open_photo(source).rgb
             assert rgb[:, :45].max() == 0
             np.testing.assert_array_equal(rgb[:, 45:], np.broadcast_to(seen, COLOUR.shape)[:, 45:])
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("white", "black", "red")]
+    for image_format in ("GIF", "PNG", "WEBP", "TIFF"):
+        content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
+        np.testing.assert_allclose(open_photo(content).rgb, 255, atol=2)
 
 
 TURNS = {
@@ -92,81 +101,123 @@ TURNS = {
 
 
 @pytest.mark.parametrize("number", TURNS)
-def test_what_the_camera_noted_is_applied_and_the_full_size_is_upright(number):
+def test_orientation_is_applied_and_the_full_size_is_upright(number):
     for pixels in (COLOUR, GREY.astype(np.uint16) * 257):
-        content = encoded(pixels, exif=turned(number))
-        rgb, size = read_reduced(content)
-        expected = TURNS[number](COLOUR if pixels is COLOUR else np.repeat(GREY[..., None], 3, axis=-1))
-        np.testing.assert_array_equal(rgb, expected)
-        assert size == expected.shape[:2]
-        np.testing.assert_array_equal(read_photo(Image.open(io.BytesIO(content))), expected)
+        for image_format in ("PNG", "TIFF"):
+            content = encoded(pixels, image_format, exif=turned(number))
+            expected = TURNS[number](COLOUR if pixels is COLOUR else np.repeat(GREY[..., None], 3, axis=-1))
+            rgb, size, _ = open_photo(content, side=20)
+            np.testing.assert_array_equal(rgb, expected)
+            assert size == expected.shape[:2]
+            np.testing.assert_array_equal(open_photo(Image.open(io.BytesIO(content))).rgb, expected)
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_what_moves_the_first_frame_is_taken(image_format):
-    frames = [Image.new("RGB", (20, 10), colour) for colour in ("white", "black", "red")]
-    content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(read_photo(content), 255, atol=2)
+def test_no_entry_of_exif_can_refuse_a_photo_and_another_orientation_is_1():
+    for exif in (turned(0), turned(9), turned(65_535), turned(b"6", 2, 2), turned(6.0, 11)):
+        assert open_photo(encoded(COLOUR, "JPEG", exif=exif)).size == COLOUR.shape[:2]
+    negative = struct.pack("<HHIi", 0x0100, 9, 1, -1)  # which Pillow reads, and cannot write again
+    far = struct.pack("<HHII", 0x0131, 2, 99, 2**31)  # text that lies beyond the end
+    for exif in (turned(6), turned(6, 4), turned(6, more=negative), turned(6, more=far)):
+        content = encoded(COLOUR, "JPEG", exif=exif)
+        assert open_photo(content).rgb.shape == (90, 60, 3)
+        assert images.decode(content).shape == (90, 60)
+    for cut in range(6, len(exif)):
+        assert open_photo(encoded(COLOUR, "JPEG", exif=exif[:cut])).rgb.size == COLOUR.size
 
 
-def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(monkeypatch):
-    monkeypatch.setattr(photos, "ENOUGH_SIDE", 45)
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"tEXt"])
+def test_texts_in_a_png_are_not_read(kind):
+    letters = 3 * PngImagePlugin.MAX_TEXT_CHUNK
+    body = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"tEXt": b"a\0"}[kind]
+    body += b"x" * letters if kind == b"tEXt" else zlib.compress(b"x" * letters)
+    chunk = len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+    content = encoded(COLOUR)
+    for place in (33, len(content) - 12):  # after the header, before the end
+        long = content[:place] + chunk + content[place:]
+        np.testing.assert_array_equal(open_photo(long).rgb, COLOUR)
+        assert images.decode(long).shape == (60, 90)
+
+
+def test_a_large_jpeg_is_read_at_a_part_of_its_size_within_a_limit(monkeypatch):
     content = encoded(COLOUR, "JPEG", quality=95, exif=turned(6))
-    rgb, size = read_reduced(content)
-    assert size == (90, 60)
-    assert rgb.shape == (45, 30, 3)
-    whole = read_photo(content)
+    whole = open_photo(content).rgb
     assert whole.shape == (90, 60, 3)
-    np.testing.assert_allclose(rgb, whole.reshape(45, 2, 30, 2, 3).mean(axis=(1, 3)), atol=4)
-    assert read_reduced(encoded(COLOUR))[0].shape == COLOUR.shape, "other kinds cannot be"
+    monkeypatch.setattr(images, "MAX_PIXELS", 90 * 60 // 2)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90 * 60 // 4)  # Pillow's own, twice of which it refuses
+    for source in (content, io.BytesIO(content)):
+        for side in (None, 45):
+            rgb, size, _ = open_photo(source, side=side)
+            assert size == (90, 60)
+            np.testing.assert_allclose(rgb, whole.reshape(45, 2, 30, 2, 3).mean(axis=(1, 3)), atol=4)
+    with pytest.raises(DataError, match="exceeds limit"):
+        open_photo(encoded(COLOUR))  # other kinds cannot be reduced
+    monkeypatch.setattr(photos, "MAX_JPEG_PIXELS", 90 * 60 - 1)
+    with pytest.raises(DataError, match="90x60"):
+        open_photo(content)
 
 
 def test_an_absurd_size_is_refused_before_its_pixels_are_decoded(monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("decoded"))
     for width, height in ((60_000, 1_000), (10_000, 10_000), (60_000, 60_000)):
-        for read in (read_photo, read_reduced):
-            with pytest.raises(DataError, match=r"60000x1000|exceeds limit"):
-                read(claimed(width, height))
+        with pytest.raises(DataError, match=r"60000x1000|exceeds limit"):
+            open_photo(claimed(width, height), side=1920)
+
+
+def test_the_profile_of_rgb_colours_is_kept():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for image_format in ("JPEG", "PNG", "WEBP", "TIFF"):
+        assert open_photo(encoded(COLOUR, image_format, icc_profile=profile)).profile == profile
+    other = encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG", icc_profile=profile.replace(b"RGB ", b"CMYK", 1))
+    assert open_photo(other).profile is None
 
 
 @pytest.mark.parametrize(
     "source",
     [
         *(None, 3, [1], b"", b"words", io.StringIO("words"), encoded(COLOUR)[:100], encoded(COLOUR, "JPEG")[:700]),
+        *("data:image/png;base64,", "data:image/png,%00", "data:image/png;base64,é"),
         *(np.zeros(shape, np.uint8) for shape in ((0, 0, 3), (0, 5), (2, 2, 5), (4,), (1, 2, 3, 4))),
     ],
     ids=lambda source: type(source).__name__,
 )
 def test_what_is_no_picture_is_refused_in_words(source):
     with pytest.raises(DataError, match=r"Expected .* Received: "):
-        read_photo(source)
+        open_photo(source)
 
 
-def test_an_error_names_the_file(tmp_path):
-    words = tmp_path / "words.jpg"
+def test_an_error_names_the_file_and_no_more(tmp_path, monkeypatch):
+    words, pipe, sound = (tmp_path / name for name in ("words.jpg", "pipe.png", "sound.png"))
     words.write_text("I am no picture")
-    pipe = tmp_path / "pipe.png"
+    sound.write_bytes(encoded(COLOUR))
     os.mkfifo(pipe)
     for path, found in ((words, "cannot identify"), (tmp_path, "a folder"), (tmp_path / "no.png", "no such file")):
         with pytest.raises(DataError, match=rf"^{path}: Expected .*{found}"):
-            read_photo(path)
+            open_photo(path)
     for path in (pipe, "a\0b.png", ""):
         with pytest.raises(DataError, match="no such file"):
-            read_photo(path)
+            open_photo(path)
+    with pytest.raises(DataError, match=r"its bytes, a data URL.*132,492 characters\. Decode base64") as caught:
+        open_photo("iVBORw0KGgo/" * 11_041)
+    assert len(str(caught.value)) < 300
+
+    def fail(picture):
+        raise RecursionError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)  # as of any decoder
+    with pytest.raises(DataError, match=rf"^{sound}: Expected a whole picture .*RecursionError"):
+        open_photo(sound)
+
+
+SHAPES = [
+    st_numpy.array_shapes(min_dims=2, max_dims=2, max_side=9),
+    st.tuples(*[st.integers(1, 9)] * 2, st.integers(1, 4)),
+]
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st_numpy.arrays(
-        st.sampled_from([np.uint8, np.uint16]),
-        st.one_of(
-            st_numpy.array_shapes(min_dims=2, max_dims=2, max_side=9),
-            st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
-        ),
-    )
-)
+@given(st_numpy.arrays(st.sampled_from([np.uint8, np.uint16]), st.one_of(SHAPES)))
 def test_arrays_of_all_shapes_become_rgb(array):
-    rgb = read_photo(array)
+    rgb = open_photo(array).rgb
     assert rgb.shape == (*array.shape[:2], 3)
     assert rgb.dtype == np.uint8
     if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2] == 1):
@@ -185,10 +236,11 @@ SOUND = [
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(SOUND), st.integers(0, 800), st.binary(max_size=4), st.integers(0, 8))
-def test_a_damaged_file_gives_a_picture_or_a_data_error(content, place, put, cut):
-    for read in (read_photo, lambda source: read_reduced(source)[0]):
-        with contextlib.suppress(DataError):
-            rgb = read(content[:place] + put + content[place + cut :])
-            assert rgb.dtype == np.uint8
-            assert rgb.shape[2:] == (3,)
+@given(
+    st.sampled_from(SOUND), st.integers(0, 800), st.binary(max_size=4), st.integers(0, 8), st.sampled_from([None, 20])
+)
+def test_a_damaged_file_gives_a_picture_or_a_data_error(content, place, put, cut, side):
+    with contextlib.suppress(DataError):
+        rgb = open_photo(content[:place] + put + content[place + cut :], side=side).rgb
+        assert rgb.dtype == np.uint8
+        assert rgb.shape[2:] == (3,)

@@ -14,8 +14,6 @@ from PIL.JpegImagePlugin import jpeg_factory
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
 
-SOURCES = "the path of a picture, its bytes, a data URL, an open file, a PIL image or an array"
-ARRAYS = "an array of uint8 or uint16, (height, width) or (height, width, 1 to 4), with pixels"
 LARGEST_16 = 2**16 - 1
 # Where a large JPEG is read at a part of its size, its longer side keeps so many pixels: the smallest face that a
 # detector is asked for then still has more of them than a network takes.
@@ -32,24 +30,8 @@ class Photo(NamedTuple):
     profile: bytes | None = None
 
 
-def read_photo(source) -> np.ndarray:
-    """Read a photograph as upright RGB pixels, uint8 `(height, width, 3)`; see `open_photo`.
-
-    Example:
-
-    >>> read_photo(np.zeros((48, 64), np.uint16)).shape
-    (48, 64, 3)
-    """
-    return open_photo(source).rgb
-
-
-def read_reduced(source) -> tuple[np.ndarray, tuple[int, int]]:
-    """Read the pixels, at least `ENOUGH_SIDE`, that detectors and networks look at, and the picture's full size."""
-    return open_photo(source, side=ENOUGH_SIDE)[:2]
-
-
 def open_photo(source, *, side: int | None = None) -> Photo:
-    """Read a photograph as upright RGB pixels, with its size and ICC profile.
+    """Read a photograph as upright RGB pixels, uint8 `(height, width, 3)`, with its size and ICC profile.
 
     An orientation noted by the camera is applied, what is transparent lies on black, 16 bits a channel become 8, and
     of what moves the first frame is taken. A JPEG of more than 50 million pixels, and at most 256 million, is read at a
@@ -62,6 +44,11 @@ def open_photo(source, *, side: int | None = None) -> Photo:
 
     Raises:
         DataError: if it is no picture, empty, cut short, absurdly large, or its values have no known range.
+
+    Example:
+
+    >>> open_photo(np.zeros((48, 64), np.uint16)).rgb.shape
+    (48, 64, 3)
     """
     if isinstance(source, np.ndarray):
         rgb = from_array(source)
@@ -85,8 +72,8 @@ def open_photo(source, *, side: int | None = None) -> Photo:
 
 
 def opened(source):
-    """A picture opened with PIL, from a path, bytes, a data URL or an open file; a JPEG whatever its size."""
-    file = source
+    """A picture opened with PIL; a JPEG whatever its size, since it can be read at a part of it."""
+    taken, file = "the path of a picture, its bytes, a data URL, an open file, a PIL image or an array", source
     if isinstance(source, Image.Image):
         return contextlib.nullcontext(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -96,14 +83,13 @@ def opened(source):
         body = unquote_to_bytes(body)
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
     elif isinstance(source, str | os.PathLike):
+        if (length := len(os.fspath(source))) > LONGEST_PATH and not os.path.isfile(source):
+            raise DataError(f"Expected {taken}. Received: {length:,} characters. Decode base64 with base64.b64decode.")
         if not os.path.isfile(source):
-            text, found = os.fspath(source), "a folder" if os.path.isdir(source) else "no such file"
-            if len(text) > LONGEST_PATH:
-                text = f"{len(text):,} characters. Decode base64 first, by base64.b64decode"
-                raise DataError(f"Expected {SOURCES}. Received: {text}.")
+            found = "a folder" if os.path.isdir(source) else "no such file"
             raise DataError(f"Expected the path of a picture. Received: {found}.")
     elif not hasattr(source, "read"):
-        raise DataError(f"Expected {SOURCES}. Received: {type(source).__name__}.")
+        raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
     elif not getattr(source, "seekable", bool)():
         file = io.BytesIO(source.read())
     try:
@@ -131,11 +117,10 @@ def from_array(array):
     """An array as RGB pixels; one of RGB pixels is not copied."""
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or not 1 <= channels <= 4 or not array.size or array.dtype.kind != "u":
-        raise DataError(f"Expected {ARRAYS}. Received: {array.dtype}, shape {array.shape}.")
-    pixels = array if array.dtype == np.uint8 else eight_bits(array)
-    if channels == 3:
-        return np.ascontiguousarray(pixels)
-    return as_rgb(Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)))
+        shapes = "(height, width) or (height, width, 1 to 4), with pixels"
+        raise DataError(f"Expected uint8 or uint16, {shapes}. Received: {array.dtype}, shape {array.shape}.")
+    pixels = np.ascontiguousarray(array if array.dtype == np.uint8 else eight_bits(array))
+    return pixels if channels == 3 else as_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
 def eight_bits(values):

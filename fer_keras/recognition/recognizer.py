@@ -17,7 +17,7 @@ from fer_keras.recognition.detectors import (
     to_square,
 )
 from fer_keras.recognition.networks import open_network
-from fer_keras.recognition.photos import read_reduced
+from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
 
 DEFAULT_NETWORK = "fer-small"
 UNCERTAIN = "uncertain"
@@ -116,7 +116,7 @@ class Recognizer:
 
     def see(self, source):
         """Return what is `Seen` in a picture: the faces found, in pixels of the picture at its full size."""
-        rgb, size = read_reduced(source)
+        rgb, size, _ = open_photo(source, side=ENOUGH_SIDE)
         detections = self.detect(rgb)
         crops = self.crops(rgb, detections)
         return Seen([at_full_size(detection, rgb.shape, size) for detection in detections], crops)
