@@ -186,6 +186,8 @@ def draw_bars(canvas, face, taken, size, shape):
         font = font_for("".join(face.probabilities), round(row / 1.3)) if label else None
         words = max(canvas.textlength(each, font=font) for each in face.probabilities) + row / 3 if label else 0
         across, down = words + 4.5 * row, number * row
+        if label and (across > shape[0] or down > shape[1]):
+            continue
         for x in (left + width + row / 3, left - row / 3 - across):
             y = max(0, min(top, shape[1] - down))
             panel = (max(0, min(x, shape[0] - across)), y, min(across, shape[0]), min(down, shape[1]))
@@ -194,11 +196,11 @@ def draw_bars(canvas, face, taken, size, shape):
     x, y, across, down = panel
     canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=PANEL)
     for place, (name, value) in enumerate(face.probabilities.items()):
-        row = down / number
-        middle, start = y + (place + 0.5) * row, x + row / 4 + words
+        row, pad = down / number, min(down / number, across) / 4
+        middle, start = y + (place + 0.5) * row, x + pad + words
         if font:
-            canvas.text((x + row / 4, middle), name, font=font, fill="white", anchor="lm")
-        end = start + value * (x + across - row / 4 - start)
+            canvas.text((x + pad, middle), name, font=font, fill="white", anchor="lm")
+        end = start + value * (x + across - pad - start)
         canvas.rectangle((start, middle - 0.3 * row, end, middle + 0.3 * row), fill=colour(name))
     return panel
 

@@ -95,11 +95,8 @@ def is_photo(path: Path) -> bool:
 def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
     """Yield the names, below a folder, of the files in it that are wanted, always in the same order.
 
-    Args:
-        folder: where to look; hidden folders in it and what archives leave do not count. A sub-folder that cannot be
-            read is left out with a warning.
-        without: a folder in it that does not count either, or None.
-        wanted: function from a `pathlib.Path` to whether a file counts.
+    Hidden folders in it, what archives leave, and the folder `without` do not count. A sub-folder that cannot be read
+    is left out with a warning. `wanted` is a function of a `pathlib.Path`.
     """
 
     def warn(error):
@@ -108,11 +105,9 @@ def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
 
     without = without and os.path.realpath(without)
     for place, folders, names in os.walk(folder, onerror=warn):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith((".", "__")) and os.path.realpath(os.path.join(place, name)) != without
-        )
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        if without:
+            folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) != without]
         below = Path(place).relative_to(folder)
         yield from ((below / name).as_posix() for name in sorted(names) if wanted(Path(name)))
 
@@ -132,9 +127,7 @@ def as_sorted(name):
 def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple]:
     """Yield `(name, faces, error)` of each picture, in order: its `Face`s and None, or None and why it is unreadable.
 
-    Args:
-        pictures: iterable of `(name, source)`; a source may be the error that kept it from being read.
-        recognizer: a `Recognizer`.
+    `pictures` are pairs `(name, source)`; a source may be the error that kept it from being read.
     """
     waiting, num_faces = [], 0
     for name, source in pictures:
@@ -155,8 +148,7 @@ def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple
 def recognize_waiting(waiting, recognizer):
     """Yield `(name, faces, error)` of pictures whose faces were cut out, recognised in one batch."""
     faces = iter(recognizer.name([seen for _, seen, _ in waiting if seen is not None]))
-    for name, seen, error in waiting:
-        yield name, None if seen is None else next(faces), error
+    yield from ((name, None if seen is None else next(faces), error) for name, seen, error in waiting)
 
 
 def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
@@ -174,7 +166,7 @@ def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
     return found
 
 
-def as_text(name):
+def as_text(name: str) -> str:
     """A name that tables can hold: bytes that are no text, which file systems allow in names, are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -192,11 +184,7 @@ class TableFile:
     """A CSV file that grows row by row and can be read at any time.
 
     Until it is closed in good order it is called `NAME.partial.csv`: that is what a crash or a full disk leaves.
-
-    Args:
-        path: where it is written.
-        columns: names of its columns.
-        digits: int, of fractions, after the point.
+    `digits` are those of fractions after the point.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], *, digits: int = 4):
@@ -228,39 +216,20 @@ def partial(path: Path) -> Path:
 
 
 class Picture(NamedTuple):
-    """A picture to be recognised.
+    """A picture to be recognised."""
 
-    Args:
-        name: what it is called in all that is written.
-        file: its `pathlib.Path`.
-        place: where its copy goes, below the folder of copies.
-        is_given: whether the user gave its path, rather than a folder that it lies in.
-    """
-
-    name: str
+    name: str  # in all that is written
     file: Path
-    place: Path
-    is_given: bool
+    place: Path  # of its copy, below the folder of copies
+    is_given: bool  # by the user, who may have given a folder that it lies in
 
 
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
     """Print the faces in pictures, a line each, and write what else is asked for.
 
-    Args:
-        paths: list of pictures, folders, and zips of folders.
-        out: folder for copies of the pictures with boxes and emotions, or None.
-        csv: file for the table that `recognize_folder` returns, or None.
-        bars: draw the probabilities beside each box, too.
-        as_json: print a JSON object a picture, instead of lines for people.
-        options: as for `Recognizer`.
-
-    Returns:
-        The exit status: 0; 2 if a path that was given cannot be read, or a copy cannot be written; 130 if the work was
-        stopped, which keeps the table of what was done.
-
-    Raises:
-        ValueError: if something would be written over a picture; on other options, as `Recognizer`.
-        OSError: if the table cannot be written; what was written so far is kept.
+    These are copies in the folder `out`, with bars too if asked for, and the table of `recognize_folder` in the file
+    `csv`. Paths are pictures, folders, and zips of folders. Returned is the exit status: 0; 2 if a path that was given
+    cannot be read, or a copy cannot be written; 130 if the work was stopped, which keeps the table of what was done.
     """
     with contextlib.ExitStack() as stack:
         pictures, status = [], 0
