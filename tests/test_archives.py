@@ -7,25 +7,9 @@ import stat
 import struct
 import zipfile
 
+import data_files as files
 import numpy as np
 import pytest
-from data_files import (
-    SKIP_REASON,
-    challenge_lines,
-    csv_lines,
-    expect,
-    fer_table,
-    ferplus_lines,
-    icml_lines,
-    named_folders,
-    nothing_cached,
-    parquet_frame,
-    set_up,
-    validated_folders,
-    write_course,
-    write_parquet,
-    write_tree,
-)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +22,7 @@ from fer_keras.labels import FER4
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
     """Give a test a cache and a folder of temporary files of its own, and check that it leaves none of these."""
-    set_up(monkeypatch, tmp_path)
+    files.set_up(monkeypatch, tmp_path)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -48,7 +32,7 @@ def _own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def table():
-    return fer_table(42)
+    return files.fer_table(42)
 
 
 def text(lines):
@@ -72,34 +56,35 @@ def zip_folder(file, folder):
 @pytest.mark.parametrize(
     ("name", "entry", "lines"),
     [
-        ("archive.zip", "fer2013.csv", csv_lines),
-        ("fer2013.csv.zip", "fer2013.csv", csv_lines),
-        ("archive.zip", "fer2013/fer2013.csv", csv_lines),
-        ("icml_face_data.csv.zip", "icml_face_data.csv", icml_lines),
-        ("faces.ZIP", "data/some/faces of 2013.csv", csv_lines),
+        ("fer2013.csv.zip", "fer2013.csv", files.csv_lines),
+        ("icml_face_data.csv.zip", "icml_face_data.csv", files.icml_lines),
+        ("faces.ZIP", "data/some/faces of 2013.csv", files.csv_lines),
     ],
 )
 def test_a_zip_of_any_csv_is_read_and_cached(tmp_path, table, name, entry, lines, monkeypatch):
     file = write_zip(tmp_path / name, {entry: text(lines(table))})
-    expect(load_fer7(file), table)
+    files.expect(load_fer7(file), table)
     monkeypatch.setattr(archives, "unpack", None)  # the second read comes from the cache
-    expect(load_fer7(file.rename(tmp_path / "moved.zip")), table)
+    files.expect(load_fer7(file.rename(tmp_path / "moved.zip")), table)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["cache", "moved.zip", "temporary"]
 
 
 def test_the_challenges_archive_gives_the_official_split(tmp_path, table):
     entries = {
-        "icml_face_data.csv": text(icml_lines(table)),
-        "train.csv": text(challenge_lines(table)),
-        "test.csv": text(challenge_lines(table, labels=False)),
+        "icml_face_data.csv": text(files.icml_lines(table)),
+        "train.csv": text(files.challenge_lines(table)),
+        "test.csv": text(files.challenge_lines(table, labels=False)),
         "example_submission.csv": b"emotion\n0\n0\n",
         "__MACOSX/._icml_face_data.csv": b"\x00\x05",
     }
-    expect(load_fer7(write_zip(tmp_path / "archive.zip", entries)), table)
+    files.expect(load_fer7(write_zip(tmp_path / "archive.zip", entries)), table)
 
 
 def test_a_zip_of_train_csv_gets_a_split_of_our_own(tmp_path, table, capsys):
-    entries = {"train.csv": text(challenge_lines(table)), "test.csv": text(challenge_lines(table, labels=False))}
+    entries = {
+        "train.csv": text(files.challenge_lines(table)),
+        "test.csv": text(files.challenge_lines(table, labels=False)),
+    }
     file = write_zip(tmp_path / "archive.zip", entries)
     for _ in range(2):
         assert load_fer7(file).protocol == "own"
@@ -107,24 +92,24 @@ def test_a_zip_of_train_csv_gets_a_split_of_our_own(tmp_path, table, capsys):
     with pytest.raises(DataError, match=r"archive\.zip: Expected the official split"):
         load_fer7(file, protocol="official")
     with pytest.raises(DataError, match=r"archive\.zip.*test\.csv, line 1: .* no emotion"):
-        load_fer7(write_zip(file, {"test.csv": text(challenge_lines(table, labels=False))}))
+        load_fer7(write_zip(file, {"test.csv": text(files.challenge_lines(table, labels=False))}))
 
 
 def test_votes_in_the_archive_are_joined(tmp_path, table):
-    entries = {"a/fer2013.csv": text(csv_lines(table)), "a/fer2013new.csv": text(ferplus_lines(table))}
+    entries = {"a/fer2013.csv": text(files.csv_lines(table)), "a/fer2013new.csv": text(files.ferplus_lines(table))}
     np.testing.assert_array_equal(load_fer7(write_zip(tmp_path / "a.zip", entries)).votes, table["votes"])
 
 
 def test_zips_of_folders_are_read_like_the_folders(tmp_path, table):
-    parquet = write_parquet(tmp_path / "p", parquet_frame(table))
+    parquet = files.write_parquet(tmp_path / "p", files.parquet_frame(table))
     assert load_fer7(zip_folder(tmp_path / "p.zip", parquet)).fingerprint == load_fer7(parquet).fingerprint
-    for tree in (named_folders(table), validated_folders(table)):
-        folder = write_tree(tmp_path / "archive", tree)
+    for tree in (files.named_folders(table), files.validated_folders(table)):
+        folder = files.write_tree(tmp_path / "archive", tree)
         faces, zipped = load_fer7(folder), load_fer7(zip_folder(tmp_path / "f.zip", folder))
         assert (zipped.protocol, zipped.fingerprint) == (faces.protocol, faces.fingerprint)
         shutil.rmtree(folder)
     listing = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
-    course = write_course(tmp_path / "c", table["images"], listing)
+    course = files.write_course(tmp_path / "c", table["images"], listing)
     file = zip_folder(tmp_path / "c.zip", course)
     for _ in range(2):
         faces = load_fer4(file)
@@ -134,40 +119,43 @@ def test_zips_of_folders_are_read_like_the_folders(tmp_path, table):
 
 
 def test_a_bad_row_in_a_zip_is_named_by_the_zip_and_can_be_skipped(tmp_path, table):
-    lines = csv_lines(table)
+    lines = files.csv_lines(table)
     lines[30] = "7" + lines[30][1:]
     file = write_zip(tmp_path / "archive.zip", {"fer2013.csv": text(lines)})
-    with pytest.raises(DataError, match=rf"^{file}.fer2013\.csv, line 31: Expected an emotion.*{SKIP_REASON}"):
+    with pytest.raises(DataError, match=rf"^{file}.fer2013\.csv, line 31: Expected an emotion.*{files.SKIP_REASON}"):
         load_fer7(file)
     faces = load_fer7(file, on_error="skip")
     assert len(faces) == 41
     assert faces.skipped[0].startswith(f"{file}{os.sep}fer2013.csv, line 31")
-    assert nothing_cached(tmp_path)
+    assert files.nothing_cached(tmp_path)
 
 
 def test_bad_votes_in_a_zip_are_named_by_the_zip_and_not_kept(tmp_path, table):
-    votes = ferplus_lines(table)
+    votes = files.ferplus_lines(table)
     votes[30] = votes[30].replace("Training", "Dev").replace("PublicTest", "Dev")
-    entries = {"fer2013.csv": text(csv_lines(table)), "fer2013new.csv": text(votes)}
+    entries = {"fer2013.csv": text(files.csv_lines(table)), "fer2013new.csv": text(votes)}
     file = write_zip(tmp_path / "archive.zip", entries)
     (skipped,) = load_fer7(file, on_error="skip").skipped
     assert skipped.startswith(f"{file}{os.sep}fer2013new.csv, line 31: Expected a Usage")
-    assert nothing_cached(tmp_path)
+    assert files.nothing_cached(tmp_path)
 
 
 SEVERAL = {
     "two-tables": (
-        lambda table: {"a/fer2013.csv": text(csv_lines(table)), "b/fer2013.csv": text(csv_lines(table))},
+        lambda table: {"a/fer2013.csv": text(files.csv_lines(table)), "b/fer2013.csv": text(files.csv_lines(table))},
         r"one data set in the archive. Received: a.fer2013\.csv, b.fer2013\.csv",
     ),
     "official-twice": (
-        lambda table: {"fer2013.csv": text(csv_lines(table)), "icml_face_data.csv": text(icml_lines(table))},
+        lambda table: {
+            "fer2013.csv": text(files.csv_lines(table)),
+            "icml_face_data.csv": text(files.icml_lines(table)),
+        },
         r"Received: fer2013\.csv, icml_face_data\.csv",
     ),
     "nothing-known": (lambda table: {"notes.txt": b"nothing"}, "Expected one of the following. Received: a folder"),
     "nothing": (lambda table: {}, "Received: an empty folder"),
     "one-other-csv": (
-        lambda table: {"fer.csv": text(["emotion,pixel,Usage", *csv_lines(table)[1:]])},
+        lambda table: {"fer.csv": text(["emotion,pixel,Usage", *files.csv_lines(table)[1:]])},
         r"fer\.csv, line 1: .* Add or rename pixels",
     ),
 }
@@ -177,7 +165,7 @@ SEVERAL = {
 def test_a_zip_that_does_not_say_what_is_meant_is_refused(tmp_path, table, entries, message):
     with pytest.raises(DataError, match=rf"archive\.zip.*{message}"):
         load_fer7(write_zip(tmp_path / "archive.zip", entries(table)))
-    assert nothing_cached(tmp_path)
+    assert files.nothing_cached(tmp_path)
 
 
 OUTSIDE = ["../fer2013.csv", "a/../../fer2013.csv", "/tmp/fer2013.csv", "C:/fer2013.csv", "..\\fer2013.csv", "C:x.csv"]
@@ -189,12 +177,12 @@ def test_an_entry_that_climbs_out_is_refused(tmp_path, table, name):
     with zipfile.ZipFile(file, "w") as archive:
         entry = zipfile.ZipInfo("placeholder.csv")
         entry.filename = entry.orig_filename = name  # as another program may write it
-        archive.writestr(entry, text(csv_lines(table)))
+        archive.writestr(entry, text(files.csv_lines(table)))
     before = set(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"Expected plain files inside the archive\. Received: the entry .* leads out"):
         load_fer7(file)
     assert set(tmp_path.rglob("*")) == before
-    assert nothing_cached(tmp_path)
+    assert files.nothing_cached(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
@@ -206,86 +194,56 @@ def test_links_and_special_files_are_refused(tmp_path, kind):
 
 
 def test_an_entry_that_is_there_twice_is_refused(tmp_path, table):
-    entries = {"FER2013.csv": text(csv_lines(table)), "fer2013.csv": text(csv_lines(table))}
+    entries = {"FER2013.csv": text(files.csv_lines(table)), "fer2013.csv": text(files.csv_lines(table))}
     with pytest.raises(DataError, match="which it holds twice"):
         load_fer7(write_zip(tmp_path / "archive.zip", entries))
 
 
 def spoil(file, place, content):
-    """Put bytes into a file."""
+    """Put bytes into a file; a place below 0 counts from the archive's central directory."""
     data = bytearray(file.read_bytes())
+    place = place if place >= 0 else data.index(b"PK\x01\x02") - place
     data[place : place + len(content)] = content
     file.write_bytes(data)
 
 
-def directory(file):
-    """Return where the archive's central directory begins."""
-    return file.read_bytes().index(b"PK\x01\x02")
+def both(at, in_directory, content):
+    """A function that puts bytes where an entry's own header and the central directory say a thing."""
+
+    def change(file):
+        spoil(file, at, content)
+        spoil(file, -in_directory, content)
+
+    return change
 
 
-def encrypt(file):
-    spoil(file, 6, b"\x01")
-    spoil(file, directory(file) + 8, b"\x01")
-    return "the entry 'fer2013.csv', which is encrypted"
+BAD = {
+    "encrypted": (both(6, 8, b"\x01"), "the entry 'fer2013.csv', which is encrypted"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-200]), "a whole zip archive. Received: BadZipFile"),
+    "no zip": (lambda file: file.write_bytes(b"emotion,pixels\n" * 30), "a whole zip archive. Received: BadZipFile"),
+    "empty": (lambda file: file.write_bytes(b""), "Expected a whole zip archive"),
+    "damaged": (lambda file: spoil(file, 5000, b"\xff" * 50), "Expected a whole zip archive"),
+    "method": (both(8, 10, struct.pack("<H", 97)), "Expected a whole zip archive. Received: NotImplementedError"),
+    # Smaller than it is: what is beyond is never read, and the sum is wrong.
+    "understated": (both(22, 24, struct.pack("<L", 100)), "Bad CRC-32"),
+    "overstated": (both(22, 24, struct.pack("<L", 2**31)), r"at most [\d,]+ bytes .* Received: 2,147,483,648 or more"),
+}
 
 
-def truncate(file):
-    file.write_bytes(file.read_bytes()[:-200])
-    return "Expected a whole zip archive. Received: BadZipFile"
-
-
-def no_zip(file):
-    file.write_bytes(b"emotion,pixels,Usage\n" * 30)
-    return "Expected a whole zip archive. Received: BadZipFile"
-
-
-def empty(file):
-    file.write_bytes(b"")
-    return "Expected a whole zip archive"
-
-
-def damage(file):
-    spoil(file, 5000, b"\xff" * 50)
-    return "Expected a whole zip archive"
-
-
-def unknown_method(file):
-    spoil(file, 8, struct.pack("<H", 97))
-    spoil(file, directory(file) + 10, struct.pack("<H", 97))
-    return "Expected a whole zip archive. Received: NotImplementedError"
-
-
-def understate(file):
-    """Say that an entry is smaller than it is: what is beyond is never read, and the sum is wrong."""
-    spoil(file, 22, struct.pack("<L", 100))
-    spoil(file, directory(file) + 24, struct.pack("<L", 100))
-    return "Bad CRC-32"
-
-
-def overstate(file):
-    spoil(file, 22, struct.pack("<L", 2**31))
-    spoil(file, directory(file) + 24, struct.pack("<L", 2**31))
-    return r"Expected at most [\d,]+ bytes unpacked .* Received: 2,147,483,648 or more"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [encrypt, truncate, no_zip, empty, damage, unknown_method, understate, overstate],
-    ids=lambda f: f.__name__,
-)
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_a_bad_archive_is_refused_either_way(tmp_path, table, change, on_error):
-    file = write_zip(tmp_path / "archive.zip", {"fer2013.csv": text(csv_lines(table))})
-    message = change(file)
+def test_a_bad_archive_is_refused_either_way(tmp_path, table, change, message, on_error):
+    file = write_zip(tmp_path / "archive.zip", {"fer2013.csv": text(files.csv_lines(table))})
+    change(file)
     with pytest.raises(DataError, match=rf"archive\.zip: .*{message}"):
         load_fer7(file, on_error=on_error)
-    assert nothing_cached(tmp_path)
+    assert files.nothing_cached(tmp_path)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_an_archive_damaged_anywhere_never_gives_other_faces(tmp_path, data):
-    content = text(csv_lines(fer_table(2)))
+    content = text(files.csv_lines(files.fer_table(2)))
     file = write_zip(tmp_path / "archive.zip", {"d/fer2013.csv": content, "d/notes.txt": b"nothing"})
     end = file.stat().st_size
     for _ in range(data.draw(st.integers(1, 3))):
@@ -295,7 +253,7 @@ def test_an_archive_damaged_anywhere_never_gives_other_faces(tmp_path, data):
         faces = read_archive((file,), Problems())
     except DataError:
         return
-    np.testing.assert_array_equal(faces.images[..., 0], fer_table(2)["images"])
+    np.testing.assert_array_equal(faces.images[..., 0], files.fer_table(2)["images"])
     assert faces.labels.tolist() == [0, 1]
 
 
@@ -325,7 +283,7 @@ def test_real_bytes_are_counted_whatever_the_archive_says(tmp_path, monkeypatch)
 
 
 def test_the_limits_hold_for_size_and_number(tmp_path, monkeypatch, table):
-    file = write_zip(tmp_path / "archive.zip", {"fer2013.csv": text(csv_lines(table)), "b.txt": b""})
+    file = write_zip(tmp_path / "archive.zip", {"fer2013.csv": text(files.csv_lines(table)), "b.txt": b""})
     monkeypatch.setattr(archives, "MAX_BYTES", 1000)
     with pytest.raises(DataError, match="Expected at most 1,000 bytes unpacked"):
         load_fer7(file)

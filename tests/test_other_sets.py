@@ -44,30 +44,20 @@ def test_no_person_of_ckplus_is_in_two_splits(tmp_path):
     np.testing.assert_array_equal(load_ckplus(root / "CK+48").split, faces.split)
 
 
-def spoil_name(folder):
-    (folder / "fear" / "fear1.png").write_bytes(png(noise(1)[0]))
-    return r"fear.fear1\.png: Expected a name like S010_004_00000017"
+FACE, LARGE = png(noise(1)[0]), png(np.zeros((490, 640), np.uint8))
+FAULTS = [
+    ("fear/fear1.png", FACE, "Expected a name like S010_004_00000017"),
+    ("fear/S999_001_00000001.png", FACE[:400], "Expected a whole picture"),
+    ("fear/S999_001_00000001.png", LARGE, "Expected 48x48 pixels. Received: 490x640"),
+    ("neutral", None, "Expected a folder of one of angry, .* Received: another class"),
+]
 
 
-def spoil_picture(folder):
-    (folder / "fear" / "S999_001_00000001.png").write_bytes(png(noise(1)[0])[:400])
-    return r"fear.S999_001_00000001\.png: Expected a whole picture"
-
-
-def spoil_size(folder):
-    (folder / "fear" / "S999_001_00000001.png").write_bytes(png(np.zeros((490, 640), np.uint8)))
-    return r"fear.S999_001_00000001\.png: Expected 48x48 pixels. Received: 490x640"
-
-
-def spoil_class(folder):
-    (folder / "neutral").mkdir()
-    return r"neutral: Expected a folder of one of angry, .* Received: another class"
-
-
-@pytest.mark.parametrize("spoil", [spoil_name, spoil_picture, spoil_size, spoil_class])
-def test_a_fault_in_ckplus_is_named_and_can_be_skipped(ckplus, spoil):
-    message = spoil(ckplus / "CK+48")
-    with pytest.raises(DataError, match=rf"{message}.*on_error='skip'"):
+@pytest.mark.parametrize(("name", "content", "message"), FAULTS)
+def test_a_fault_in_ckplus_is_named_and_can_be_skipped(ckplus, name, content, message):
+    place = ckplus / "CK+48" / name
+    place.write_bytes(content) if content else place.mkdir()
+    with pytest.raises(DataError, match=rf"{place.name}: {message}.*on_error='skip'"):
         load_ckplus(ckplus)
     faces = load_ckplus(ckplus, on_error="skip")
     assert len(faces) == len(ckplus_folders())
@@ -177,10 +167,7 @@ def edit(file, change):
 
 LIST_LINES = {
     "label-8": ("train_00003.jpg 8", r"line 3: Expected a picture and a label in 1\.\.7. Received: 'train_00003"),
-    "label-0": ("train_00003.jpg 0", r"line 3: Expected a picture and a label in 1\.\.7"),
-    "label-name": ("train_00003.jpg happy", r"line 3: Expected a picture and a label in 1\.\.7"),
     "no-label": ("train_00003.jpg", r"line 3: Expected a picture and a label in 1\.\.7"),
-    "three": ("train_00003.jpg 3 3", r"line 3: Expected a picture and a label in 1\.\.7"),
     "twice": ("train_00002.jpg 3", r"line 3: Expected each picture once. Received: train_00002\.jpg again"),
     "missing": ("train_00903.jpg 3", r"line 3: Expected its picture in Image/aligned. Received: none"),
     "split": ("valid_00003.jpg 3", r"line 3: Expected a name train_N\.jpg or test_N\.jpg. Received: valid_00003\.jpg"),
