@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 import tracemalloc
 import zipfile
@@ -18,10 +19,11 @@ from fer_keras.__main__ import main
 from fer_keras.data import DataError
 from fer_keras.labels import FER7
 from fer_keras.recognition import folders
-from fer_keras.recognition.folders import NO_FACE, as_table, list_pictures, pictures_at, recognize_each, rows
+from fer_keras.recognition.folders import COLUMNS, NO_FACE, as_table, pictures_at, recognize_each, rows
 from fer_keras.recognition.recognizer import Recognizer
 
-COLUMNS = ["picture", "face", "left", "top", "width", "height", "emotion", "confidence"]
+HAAR = {"network": NETWORK, "detector": "haar"}
+WITH = ["--weights", NETWORK, "--detector", "haar"]
 
 
 @pytest.fixture
@@ -30,8 +32,7 @@ def photos(tmp_path):
     folder = tmp_path / "photos"
     for place in ("holidays/2 beach", "holidays/10 home", ".hidden", "__MACOSX", "empty"):
         (folder / place).mkdir(parents=True)
-    astronaut = Image.fromarray(np.asarray(skimage.data.astronaut()))
-    blank = Image.new("RGB", (200, 100), "grey")
+    astronaut, blank = Image.fromarray(np.asarray(skimage.data.astronaut())), Image.new("RGB", (200, 100), "grey")
     astronaut.save(folder / "img10.png")
     astronaut.convert("L").save(folder / "img2.jpg", quality=95)
     blank.save(folder / "holidays" / "10 home" / "a.png")
@@ -40,77 +41,87 @@ def photos(tmp_path):
         blank.save(folder / place)
     (folder / "cut.png").write_bytes((folder / "img10.png").read_bytes()[:2000])
     (folder / "words.jpg").write_text("I am no picture")
-    (folder / "empty.gif").write_bytes(b"")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    (folder / "loop.jpg").symlink_to("loop.jpg")
     (folder / "notes.txt").write_text("happy")
     return folder
 
 
 EXPECTED = [
-    ("cut.png", None),
-    ("empty.gif", None),
+    ("cut.png", "error"),
     ("holidays/2 beach/ümläut 'quoted', name.webp", "happy"),
     ("holidays/10 home/a.png", NO_FACE),
     ("img2.jpg", "happy"),
     ("img10.png", "happy"),
-    ("words.jpg", None),
+    ("loop.jpg", "error"),
+    ("phone.heic", "error"),
+    ("words.jpg", "error"),
 ]
 
 
-def test_a_folder_becomes_a_table_with_a_row_a_face(photos, capsys):
-    table = fer_keras.recognize_folder(photos, network=NETWORK)
-    assert list(table.columns) == [*COLUMNS, *FER7, "detector_score", "error"]
-    assert [
-        (name, None if pd.isna(emotion) else emotion) for name, emotion in table[["picture", "emotion"]].to_numpy()
-    ] == (EXPECTED)
+def test_a_folder_becomes_a_table_with_a_row_a_face(photos, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    table = fer_keras.recognize_folder(photos, **HAAR)
+    assert list(table.columns) == [*COLUMNS, *FER7]
+    assert [tuple(row) for row in table[["picture", "status"]].to_numpy()] == [
+        (name, "ok" if found == "happy" else found) for name, found in EXPECTED
+    ]
     assert capsys.readouterr().err == "", "no progress bar without a terminal"
-    happy = table[table.emotion == "happy"]
-    assert (happy.face == 1).all()
+    happy = table[table.status == "ok"]
+    assert ((happy.face == 1) & (happy.emotion == "happy") & (happy.confidence == happy.happy)).all()
     np.testing.assert_allclose(happy[list(FER7)].sum(axis=1), 1, atol=1e-6)
-    assert happy.error.isna().all()
-    assert (happy.confidence == happy.happy).all()
-    (face,) = fer_keras.recognize(photos / "img10.png", network=NETWORK)
+    (face,) = fer_keras.recognize(photos / "img10.png", **HAAR)
     last = table[table.picture == "img10.png"].iloc[0]
     assert (last.left, last.top, last.width, last.height) == face.box
     assert last.confidence == pytest.approx(face.confidence, rel=1e-5)
-
-    nobody = table[table.emotion == NO_FACE].iloc[0]
+    nobody = table[table.status == NO_FACE].iloc[0]
     assert nobody.face == 0
-    assert nobody[["left", "confidence", "happy", "detector_score", "error"]].isna().all()
-    for _, row in table[table.emotion.isna()].iterrows():
+    assert nobody[["left", "emotion", "confidence", "happy", "detector_score", "error"]].isna().all()
+    for _, row in table[table.status == "error"].iterrows():
         assert str(photos / row.picture) in row.error
-        assert pd.isna(row.face)
-    assert all(isinstance(table[name].dtype, pd.Int64Dtype) for name in ("face", "left", "top", "width", "height"))
+        assert (pd.isna(row.face), pd.isna(row.emotion)) == (True, True)
+    assert "pip install pillow-heif" in table.set_index("picture").error["phone.heic"]
+    assert all(isinstance(table[name].dtype, pd.Int64Dtype) for name, kind in COLUMNS.items() if kind is int)
 
 
-def test_a_zip_is_read_as_the_folder_that_it_holds(photos, tmp_path):
-    file = tmp_path / "photos.ZIP"
-    with zipfile.ZipFile(file, "w") as archive:
+def test_every_file_that_pillow_reads_is_read(tmp_path):
+    kinds = [".apng", ".avif", ".bmp", ".gif", ".ICO", ".jfif", ".jp2", ".jpe", ".JPEG", ".jpx", ".mpo", ".pcx", ".qoi"]
+    kinds += [".png", ".ppm", ".sgi", ".tga", ".tif", ".TIFF", ".webp"]
+    for suffix in kinds:
+        Image.new("RGB", (64, 64), "grey").save(tmp_path / f"a{suffix}")
+    table = fer_keras.recognize_folder(tmp_path, network=Brightness(), detector=None, min_confidence=0)
+    assert table.status.to_list() == ["ok"] * len(kinds)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_said(photos, monkeypatch):
+    def scandir(path, real=os.scandir):
+        if os.fspath(path).endswith("holidays"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.warns(UserWarning, match="holidays: Expected a folder that can be read. Received: Permission denied"):
+        assert len(fer_keras.recognize_folder(photos, network=Brightness(), detector=None)) == len(EXPECTED) - 2
+
+
+def test_a_zip_is_read_as_the_folder_that_it_holds_and_refused_if_it_is_damaged_or_climbs_out(photos, tmp_path):
+    (photos / "loop.jpg").unlink()
+    with zipfile.ZipFile(tmp_path / "photos.ZIP", "w") as archive:
         for path in sorted(photos.rglob("*")):
             archive.write(path, path.relative_to(photos))
-    pd.testing.assert_frame_equal(
-        fer_keras.recognize_folder(file, network=NETWORK).drop(columns="error"),
-        fer_keras.recognize_folder(photos, network=NETWORK).drop(columns="error"),
-    )
-
-
-def test_a_zip_that_climbs_out_or_is_damaged_is_refused(tmp_path):
-    climbing = tmp_path / "climbing.zip"
-    with zipfile.ZipFile(climbing, "w") as archive:
+    zipped, plain = (fer_keras.recognize_folder(path, **HAAR) for path in (tmp_path / "photos.ZIP", photos))
+    pd.testing.assert_frame_equal(zipped.drop(columns="error"), plain.drop(columns="error"))
+    with zipfile.ZipFile(tmp_path / "climbing.zip", "w") as archive:
         archive.writestr("../outside.png", b"")
-    damaged = tmp_path / "damaged.zip"
-    damaged.write_bytes(b"PK\3\4")
-    for file, words in ((climbing, "leads out of it"), (damaged, "Expected a whole zip archive")):
-        with pytest.raises(DataError, match=words):
-            fer_keras.recognize_folder(file, network=NETWORK)
-    assert not (tmp_path / "outside.png").exists()
-
-
-def test_what_is_no_folder_or_has_no_pictures(tmp_path):
+    (tmp_path / "damaged.zip").write_bytes(b"PK\3\4")
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.png").write_bytes(b"")
-    for name, words in (("empty", "Received: none"), ("a.png", "Received: a file"), ("no", "Received: nothing there")):
-        with pytest.raises(DataError, match=rf"{name}: Expected .*{words}"):
-            fer_keras.recognize_folder(tmp_path / name, network=NETWORK)
+    refused = {"climbing.zip": "leads out of it", "damaged.zip": "Expected a whole zip archive"}
+    refused |= {"empty": "Received: none", "a.png": "Received: a file", "no": "Received: nothing there"}
+    for name, words in refused.items():
+        with pytest.raises(DataError, match=words):
+            fer_keras.recognize_folder(tmp_path / name, **HAAR)
+    assert not (tmp_path.parent / "outside.png").exists()
 
 
 def test_names_are_sorted_as_people_do_and_links_do_not_lead_in_circles(tmp_path):
@@ -118,23 +129,21 @@ def test_names_are_sorted_as_people_do_and_links_do_not_lead_in_circles(tmp_path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "9" / "circle").symlink_to(tmp_path)
-    found = [file.relative_to(tmp_path).as_posix() for file in list_pictures(tmp_path)]
-    assert found == ["9/a.png", "9/a1.png", "9/A2.png", "9/a10.png", "10/b.png", "x.png"]
-    assert [file.name for file in list_pictures(tmp_path, without=tmp_path / "9")] == ["b.png", "x.png"]
+    with pictures_at(tmp_path) as found:
+        assert [name for name, _ in found] == ["9/a.png", "9/a1.png", "9/A2.png", "9/a10.png", "10/b.png", "x.png"]
+    with pictures_at(tmp_path, without=tmp_path / "9") as found:
+        assert [name for name, _ in found] == ["10/b.png", "x.png"]
 
 
 def test_a_name_that_is_no_text(tmp_path, capsys):
-    name = b"caf\xe9 \n.png"
     try:
-        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+        with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9 \n.png"), "wb") as file:
             Image.new("RGB", (60, 60)).save(file, "PNG")
     except OSError:
         pytest.skip("this file system takes text only")
-    (tmp_path / "whole.png").write_bytes(b"")
-    table = fer_keras.recognize_folder(tmp_path, network=NETWORK)
-    assert table.picture.to_list() == ["caf\\udce9 \n.png", "whole.png"]
-    assert table.emotion[0] == NO_FACE
-    assert main(["recognize", str(tmp_path), "--weights", NETWORK, "--csv", str(tmp_path / "faces.csv")]) == 0
+    table = fer_keras.recognize_folder(tmp_path, **HAAR)
+    assert (table.picture.to_list(), table.status.to_list()) == (["caf\\udce9 \n.png"], [NO_FACE])
+    assert main(["recognize", str(tmp_path), *WITH, "--csv", str(tmp_path / "faces.csv")]) == 0
     assert capsys.readouterr().out == f"{tmp_path}/caf? ?.png: no face\n"
     assert pd.read_csv(tmp_path / "faces.csv").picture[0] == f"{tmp_path}/caf\\udce9 \n.png"
 
@@ -145,9 +154,7 @@ def test_faces_of_many_pictures_are_batches_and_none_is_lost(monkeypatch):
     network, generator = Brightness(), np.random.default_rng(0)
     recognizer = Recognizer(network, detector=Quarters(), min_confidence=0)
     counts = [*generator.integers(0, 5, 40).tolist(), *[0] * 20, 4]
-    pictures = [
-        (f"{number}", b"damaged" if number % 9 == 4 else quarters(count)) for number, count in enumerate(counts)
-    ]
+    pictures = [(f"{number}", b"bad" if number % 9 == 4 else quarters(count)) for number, count in enumerate(counts)]
     found = list(recognize_each(pictures, recognizer))
     assert [name for name, _, _ in found] == [name for name, _ in pictures]
     for number, (_, faces, error) in enumerate(found):
@@ -156,8 +163,7 @@ def test_faces_of_many_pictures_are_batches_and_none_is_lost(monkeypatch):
         else:
             assert_same(faces, recognizer.recognize(quarters(counts[number])))
             assert error is None
-    sizes = [len(batch) for batch in network.batches[: -len(counts)] if len(batch)]
-    assert max(sizes) < 10 + 4
+    assert max(len(batch) for batch in network.batches[: -len(counts)]) < 10 + 4
     table = as_table((row for each in found for row in rows(*each)), network.classes)
     assert len(table) == sum(max(1, count) if number % 9 != 4 else 1 for number, count in enumerate(counts))
 
@@ -181,13 +187,44 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
     assert many < few + 300_000, "less than one picture more"
 
 
-def test_a_bar_shows_progress_on_a_terminal(photos, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with pictures_at(photos) as pictures:
-        assert len(pictures) == len(EXPECTED)
-    fer_keras.recognize_folder(photos / "holidays", network=NETWORK)
+def test_a_bar_on_a_terminal_and_none_without_a_console(photos, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    for stream in (terminal, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        fer_keras.recognize_folder(photos / "holidays", network=Brightness(), detector=None)
     assert "2/2" in terminal.getvalue()
+
+
+def test_where_table_or_copies_cannot_be_written_is_said_before_the_work(photos, monkeypatch, capsys):
+    monkeypatch.chdir(photos)
+    for options in ("--csv notes.txt/faces.csv", "--csv holidays", "--out notes.txt"):
+        assert main(["recognize", "img2.jpg", *options.split(), *WITH]) == 2
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err.startswith("error: ")) == ("", True)
+
+
+def test_on_a_full_disk_what_was_done_is_kept(photos):
+    Image.fromarray(np.asarray(skimage.data.astronaut())).resize((128, 128)).save(photos / "holidays" / "0.jpg")
+    code = (  # no file may have more than 99,999 bytes, as if the disk were full from there on
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999))\n"
+        "from fer_keras.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "recognize", "img10.png", "holidays", "--out", "out", "--csv", "faces.csv"]
+    done = subprocess.run([*command, *WITH, "--bars"], cwd=photos, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert done.stdout.count("\n") == 4, "the rest goes on"
+    assert not (photos / "out" / "img10.png").exists()
+    assert len([*(photos / "out").rglob("*.*")]) == 3
+    assert pd.read_csv(photos / "faces.csv").status.to_list() == ["ok", "ok", "ok", "no face"]
+
+
+def test_killed_or_on_an_error_the_table_is_called_partial_and_the_earlier_one_stays(tmp_path):
+    (tmp_path / "faces.csv").write_text("earlier")
+    table = folders.TableFile(tmp_path / "faces.csv", COLUMNS)
+    table.write(rows("a.png", [], None))
+    with pytest.raises(OSError, match="full"), table:
+        raise OSError("full")
+    assert pd.read_csv(tmp_path / "faces.partial.csv").status.to_list() == [NO_FACE]
+    assert (tmp_path / "faces.csv").read_text() == "earlier"
