@@ -184,7 +184,6 @@ Start = Annotated[float, Option(metavar="SECONDS", help="leave out what is befor
 Stop = Annotated[float | None, Option(metavar="SECONDS", help="leave out what is after")]
 Every = Annotated[int | None, Option(metavar="N", help="detect on every N-th frame, track in between")]
 Smooth = Annotated[float | None, Option(metavar="SECONDS", help="time constant of the running mean; 0 for none")]
-Camera = Annotated[int, Option(metavar="N", help="number of the camera; the first is 0")]
 Host = Annotated[str, Option(metavar="ADDRESS", help="the default is reached from this machine alone")]
 Port = Annotated[int, Option(metavar="N", help="0 takes a free one")]
 Format = Annotated[str, choice("format", "onnx", "litert", "savedmodel")]
@@ -443,20 +442,6 @@ def video(
     return print_tracks(fer_keras.recognize_video(source, target, start=start, stop=stop, **options), source)
 
 
-@app.command()
-def webcam(
-    camera: Camera = 0, out: Out = None, csv: Csv = None, every: Every = None, smooth: Smooth = None,
-    weights: Weights = None, classes: Classes = None, detector: Detector = None, min_confidence: Confidence = None,
-    mirrored: Mirrored = False,
-):  # fmt: skip
-    """Show what a camera sees, with emotions, in a window. Press q to end it. By default, no video is written."""
-    from fer_keras.recognition.webcam import watch
-
-    more = {"csv": csv, "every": every, "smoothing_seconds": smooth}
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
-    return print_tracks(watch(camera, out, **options), f"camera {camera}")
-
-
 def print_tracks(table, name):
     """Print a line for each face that is seen long; return 0, 1 if the video broke off, 130 if it was stopped."""
     frames = table["id"].value_counts()
@@ -475,7 +460,7 @@ def demo(
     host: Host = "127.0.0.1", port: Port = 7860, weights: Weights = None, classes: Classes = None,
     detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False,
 ):  # fmt: skip
-    """Serve a page for pictures and the camera."""
+    """Serve a page for pictures, clips and the camera, to this machine alone."""
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     from fer_keras.recognition.page import serve
 

@@ -183,8 +183,7 @@ def test_a_keras_file_without_a_card_is_used_with_its_classes(photos, capsys):
     ("command", "function"),
     [
         ("video clip.mp4", "fer_keras.recognition.video.recognize_video"),
-        ("webcam", "fer_keras.recognition.webcam.watch"),
-        ("demo", "fer_keras.recognition.page_server.serve"),
+        ("demo", "fer_keras.recognition.page.serve"),
         ("recognize clip.png", "fer_keras.recognition.folders.list_faces"),
     ],
 )
@@ -195,7 +194,7 @@ def test_options_reach_the_recognizer(command, function, monkeypatch):
         seen.append(options)
         table = pd.DataFrame(columns=["time", "id", "detected", "calm", "excited"])
         table.attrs.update(frames=0, ended="whole")
-        return table if command.startswith(("video", "webcam")) else 0
+        return table if command.startswith("video") else 0
 
     monkeypatch.setattr(function, stand_in)
     options = "--weights mine.keras --classes calm,excited --detector none --mirrored --min-confidence 0.3"
