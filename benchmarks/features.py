@@ -1,6 +1,6 @@
 """How much faster a head trains on a frozen backbone's features, computed once, than through the backbone.
 
-For each network, with random values and noise as pictures, three things are timed in turn:
+For each network, randomly initialised, with noise as pictures, three things are timed in turn:
 - through the backbone: epochs of the whole network as `fer_keras train` runs them when a recipe changes its images;
 - on features: the same epochs, as it runs them when it does not;
 - computing: the features of the same images.

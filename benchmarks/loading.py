@@ -165,7 +165,7 @@ def slower(form, name, against, seconds, goal=None):
 
 
 def within(form, name, seconds):
-    """Return what part of the longest time allowed a piece takes."""
+    """The share of the longest time allowed that a piece takes."""
     allowed = [LONGEST_SECONDS] * len(seconds[name])
     scale = f"{min(seconds[name]):.3g} s"
     against = f"{LONGEST_SECONDS:g} s"

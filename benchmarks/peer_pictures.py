@@ -52,7 +52,7 @@ def picture_of_many(faces):
 
 
 def in_pictures(scenes, answers):
-    """Return what ours and `fer` found of the faces in the scenes, and how they differ, as pairs."""
+    """Scores of ours and `fer` on the faces in the scenes, and how they differ, as pairs."""
     scores, found = {}, {}
     for peer, rounds in answers.items():
         named = [faces for answer in rounds for faces in answer]
@@ -82,7 +82,7 @@ def difference(theirs, ours):
 
 
 def in_film(places, shots, answers):
-    """Return what ours and `fer` found of the faces in the film."""
+    """Scores of ours and `fer` on the faces in the film."""
     columns = ["frame", "left", "top", "width", "height"]
     return {
         peer: video.score(pd.DataFrame(rounds[0], columns=columns), places, shots, video.EVERY if peer == OURS else 1)

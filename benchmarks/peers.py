@@ -5,7 +5,7 @@
 PYTHON is the interpreter of an environment of the peer's own (README.md says how to make it); a peer that is not given
 is left out. Each runs in a process of its own (`peer_workers.py`), all on the same core with one thread, on the same
 pictures, in turn, round by round. `fer` runs as it comes: the quantised network, the Haar cascade. DeepFace's weights
-are downloaded at first use; here its network has random values, which its time does not depend on, and only its way
+are downloaded at first use; here its network has random weights, which its time does not depend on, and only its way
 from a cut-out face to an emotion is timed, on TensorFlow and on ONNX Runtime.
 - faces whose box is given: one, alone as a picture of 48x48 or in a picture of 640x480, and 64 in a picture; and the
   bare networks, on noise; our network as it ships and, beside `fer`, exported to int8, as that of `fer` is.
@@ -122,13 +122,13 @@ class Process:
 
     def ask(self, work, *, times=1, **arguments):
         """Have it do something; return its answer, a dict with `seconds`, `processor` and `answer`."""
-        with contextlib.suppress(BrokenPipeError):  # why it ended is said when it does not answer
+        with contextlib.suppress(BrokenPipeError):  # `answer` raises with the reason why it ended
             self.running.stdin.write(json.dumps({"work": work, "times": times, **arguments}) + "\n")
             self.running.stdin.flush()
         return self.answer()
 
     def answer(self):
-        """Return what it says next."""
+        """Its next answer."""
         line = self.running.stdout.readline()
         if not line:
             self.running.wait()
@@ -164,7 +164,7 @@ def main():
 
 
 def arguments():
-    """Return what the command line asks for."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=PYTHON", help="fer or deepface")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")

@@ -74,7 +74,7 @@ class Ratio:
 
 
 def arguments(description):
-    """Return what the command line asks for: `quick` and `json`."""
+    """The options of the command line: `quick` and `json`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--quick", action="store_true", help="a few steps, to see that it runs; the ratios mean nothing"

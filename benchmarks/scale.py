@@ -33,11 +33,9 @@ from PIL import Image, ImageEnhance
 
 from fer_keras.paths import write_changed
 from fer_keras.ray_cluster import num_cores, ray_cluster
-from fer_keras.recognition import many
-from fer_keras.recognition.face_files import begin, write_faces
 from fer_keras.recognition.networks import BATCH
 from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
-from fer_keras.recognition.picture_parts import find_pictures, to_do
+from fer_keras.recognition.ray_folders import Worker, begin, find_pictures, map_parts, parts_left
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 
 GOAL = 1.7  # times as fast with two workers as with one
@@ -114,11 +112,11 @@ def a_picture(place, size):
     """The cost of one picture for one process with one thread: milliseconds a stage, pictures a second, bytes."""
     recognizer = Recognizer(detector="haar")
     files = sorted((place / "pictures").iterdir())
-    (whole_part,) = parts_of(place, size.pictures)  # one file of faces, as large as where there are many
-    first, run = parts_of(place, size.part)[0], begin(place / "alone", {}, size.pictures)[0]
-    write_faces(first, recognizer, place / "warm", begin(place / "warm", {}, size.part)[0])
-    began = time.perf_counter()
-    counted = write_faces(whole_part, recognizer, place / "alone", run)
+    for name, size_of_part in (("warm", size.part), ("alone", size.pictures)):  # then one file, as where there are many
+        part, *_ = parts_of(place, size_of_part)
+        worker = Worker(place / name, begin(place / name, [], size_of_part)[0], recognizer)
+        began = time.perf_counter()
+        counted = worker.write(part)
     whole = (time.perf_counter() - began) / size.pictures
     stages = {name: 1000 * seconds for name, seconds in by_stage(files[: size.staged], recognizer).items()}
     written = sum(file.stat().st_size for file in (place / "alone").glob("*.parquet"))
@@ -137,7 +135,7 @@ def a_picture(place, size):
 
 def parts_of(place, part):
     """Return the parts of the pictures."""
-    return list(to_do(find_pictures(place / "pictures"), part, targets=set(), names=set()))
+    return list(parts_left(*find_pictures(place / "pictures"), place / "nothing", part))
 
 
 def by_stage(files, recognizer):
@@ -192,21 +190,18 @@ def in_turn(place, size):
 def recognise(place, name, size, workers):
     """Return the seconds of recognising all pictures with some workers, and the memory of each."""
 
-    class Timed(many.Worker):  # inside a function, it travels to the workers as it is
+    class Timed(Worker):  # inside a function, it travels to the workers as it is
         def __call__(self, row):
             began = time.time()
             return {**super().__call__(row), "began": began, "ended": time.time()}
 
     out = place / f"faces-{name}"
-    run, _ = begin(out, {}, size.part)
-    parts = [{"part": pickle.dumps(part)} for part in parts_of(place, size.part)]
+    run, _ = begin(out, [], size.part)
+    arguments = (str(out), run, pickle.dumps(Recognizer(detector="haar")))
     asked, spans, memory = time.time(), [], {}
-    with many.on_ray(parts, Timed, (str(out), run, {}), None, workers) as found:
-        for each in found:
-            if each["stopped"]:
-                raise RuntimeError(each["stopped"])
-            spans.append((each["began"], each["ended"]))
-            memory = most(memory, memory_of_workers())
+    for each in map_parts(parts_of(place, size.part), Timed, arguments, workers=workers):
+        spans.append((each["began"], each["ended"]))
+        memory = most(memory, memory_of_workers())
     first, last = min(began for began, _ in spans), max(ended for _, ended in spans)
     return {"work": last - first, "workers": first - asked, "whole": time.time() - asked, "memory": memory}
 

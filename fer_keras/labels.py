@@ -37,7 +37,7 @@ SYNONYMS = {
 
 
 def emotion(name):
-    """Return what FER-2013 and FER+ call the emotion that a set calls `name`, whatever its case; None if none.
+    """The name in FER-2013 and FER+ of the emotion that a set calls `name`, whatever its case; None if none.
 
     Example:
 

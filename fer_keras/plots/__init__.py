@@ -1,7 +1,7 @@
 """Figures from numbers, DataFrames and runs: every function returns a `Figure`; only `save` and `save_private` write.
 
 In a notebook a figure shows itself as a cell's last expression. Nothing here keeps a figure in pyplot. `title` is
-written above a figure; where a split or a run is its default, that is said.
+written above a figure; a split or a run that is a default is named in it.
 """
 
 # ruff: noqa: F401
