@@ -1,8 +1,11 @@
 """Networks are opened by name; on ONNX Runtime alone, without Keras or a backend; what is damaged is refused."""
 
+import copy
 import hashlib
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -20,67 +23,63 @@ from fer_keras.recognition.networks import OnnxNetwork, open_network
 from fer_keras.training.data import load_recipe_data
 
 FILE = weights.folder() / "mini-xception.onnx"
+SHIPPED = sorted(path.name for path in weights.folder().iterdir() if path.suffix in (".keras", ".onnx"))
 ALONE = """
 import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"keras", "tensorflow", "jax", "torch", "pandas", "matplotlib"}:
-            raise ImportError(f"{name} is not to be imported")
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from fer_keras.recognition.networks import open_network
-
-network = open_network("mini-xception")
-print(type(network).__name__, network.predict(np.full((2, 48, 48, 1), 90, np.uint8)).round(3).tolist())
+from fer_keras.recognition.networks import keras_network, open_network
 """
 
 
-def test_a_network_that_ships_runs_on_onnx_runtime_as_on_keras():
-    network, keras_network = open_network("mini-xception"), weights.load("mini-xception")
+def alone(script):
+    """What a script prints where neither Keras nor a backend nor pandas is installed."""
+    done = subprocess.run([sys.executable, "-c", ALONE + script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_what_ships_for_onnx_runtime_is_the_network_that_ships_for_keras(name):
+    path = weights.folder() / f"{name}.keras"
+    network, keras_network = open_network(name), weights.load(name)
     assert isinstance(network, OnnxNetwork)
-    for name in ("name", "classes", "size", "temperature"):
-        assert getattr(network, name) == getattr(keras_network, name), name
+    for attribute in ("name", "classes", "size", "temperature"):
+        assert getattr(network, attribute) == getattr(keras_network, attribute), attribute
+    assert network.card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest(), f"python -m fer_keras export {name}"
     assert network.card == {**keras_network.card, "size": [48, 48], "parity": network.card["parity"]}
-    images = make_faces(10).images  # more than one batch
-    assert len(images) > networks.BATCH
+    images = make_faces(12, classes=network.classes).images  # more than one batch
+    assert len(images) > networks.BATCH or len(network.classes) < 7
     found = network.predict(images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, keras_network.predict(images), atol=1e-5)
     np.testing.assert_allclose(network.predict(images[:3, :, :, 0].astype(float)), found[:3], atol=1e-6)
-    assert network.predict(images[:0]).shape == (0, 7)
+    assert network.predict(images[:0]).shape == (0, len(network.classes))
+    for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        assert again.card == network.card
+        np.testing.assert_array_equal(again.predict(images[:3]), network.predict(images[:3]))
 
 
 def test_neither_keras_nor_a_backend_nor_pandas_is_needed():
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    name, _, found = done.stdout.partition(" ")
-    assert name == "OnnxNetwork"
+    script = "print(open_network('mini-xception').predict(np.full((2, 48, 48, 1), 90, np.uint8)).round(3).tolist())"
     expected = weights.load("mini-xception").predict(np.full((2, 48, 48, 1), 90, np.uint8))
-    np.testing.assert_allclose(json.loads(found), expected, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((2, 64, 64, 1)), r"shape \(n, 48, 48, 1\)\. Received: shape \(2, 64, 64, 1\)"),
-        (np.zeros((48, 48)), r"Received: shape \(48, 48\)"),
-        (np.zeros((2, 48, 48, 3)), r"Received: shape \(2, 48, 48, 3\)"),
-        (np.full((2, 48, 48, 1), -1.0), r"values in \[0, 255\].* Received: -1\.0"),
-        (np.full((2, 48, 48, 1), 256.0), r"Received: 256\.0"),
-        (np.full((2, 48, 48, 1), np.nan), r"Received: nan"),
-    ],
-)
-def test_pictures_of_another_kind_are_refused(images, message):
-    with pytest.raises(ValueError, match=message):
-        open_network("mini-xception").predict(images)
+    np.testing.assert_allclose(json.loads(alone(script)), expected, atol=1e-3)
 
 
 def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
     assert isinstance(open_network("mini-xception"), weights.Network)
     assert isinstance(open_network(FILE.with_suffix(".keras")), weights.Network)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install \"fer_keras\[recognition\]\""):
+        open_network(FILE)
     monkeypatch.undo()
     (tmp_path / "weights").mkdir()
     for suffix in (".keras", ".json"):
@@ -89,32 +88,51 @@ def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tm
     assert isinstance(open_network("mine"), weights.Network)
 
 
-def test_without_onnx_runtime_a_file_asks_for_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"pip install \"fer_keras\[recognition\]\""):
-        open_network(FILE)
-
-
-def test_an_unknown_name_lists_those_that_there_are(own_folders):
-    with pytest.raises(ValueError, match=r"no network 'nonsense'\. Expected .*mini-xception.* trained on this machine"):
-        open_network("nonsense")
+def test_an_unknown_name_is_refused_at_once_with_what_comes_close(own_folders):
+    tries = "('fer-smal', 'gone.keras', 'gone.onnx', 'nonsense')"
+    script = f"""
+for name in {tries}:
+    for use in (open_network, keras_network):
+        try:
+            use(name)
+        except ValueError as error:
+            print(error)
+"""
+    lines = alone(script).splitlines()  # nothing heavy is imported for that
+    assert lines[:2] == ["There is no network 'fer-smal'. Did you mean 'fer-small'?"] * 2
+    assert lines[2].startswith("There is no network 'gone.keras'. Expected the path of a .keras or .h5 file, or one of")
+    assert lines[4:6][0] == "gone.onnx: Expected an .onnx file that fer_keras.export wrote. Received: no file there."
+    assert "mini-xception" in lines[6]
+    with pytest.raises(ValueError, match="Expected a network that was trained on this machine"):
+        open_network("capstone-model-1")
 
 
 def changed_card(**changes):
-    """Return the card of the shipped network with changes; None removes a field."""
+    """The card of the shipped network with changes; None removes a field."""
     card = {**open_network(FILE).card, **changes}
     return json.dumps({name: value for name, value in card.items() if value is not None})
+
+
+WRONG_CARDS = [
+    ("{", "Received: none"),
+    ("[1]", "Received: none"),
+    ("[" * 100_000, "Received: none"),
+    ({"sha256": None}, "without a usable sha256"),
+    *(
+        ({"classes": value}, "usable classes")
+        for value in ("happy", ["happy"], ["sad", "sad"], ["sad", 1], ["sad", ""])
+    ),
+    *(({"temperature": value}, "usable temperature") for value in (0, -1, 1e-300, float("nan"), float("inf"), "1", [])),
+    ({"temperature_mirrored": 0}, "usable temperature_mirrored"),
+]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "a card inside with name, classes, size, sha256. Received: none"),
-        ("{", "Received: none"),
-        ("[1]", "Received: one without a usable name, classes, size, sha256"),
-        ({"sha256": None}, "without a usable sha256"),
-        ({"classes": "happy"}, "without a usable classes"),
-        ({"size": [48.0, 48.0]}, "without a usable size"),
+        (None, "a card with name, classes, size, sha256. Received: none"),
+        *WRONG_CARDS,
+        *(({"size": value}, "without a usable size") for value in ([48.0, 48.0], [48], [0, 48], [True, True], 48)),
         ({"size": [64, 64]}, r"\['batch', 64, 64, 1\].* Received: \[\['batch', 48, 48, 1\]"),
         ({"classes": list(FER7[:6])}, r"\['batch', 6\].* Received: .*\['batch', 7\]"),
     ],
@@ -126,39 +144,71 @@ def test_a_card_that_does_not_fit_is_refused(text, message, tmp_path):
         text = changed_card(**text) if isinstance(text, dict) else text
         onnx.helper.set_model_props(proto, {networks.CARD: text})
     onnx.save(proto, tmp_path / "odd.onnx")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"odd\.onnx: Expected .*{message}"):
         open_network(tmp_path / "odd.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"no network", FILE.read_bytes()[:50_000]])
-def test_a_damaged_file_is_refused(content, tmp_path, capfd):
+@pytest.mark.parametrize(("text", "message"), [case for case in WRONG_CARDS if isinstance(case[0], dict)])
+def test_such_a_card_beside_a_keras_file_is_refused(text, message, tmp_path):
+    shutil.copy(FILE.with_suffix(".keras"), tmp_path / "odd.keras")
+    card = json.loads(FILE.with_suffix(".json").read_text("utf-8")) | text
+    (tmp_path / "odd.json").write_text(json.dumps({name: value for name, value in card.items() if value is not None}))
+    with pytest.raises(ValueError, match=rf"odd\.json: Expected .*{message}"):
+        open_network(tmp_path / "odd.keras")
+
+
+def test_a_damaged_file_and_one_that_is_not_there_are_refused(tmp_path, capfd):
     path = tmp_path / "damaged.onnx"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"damaged\.onnx: Expected .* Received: .*"):
-        open_network(path)
+    for content in (b"", b"no network", FILE.read_bytes()[:50_000]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"damaged\.onnx: Expected .* Received: .*"):
+            open_network(path)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ValueError, match="Received: no file there"):
+        open_network(tmp_path / "folder.onnx")
     assert capfd.readouterr().err == "", "what goes wrong is raised, not printed"
 
 
-def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
-    for path in (tmp_path / "none.onnx", tmp_path / "folder.onnx"):
-        (tmp_path / "folder.onnx").mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match="Received: no file there"):
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith(".onnx")])
+def test_one_flipped_bit_of_a_shipped_file_or_of_its_sum_is_refused(name, tmp_path, monkeypatch):
+    shutil.copytree(weights.folder(), tmp_path / "weights")
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
+    path, random = tmp_path / "weights" / name, np.random.default_rng(0)
+    content = path.read_bytes()
+    open_network(path.stem)
+    for place in random.integers(0, len(content), 8):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << random.integers(8)]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=rf"{name}: Expected the file that {name}\.json describes.*was changed"):
+            open_network(path.stem)
+    path.write_bytes(content)
+    for text in ("{}", "", "{", '{"file_sha256": "0"}'):
+        path.with_name(f"{name}.json").write_text(text)
+        with pytest.raises(ValueError, match="Expected the file that"):
             open_network(path)
 
 
-@pytest.mark.parametrize("name", weights.shipped())
-def test_what_ships_for_onnx_runtime_is_the_network_that_ships_for_keras(name):
-    path = weights.folder() / f"{name}.keras"
-    network, keras_network = open_network(path.with_suffix(".onnx")), weights.load(name)
-    assert network.card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest(), f"python -m fer_keras export {name}"
-    assert {**keras_network.card, **network.card} == network.card, "the card is that of the .keras file, and more"
-    images = make_faces(6, classes=network.classes).images
-    np.testing.assert_allclose(network.predict(images), keras_network.predict(images), atol=1e-5)
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    proto = onnx.load(FILE)
+    kernel = max(proto.graph.initializer, key=lambda each: len(each.raw_data))
+    kernel.raw_data = np.full(len(kernel.raw_data) // 4, np.nan, np.float32).tobytes()
+    onnx.save(proto, tmp_path / "nan.onnx")
+    with pytest.raises(ValueError, match=r"nan\.onnx: Expected a network that predicts.*NaN"):
+        open_network(tmp_path / "nan.onnx")
+    network = weights.load("mini-xception")
+    network.model.layers[-2].set_weights([value * np.nan for value in network.model.layers[-2].get_weights()])
+    if not network.model.layers[-2].weights:
+        network.model.set_weights([value * np.nan for value in network.model.get_weights()])
+    with pytest.raises(ValueError, match="Expected finite probabilities"):
+        network.predict(np.zeros((1, 48, 48, 1)))
+    card = {name: value for name, value in network.card.items() if name != "sha256"}
+    weights.save(network.model, tmp_path / "nan.keras", card, half=False)
+    with pytest.raises(ValueError, match=r"nan\.keras: Expected finite weights"):
+        weights.load(tmp_path / "nan.keras")
 
 
 def test_recognising_leaves_nothing_anywhere(tmp_path):
     """ONNX Runtime keeps what it reports to its makers in the home and temporary folders, unless it is told not to."""
-    script = "import fer_keras, numpy; print(fer_keras.recognize(numpy.zeros((90, 90), 'uint8')))"
+    script = "import fer_keras as f, numpy; print(f.recognize(numpy.zeros((90, 90), 'uint8'), detector='haar'))"
     places = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     options = {"capture_output": True, "text": True, "check": True, "env": environment | places}
@@ -166,7 +216,8 @@ def test_recognising_leaves_nothing_anywhere(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_the_int8_network_that_ships_is_made_of_the_one_that_ships():
+def test_every_network_ships_for_keras_and_onnx_runtime_and_one_in_int8():
+    assert {f"{name}{suffix}" for name in weights.shipped() for suffix in (".keras", ".onnx")} <= set(SHIPPED)
     found, whole = open_network("fer-small-int8"), open_network("fer-small")
     assert found.card["sha256"] == whole.card["sha256"]
     assert (found.name, found.classes, found.size) == ("fer-small-int8", whole.classes, whole.size)
@@ -174,21 +225,9 @@ def test_the_int8_network_that_ships_is_made_of_the_one_that_ships():
     said, wanted = found.predict(images), whole.predict(images)
     assert np.abs(said - wanted).max() > 1e-4, "8 bits are not 32"
     assert np.abs(said - wanted).mean() < 0.03
-    clear = np.ptp(np.sort(wanted)[:, -2:], axis=1) > 0.3
-    assert clear.sum() > 20
-    assert (said.argmax(axis=1) == wanted.argmax(axis=1))[clear].all()
     quantized = found.card["quantized"]
-    assert quantized["split"] == "validation"
-    assert quantized["agreement"] > 0.97
+    assert (quantized["split"], quantized["agreement"] > 0.97) == ("validation", True)
     assert abs(quantized["accuracy"] - quantized["accuracy_float32"]) < 0.005
-
-
-SHIPPED = sorted(path.name for path in weights.folder().iterdir() if path.suffix in (".keras", ".onnx"))
-
-
-def test_every_network_ships_for_keras_and_onnx_runtime():
-    assert {f"{name}{suffix}" for name in weights.shipped() for suffix in (".keras", ".onnx")} <= set(SHIPPED)
-    assert "fer-small-int8.onnx" in SHIPPED
 
 
 @pytest.mark.data
@@ -206,6 +245,5 @@ def test_every_shipped_file_scores_on_publictest_what_its_card_says(file, fer201
     if quantized:
         assert (answers == labels).mean() == pytest.approx(quantized["accuracy_float32"], abs=0.005)
         whole = open_network(card["name"].removesuffix(f"-{quantized['kind']}"))
-        assert whole.card["sha256"] == card["sha256"]
         agreement = (answers == whole.predict(images).argmax(axis=1)).mean()
         assert agreement == pytest.approx(quantized["agreement"], abs=0.005)

@@ -116,8 +116,9 @@ def test_no_entry_of_exif_can_refuse_a_photo_and_another_orientation_is_1():
     for exif in (turned(0), turned(9), turned(65_535), turned(b"6", 2, 2), turned(6.0, 11)):
         assert open_photo(encoded(COLOUR, "JPEG", exif=exif)).size == COLOUR.shape[:2]
     negative = struct.pack("<HHIi", 0x0100, 9, 1, -1)  # which Pillow reads, and cannot write again
-    far = struct.pack("<HHII", 0x0131, 2, 99, 2**31)  # text that lies beyond the end
-    for exif in (turned(6), turned(6, 4), turned(6, more=negative), turned(6, more=far)):
+    far = struct.pack("<HHII", 0x010F, 2, 99, 5_000)  # text that lies beyond the end
+    assert open_photo(encoded(COLOUR, "JPEG", exif=turned(6, more=far))).rgb.size == COLOUR.size
+    for exif in (turned(6), turned(6, 4), turned(6, more=negative)):
         content = encoded(COLOUR, "JPEG", exif=exif)
         assert open_photo(content).rgb.shape == (90, 60, 3)
         assert images.decode(content).shape == (90, 60)
