@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -93,3 +94,23 @@ def num_threads(variable: str) -> int:
     """Number of threads that an environment variable asks for, or of cores if it does not."""
     asked = os.environ.get(variable, "")
     return int(asked) if asked.isdecimal() and int(asked) else num_cores()
+
+
+def share(nodes: list[dict], workers: int | None = None) -> dict[str, float]:
+    """The resources of a task, of which as many as `workers` run at once on machines with this `"CPU"` and `"GPU"`.
+
+    >>> share([{"CPU": 8.0}, {"CPU": 4.0}], workers=3)
+    {'num_cpus': 4.0, 'num_gpus': 0}
+    """
+    gpu = int(any(node.get("GPU") for node in nodes))
+    cores = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)) if gpu else math.inf) for node in nodes]
+
+    def room(cpus):
+        return sum(min(int(cpu / cpus), gpus) for cpu, gpus in cores)
+
+    most = room(1)
+    workers = most if workers is None else workers
+    if not 0 < workers <= most:
+        raise ValueError(f"`workers` must be 1 to {most}, as there is room for no more here. Received: {workers}.")
+    shares = {1.0, *(math.floor(1e4 * cpu / parts) / 1e4 for cpu, _ in cores for parts in range(1, workers + 1))}
+    return {"num_cpus": max(cpus for cpus in shares if cpus >= 1 and room(cpus) >= workers), "num_gpus": gpu}

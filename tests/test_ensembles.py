@@ -10,9 +10,8 @@ from fer_keras import recipes
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
 from fer_keras.recipes import RECIPES
-from fer_keras.results import Predictions, find_run, read_runs
+from fer_keras.results import Predictions, combine, find_run, read_runs
 from fer_keras.training import fit
-from fer_keras.training.ensembles import combine
 
 CLASSES = ("happy", "sad", "neutral")
 ROWS = np.arange(6)
@@ -45,27 +44,27 @@ def ensemble(rule):
 
 
 def test_single_networks_give_one_distribution_together():
-    predictions, probabilities = combine(ensemble("mean"), SINGLES, seed=0)["validation"]
-    np.testing.assert_array_equal(predictions.labels, LABELS)
+    _, labels, probabilities, _ = combine(ensemble("mean"), SINGLES, seed=0)["validation"]
+    np.testing.assert_array_equal(labels, LABELS)
     np.testing.assert_allclose(probabilities[:2], [[0.6, 0.2, 0.2], [0.1, 0.5, 0.4]])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
 def test_no_probability_from_any_single_network_is_still_a_distribution():
     silent = [single(name, np.where(np.arange(6) == 2, 0, 1e-6)) for name in CLASSES]
-    _, probabilities = combine(ensemble("mean"), silent, seed=0)["validation"]
+    probabilities = combine(ensemble("mean"), silent, seed=0)["validation"].probabilities
     np.testing.assert_allclose(probabilities, 1 / 3)
 
 
 def test_the_mean_weighs_them_like_a_network_that_knows_all_classes():
-    _, probabilities = combine(ensemble("mean"), [*SINGLES, GENERAL], seed=0)["validation"]
+    probabilities = combine(ensemble("mean"), [*SINGLES, GENERAL], seed=0)["validation"].probabilities
     np.testing.assert_allclose(probabilities[5], np.mean([[0.1, 0.4, 0.5], [0, 1, 0]], axis=0))
 
 
 def test_a_member_with_its_classes_in_another_order_is_read_by_name():
     turned = member(CLASSES[::-1], 2 - LABELS, np.eye(3)[[2, 1, 0, 2, 1, 0]])
-    predictions, probabilities = combine(ensemble("mean"), [turned], seed=0)["validation"]
-    np.testing.assert_array_equal(predictions.labels, LABELS)
+    _, labels, probabilities, _ = combine(ensemble("mean"), [turned], seed=0)["validation"]
+    np.testing.assert_array_equal(labels, LABELS)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), LABELS)
 
 
@@ -83,11 +82,11 @@ def test_stacking_is_fitted_on_validation_and_scored_on_folds_it_has_not_seen():
     labels = generator.integers(0, 3, 300)
     # Pure noise: whoever scores on what he was fitted to sees more in it than chance.
     noise = [member(CLASSES, labels, generator.dirichlet(np.ones(3), 300), rows=np.arange(300)) for _ in range(20)]
-    _, probabilities = combine(ensemble("stacking"), noise, seed=0)["validation"]
+    probabilities = combine(ensemble("stacking"), noise, seed=0)["validation"].probabilities
     assert (probabilities.argmax(axis=1) == labels).mean() < 0.42
     # And it sees a member that names each class by another's name, which a mean cannot.
     shifted = member(CLASSES, labels, 0.8 * np.eye(3)[(labels + 1) % 3] + 0.1, rows=np.arange(300))
-    _, probabilities = combine(ensemble("stacking"), [shifted], seed=0)["validation"]
+    probabilities = combine(ensemble("stacking"), [shifted], seed=0)["validation"].probabilities
     assert (probabilities.argmax(axis=1) == labels).mean() > 0.99
 
 

@@ -74,9 +74,10 @@ def test_features_are_computed_once_a_backbone_and_data_set(network, faces, own_
     with monkeypatch.context() as patched:
         patched.setattr(features, "compute", None)  # would fail if it was called
         np.testing.assert_array_equal(features.backbone_features(backbone, faces, verbose=0), cached)
-    other = features.digest(backbone, faces.take(np.arange(8)))
+    features.backbone_features(backbone, faces.take(np.arange(8)), verbose=0)
     backbone.set_weights([values + 1 for values in backbone.get_weights()])
-    assert len({other, features.digest(backbone, faces), *(path.stem[-16:] for path in kept())}) == 3
+    features.backbone_features(backbone, faces, verbose=0)
+    assert len(list(kept())) == 3
 
 
 def test_a_computation_that_was_stopped_is_resumed(network, own_folders, monkeypatch):

@@ -171,7 +171,7 @@ def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
 
 def test_numbers_that_cannot_be_judged_are_refused():
     with pytest.raises(ValueError, match=r"2 at least, and 14 at most.*Received: 15\."):
-        finding.assign_folds(make_faces(14, size=16), 15, seed=0)
+        errors.assign_folds(np.arange(98) % 7, np.arange(98), 15, seed=0)
     with pytest.raises(ValueError, match=r"none of 'd'"):
         errors.label_errors(np.arange(12) % 3, np.full((12, 4), 0.25), "abcd")
 
@@ -211,4 +211,5 @@ def test_the_recorded_comparison_with_the_voters_is_theirs(recorded, fer2013_pat
     if faces.votes is None:
         pytest.skip("FER+'s votes are not at hand")
     np.testing.assert_array_equal(arrays["rows"], faces.rows)
-    assert finding.crowd_table(faces, found._replace(flagged=np.isin(faces.rows, rows.index))) == table["crowd"]
+    given = found._replace(flagged=np.isin(faces.rows, rows.index))
+    assert errors.crowd_table(given, faces.labels, faces.votes, faces.classes) == table["crowd"]

@@ -11,10 +11,12 @@ import pytest
 from fer_keras import paths
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4, FER7
+from fer_keras.ray_cluster import share
 from fer_keras.recipes import RECIPES, SPACES, Space
-from fer_keras.results import read_runs, read_table, write_run
+from fer_keras.results import read_runs, read_table, search_table, write_run
+from fer_keras.results.studies import SCORES
 from fer_keras.training import trainer
-from fer_keras.training.search import SCORES, as_table, search, share, shared_work
+from fer_keras.training.search import search, shared_work
 
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
@@ -131,7 +133,7 @@ def test_recorded_tables_are_written_as_they_stand(name):
         images = {"train": row["train_images"], "validation": row["validation_images"]}
         run = SimpleNamespace(metrics={"validation": row}, data={"num_images": images}, **row)
         cells.append(({field: row[field] for field in space.grid}, run))
-    again = as_table(space, cells)[list(read_table(f"search-{name}"))]
+    again = search_table(space, cells)[list(read_table(f"search-{name}"))]
     assert again.to_csv(float_format="%.4f", lineterminator="\n").encode() == path.read_bytes()
 
 

@@ -17,13 +17,14 @@ from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import fit_temperature, heatmaps, with_temperature
+from fer_keras.evaluation.explain import LAST_MAP
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
-from fer_keras.results import find_run, read_run, read_table, write_run, write_table
+from fer_keras.results import card, find_run, read_run, read_table, write_run, write_table
 from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 
@@ -77,7 +78,7 @@ def test_the_mean_with_the_mirror_image_has_a_temperature_of_its_own(own_folders
     flat = said["validation"]._replace(probabilities=with_temperature(said["validation"].probabilities, 2.0))
     run = dataclasses.replace(run, metrics={**run.metrics, "validation_flip": run.metrics["validation"]})
     write_run(run, history, said | {"validation_flip": flat})
-    found = shipping.temperatures(find_run("fer-small"))
+    found = card(find_run("fer-small"), (None, 48, 48, 1), "fer-small")
     assert found["temperature_mirrored"] == pytest.approx(found["temperature"] / 2, rel=0.02)
 
 
@@ -163,27 +164,32 @@ def quickly(own_folders, monkeypatch):
     monkeypatch.setattr(weights, "folder", lambda: folder)
     monkeypatch.setattr(shipping, "robustness", lambda *given: asked.append(len(given[2])) or [{"accuracy": 0.5}])
     monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
-    monkeypatch.setattr(shipping, "IMAGES_PER_CLASS", 1)
+    monkeypatch.setattr("fer_keras.evaluation.explain.IMAGES_PER_CLASS", 1)
     return asked
 
 
-def test_what_ships_is_measured_once_a_file(quickly, capsys):
+def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsys, monkeypatch):
     faces = make_faces(14, seed=1)["validation"]
     assert main(["explain", "--record"]) == 0
     assert "measured: mini-xception" in capsys.readouterr().out
     assert quickly == [len(faces[1])]
     found = read_table("explain")["mini-xception"]
-    card = weights.load("mini-xception").card
-    assert (found["sha256"], found["split"], found["classes"]) == (card["sha256"], "validation", list(FER7))
+    about = weights.load("mini-xception").card
+    assert (found["sha256"], found["split"], found["classes"]) == (about["sha256"], "validation", list(FER7))
     assert 0 < found["num_images"] <= 7
     for maps in (found["deletion"][fill] for fill in heatmaps.FILLS):
-        assert set(maps) == {"occlusion", "grad-cam", "grad-cam++", shipping.LAST_MAP, "chance", "single pixels"}
+        assert set(maps) == {"occlusion", "grad-cam", "grad-cam++", LAST_MAP, "chance", "single pixels"}
         assert maps["occlusion"]["sooner_than"]["chance"]["mean"] > 0
     regions = next(iter(found["emotions"]["occlusion"].values()))["regions"]
     assert sum(regions[name]["mean"] for name in REGIONS) == pytest.approx(1, abs=1e-4)
     assert shipping.inspect(["mini-xception"]) == []
     assert len(quickly) == 1
     write_table("explain", {"mini-xception": {"sha256": "of another file"}})
+    altered = dataclasses.replace(make_faces(14, seed=1), difference="one label is another")
+    monkeypatch.setattr(shipping, "load_fer7", lambda: altered)
+    with pytest.raises(ValueError, match=r"as it was published\. Received: one label is another"):
+        shipping.inspect(["mini-xception"])
+    monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
     assert shipping.inspect(["mini-xception"]) == ["mini-xception"]
     assert read_table("explain")["mini-xception"] == found
 
@@ -192,9 +198,9 @@ def test_what_ships_is_measured_once_a_file(quickly, capsys):
 def test_the_cards_that_ship_are_those_of_todays_code(name):
     network = weights.load(name)
     run = read_run(paths.results() / "runs" / f"{network.card['run']}.json")
-    card = shipping.card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
-    assert list(card) == list(network.card)
-    assert json.loads(json.dumps(card)) == network.card
+    today = card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
+    assert list(today) == list(network.card)
+    assert json.loads(json.dumps(today)) == network.card
 
 
 def test_what_is_recorded_is_of_the_files_that_ship():
@@ -203,8 +209,8 @@ def test_what_is_recorded_is_of_the_files_that_ship():
         found = read_table(kind)
         assert "mini-xception" in found
         for name in set(found) & set(weights.shipped()):
-            card = json.loads((weights.folder() / f"{name}.json").read_text("utf-8"))
-            assert found[name]["sha256"] == card["sha256"], f"{kind}: {name} is another file now"
+            about = json.loads((weights.folder() / f"{name}.json").read_text("utf-8"))
+            assert found[name]["sha256"] == about["sha256"], f"{kind}: {name} is another file now"
     for rows in (one["rows"] for one in read_table("robustness").values()):
         assert {row["kind"] for row in rows} == set(CORRUPTIONS)
 

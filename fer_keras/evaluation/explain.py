@@ -16,8 +16,13 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from fer_keras.data.images import check_pixels
+from fer_keras.evaluation import heatmaps
+from fer_keras.evaluation.intervals import mean_with_interval
 
 METHODS = ("grad-cam", "grad-cam++", "occlusion")
+IMAGES_PER_CLASS = 100  # correctly classified images of each class that are measured, at most
+LAST_MAP = "grad-cam on the last map"  # however coarse that is
+REGION_METHODS = ("grad-cam++", "occlusion")  # methods whose heatmaps are averaged by emotion and region
 BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
 PATCHES = 6  # that fit side by side; each is half its side further than the one before
@@ -392,3 +397,24 @@ def check_targets(model, images, target_class):
 def in_parts(array):
     """Parts of at most `BATCH` rows."""
     return [array[start : start + BATCH] for start in range(0, len(array), BATCH)]
+
+
+def measure_explanations(network, images: np.ndarray, labels: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
+    """The entry of the table `explain`, and mean heatmaps, of images that a network classifies correctly."""
+    correct = network.predict(images).argmax(axis=1) == labels
+    order = np.random.default_rng(0).permutation(np.flatnonzero(correct))
+    chosen = [order[labels[order] == label][:IMAGES_PER_CLASS] for label in range(len(network.classes))]
+    images, labels = images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
+    maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
+    last = list(map_layers(network.model))[-1]
+    if last != find_layer(layer_trace(network.model), network.name):
+        maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
+    emotions, means = {method: {} for method in REGION_METHODS}, {}
+    for method, label in itertools.product(REGION_METHODS, np.unique(labels)):
+        emotion, chosen = network.classes[label], maps[method][labels == label]
+        regions = {name: mean_with_interval(shares) for name, shares in heatmaps.region_shares(chosen).items()}
+        emotions[method][emotion] = {"num_images": len(chosen), "regions": regions}
+        mean = chosen.mean(axis=0)
+        means[f"{method}/{emotion}"] = np.rint(255 * mean / max(mean.max(), 1e-9)).astype(np.uint8)
+    curves = {fill: heatmaps.deletion_curves(network.predict, images, labels, maps, fill) for fill in heatmaps.FILLS}
+    return {"num_images": len(images), "shares": list(heatmaps.SHARES), "deletion": curves, "emotions": emotions}, means

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fer_keras.data.ferplus import emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.evaluation.metrics import check_predictions
 
@@ -42,6 +43,23 @@ def import_cleanlab():
     except ImportError as error:
         raise ImportError("Finding label errors needs cleanlab. Install it: pip install 'fer_keras[labels]'") from error
     return cleanlab
+
+
+def assign_folds(labels: np.ndarray, digests: np.ndarray, folds: int, *, seed: int) -> np.ndarray:
+    """The fold of each image, int `(n,)` from 0: stratified by class, images of equal digest always in one."""
+    from sklearn.model_selection import StratifiedKFold
+
+    _, first, duplicates = np.unique(digests, return_index=True, return_inverse=True)
+    labels = labels[first]
+    least = np.unique(labels, return_counts=True)[1].min()
+    if not 2 <= folds <= least:
+        raise ValueError(
+            f"`folds` must be 2 at least, and {least} at most, one picture of each class. Received: {folds}."
+        )
+    fold, splitter = np.zeros(len(labels), np.int64), StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for number, (_, members) in enumerate(splitter.split(labels, labels)):
+        fold[members] = number
+    return fold[duplicates]
 
 
 def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> LabelErrors:
@@ -157,6 +175,32 @@ def against_crowd(labels: ArrayLike, likely: ArrayLike, crowd: ArrayLike, suppor
         **share_of(disputed[judged], "disputed_share"),
         **share_of(support[judged] == 0, "unsupported_share"),
         **share_of(likely[disputed] == crowd[disputed], "with_crowd_share"),
+    }
+
+
+def crowd_table(
+    errors: LabelErrors, labels: np.ndarray, votes: np.ndarray | None, classes: Sequence[str]
+) -> dict | None:
+    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing."""
+    names, numbers = np.asarray(classes), labels
+    crowd = np.array("") if votes is None else np.where(names_emotion(votes), plurality(votes), "")
+    judged, labels = crowd != "", names[labels]
+    if not judged.any():
+        return None
+    support = emotion_votes(votes, classes)[np.arange(len(labels)), numbers]
+    images = np.array([labels, names[errors.likely], crowd])
+    no_face, flagged = not_a_face(votes), errors.flagged
+
+    def judge(mask):
+        return against_crowd(*images[:, mask], support[mask])
+
+    return {
+        "all": judge(slice(None)),
+        "flagged": judge(flagged),
+        "unflagged": judge(~flagged),
+        "per_class": {name: judge(flagged & (labels == name)) for name in classes},
+        "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & flagged).sum())},
+        "in_order": in_order(errors.quality[judged], (crowd != labels)[judged]),
     }
 
 

@@ -1,9 +1,21 @@
 """Recipes: every training as plain data, and the grids around them. No other place holds a hyper-parameter."""
 
 from fer_keras.recipes import fer_small, published
-from fer_keras.recipes.recipe import Recipe, Space, find, for_split
+from fer_keras.recipes.recipe import (
+    Recipe,
+    Space,
+    describe,
+    find,
+    for_split,
+    make_targets,
+    own_recipe,
+    select_classes,
+    to_recipe_classes,
+    variant_for,
+)
 
-__all__ = ["RECIPES", "SPACES", "Recipe", "Space", "find_recipe", "find_space", "for_split"]
+__all__ = ["RECIPES", "SPACES", "Recipe", "Space", "describe", "find_recipe", "find_space", "for_split", "make_targets"]
+__all__ += ["own_recipe", "select_classes", "to_recipe_classes", "variant_for"]
 
 RECIPES = {recipe.name: recipe for recipe in (*published.RECIPES, *fer_small.RECIPES)}
 SPACES = {space.name: space for space in (*published.SPACES, *fer_small.SPACES)}

@@ -3,9 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import re
+
+import numpy as np
 
 from fer_keras.data.augmentation import Augmentation
-from fer_keras.data.dataset import PROTOCOLS
+from fer_keras.data.dataset import PROTOCOLS, FaceDataset, say
+from fer_keras.data.ferplus import soft_targets
 from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 from fer_keras.names import closest
 
@@ -230,10 +234,34 @@ class Space:
     source: str
     variants: dict = dataclasses.field(default_factory=dict)
 
+    def cell(self, recipe: Recipe, chosen: dict) -> Recipe:
+        """The recipe of one cell of the grid, named after its settings."""
+        named = {name: value for name, value in chosen.items() if name != "seed"}
+        words = ",".join(f"{name}={value}" for name, value in sorted(named.items()))
+        changes = {**self.variants.get(named.pop("variant", None), {}), **named}
+        unknown = set(changes) - {field.name for field in dataclasses.fields(recipe)}
+        if unknown:
+            raise ValueError(f"A grid varies fields of a recipe. Received: {', '.join(sorted(unknown))}.")
+        return dataclasses.replace(recipe, name=f"{recipe.name}@{words.replace(' ', '-')}", final=False, **changes)
+
 
 def make(settings, name, title, **changes):
     """Make a recipe from settings and changes to them; unless they set a model, it is the name without the variant."""
     return Recipe(name=name, title=title, **{"model": name.partition("@")[0]} | settings | changes)
+
+
+def describe(model, **how) -> Recipe:
+    """The recipe of a compiled Keras model: its name, digests of its architecture, compilation and initial weights."""
+    config = json.dumps([model.get_config(), model.get_compile_config()], default=str, sort_keys=True)
+    names = dict.fromkeys(re.findall(r'"name": "([^"]+)"', config))
+    for number, name in enumerate(names):  # names that Keras counts up from model to model are no difference
+        config = config.replace(f'"{name}"', f'"#{number}"')
+    values = b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())
+    made_of = {"config": config.encode(), "weights": values}
+    options = tuple((name, hashlib.sha256(content).hexdigest()[:12]) for name, content in made_of.items())
+    name = re.sub(r"^(sequential|functional)_\d+$", r"\1", model.name)
+    how |= {"system": "own", "model": "own", "data": "own", "optimizer": "own", "model_options": options}
+    return Recipe(name=name, title=name, **how)
 
 
 def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None = None) -> Recipe:
@@ -279,6 +307,83 @@ def find(kind, name, known):
     if name not in known:
         raise ValueError(f"There is no {kind} {name!r}. Expected one of: {', '.join(known)}. {suggest(name, known)}")
     return known[name]
+
+
+def own_recipe(recipe: Recipe, faces: FaceDataset) -> Recipe:
+    """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
+    own = {"name": f"{recipe.name}@own", "data": "own", "protocol": "own", "final": False}
+    return dataclasses.replace(recipe, **own, class_names=faces.classes)
+
+
+def variant_for(recipe: Recipe, faces: FaceDataset) -> Recipe:
+    """The recipe, or its variant for faces of another split or with classes of one's own; a variant is announced."""
+    own = faces.protocol == "own" and not set(recipe.classes) <= {*faces.classes, *recipe.classes[:1]}
+    variant = own_recipe(recipe, faces) if own else for_split(recipe, faces.protocol)
+    if variant != recipe:
+        say(f"{recipe.name} is for the {recipe.protocol} split; this is {variant.name}, on {faces.source}")
+    return variant
+
+
+def select_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
+    """Select the classes of the recipe's data set, if the faces have them all and labels of the recipe's kind."""
+    # On the official split, contempt tells the labels of FER+ from those of FER-2013.
+    other_labels = faces.protocol == "official" and ("contempt" in faces.classes) != recipe.data.startswith("ferplus")
+    if other_labels or not set(recipe.label_classes) <= set(faces.classes):
+        return faces
+    selected = faces.select(classes=recipe.label_classes)
+    if lost := len(faces) - len(selected):
+        others = ", ".join(name for name in faces.classes if name not in recipe.label_classes)
+        say(f"{faces.source}: {lost:,} images of other classes than those of {recipe.name} are left out ({others})")
+    return selected
+
+
+def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
+    """Bring faces into a recipe's classes, in its order, with as many training images as it takes.
+
+    How many images of other classes are left out is said on stderr.
+
+    Raises:
+        ValueError: if the faces lack a class, are of another split, or have no training or no validation images.
+    """
+    if faces.classes != recipe.classes:
+        faces = select_classes(recipe, faces)
+        faces = faces.against_rest(recipe.positive) if recipe.positive else faces
+    empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
+    wrong = None
+    if faces.classes != recipe.classes:
+        wrong = f"the classes {recipe.classes}", faces.classes
+        action = "Take a recipe of these classes, or its variant for your own pictures (--folder PATH)."
+    elif for_split(recipe, faces.protocol) != recipe:
+        wrong = f"faces of the {recipe.protocol} split", f"those of the {faces.protocol} split"
+        action = f"Train its variant: recipes.for_split(recipe, {faces.protocol!r}), or --data PATH."
+    elif empty:
+        wrong = "train and validation images", f"no {empty[0]} images"
+        action = "Add them, or draw a part: faces.resplit(0, fractions=(0.9, 0.1, 0), within=('train',))."
+    if wrong:
+        raise ValueError(f"Recipe {recipe.name} expects {wrong[0]}. Received: {wrong[1]} from {faces.source}. {action}")
+    return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
+
+
+def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.ndarray | None = None) -> np.ndarray:
+    """The target distribution of every image, float32 `(n, classes)`.
+
+    The votes, and the mean probabilities of the recipe's teachers `(n, classes)`, count for training images only. A
+    ValueError if the recipe learns from votes and the faces have none.
+    """
+    train = (faces.split == "train")[:, None]
+    targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
+    if recipe.targets == "votes":
+        if faces.votes is None:
+            raise ValueError(
+                f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none. Take a recipe "
+                "that learns from labels, or put fer2013new.csv beside FER-2013."
+            )
+        votes = soft_targets(faces.votes, faces.classes)
+        targets = np.where(train & (votes.sum(axis=1, keepdims=True) > 0), votes, targets)
+    if teacher_probabilities is not None:
+        mixed = (1 - recipe.teacher_share) * targets + recipe.teacher_share * teacher_probabilities
+        targets = np.where(train, mixed, targets).astype(np.float32)
+    return targets
 
 
 def check_types(recipe):

@@ -100,7 +100,7 @@ def keras_network(network, *, classes=None):
     if is_named and (Path(network).suffix in SUFFIXES or str(network) in weights.shipped()):
         return weights.load(network, classes=classes)
     if is_named:
-        from fer_keras.training.scoring import find_own_run
+        from fer_keras.results import find_own_run
         from fer_keras.training.shipping import network_of
 
         run = find_own_run(str(network), 0)

@@ -26,7 +26,8 @@ def real_faces(network):
         faces = data.load_fer7().select(classes=network.classes)
     else:
         faces = data.load_ferplus(classes=network.classes)
-    return faces.select(splits=("train", "validation")) if faces.protocol == "official" else None
+    published = faces.protocol == "official" and not faces.difference
+    return faces.select(splits=("train", "validation")) if published else None
 
 
 def drawn(network):

@@ -24,7 +24,7 @@ def record_data(path: str | None = None, *, folder: str | None = None) -> str:
         path: where FER-2013 lies; default as for `load_fer7`.
         folder: folder of results; default `paths.results()`.
     """
-    faces = load_fer7(path)
+    faces = as_published(load_fer7(path))
     write_table("audit", audit(faces).as_dict(), folder=folder)
     means = mean_faces(faces).round().astype(np.uint8)
     write_table("mean_faces", dict(zip(faces.classes, means, strict=True)), folder=folder)
@@ -35,12 +35,20 @@ def record_data(path: str | None = None, *, folder: str | None = None) -> str:
         course = load_fer4(path, protocol="course")
     except DataError:
         course = None
+    course = course and as_published(course)
     if course is not None:
         forms["course-folders"] = official_splits(course, faces)
         about = {"audit": audit(course).as_dict(), "official_split": forms["course-folders"]}
         write_table("course", about, folder=folder)
     write_table("forms", forms, folder=folder)
     return faces.fingerprint
+
+
+def as_published(faces: FaceDataset) -> FaceDataset:
+    """Faces to record figures of; a `DataError` if they call themselves FER-2013 and are not what was published."""
+    if faces.difference:
+        raise DataError(f"Figures are recorded on FER-2013 as it was published. Received: {faces.difference}.")
+    return faces
 
 
 def count_sides(faces: FaceDataset, runs: Iterable[Run]) -> dict[str, dict[str, int]]:

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.data import FaceDataset
 from fer_keras.evaluation import wilson
+from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, Recipe, find_recipe
 
 SCHEMA = 1
@@ -215,6 +217,66 @@ def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None =
             "Pass the recipe itself, or remove the records of its older versions."
         )
     return read_run(found[0]) if found else None
+
+
+def find_own_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None = None) -> Run | None:
+    """The record of a run in a folder, by default that of one's own; None if there is none.
+
+    One's own results and the recorded ones stand in for each other; what was trained before, to its end, is recorded
+    when `folder` is that of the recorded ones.
+    """
+    own = paths.own_results()
+    folder = Path(folder or own)
+    found = find_run(recipe, seed, folder=folder)
+    if found is None and folder == own:
+        return find_run(recipe, seed)
+    if found is None and folder == paths.results():
+        found = find_run(recipe, seed, folder=own)
+        if found is None or found.stopped_by_time:
+            return None
+        predictions = {split: found.predictions(split) for split in found.metrics if split != "train"}
+        return write_run(found, found.history(), predictions, folder=folder)
+    return found
+
+
+def run_folder(name: str, fingerprint: str) -> Path:
+    """Folder of a run's state and network: other data, other folder."""
+    return paths.build() / "runs" / f"{name}-{fingerprint[:8]}"
+
+
+def network_path(run: Run) -> Path:
+    """Path of a run's network; a ValueError if it is not on this machine."""
+    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
+    if not path.is_file():
+        raise ValueError(
+            f"Expected the network of run {run.run!r} on this machine, {path}. Received: its record only. "
+            f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
+        )
+    return path
+
+
+def is_final(recipe: Recipe) -> bool:
+    """True if a recipe is final as it stands in `RECIPES`: a variant made on the way never is."""
+    return recipe.final and RECIPES.get(recipe.name) == recipe
+
+
+def identity(recipe: Recipe, seed: int, faces: FaceDataset) -> dict[str, Any]:
+    """The fields of a record about what was trained on what."""
+    return {
+        "run": run_id(recipe.name, recipe.digest, seed),
+        "recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)},
+        "recipe_name": recipe.name,
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "classes": faces.classes,
+        "data": {
+            "source": faces.source,
+            "protocol": faces.protocol,
+            "fingerprint": faces.fingerprint,
+            "train_digest": faces.select(splits=("train",)).fingerprint,
+            "num_images": {split: int((faces.split == split).sum()) for split in SPLITS},
+        },
+    }
 
 
 def find_seeds(name: str, *, folder: str | Path | None = None) -> list[Run]:

@@ -12,12 +12,16 @@ import pandas as pd
 
 from fer_keras.evaluation import Comparison, difference, metrics, wilson
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
-from fer_keras.recipes import find_recipe, find_space
+from fer_keras.recipes import Space, find_recipe, find_space
 from fer_keras.recipes.published import PEERS
 from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
 from fer_keras.results.leaderboard import ACCURACY, ENDS
 from fer_keras.results.runs import Run, as_run, as_runs, find_run, read_table
 
+# The columns of a search's table, after its settings.
+SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
+IMAGES = {"train": "train_images", "validation": "validation_images"}
+EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 RANDOM = "random initialisation"
 # What a backbone was trained on, by the recipe that trained it.
 STARTS = {
@@ -32,6 +36,13 @@ VOTED = {
     "unsupported_share": "unsupported_of_judged",
     "with_crowd_share": "likely_of_disputed",
 }
+
+
+def search_table(space: Space, cells: Iterable[tuple[dict, Run]]) -> pd.DataFrame:
+    """The settings and scores of trained cells, the best first."""
+    rows = [{**vars(run), **run.metrics["validation"], **run.data["num_images"], **chosen} for chosen, run in cells]
+    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, *IMAGES, *EFFORT]).rename(columns=IMAGES)
+    return table.sort_values(["accuracy", *space.grid], ascending=False, ignore_index=True).rename_axis("place")
 
 
 def transfer_study() -> pd.DataFrame:

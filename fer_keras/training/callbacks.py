@@ -1,22 +1,22 @@
 """A recipe's optimiser and Keras' callbacks for it, and three of ours: best epoch, checkpoints, exact resume."""
 
 import contextlib
-import json
 import math
 import numbers
+import os
 import time
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.training.devices import ONE
+from fer_keras.results.states import load_state, save_state
 from fer_keras.training.training_model import computing_in
 
-STATE = 2  # version of what a state file holds
-NAMES = dict.fromkeys(("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy"), "accuracy")
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+ACCURACIES = ("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy")
+NAMES = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
 
 
 def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -27,14 +27,12 @@ def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         how = {"warmup_target": recipe.learning_rate, "warmup_steps": warmup} if warmup else {}
         first = 0.0 if warmup else recipe.learning_rate
         options["learning_rate"] = keras.optimizers.schedules.CosineDecay(first, total - warmup, **how)
-    if recipe.weight_decay:
-        options["weight_decay"] = recipe.weight_decay
     if recipe.ema_decay:
         options |= {"use_ema": True, "ema_momentum": recipe.ema_decay}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=recipe.momentum, nesterov=True, **options)
-    else:
-        optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[recipe.optimizer](**options)
+        options |= {"momentum": recipe.momentum, "nesterov": True}
+    options |= {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
+    optimizer = OPTIMIZERS[recipe.optimizer](**options)
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
@@ -43,25 +41,17 @@ def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
 def make_callbacks(recipe) -> list[keras.callbacks.Callback]:
     """Keras' callbacks for a recipe: averaged weights in validation, ReduceLROnPlateau, EarlyStopping."""
     callbacks = [keras.callbacks.SwapEMAWeights()] if recipe.ema_decay else []
-    if recipe.reduce_patience_epochs:
-        options = {"patience": recipe.reduce_patience_epochs, "min_lr": recipe.reduce_floor}
-        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor=recipe.reduce_factor, **options))
-    if recipe.stop_patience_epochs:
-        options = {"patience": recipe.stop_patience_epochs, "mode": mode(recipe.monitor)}
-        callbacks.append(keras.callbacks.EarlyStopping(recipe.monitor, **options))
+    if patience := recipe.reduce_patience_epochs:
+        how = {"factor": recipe.reduce_factor, "min_lr": recipe.reduce_floor}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", patience=patience, **how))
+    if patience := recipe.stop_patience_epochs:
+        mode = "min" if recipe.monitor.endswith("loss") else "max"
+        callbacks.append(keras.callbacks.EarlyStopping(recipe.monitor, patience=patience, mode=mode))
     return callbacks
 
 
-def mode(monitor):
-    """Whether less or more of a monitored value is better, as Keras names it."""
-    return "min" if monitor.endswith("loss") else "max"
-
-
 class BestEpoch(keras.callbacks.Callback):
-    """Keep the weights that scored best on validation; log each epoch's learning rate and seconds.
-
-    It stands first among the callbacks: when a validation ends, the averaged weights are still in the network.
-    """
+    """Keep the weights that scored best on validation, averaged ones if any; log each epoch's rate and seconds."""
 
     def __init__(self, network, monitor):
         super().__init__()
@@ -72,14 +62,12 @@ class BestEpoch(keras.callbacks.Callback):
         self.now, self.started = epoch + 1, time.perf_counter()
 
     def on_test_end(self, logs=None):
-        """Keep the weights if they are the best so far."""
         value = float(logs[self.monitor.removeprefix("val_")])
-        better = np.less if mode(self.monitor) == "min" else np.greater
+        better = np.less if self.monitor.endswith("loss") else np.greater
         if self.value is None or better(value, self.value):
             self.epoch, self.value, self.weights = self.now, value, self.network.get_weights()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Log the learning rate of the epoch's last step, and how long the epoch took."""
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs["seconds"] = round(time.perf_counter() - self.started, 2)
 
@@ -87,14 +75,11 @@ class BestEpoch(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Write a `.keras` file at each fall of the validation loss, named `<name>-<epoch>-<accuracy>.keras`.
 
-    The file holds the weights that were validated, averaged ones where the optimiser averages, in float32.
-
-    Args:
-        folder: where the files go.
-        name: beginning of their names; default the network's.
+    The file holds the weights that were validated, averaged ones where the optimiser averages, in float32. It goes to
+    `folder`; its name begins with `name`, default the network's.
     """
 
-    def __init__(self, folder: str | Path, name: str | None = None):
+    def __init__(self, folder: str | os.PathLike, name: str | None = None):
         super().__init__()
         self.folder, self.name, self.best = Path(folder), name, math.inf
 
@@ -102,14 +87,12 @@ class Checkpoints(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_test_end(self, logs=None):
-        """Write the network if its loss is the lowest so far."""
         logs = renamed(logs)
         if not logs["loss"] < self.best:
             return
         self.best = float(logs["loss"])
         network = getattr(self.model, "network", self.model)
         own = network is self.model  # else layers may compute in another precision in training
-        self.folder.mkdir(parents=True, exist_ok=True)
         accuracy = f"-{logs['accuracy']:.4f}" if "accuracy" in logs else ""
         path = self.folder / f"{self.name or network.name}-{self.epoch:03d}{accuracy}.keras"
         with contextlib.nullcontext() if own else computing_in(network, "float32"), paths.replacing(path) as file:
@@ -119,24 +102,18 @@ class Checkpoints(keras.callbacks.Callback):
 class ExactResume(keras.callbacks.Callback):
     """Save after each epoch all that the next one depends on, so that a killed run ends as an unbroken one.
 
-    Keras' `BackupAndRestore` forgets what callbacks remember. This stands last among the callbacks, and random states
-    are drawn from seed and epoch (see `training_model.DrawEpochs`). Of several processes, the first reads and writes.
+    Keras' `BackupAndRestore` forgets what callbacks remember. This stands behind them, and random states are drawn from
+    seed and epoch (see `training_model.DrawEpochs`). Of several processes, the first reads and writes.
 
-    Args:
-        path: of the state file.
-        best: the `BestEpoch`, whose network is trained.
-        callbacks: those whose memory is saved.
-        devices: `devices.Devices`.
-        minutes: of training, after which the run stops, those before a resume included; None is no limit.
-        precision: its name, which a resumed run must keep.
-        forced: whether the run was begun by `force`, and may be resumed by it.
+    `best` is the `BestEpoch`, whose network is trained. After so many `minutes` of training, those before a resume
+    included, the run stops. A run that `force` began, and it alone, may be resumed by it.
     """
 
-    def __init__(self, path, best, callbacks=(), *, devices=ONE, minutes=None, precision="float32", forced=False):
+    def __init__(self, path, best, callbacks, devices, minutes, precision, forced):
         super().__init__()
         self.path, self.best, self.remembered, self.devices = path, best, list(callbacks), devices
         self.minutes, self.precision, self.forced = minutes, precision, forced
-        self.rows, self.resumed, self.early_stop, self.memories, self.fresh = [], 0, False, None, []
+        self.rows, self.resumed, self.early_stop, self.memories, self.fresh = [], 0, False, [], []
 
     def load(self, model):
         """Take up the saved state, if there is one that may be resumed."""
@@ -172,15 +149,13 @@ class ExactResume(keras.callbacks.Callback):
         return self.minutes is not None and self.devices.broadcast(lambda: seconds >= 60 * self.minutes)
 
     def on_train_begin(self, logs=None):
-        """Give the callbacks their memory back, which they have just dropped."""
         self.fresh = [memory_of(callback) for callback in self.remembered]
-        for index, (callback, memory) in enumerate(zip(self.remembered, self.memories or [], strict=False)):
-            vars(callback).update(memory)
+        for index, (callback, memory) in enumerate(zip(self.remembered, self.memories, strict=False)):
+            vars(callback).update(memory)  # which it has just dropped
             if f"callback{index}" in self.groups:
                 callback.best_weights = self.groups[f"callback{index}"]
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the epoch to the history and save the state; a ValueError where the loss is no number any more."""
         logs = renamed(logs)
         wrong = [name for name in ("loss", "val_loss") if not math.isfinite(logs[name])]
         if wrong:
@@ -190,39 +165,34 @@ class ExactResume(keras.callbacks.Callback):
             )
         self.rows.append({"epoch": epoch + 1, **logs})
         self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
-        self.model.stop_training = self.early_stop
         if self.devices.first:
             self.save()
-        if self.out_of_time():
-            self.model.stop_training = True
+        self.model.stop_training = self.early_stop or self.out_of_time()
 
-    def save(self):
-        """Write the state."""
+    def save(self):  # of the callbacks, what differs from how they were given
+        memories = [memory_of(each) for each in self.remembered]
         memory = {
-            "version": STATE,
             "precision": self.precision,
             "forced": self.forced,
             "history": self.rows,
             "early_stop": self.early_stop,
             "resumed": self.resumed,
             "best": [self.best.epoch, self.best.value],
-            "callbacks": [  # settings stay as they are given
-                {name: value for name, value in memory_of(each).items() if name not in old or old[name] != value}
-                for old, each in zip(self.fresh, self.remembered, strict=True)
+            "callbacks": [
+                {name: value for name, value in now.items() if name not in old or old[name] != value}
+                for old, now in zip(self.fresh, memories, strict=True)
             ],
         }
-        groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
+        groups = {f"callback{i}": getattr(each, "best_weights", None) for i, each in enumerate(self.remembered)}
+        groups = {name: values for name, values in groups.items() if values is not None}
+        groups |= {"network": self.best.network.get_weights(), "best": self.best.weights}
         groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]
-        for index, callback in enumerate(self.remembered):
-            if getattr(callback, "best_weights", None) is not None:
-                groups[f"callback{index}"] = callback.best_weights
         save_state(self.path, memory, groups)
 
 
 def renamed(logs):
     """Keras' logs as floats, any accuracy under the name `accuracy`."""
-    parts = [(name.removeprefix("val_"), "val_" * name.startswith("val_"), value) for name, value in logs.items()]
-    return {prefix + NAMES.get(name, name): float(value) for name, prefix, value in parts}
+    return {NAMES.get(name, name): float(value) for name, value in logs.items()}
 
 
 def memory_of(callback):
@@ -232,36 +202,3 @@ def memory_of(callback):
         for name, value in vars(callback).items()
         if not name.startswith("_") and (value is None or isinstance(value, numbers.Number))
     }
-
-
-def save_state(path, memory, groups):
-    """Write plain values and lists of arrays as one file, which is whole or not there."""
-    arrays = {f"{name}_{i:05d}": np.asarray(value) for name, values in groups.items() for i, value in enumerate(values)}
-    with paths.replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, memory=np.array(json.dumps(memory)), **arrays)
-
-
-def load_state(path):
-    """Read `(memory, groups)` as `save_state` wrote them; None if there is no file.
-
-    Raises:
-        ValueError: if the file is not a whole state, or one of another version.
-    """
-    if not path.is_file():
-        return None
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            memory, groups = json.loads(str(file["memory"])), {}
-            for name in sorted(set(file.files) - {"memory"}):
-                groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: Expected the state of a training. Received: a file that is not whole or of another kind "
-            f"({error}). Begin anew with force=True (--force)."
-        ) from error
-    if memory.get("version") != STATE:
-        raise ValueError(
-            f"{path}: Expected a state of version {STATE}. Received: one of a run that another version of fer_keras "
-            "began. End that run with it, or begin anew with force=True (--force)."
-        )
-    return memory, groups

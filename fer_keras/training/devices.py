@@ -12,18 +12,16 @@ import numpy as np
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
+PRECISIONS = ("float32", "mixed_bfloat16")
 SECONDS = 30  # after which a silent machine counts as lost
 # What JAX and its collectives say when another process is gone.
 LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|heartbeat", re.IGNORECASE)
 
 
 class Devices:
-    """One processor; or the named devices of one process or a group, each with a copy of the variables.
+    """One processor; or several devices of one process or a group, as `keras.distribution.list_devices` names them.
 
-    Each device computes a part of every batch, which is the recipe's batch.
-
-    Args:
-        names: of several devices, as `keras.distribution.list_devices` names them.
+    Each has a copy of the variables and computes a part of every batch, which is the recipe's batch.
     """
 
     def __init__(self, names=()):
@@ -96,8 +94,7 @@ class Devices:
                 content = pickle.dumps((None, str(error)))
         length = int(multihost_utils.broadcast_one_to_all(np.array([len(content)], np.uint32))[0])
         # Every length is compiled for: few of them.
-        buffer = np.zeros(max(1024, 1 << (length - 1).bit_length()), np.uint8)
-        buffer[: len(content)] = np.frombuffer(content, np.uint8)
+        buffer = np.frombuffer(content.ljust(max(1024, 1 << (length - 1).bit_length()), b"\0"), np.uint8)
         value, problem = pickle.loads(multihost_utils.broadcast_one_to_all(buffer)[:length].tobytes())
         if problem is not None:
             raise ValueError(problem)
@@ -110,27 +107,24 @@ class Devices:
         from jax.experimental import multihost_utils
 
         expected = self.broadcast(lambda: task)
-        agree = multihost_utils.process_allgather(np.array([task == expected]), tiled=True)
-        if not agree.all():
-            others = ", ".join(str(number) for number in np.flatnonzero(~agree))
+        others = np.flatnonzero(multihost_utils.process_allgather(np.array([task != expected]), tiled=True))
+        if len(others):
             raise ValueError(
                 f"Every process of the group must train the same on the same data. Expected, as in process 0: "
-                f"{expected}. Received otherwise in process {others}; here: {task}."
+                f"{expected}. Received otherwise in process {', '.join(map(str, others))}; here: {task}."
             )
 
     def words(self):
         """What a record says of several devices."""
-        group = f" of {self.processes} processes" if self.processes > 1 else ""
+        group = f" of {self.processes} processes" * (self.processes > 1)
         return f"{self.count} devices{group}" if self.distribution else ""
 
     def check(self, batch_size, num_images):
         """Raise a `ValueError` unless a batch has as many images for each device."""
         if batch_size % self.count:
             fitting = max(number for number in range(1, self.count) if batch_size % number == 0)
-            raise ValueError(
-                f"Expected a number of devices that divides a batch of {batch_size} images. Received: {self.count}. "
-                f"Ask for {fitting}, e.g."
-            )
+            expected = f"a number of devices that divides a batch of {batch_size} images"
+            raise ValueError(f"Expected {expected}. Received: {self.count}. Ask for {fitting}, e.g.")
         if num_images < self.count:
             raise ValueError(f"{self.count} devices need as many training images. Received: {num_images}.")
 
@@ -138,15 +132,11 @@ class Devices:
 ONE = Devices()
 
 
-def choose(devices=None) -> Devices:
-    """The `Devices` to train on; joins the group of processes if Keras' environment variables name one.
+def choose(devices: str | int | None = None) -> Devices:
+    """The `Devices` to train on: one for None, all of this machine or of its group for `"all"`, or a number.
 
-    Args:
-        devices: None is one device; `"all"` is all of this machine, or of all machines of the group; an int is so many
-            of this machine.
-
-    Raises:
-        ValueError: if there are not so many, or the backend is not JAX.
+    It joins the group of processes that Keras' environment variables name. A `ValueError` if there are not so many
+    devices, or the backend is not JAX.
     """
     if devices is None:
         return ONE
@@ -172,32 +162,24 @@ def choose(devices=None) -> Devices:
 
 
 def named_group():
-    """`(address, processes, process)` as Keras' environment variables name them, or None.
-
-    The address is `host:port` of process 0, then how many processes train together, and which this one is.
-
-    Raises:
-        ValueError: if the variables don't fit together.
-    """
-    values = {name: os.environ.get(name) for name in (ADDRESSES, PROCESSES, PROCESS)}
+    """`(host:port of process 0, number of processes, this one)` by Keras' environment variables; None without."""
+    values = {name: os.environ.get(name, "") for name in (ADDRESSES, PROCESSES, PROCESS)}
+    address, processes, process = values.values()
     if not any(values.values()):
         return None
-    addresses = (values[ADDRESSES] or "").split(",")
-    numbers = [values[name] or "" for name in (PROCESSES, PROCESS)]
-    whole = all(text.isdecimal() for text in numbers) and int(numbers[1]) < int(numbers[0])
-    if not whole or ":" not in addresses[0] or len(addresses) not in (1, int(numbers[0])):
+    whole = processes.isdecimal() and process.isdecimal() and int(process) < int(processes)
+    if not whole or ":" not in address.split(",")[0] or address.count(",") + 1 not in (1, int(processes)):
         raise ValueError(
             f"Expected {ADDRESSES}=HOST:PORT of process 0 (or of all processes, with commas between), {PROCESSES} and "
             f"{PROCESS}, counted from 0; or none of them. Received: {values}."
         )
-    return addresses[0], int(numbers[0]), int(numbers[1])
+    return address.split(",")[0], int(processes), int(process)
 
 
 def join(group):
     """Join the group's other processes, once; it must come before anything else that computes.
 
-    `keras.distribution.initialize` doesn't pass on how soon a silent process counts as lost, how long a process waits
-    for the others at its end, and that Slurm's variables leave it all its devices.
+    `keras.distribution.initialize` passes on no timeouts, and lets Slurm's variables take devices away.
     """
     import jax
 

@@ -18,10 +18,9 @@ CHUNK = 256  # images computed and written at once
 
 
 def split_backbone(recipe: Recipe, network: keras.Model) -> tuple[keras.Model, keras.Model] | None:
-    """Split a network into its frozen backbone, with the layers before it, and its head: models that share its layers.
+    """Split a network into its frozen backbone, with the layers before it, and its head, which share its layers.
 
-    None if there is no nested backbone that is frozen as a whole, or if the recipe augments images or scores their
-    mirror images: then the backbone sees more than each of them once.
+    None if no nested backbone is frozen as a whole, or if it sees augmented or mirrored images too.
     """
     nested = backbones_in(network)
     if len(nested) != 1 or recipe.flip_view or recipe.augmentation != Augmentation():
@@ -33,27 +32,18 @@ def split_backbone(recipe: Recipe, network: keras.Model) -> tuple[keras.Model, k
     return backbone, keras.Model(features, network.output, name=f"{network.name}_head")
 
 
-def backbone_features(backbone: keras.Model, faces: FaceDataset, *, verbose="auto") -> np.ndarray:
+def backbone_features(backbone: keras.Model, faces: FaceDataset, *, verbose: str | int = "auto") -> np.ndarray:
     """The backbone's output for every image, float32 `(n, ...)`, from the cache where it was computed before.
 
-    The cache is a file a backbone and data set below `paths.build()`, keyed by the backbone's layers and weights and by
-    the images. A computation that was stopped is resumed. `verbose=0` prints nothing.
+    The cache, below `paths.build()`, is keyed by the backbone and the images. A stopped computation is resumed.
     """
-    folder = paths.build() / "features"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{backbone.name}-{digest(backbone, faces)}.npy"
+    total = hashlib.sha256(repr([layer.get_config() for layer in backbone.layers]).encode())
+    for values in (*backbone.get_weights(), faces.digests):
+        total.update(np.ascontiguousarray(values).tobytes())
+    path = paths.build() / "features" / f"{backbone.name}-{total.hexdigest()[:16]}.npy"
     if not path.is_file():
         compute(backbone, faces.images, path, verbose)
     return np.load(path, mmap_mode="r")
-
-
-def digest(backbone, faces):
-    """A hex digest of all that decides the features."""
-    total = hashlib.sha256(repr([layer.get_config() for layer in backbone.layers]).encode())
-    for weights in backbone.get_weights():
-        total.update(np.ascontiguousarray(weights).tobytes())
-    total.update(faces.digests.tobytes())
-    return total.hexdigest()[:16]
 
 
 def compute(backbone, images, path, verbose):

@@ -1,4 +1,4 @@
-"""Find likely label errors in training images, by networks that have not seen them; compare with the votes of FER+."""
+"""Find likely label errors in training images, by networks that have not seen them."""
 
 import dataclasses
 import os
@@ -8,7 +8,6 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data import FaceDataset
-from fer_keras.data.ferplus import emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.recipes import Recipe, find_recipe
@@ -40,12 +39,11 @@ def find_label_errors(
 
     Args:
         recipe: a `Recipe` that learns from labels alone, or the name of one.
-        seed: int; folds, order, initial weights and augmentation follow from it.
+        seed: folds, order, initial weights and augmentation follow from it.
         faces: a `FaceDataset`, or the path of the recipe's data; None looks where `fit` does.
-        folds: int, 2 or more: how many networks are trained, each without its fold.
+        folds: 2 or more: how many networks are trained, each without its fold.
         results: folder of results; None is `paths.own_results()`.
-        precision: as for `fit`.
-        verbose: as for `fit`.
+        precision, verbose: as for `fit`.
 
     Returns:
         `(table, rows)`: the recorded `label-errors` (counts, the estimated noise, and FER+'s votes on them), and a
@@ -61,8 +59,8 @@ def find_label_errors(
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
     faces = faces.select(splits=("train",))
     options = {"folds": folds, "precision": precision, "verbose": verbose}
-    fold, probabilities, runs = out_of_fold(recipe, seed, faces=faces, **options)
-    probabilities = probabilities.astype(np.float16)  # as recorded: read back, they give the very same errors
+    arrays, runs = out_of_fold(recipe, seed, faces=faces, **options)
+    probabilities = arrays["probabilities"]
     errors = label_errors.label_errors(faces.labels, probabilities, faces.classes)
     table = {
         "recipe": recipe.name,
@@ -80,38 +78,36 @@ def find_label_errors(
         "filter": label_errors.FILTER,
         **accuracy_with_interval(faces.labels, errors.likely, "accuracy"),
         **label_errors.by_class(errors, faces.labels, faces.classes),
-        "crowd": crowd_table(faces, errors),
+        "crowd": label_errors.crowd_table(errors, faces.labels, faces.votes, faces.classes),
     }
     names = np.array(faces.classes)
     columns = {"given": names[faces.labels], "likely": names[errors.likely], "quality": errors.quality}
     rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
     rows = rows.sort_values("quality", kind="stable")
-    arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
-    results = paths.own_results() if results is None else results
-    write_table(PREDICTIONS, arrays | {"probabilities": probabilities}, folder=results)
-    write_table(ROWS, rows, folder=results)
-    write_table(TABLE, table, folder=results)
+    for name, each in {PREDICTIONS: arrays, ROWS: rows, TABLE: table}.items():
+        write_table(name, each, folder=paths.own_results() if results is None else results)
     return table, rows
 
 
 def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto"):
     """Train a recipe once for each fold of training images, on the others, and predict the fold and its mirror images.
 
-    Each training is an ordinary `fit`, whose record lies below `paths.build()`: stopped or killed, the same call
-    resumes. The result is `(fold, probabilities, runs)`, the fold of each image counted from 0.
+    Each is an ordinary `fit`: stopped or killed, the same call resumes. Returns the arrays to record, and the runs.
     """
-    fields = ("members", "start_recipe", "teachers")
-    others = [f"has {name.replace('_', ' ')}" for name in fields if getattr(recipe, name)]
+    known = [
+        f"has {name.replace('_', ' ')}" for name in ("members", "start_recipe", "teachers") if getattr(recipe, name)
+    ]
     if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
-        others.append("learns from the votes")
-    if others:
+        known.append("learns from the votes")
+    if known:
         raise ValueError(
             "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the "
-            f"other folds alone. Received: {recipe.name}, which {others[0]}. Take another, such as {RECIPE}."
+            f"other folds alone. Received: {recipe.name}, which {known[0]}. Take another, such as {RECIPE}."
         )
-    fold = assign_folds(faces, folds, seed)
+    fold = label_errors.assign_folds(faces.labels, faces.digests, folds, seed=seed)
     home = paths.build() / "folds" / f"{recipe.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
-    probabilities, runs = np.zeros((len(faces), len(faces.classes)), np.float32), []
+    # Float16 as recorded: read back, they give the very same errors.
+    probabilities, runs = np.zeros((len(faces), len(faces.classes)), np.float16), []
     for number in range(folds):
         held_out = fold == number
         if verbose:
@@ -123,44 +119,9 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
         predict = predictor(load_network(run))
         probabilities[held_out] = np.mean(both_views(predict, faces.images[held_out]), axis=0)
         runs.append(run)
-    return fold, probabilities, runs
-
-
-def assign_folds(faces, folds, seed):
-    """The fold of each image, int `(n,)` from 0: stratified by class, duplicates always in one."""
-    from sklearn.model_selection import StratifiedKFold
-
-    _, first, duplicates = np.unique(faces.digests, return_index=True, return_inverse=True)
-    labels = faces.labels[first]
-    least = np.bincount(labels, minlength=len(faces.classes)).min()
-    if not 2 <= folds <= least:
-        raise ValueError(
-            f"`folds` must be 2 at least, and {least} at most, one picture of each class. Received: {folds}."
-        )
-    fold, splitter = np.zeros(len(labels), np.int64), StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, members) in enumerate(splitter.split(labels, labels)):
-        fold[members] = number
-    return fold[duplicates]
-
-
-def crowd_table(faces, errors):
-    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing."""
-    votes, names = faces.votes, np.array(faces.classes)
-    crowd = np.array("") if votes is None else np.where(names_emotion(votes), plurality(votes), "")
-    judged, labels = crowd != "", names[faces.labels]
-    if not judged.any():
-        return None
-    support = emotion_votes(votes, faces.classes)[np.arange(len(faces)), faces.labels]
-    images = pd.DataFrame({"labels": labels, "likely": names[errors.likely], "crowd": crowd, "support": support})
-    no_face, flagged = not_a_face(votes), errors.flagged
-    return {
-        "all": label_errors.against_crowd(**images),
-        "flagged": label_errors.against_crowd(**images[flagged]),
-        "unflagged": label_errors.against_crowd(**images[~flagged]),
-        "per_class": {name: label_errors.against_crowd(**images[flagged & (labels == name)]) for name in faces.classes},
-        "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & flagged).sum())},
-        "in_order": label_errors.in_order(errors.quality[judged], (crowd != labels)[judged]),
-    }
+    columns = {"rows": (faces.rows, np.int32), "labels": (faces.labels, np.int8), "fold": (fold, np.int8)}
+    arrays = {name: values.astype(dtype) for name, (values, dtype) in columns.items()}
+    return arrays | {"probabilities": probabilities}, runs
 
 
 def gallery(faces, rows):

@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -19,14 +20,19 @@ from fer_keras.labels import SPLITS
 from fer_keras.models import weights
 from fer_keras.ray_cluster import num_cores, num_threads
 from fer_keras.recipes import RECIPES
-from fer_keras.results import find_run, run_id, runs
+from fer_keras.results import Run, find_own_run, is_final, network_path, runs
 from fer_keras.training.data import load_recipe_data
 
 BATCH = 256
 
 
 def evaluate(
-    network, faces, *, split: str = "test", classes: tuple[str, ...] | None = None, flip: bool = False
+    network: weights.Network | keras.Model | str | os.PathLike,
+    faces: FaceDataset | str | os.PathLike,
+    *,
+    split: str = "test",
+    classes: Sequence[str] | None = None,
+    flip: bool = False,
 ) -> dict:
     """Score a network on a split of any data set; across data sets too.
 
@@ -62,8 +68,14 @@ def evaluate(
     asked = part if part.classes == shared else part.select(classes=shared)
     if not len(asked):
         raise ValueError(f"Expected {split} images of {shared}. Received: {faces.source}, which has none.")
-    probabilities = predict_faces(network, asked, flip)[:, [network.classes.index(name) for name in shared]]
-    probabilities = with_temperature(probabilities / probabilities.sum(axis=1, keepdims=True), network.temperature)
+    images = asked.images
+    if images.shape[1:3] != tuple(network.size):
+        cuts = np.split(images, range(BATCH, len(images), BATCH))
+        resized = [keras.ops.image.resize(cut.astype("float32"), network.size, antialias=True) for cut in cuts]
+        images = np.concatenate([keras.ops.convert_to_numpy(cut) for cut in resized]).clip(0, 255)
+    found = np.mean(both_views(network.predict, images), axis=0) if flip else network.predict(images)
+    found = found[:, [network.classes.index(name) for name in shared]]
+    probabilities = with_temperature(found / found.sum(axis=1, keepdims=True), network.temperature)
     trained_on = training_digests(network.card, faces)
     copies = None if trained_on is None or split == "train" else np.isin(asked.digests, trained_on)
     views = "flip" if flip else "single"
@@ -100,16 +112,6 @@ def as_network(network, classes=None):
     return dataclasses.replace(found, card=found.card | {"recipe": name, "data": run.data})
 
 
-def predict_faces(network, faces, flip=False):
-    """Probabilities `(n, classes)` of faces, which are resized to what the network takes."""
-    images = faces.images
-    if images.shape[1:3] != tuple(network.size):
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        resized = [keras.ops.image.resize(part.astype("float32"), network.size, antialias=True) for part in parts]
-        images = np.concatenate([keras.ops.convert_to_numpy(part) for part in resized]).clip(0, 255)
-    return np.mean(both_views(network.predict, images), axis=0) if flip else network.predict(images)
-
-
 def training_digests(card, faces):
     """Digests of the images that a network was trained on, if `faces` hold them or the data is at hand; else None."""
     data, recipe = card.get("data"), card.get("recipe")
@@ -121,28 +123,7 @@ def training_digests(card, faces):
     return training.digests if expected and training.fingerprint == expected else None
 
 
-def find_own_run(recipe, seed=0):
-    """The record of a run that was trained on this machine, or else a recorded one; None if there is neither."""
-    return find_run(recipe, seed, folder=paths.own_results()) or find_run(recipe, seed)
-
-
-def run_folder(name, fingerprint):
-    """Folder of a run's state and network: other data, other folder."""
-    return paths.build() / "runs" / f"{name}-{fingerprint[:8]}"
-
-
-def network_path(run):
-    """Path of a run's network; a ValueError if it is not on this machine."""
-    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
-    if not path.is_file():
-        raise ValueError(
-            f"Expected the network of run {run.run!r} on this machine, {path}. Received: its record only. "
-            f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
-        )
-    return path
-
-
-def load_network(run) -> keras.Model:
+def load_network(run: Run) -> keras.Model:
     """Load the trained `keras.Model` of a run that was trained on this machine; else a ValueError."""
     return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
 
@@ -168,44 +149,20 @@ def score(recipe, faces, predict, inputs, splits=SPLITS):
         if not mask.any():
             continue
         copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
-        if recipe.flip_view and split != "train":
-            both = both_views(predict, inputs[mask])
-            views = {"single": both[0], "flip": np.mean(both, axis=0)}
-        else:
-            views = {"single": predict(inputs[mask])}
-        for kind, probabilities in views.items():
-            name = split if kind == "single" else f"{split}_flip"
-            # As recorded: whoever reads the predictions back finds the very same metrics.
-            probabilities = probabilities.astype(np.float16).astype(np.float32)
-            options = {"split": split, "copies": copies, "views": kind}
-            metrics[name] = summarise(faces.labels[mask], probabilities, faces.classes, **options)
-            if split != "train":
-                found[name] = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
-    return metrics, found
+        both = recipe.flip_view and split != "train"
+        answers = both_views(predict, inputs[mask]) if both else [predict(inputs[mask])]
+        for views, probabilities in {"single": answers[0], "flip": np.mean(answers, axis=0)}.items():
+            if views == "single" or both:
+                given = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+                name = split + "_flip" * (views == "flip")
+                metrics[name], found[name] = as_recorded(given, faces.classes, split=split, views=views)
+    return metrics, {split: given for split, given in found.items() if split != "train"}
 
 
-def is_final(recipe):
-    """True if a recipe is final as it stands in `RECIPES`: a variant made on the way never is."""
-    return recipe.final and RECIPES.get(recipe.name) == recipe
-
-
-def identity(recipe, seed, faces):
-    """The fields of a record about what was trained on what."""
-    return {
-        "run": run_id(recipe.name, recipe.digest, seed),
-        "recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)},
-        "recipe_name": recipe.name,
-        "recipe_digest": recipe.digest,
-        "seed": seed,
-        "classes": faces.classes,
-        "data": {
-            "source": faces.source,
-            "protocol": faces.protocol,
-            "fingerprint": faces.fingerprint,
-            "train_digest": faces.select(splits=("train",)).fingerprint,
-            "num_images": {split: int((faces.split == split).sum()) for split in SPLITS},
-        },
-    }
+def as_recorded(found, classes, **how):
+    """Metrics of predictions, and these rounded as a record has them: whoever reads them finds the same metrics."""
+    found = found._replace(probabilities=found.probabilities.astype(np.float16).astype(np.float32))
+    return summarise(found.labels, found.probabilities, classes, copies=found.copies, **how), found
 
 
 def environment(precision="float32", devices=""):

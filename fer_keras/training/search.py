@@ -1,6 +1,5 @@
 """Train a grid of settings, one cell after the other or several at once on Ray; the best is chosen on validation."""
 
-import dataclasses
 import math
 import os
 import time
@@ -11,13 +10,10 @@ import pandas as pd
 from fer_keras import paths
 from fer_keras.data import FaceDataset
 from fer_keras.data.augmentation import Augmentation
-from fer_keras.ray_cluster import ray_cluster
-from fer_keras.recipes import Space, find_recipe, find_space
-from fer_keras.results import Run, find_run, run_id, write_table
+from fer_keras.ray_cluster import ray_cluster, share
+from fer_keras.recipes import Space, find_recipe, find_space, variant_for
+from fer_keras.results import Run, find_run, run_id, search_table, write_table
 
-SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
-IMAGES = {"train": "train_images", "validation": "validation_images"}
-EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
 # How many threads a backend may use: TensorFlow's two pools, and XLA's, with which JAX computes.
 THREADS = ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
 
@@ -40,15 +36,14 @@ def search(
 
     Args:
         space: a `recipes.Space`, or its name.
-        seed: int, of every cell, unless the grid has seeds of its own.
+        seed: of every cell, unless the grid has seeds of its own.
         faces: a `FaceDataset`, or the path of data, as for `fit`.
         results: folder of the table; None is `paths.own_results()`.
         minutes: begin no cell after so many minutes; None trains the whole grid.
-        precision: as for `fit`, of every cell.
+        precision, verbose: as for `fit`, of every cell; with Ray, a line for each cell, or nothing for 0.
         ray: None trains one cell after the other. True trains several at once, on a Ray of this machine; a string is
             the address of a running cluster, whose machines must share the folder `paths.build()`.
         workers: how many cells Ray trains at once; None is one a GPU, or one a core where there is no GPU.
-        verbose: as for `fit`; with Ray, a line for each cell, or nothing for 0.
 
     Returns:
         A `pandas.DataFrame`, the best cell on validation first.
@@ -61,7 +56,6 @@ def search(
     from sklearn.model_selection import ParameterGrid
 
     from fer_keras.training.data import load_recipe_data
-    from fer_keras.training.trainer import variant_for
 
     space = find_space(space) if isinstance(space, str) else space
     recipe, path = find_recipe(space.recipe), None
@@ -72,7 +66,7 @@ def search(
     options = {"results": folder.resolve() / "results", "precision": precision, "verbose": 0 if ray else verbose}
     settings, cells = {}, {}
     for chosen in ParameterGrid(space.grid):
-        cell, own = variant(space, recipe, chosen), chosen.get("seed", seed)
+        cell, own = space.cell(recipe, chosen), chosen.get("seed", seed)
         name = run_id(cell.name, cell.digest, own)
         settings[name], cells[name] = chosen, (cell, own)
     ended = {name: find_run(*cell, folder=options["results"]) for name, cell in cells.items()}
@@ -87,10 +81,9 @@ def search(
         for name, run in trained:
             ended[name] = run
             if ray and verbose and isinstance(run, Run):
-                accuracy = run.metrics["validation"]["accuracy"]
-                print(f"{name}: validation {accuracy:.4f}, {run.seconds:.0f} s", flush=True)
+                print(f"{name}: validation {run.scores['accuracy']:.4f}, {run.seconds:.0f} s", flush=True)
     finally:  # also when it is stopped
-        table = as_table(space, [(settings[name], run) for name, run in ended.items() if isinstance(run, Run)])
+        table = search_table(space, [(settings[name], run) for name, run in ended.items() if isinstance(run, Run)])
         if len(table):
             write_table(f"search-{space.name}", table, folder=results or paths.own_results())
     if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
@@ -101,34 +94,22 @@ def search(
     return table
 
 
-def variant(space, recipe, chosen):
-    """The recipe of one cell, named after its settings."""
-    named = {name: value for name, value in chosen.items() if name != "seed"}
-    words = ",".join(f"{name}={value}" for name, value in sorted(named.items()))
-    changes = {**space.variants.get(named.pop("variant", None), {}), **named}
-    unknown = set(changes) - {field.name for field in dataclasses.fields(recipe)}
-    if unknown:
-        raise ValueError(f"A grid varies fields of a recipe. Received: {', '.join(sorted(unknown))}.")
-    return dataclasses.replace(recipe, name=f"{recipe.name}@{words.replace(' ', '-')}", final=False, **changes)
-
-
-def as_table(space, cells):
-    """The settings and scores of trained cells, the best first."""
-    rows = [{**vars(run), **run.metrics["validation"], **run.data["num_images"], **chosen} for chosen, run in cells]
-    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, *IMAGES, *EFFORT]).rename(columns=IMAGES)
-    return table.sort_values(["accuracy", *space.grid], ascending=False, ignore_index=True).rename_axis("place")
-
-
 def train_on_ray(cells, data, options, ends, address, workers):
     """Train cells as tasks of Ray; yield the name of each and what `train_cell` returns, as they end.
 
     A task takes one GPU where there are some, and its share of the cores. If its process is killed, Ray starts it once
     more, and it resumes. Of cells that share work, the others wait for the first.
     """
+    import keras
+
+    environment = {
+        name: str(Path(path).resolve()) for name, path in os.environ.items() if name.startswith("FER_KERAS_")
+    }
+    environment |= {"FER_KERAS_BUILD": str(paths.build().resolve()), "KERAS_BACKEND": keras.backend.backend()}
     with ray_cluster(address) as ray:
         resources = share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
-        environment = {"env_vars": worker_environment(max(1, int(resources["num_cpus"])))}
-        task = ray.remote(**resources, max_retries=1, runtime_env=environment)(train_cell)
+        environment |= dict.fromkeys(THREADS, str(max(1, int(resources["num_cpus"]))))  # before it imports Keras
+        task = ray.remote(**resources, max_retries=1, runtime_env={"env_vars": environment})(train_cell)
         faces, names, first = ray.put(data[0]), {}, {}
         for name, (recipe, seed) in cells.items():
             work = shared_work(recipe, seed)
@@ -164,10 +145,7 @@ def shared_work(recipe, seed):
 
 
 def train_cell(recipe, seed, faces, options, ends, *_):
-    """Train here or in a process of Ray; the `Run`, or the error's text, or None if it is too late to begin.
-
-    Errors are returned, so that the other trainings go on; Ray would print raised ones at length.
-    """
+    """Train here or in a process of Ray; the `Run`, or the error's text, or None if it is too late to begin."""
     if time.time() >= ends:
         return None
     try:
@@ -181,32 +159,3 @@ def train_cell(recipe, seed, faces, options, ends, *_):
         return fit(recipe, seed, faces=faces, **options)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-
-
-def worker_environment(threads):
-    """The variables of a worker, which has them before it imports Keras."""
-    import keras
-
-    folders = {name: str(Path(value).resolve()) for name, value in os.environ.items() if name.startswith("FER_KERAS_")}
-    folders["FER_KERAS_BUILD"] = str(paths.build().resolve())
-    return {**folders, "KERAS_BACKEND": keras.backend.backend(), **dict.fromkeys(THREADS, str(threads))}
-
-
-def share(nodes, workers=None):
-    """The resources of a task, of which as many as `workers` run at once on machines with this `"CPU"` and `"GPU"`.
-
-    >>> share([{"CPU": 8.0}, {"CPU": 4.0}], workers=3)
-    {'num_cpus': 4.0, 'num_gpus': 0}
-    """
-    gpu = int(any(node.get("GPU") for node in nodes))
-    cores = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)) if gpu else math.inf) for node in nodes]
-
-    def room(cpus):
-        return sum(min(int(cpu / cpus), gpus) for cpu, gpus in cores)
-
-    most = room(1)
-    workers = most if workers is None else workers
-    if not 0 < workers <= most:
-        raise ValueError(f"`workers` must be 1 to {most}, as there is room for no more here. Received: {workers}.")
-    shares = {1.0, *(math.floor(1e4 * cpu / parts) / 1e4 for cpu, _ in cores for parts in range(1, workers + 1))}
-    return {"num_cpus": max(cpus for cpus in shares if cpus >= 1 and room(cpus) >= workers), "num_gpus": gpu}

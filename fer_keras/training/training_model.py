@@ -13,7 +13,6 @@ from fer_keras.models.inputs import leaves
 from fer_keras.training.devices import ONE
 
 PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
-PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 class TrainingModel(keras.Model):
@@ -33,16 +32,13 @@ class TrainingModel(keras.Model):
         self.images = keras.Variable(images, trainable=False, dtype=images.dtype.name, name="images")
 
     def call(self, inputs, training=False):
-        """Compute probabilities `(batch, classes)` of `inputs["index"]`; augmentation takes place in training only."""
         return self.network(self.pixels(inputs, training), training=training)
 
     def pixels(self, inputs, training):
-        """Gather the images of `inputs["index"]`, as float32, and augment them in training."""
         pixels = ops.cast(ops.take(self.images, ops.cast(inputs["index"], "int32"), axis=0), "float32")
         return augment(pixels, inputs) if training else pixels
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Compute the loss; in training with the images' weights, and the teachers' part in the targets."""
         if training:
             sample_weight = x.get("weight")
         if self.teachers and training:
@@ -54,10 +50,7 @@ class TrainingModel(keras.Model):
 
 
 def augment(pixels, plan):
-    """Augment float pixels, `(batch, height, width, 1)` in [0, 255], by any fields of a `data.augmentation.Plan`.
-
-    `plan["partner"]` counts inside the batch.
-    """
+    """Augment float pixels, `(batch, height, width, 1)` in [0, 255], by an `augmentation.Plan` of the batch."""
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
     if "blur" in plan:
@@ -88,19 +81,15 @@ def blur(pixels, weights):
 
 def erase(pixels, box):
     """Paint a rectangle of one grey into each image; `box` is `(batch, 5)`: top, left, bottom, right, grey."""
-    rows = ops.reshape(ops.arange(pixels.shape[1], dtype="float32"), (1, -1, 1, 1))
-    columns = ops.reshape(ops.arange(pixels.shape[2], dtype="float32"), (1, 1, -1, 1))
+    rows = ops.arange(pixels.shape[1], dtype="float32")[None, :, None, None]
+    columns = ops.arange(pixels.shape[2], dtype="float32")[None, None, :, None]
     top, left, bottom, right, grey = (box[:, i][:, None, None, None] for i in range(5))
-    inside_rows = ops.logical_and(rows >= top, rows < bottom)
-    inside_columns = ops.logical_and(columns >= left, columns < right)
-    return ops.where(ops.logical_and(inside_rows, inside_columns), grey, pixels)
+    sides = (rows >= top, rows < bottom, columns >= left, columns < right)
+    return ops.where(functools.reduce(ops.logical_and, sides), grey, pixels)
 
 
 class Batches(keras.utils.PyDataset):
-    """Nested arrays of as many rows, in batches, for Keras' `fit` on any backend; they may be replaced between epochs.
-
-    With `images`, the inputs are their rows by `inputs["index"]`, as float32.
-    """
+    """Nested arrays of as many rows, in batches; the inputs are rows of `images` if given. Arrays may be replaced."""
 
     def __init__(self, arrays, batch_size, images=None):
         super().__init__()
@@ -120,62 +109,49 @@ class Batches(keras.utils.PyDataset):
             return self
         import tensorflow as tf
 
-        def spec(array):
-            return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
-
-        def cut(*arrays):
+        def batches(*arrays):
             def batch(start):
-                return keras.tree.map_structure(lambda tensor: tensor[start : start + self.batch_size], arrays)
+                inputs, *others = keras.tree.map_structure(lambda rows: rows[start : start + self.batch_size], arrays)
+                return (inputs if images is None else tf.cast(tf.gather(images, inputs["index"]), tf.float32), *others)
 
-            return tf.data.Dataset.from_tensor_slices(starts).map(batch)
+            return tf.data.Dataset.from_tensor_slices(np.arange(len(self)) * self.batch_size).map(batch)
 
-        def gather(inputs, *others):
-            return tf.cast(tf.gather(images, inputs["index"]), tf.float32), *others
-
-        starts = np.arange(len(self)) * self.batch_size
-        signature = keras.tree.map_structure(spec, self.arrays)
-        data = tf.data.Dataset.from_generator(lambda: iter([self.arrays]), output_signature=signature).flat_map(cut)
-        if self.images is not None:
-            images = tf.convert_to_tensor(self.images)
-            data = data.map(gather)
+        images = None if self.images is None else tf.convert_to_tensor(self.images)
+        spec = keras.tree.map_structure(lambda rows: tf.TensorSpec((None, *rows.shape[1:]), rows.dtype), self.arrays)
+        data = tf.data.Dataset.from_generator(lambda: iter([self.arrays]), output_signature=spec)
         options = tf.data.Options()
         options.autotune.enabled = False  # its thread makes a single core wait at each epoch's end
         cardinality = tf.data.experimental.assert_cardinality(len(self))
-        return data.apply(cardinality).prefetch(2).with_options(options)
-
-
-def validation_batches(faces, targets, batch_size, images=None, devices=ONE):
-    """The validation batches; where devices can't share the last, some images come twice and weigh nothing."""
-    index = np.flatnonzero(faces.split == "validation").astype(np.int32)
-    filled = np.concatenate([index, index[-1:].repeat(-len(index) % devices.count)])
-    arrays = ({"index": filled}, targets[filled])
-    if devices.count > 1:  # such that the means are those of the images
-        arrays += ((np.arange(len(filled)) < len(index)).astype(np.float32) * len(filled) / len(index),)
-    batch_size = -(-batch_size // devices.count) * devices.count
-    return Batches(devices.own(arrays, batch_size), batch_size // devices.processes, images).feed()
+        return data.flat_map(batches).apply(cardinality).prefetch(2).with_options(options)
 
 
 class DrawEpochs(keras.callbacks.Callback):
     """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
 
     The network's random layers begin each epoch in a drawn state, and mixup stays inside a batch. Of `count` devices
-    that share each batch, up to `count - 1` images sit an epoch out, others in each.
-
-    Args:
-        network: the `keras.Model` in training.
-        index: rows of the training images.
-        targets: of all images.
-        seed: int.
-        batch_size: int.
-        augmentation: a `data.augmentation.Augmentation` and `(height, width)`, or None.
-        weights: of the training images, or None.
-        devices: `devices.Devices`.
+    that share each batch, up to `count - 1` images sit an epoch out, others in each. `index` are the rows of training
+    images, which may have `weights`; `augmentation` is an `Augmentation` and `(height, width)`.
     """
 
     def __init__(self, network, index, targets, *, seed, batch_size, augmentation=None, weights=None, devices=ONE):
         super().__init__()
         self.network, self.index, self.targets, self.seed, self.batch_size = network, index, targets, seed, batch_size
         self.augmentation, self.weights, self.devices, self.batches = augmentation, weights, devices, None
+
+    def feed(self, epoch, images=None):
+        """The training batches, which begin with an epoch's; with `images`, their inputs are pixels."""
+        self.batches = Batches(self.draw(epoch), self.batch_size // self.devices.processes, images)
+        return self.batches.feed()
+
+    def validation(self, faces, batch_size, images=None):
+        """The batches of validation images; where devices can't share the last, some come twice and weigh nothing."""
+        devices, index = self.devices, np.flatnonzero(faces.split == "validation").astype(np.int32)
+        filled = np.concatenate([index, index[-1:].repeat(-len(index) % devices.count)])
+        arrays = ({"index": filled}, self.targets[filled])
+        if devices.count > 1:  # such that the means are those of the images
+            arrays += ((np.arange(len(filled)) < len(index)).astype(np.float32) * len(filled) / len(index),)
+        batch_size = -(-batch_size // devices.count) * devices.count
+        return Batches(devices.own(arrays, batch_size), batch_size // devices.processes, images).feed()
 
     def draw(self, epoch):
         """The arrays of an epoch, in the images' order; the random layers are set to begin it."""
@@ -197,7 +173,6 @@ class DrawEpochs(keras.callbacks.Callback):
         return self.devices.own((inputs, targets), self.batch_size)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Put the epoch's arrays into the batches."""
         self.batches.arrays = self.draw(epoch)
 
 
@@ -205,17 +180,15 @@ class DrawEpochs(keras.callbacks.Callback):
 def computing_in(network, precision):
     """Let a network's layers compute in a precision for as long as the context lasts.
 
-    Its variables stay float32, and so does its last layer: a bfloat16 has eight bits for probabilities. bfloat16 is
-    faster where the processor multiplies it (AVX512-BF16, AMX, or an accelerator), slower elsewhere.
+    Its variables stay float32, and so does its last layer: a bfloat16 has eight bits for probabilities.
     """
-    layers_of = [layer for layer in leaves(network) if layer is not network.layers[-1]]
-    before = [layer.dtype_policy for layer in layers_of]
+    before = {layer: layer.dtype_policy for layer in leaves(network) if layer is not network.layers[-1]}
     try:
-        for layer in layers_of:
+        for layer in before:
             layer.dtype_policy = precision
         yield
     finally:
-        for layer, policy in zip(layers_of, before, strict=True):
+        for layer, policy in before.items():
             layer.dtype_policy = policy
 
 
@@ -223,13 +196,12 @@ def computing_in(network, precision):
 def fused_batch_norm(network):
     """Train a network's batch normalisation in TensorFlow's fused operation for as long as the context lasts.
 
-    It gives what Keras' dozen operations give, but for rounding; a light network trains a quarter to a half faster on
-    a CPU (`benchmarks/training.py`). Nothing changes on other backends.
+    It gives what Keras' dozen operations give, but for rounding, and is faster on a CPU (`benchmarks/training.py`).
     """
     able = [layer for layer in leaves(network) if keras.backend.backend() == "tensorflow" and can_fuse(layer)]
+    for layer in able:
+        layer.call = functools.partial(normalise, layer)
     try:
-        for layer in able:
-            layer.call = functools.partial(normalise, layer)
         yield
     finally:
         for layer in able:
@@ -250,15 +222,8 @@ def normalise(layer, inputs, training=None, mask=None):
     import tensorflow as tf
 
     inputs = tf.cast(inputs, tf.float32)  # as Keras does; the operation's own bfloat16 was slower than with the casts
-    outputs, mean, variance = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
-        scale=tf.convert_to_tensor(layer.gamma),
-        offset=tf.convert_to_tensor(layer.beta),
-        mean=tf.constant([], tf.float32),
-        variance=tf.constant([], tf.float32),
-        epsilon=layer.epsilon,
-        is_training=True,
-    )[:3]
+    scale, offset = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
+    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=layer.epsilon)
     count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
     for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance * (count - 1.0) / count)):
         moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
@@ -269,7 +234,7 @@ class MacroMetric(keras.metrics.Metric):
     """Mean over classes of precision or recall, from the confusion matrix that the batches add up to.
 
     The true class of a target distribution is its most probable one. A class that was never predicted, or never met,
-    counts as 0, as in `evaluation.summarise`. `axis` 0 divides by the predictions of each class, 1 by its images.
+    counts as 0. `axis` 0 divides by the predictions of each class, 1 by its images.
     """
 
     def __init__(self, num_classes, *, name, axis):
@@ -278,18 +243,15 @@ class MacroMetric(keras.metrics.Metric):
         self.counts = self.add_variable((num_classes, num_classes), initializer="zeros", name="counts")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count a batch: targets and probabilities `(batch, classes)`, and a weight an image if given."""
-        true, predicted = (ops.one_hot(ops.argmax(y, axis=-1), self.num_classes) for y in (y_true, y_pred))
-        true, predicted = (ops.cast(y, self.counts.dtype) for y in (true, predicted))
+        how = {"num_classes": self.num_classes, "dtype": self.counts.dtype}
+        true, predicted = (ops.one_hot(ops.argmax(y, axis=-1), **how) for y in (y_true, y_pred))
         if sample_weight is not None:
             true = true * ops.cast(ops.reshape(sample_weight, (-1, 1)), self.counts.dtype)
         self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))
 
     def result(self):
-        """The mean over classes, a scalar in [0, 1]."""
         return ops.mean(ops.diagonal(self.counts) / ops.maximum(ops.sum(self.counts, axis=self.axis), 1e-7))
 
 
 def macro_metrics(num_classes):
-    """Macro precision and macro recall, named `precision` and `recall`."""
     return [MacroMetric(num_classes, name=name, axis=axis) for axis, name in enumerate(("precision", "recall"))]

@@ -4,38 +4,28 @@ import numpy as np
 
 from fer_keras.labels import REST
 from fer_keras.recipes import Recipe
-from fer_keras.results import Predictions, Run
+from fer_keras.results.runs import Predictions, Run
 
 FOLDS = 5
 SMALLEST = 1e-4  # of a probability whose logarithm is taken; predictions are kept as float16
 
 
-def combine(recipe: Recipe, members: list[Run], *, seed: int) -> dict[str, tuple[Predictions, np.ndarray]]:
-    """Combine the members' predictions on validation, and on test if all of them have it.
+def combine(recipe: Recipe, members: list[Run], *, seed: int) -> dict[str, Predictions]:
+    """Combine the members' predictions on validation, and on test if all of them have it; by split.
 
-    Rules:
-    - `"mean"`: networks that tell one class from the rest give one distribution together, each class's probability
-      over their sum; it is averaged with the distributions of the networks that know all classes. Nothing is fitted.
-    - `"stacking"`: multinomial logistic regression on the logarithms of all the members' probabilities, fitted on
-      validation; its predictions on validation itself are from five-fold cross-validation.
-
-    Args:
-        recipe: a `Recipe` with members.
-        members: their `Run`s, whose predictions must be of the same images.
-        seed: int, decides the folds.
-
-    Returns:
-        Dict from split to `(predictions, probabilities)`: the first member's `Predictions`, labelled by classes of the
-        ensemble, and float `(n, classes)`.
+    `"mean"`: networks that tell one class from the rest give one distribution together, each class's probability over
+    their sum; it is averaged with the distributions of the networks that know all classes. Nothing is fitted.
+    `"stacking"`: multinomial logistic regression on the logarithms of all the members' probabilities, fitted on
+    validation; its predictions on validation itself are from five-fold cross-validation, whose folds `seed` decides.
     """
     splits = [split for split in ("validation", "test") if all(split in run.metrics for run in members)]
     predictions = {split: [run.predictions(split) for run in members] for split in splits}
     labels = {split: ensemble_labels(recipe, members, each) for split, each in predictions.items()}
     if recipe.rule == "mean":
-        probabilities = {split: mean_rule(recipe.classes, members, each) for split, each in predictions.items()}
+        found = {split: mean_rule(recipe.classes, members, each) for split, each in predictions.items()}
     else:
-        probabilities = stacking_rule(predictions, labels, len(recipe.classes), seed)
-    return {split: (predictions[split][0]._replace(labels=labels[split]), probabilities[split]) for split in splits}
+        found = stacking_rule(predictions, labels, len(recipe.classes), seed)
+    return {split: predictions[split][0]._replace(labels=labels[split], probabilities=found[split]) for split in splits}
 
 
 def ensemble_labels(recipe, members, predictions):
