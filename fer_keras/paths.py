@@ -6,8 +6,10 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 PACKAGE = Path(__file__).resolve().parent
+T = TypeVar("T")
 PROFILES = ("quick", "full")
 TEMPORARY = re.compile(r"\..+\.([1-9]\d{0,6})\.tmp", re.DOTALL)  # with the number of the process that writes it
 
@@ -62,7 +64,7 @@ def profile() -> str:
     return chosen
 
 
-def reduce(full, quick):
+def reduce(full: T, quick: T) -> T:
     """Choose between `full` and `quick` by the profile in force, so that a notebook page shows both.
 
     Example:

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from fer_keras.data.dataset import FaceDataset
 from fer_keras.data.ferplus import names_emotion, not_a_face, plurality
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS, count_difference
 
@@ -76,7 +77,7 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(faces):
+def audit(faces: FaceDataset) -> Audit:
     """An `Audit` of a `FaceDataset`: counts, exact copies, conflicting labels, constant images, FER+'s verdict."""
     _, group = np.unique(faces.digests, return_inverse=True)
     carried = np.zeros((group.max(initial=-1) + 1, len(faces.classes)), bool)  # labels, by group of copies

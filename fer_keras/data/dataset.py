@@ -5,10 +5,15 @@ import functools
 import hashlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fer_keras.labels import REST, SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
 
@@ -115,14 +120,14 @@ class FaceDataset:
         return f"<FaceDataset {self.source}: {parts}; {height}x{width}; {', '.join(self.classes)}>"
 
     @functools.cached_property
-    def digests(self):
+    def digests(self) -> np.ndarray:
         """uint64 array `(n,)`: a digest of each image's pixels (BLAKE2b), equal for exact copies."""
         pixels = np.ascontiguousarray(self.images)
         found = [hashlib.blake2b(image, digest_size=8).digest() for image in pixels]
         return np.frombuffer(b"".join(found), dtype="<u8")
 
     @functools.cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hex digest of images, labels, splits and classes: equal data has an equal fingerprint."""
         total = hashlib.sha256(repr((self.classes, self.images.shape)).encode())
         total.update(self.digests.tobytes())
@@ -130,7 +135,7 @@ class FaceDataset:
         total.update("".join(split[:2] for split in self.split.tolist()).encode())
         return total.hexdigest()[:16]
 
-    def counts(self):
+    def counts(self) -> "pd.DataFrame":
         """Numbers of images as a `pandas.DataFrame`: a row a split, a column a class, and the total."""
         import pandas as pd  # not above: recognition reads pictures with this room, and starts in less time without
 
@@ -139,7 +144,7 @@ class FaceDataset:
         table.index.name, table.columns.name = "split", None
         return table.assign(total=table.sum(axis=1))
 
-    def take(self, index, **changes):
+    def take(self, index: np.ndarray, **changes: Any) -> "FaceDataset":
         """The rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
         index = np.asarray(index)
         if index.dtype == bool:
@@ -150,7 +155,7 @@ class FaceDataset:
         kept = {name: getattr(self, name)[index] for name in arrays if getattr(self, name) is not None}
         return dataclasses.replace(self, **{**kept, **changes})
 
-    def select(self, *, classes=None, splits=None):
+    def select(self, *, classes: Sequence[str] | None = None, splits: Sequence[str] | None = None) -> "FaceDataset":
         """The rows of some classes and splits; labels are renumbered to the classes given, in their order."""
         keep, changes = np.ones(len(self), bool), {}
         if splits is not None:
@@ -164,7 +169,7 @@ class FaceDataset:
             changes = {"labels": renumbered[self.labels[keep]], "classes": tuple(classes)}
         return self.take(keep, **changes)
 
-    def to_classes(self, classes, *, drop=False):
+    def to_classes(self, classes: Sequence[str], *, drop: bool = False) -> "FaceDataset":
         """The same faces in another label set; an image without a counterpart is refused, or left out with `drop`."""
         classes = tuple(classes)
         shared = tuple(name for name in classes if name in self.classes)
@@ -178,13 +183,13 @@ class FaceDataset:
         place = np.array([classes.index(name) for name in shared])
         return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
 
-    def against_rest(self, name):
+    def against_rest(self, name: str) -> "FaceDataset":
         """The same faces in two classes: the rest (0) and one class (1)."""
         refuse_unknown("class", [name], self.classes)
         labels = (self.labels == self.classes.index(name)).astype(np.int64)
         return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
-    def keep_of_train(self, fraction, *, seed=0):
+    def keep_of_train(self, fraction: float, *, seed: int = 0) -> "FaceDataset":
         """Fewer training images: a share in (0, 1] of each class, one at least; what a smaller keeps a larger does."""
         if not 0 < fraction <= 1:
             raise ValueError(f"`fraction` must lie in (0, 1]. Received: {fraction}.")
@@ -194,7 +199,14 @@ class FaceDataset:
             keep[members[: max(1, round(fraction * len(members)))]] = True
         return self.take(keep, source=f"{self.source}, {fraction:g} of its training images")
 
-    def resplit(self, seed, *, fractions=(0.8, 0.1, 0.1), within=SPLITS, groups=None):
+    def resplit(
+        self,
+        seed: int,
+        *,
+        fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        within: Sequence[str] = SPLITS,
+        groups: ArrayLike | None = None,
+    ) -> "FaceDataset":
         """The same faces in a new split: stratified by class, exact copies always on the same side.
 
         Args:

@@ -32,7 +32,9 @@ _PUBLIC = {"Network": "weights", "load": "weights", "fine_tune": "transfer", "mu
 __all__ = ["MODELS", "Network", "build", "fine_tune", "load", "multiply_adds"]
 
 
-def build(name: str, num_classes: int, *, input_shape: tuple[int, int, int] = (48, 48, 1), **options) -> "keras.Model":
+def build(
+    name: str, num_classes: int, *, input_shape: tuple[int, int, int] = (48, 48, 1), **options: Any
+) -> "keras.Model":
     """Build a network by name.
 
     Args:

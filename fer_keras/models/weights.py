@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -43,7 +44,7 @@ class Network(BaseNetwork):
         return self.model.predict_on_batch(np.pad(images, [(0, filled), *[(0, 0)] * 3], mode="edge"))[: len(images)]
 
 
-def load(name: str | os.PathLike, *, classes=None) -> Network:
+def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Network:
     """Load a trained network by its name among those that are shipped, or from the path of a file of anyone's.
 
     A `.keras` or `.h5` file without a card becomes a `Network` once its classes are named. Colour input, logits (a last
