@@ -205,8 +205,8 @@ def train(
         raise ValueError("Expected --data or --folder. Received: both. Leave one out.")
     import keras
 
+    from fer_keras.recipes import own_recipe
     from fer_keras.training.callbacks import Checkpoints
-    from fer_keras.training.data import own_recipe
 
     if folder:
         data = fer_keras.load_folder(folder)
