@@ -38,6 +38,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fer_keras").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == expected
     assert all(name.startswith("fer_keras/") for name in names)
+    assert {"fer_keras/__init__.pyi", "fer_keras/py.typed"} <= names, "for editors and type checkers"
 
 
 def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_path):
