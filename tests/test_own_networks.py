@@ -1,9 +1,12 @@
 """Any Keras classifier in a file becomes a network once its classes are named, or is refused with a clear error."""
 
+import copy
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from PIL import Image
 import fer_keras
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.labels import FER4
-from fer_keras.models import load
+from fer_keras.models import load, weights
 from fer_keras.models.weights import FIELDS, adapt, as_network, folder
 from fer_keras.recognition.annotate import explain_picture
 from fer_keras.recognition.networks import open_network
@@ -77,26 +80,12 @@ def test_a_plain_file_predicts_probabilities_once_its_classes_are_named(head, su
 
 
 @pytest.mark.parametrize("head", ["softmax", "logits", "one sigmoid"])
-def test_colour_and_other_sizes(head):
+def test_colour_other_sizes_and_mixed_precision(head, images):
     model = network(head, size=(64, 40), channels=3)
     found = as_network(model, classes_of(head))
     grey = np.random.default_rng(0).integers(0, 256, (5, 64, 40, 1), np.uint8)
-    wanted = expected(model, head, grey.repeat(3, axis=3).astype(np.float32))
     assert found.size == (64, 40)
-    np.testing.assert_allclose(found.predict(grey), wanted, atol=1e-6)
-
-
-def test_a_network_that_is_as_ours_are_is_not_wrapped():
-    model = network()
-    found, again = as_network(model, FER4), as_network(keras.models.clone_model(model), FER4)
-    assert adapt(model, 4) is found.model is model
-    assert found.name == "mine"
-    assert len(found.card["sha256"]) == 64
-    assert again.card["sha256"] != found.card["sha256"], "other values"
-
-
-@pytest.mark.parametrize("head", ["softmax", "logits", "one sigmoid"])
-def test_a_network_of_mixed_precision_gives_float32(head, images):
+    np.testing.assert_allclose(found.predict(grey), expected(model, head, grey.repeat(3, 3).astype("f4")), atol=1e-6)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         predictions = as_network(network(head), classes_of(head)).predict(images)
@@ -104,6 +93,16 @@ def test_a_network_of_mixed_precision_gives_float32(head, images):
         keras.config.set_dtype_policy("float32")
     assert predictions.dtype == np.float32
     np.testing.assert_allclose(predictions.sum(axis=1), 1, atol=1e-2)
+
+
+def test_a_network_that_is_as_ours_are_is_not_wrapped():
+    model = network()
+    found, again = as_network(model, FER4), as_network(keras.models.clone_model(model), FER4)
+    assert adapt(model, 4) is found.model is model
+    assert (found.name, len(found.card["sha256"])) == ("mine", 64)
+    assert again.card["sha256"] != found.card["sha256"], "other values"
+    copied = copy.deepcopy(found), pickle.loads(pickle.dumps(found))
+    assert [each.card for each in copied] == [found.card] * 2
 
 
 @pytest.mark.parametrize(
@@ -198,12 +197,24 @@ def test_no_code_in_a_file_runs(suffix, tmp_path):
     assert not Path(ran).exists()
 
 
-def test_layers_of_others_are_refused(tmp_path, monkeypatch):
-    built_subclass().save(tmp_path / "mine.keras")
-    known = keras.saving.get_custom_objects()
-    monkeypatch.delitem(known, next(name for name, found in known.items() if found is Subclassed))
-    with pytest.raises(ValueError, match="Expected a whole network of Keras' own layers"):
-        load(tmp_path / "mine.keras", classes=FER4)
+def test_what_a_file_unpacks_to_is_bounded(tmp_path, monkeypatch):
+    assert weights.MAX_UNPACKED == 2**30
+    monkeypatch.setattr(weights, "MAX_UNPACKED", 2**22)
+    zipped, stored = tmp_path / "bomb.keras", tmp_path / "bomb.h5"
+    network().save(zipped)
+    load(zipped, classes=FER4)
+    with zipfile.ZipFile(zipped, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(2**22))
+    network().save(stored)
+    with h5py.File(stored, "a") as file:  # a dataset of which nothing is stored
+        file.create_dataset("zeros", (2**22 + 1,), "u1", chunks=(2**20,), compression="gzip")
+    monkeypatch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("unpacked"))
+    for path in (zipped, stored):
+        assert path.stat().st_size < 2**20
+        with pytest.raises(
+            ValueError, match=rf"{path.name}: Expected .*4,[0-9,]+ bytes of unpacked values, of at most"
+        ):
+            load(path, classes=FER4)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -224,32 +235,28 @@ def test_a_file_recognises_explains_and_exports_once_its_classes_are_named(tmp_p
     model.save(path)
     wanted = expected(model, "logits", photo[None, ..., None].repeat(3, axis=3).astype(np.float32))[0]
     options = {"classes": list(FER4), "detector": None, "min_confidence": 0}
+    Image.fromarray(photo).save(tmp_path / "face.png")
     for given in (path, str(path), model, load(path, classes=FER4)):
         (face,) = fer_keras.recognize(photo, network=given, **options)
         assert tuple(face.probabilities) == FER4
         np.testing.assert_allclose(list(face.probabilities.values()), wanted, atol=1e-5)
-    Image.fromarray(photo).save(tmp_path / "face.png")
     ((face, shares),) = explain_picture(tmp_path / "face.png", tmp_path / "out.png", network=path, **options)
     np.testing.assert_allclose(list(face.probabilities.values()), wanted, atol=1e-5)
     assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
-    table = fer_keras.recognize_folder(tmp_path, network=path, **options)
-    np.testing.assert_allclose(table.loc[table.picture == "face.png", list(FER4)].to_numpy()[0], wanted, atol=1e-4)
     exported = open_network(fer_keras.export(path, tmp_path / "exported.onnx", classes=FER4))
     assert (exported.classes, exported.size) == (FER4, (48, 48))
     np.testing.assert_allclose(exported.predict(photo[None])[0], wanted, atol=1e-5)
 
 
 def test_without_classes_a_file_or_a_model_asks_for_them_everywhere(tmp_path):
-    model, path = network(), tmp_path / "mine.keras"
+    model, path, black = network(), tmp_path / "mine.keras", np.zeros((48, 48), np.uint8)
     model.save(path)
     with pytest.raises(ValueError, match=r"mine\.json: Expected the card.*Pass classes=.*--classes"):
         load(path)
     for given in (path, model):
         for use in (
             lambda given: Recognizer(given, detector=None),
-            lambda given: explain_picture(
-                np.zeros((48, 48), np.uint8), tmp_path / "out.png", network=given, detector=None
-            ),
+            lambda given: explain_picture(black, tmp_path / "out.png", network=given, detector=None),
             lambda given: fer_keras.export(given, tmp_path / "mine.onnx"),
         ):
             with pytest.raises(ValueError, match=r"Pass classes=\['happy', \.\.\.\] \(--classes\), in the order"):
