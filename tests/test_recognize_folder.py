@@ -205,7 +205,7 @@ def test_where_table_or_copies_cannot_be_written_is_said_before_the_work(photos,
 
 
 def test_on_a_full_disk_what_was_done_is_kept(photos):
-    Image.fromarray(np.asarray(skimage.data.astronaut())).resize((128, 128)).save(photos / "holidays" / "0.jpg")
+    Image.fromarray(np.asarray(skimage.data.astronaut())).resize((256, 256)).save(photos / "holidays" / "0.jpg")
     code = (  # no file may have more than 99,999 bytes, as if the disk were full from there on
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999))\n"
         "from fer_keras.__main__ import main\nsys.exit(main(sys.argv[1:]))"
@@ -222,9 +222,8 @@ def test_on_a_full_disk_what_was_done_is_kept(photos):
 
 def test_killed_or_on_an_error_the_table_is_called_partial_and_the_earlier_one_stays(tmp_path):
     (tmp_path / "faces.csv").write_text("earlier")
-    table = folders.TableFile(tmp_path / "faces.csv", COLUMNS)
-    table.write(rows("a.png", [], None))
-    with pytest.raises(OSError, match="full"), table:
+    with pytest.raises(OSError, match="full"), folders.table_file(tmp_path / "faces.csv", COLUMNS) as write:
+        write(rows("a.png", [], None))
         raise OSError("full")
     assert pd.read_csv(tmp_path / "faces.partial.csv").status.to_list() == [NO_FACE]
     assert (tmp_path / "faces.csv").read_text() == "earlier"

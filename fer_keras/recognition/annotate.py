@@ -33,10 +33,9 @@ def annotate(source, target, *, bars: bool = False, **options) -> list[Face]:
     The copy keeps the colour profile of the picture, and nothing that the camera noted, such as the place.
 
     Args:
-        source: as for `recognize`.
+        source: as for `recognize`, as are the `options`.
         target: path of the copy; its suffix says its kind: PNG, JPEG, WEBP, TIFF or BMP.
         bars: draw the probability of each class beside its box, too.
-        options: as for `recognize`.
 
     Raises:
         DataError: if the source is no picture.
@@ -54,12 +53,9 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
     """Write a picture with a heatmap over each face: where the network reads its likeliest emotion.
 
     Args:
-        source: as for `recognize`.
-        target: path of the copy; its suffix says its kind.
-        network: as for `Recognizer`, but of Keras: ONNX Runtime has no gradients and no layers.
-        classes: as for `Recognizer`.
+        source: as for `annotate`, as is `target`.
+        network: as for `Recognizer`, as are `classes` and `options`, but of Keras: ONNX Runtime has no gradients.
         method: as for `evaluation.explain.explain`.
-        options: as for `Recognizer`.
 
     Returns:
         A list of `(Face, shares)`: `shares` is a dict from a part of the face to its share of the heatmap.
@@ -75,24 +71,20 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
     check_target(source, target)
     photo = open_photo(source)
     rgb, found = photo.rgb, Recognizer(keras_network(network, classes=classes), **options)
-    detections = found.detect(rgb)
-    crops = found.crops(rgb, detections)
+    crops = found.crops(rgb, detections := found.detect(rgb))
     heatmaps = explain(found.network.model, crops, method=method)
     faces = found.faces(detections, found.calibrated(crops))
     for region, heatmap in zip(found.squares(detections), heatmaps, strict=True):
         rgb = paint_heatmap(rgb, heatmap, region)
     write_picture(draw_faces(rgb, faces), target, photo.profile)
     shares = region_shares(heatmaps)
-    return [
-        (resized(face, rgb.shape, photo.size), {part: float(shares[part][number]) for part in shares})
-        for number, face in enumerate(faces)
-    ]
+    faces = [resized(face, rgb.shape, photo.size) for face in faces]
+    return [(face, {part: float(shares[part][number]) for part in shares}) for number, face in enumerate(faces)]
 
 
 def resized(face, shape, size):
     """A face in a picture of `shape` as one in the same picture of `size`."""
-    box = at_full_size(Detection(face.box, 1.0), shape, size[:2]).box
-    return dataclasses.replace(face, box=box)
+    return dataclasses.replace(face, box=at_full_size(Detection(face.box, 1.0), shape, size[:2]).box)
 
 
 def check_target(source, target) -> None:
@@ -130,12 +122,6 @@ def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = F
         faces: list of `Face`.
         names: list of words, one a face, to put before its emotion, such as the number of the person; None for none.
         bars: draw the probability of each class beside the box, too.
-
-    Returns:
-        A uint8 array of the same shape.
-
-    Raises:
-        ValueError: if there is not a name for each face.
     """
     names = [""] * len(faces) if names is None else list(names)
     if len(names) != len(faces):
@@ -176,8 +162,8 @@ def draw_words(canvas, face, text, size, line, shape):
 def draw_bars(canvas, face, taken, size, shape):
     """Draw a bar for each class on a panel at a side of a box, and return the panel's place.
 
-    Of a panel as high as the box, or higher so that its words can be read, and one of bars alone, each to the right or
-    to the left, the first is taken that hides the least of what is `taken`, boxes of other faces and panels.
+    Of a panel with words and one of bars alone, each to the right or to the left, the first is taken that hides the
+    least of what is `taken`: boxes and panels.
     """
     left, top, width, height = face.box
     number, choices = len(face.probabilities), []
@@ -224,8 +210,7 @@ def font_for(text, size):
 def words(face: Face, name: str = "") -> str:
     """What is written at a face.
 
-    An uncertain face gets no number, which would be read as the certainty of that word; and nothing is said to be
-    certain, however near its probability comes.
+    An uncertain face gets no number, which would be read as the certainty of that word; and nothing is 100 % certain.
     """
     known = face.emotion in face.probabilities
     return " ".join(filter(None, [name, face.emotion, f"{min(face.confidence, 0.99):.0%}" if known else ""]))
@@ -251,12 +236,6 @@ def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np
         rgb: uint8 array `(height, width, 3)`.
         heatmap: float32 array `(rows, columns)`, values in [0, 1].
         region: `Detection` whose box is turned about its centre by its angle; it may reach beyond the picture.
-
-    Example:
-
-    >>> black, heatmap = np.zeros((2, 2, 3), np.uint8), np.eye(2, dtype=np.float32)
-    >>> paint_heatmap(black, heatmap, Detection((0, 0, 2, 2), 1.0))[0].tolist()
-    [[166, 166, 166], [0, 0, 0]]
     """
     left, top, width, height = region.box
     whole = Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR)
@@ -266,8 +245,7 @@ def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np
     rows, columns = slice(max(0, top), max(0, top + whole.height)), slice(max(0, left), max(0, left + whole.width))
     found = rgb.copy()
     under = found[rows, columns].astype(np.float32)
-    # What lies beyond the picture's edge is left out.
-    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]
+    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]  # without what lies beyond the picture's edge
     shown = shown[: under.shape[0], : under.shape[1], None].clip(0, 1)
     painted = 255 * (3 * shown - np.arange(3)).clip(0, 1)
     found[rows, columns] = np.rint(under + MOST_COVERED * shown * (painted - under)).astype(np.uint8)

@@ -1,5 +1,6 @@
 """Folders full of pictures: a row for each face, in true batches; as a table, or printed, with copies and CSV."""
 
+import collections
 import contextlib
 import csv
 import json
@@ -9,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -35,6 +35,9 @@ PHOTOS = {
     ".arw", ".cr2", ".cr3", ".dds", ".dng", ".emf", ".eps", ".heic", ".heif", ".hif", ".jxl", ".nef", ".orf", ".psb",
     ".raf", ".rw2", ".svg", ".wmf",
 }  # fmt: skip
+# A picture: its name in all that is written, its file, the place of its copy below the folder of copies, and whether
+# the user gave its path, rather than a folder that it lies in.
+Picture = collections.namedtuple("Picture", "name file place is_given")
 
 
 def recognize_folder(path: str | os.PathLike, **options):
@@ -113,13 +116,7 @@ def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
 
 
 def as_sorted(name):
-    """Return a key that sorts names as people do: 2 before 10, whatever their case.
-
-    Example:
-
-    >>> sorted(["b10.png", "B2.png", "b.png"], key=as_sorted)
-    ['b.png', 'B2.png', 'b10.png']
-    """
+    """A key that sorts names as people do: 2 before 10, whatever their case."""
     parts = re.split(r"([0-9]+)", Path(name).stem)
     return [(int(part), "") if number % 2 else (0, part.casefold()) for number, part in enumerate(parts)], name
 
@@ -147,7 +144,7 @@ def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple
 
 def recognize_waiting(waiting, recognizer):
     """Yield `(name, faces, error)` of pictures whose faces were cut out, recognised in one batch."""
-    faces = iter(recognizer.name([seen for _, seen, _ in waiting if seen is not None]))
+    faces = iter(recognizer.recognize_seen([seen for _, seen, _ in waiting if seen is not None]))
     yield from ((name, None if seen is None else next(faces), error) for name, seen, error in waiting)
 
 
@@ -180,48 +177,31 @@ def as_table(found: Iterable[dict], classes: tuple):
     return table.astype({name: {int: "Int64", float: float, str: object}[kind] for name, kind in kinds.items()})
 
 
-class TableFile:
-    """A CSV file that grows row by row and can be read at any time.
+@contextlib.contextmanager
+def table_file(path: Path, columns: Iterable[str], *, digits: int = 4):
+    """Yield a function that writes rows, dicts of the columns that have a value, into a CSV file.
 
-    Until it is closed in good order it is called `NAME.partial.csv`: that is what a crash or a full disk leaves.
-    `digits` are those of fractions after the point.
+    Until the context ends in good order it is called `NAME.partial.csv`: that is what a crash or a full disk leaves.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial(path).open("w", newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, list(columns), lineterminator="\n")
+        lines.writeheader()
 
-    def __init__(self, path: Path, columns: Iterable[str], *, digits: int = 4):
-        self.path, self.columns, self.digits = path, list(columns), digits
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = partial(path).open("w", newline="", encoding="utf-8")
-        self.lines = csv.writer(self.file, lineterminator="\n")
-        self.lines.writerow(self.columns)
+        def write(found):
+            for row in found:
+                lines.writerow(
+                    {name: f"{each:.{digits}f}" if isinstance(each, float) else each for name, each in row.items()}
+                )
+            file.flush()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.file.close()
-        if kind is None:
-            os.replace(partial(self.path), self.path)
-
-    def write(self, found: list[dict]) -> None:
-        """Write rows, dicts of the columns that have a value."""
-        for row in found:
-            values = [row.get(name) for name in self.columns]
-            self.lines.writerow(f"{value:.{self.digits}f}" if isinstance(value, float) else value for value in values)
-        self.file.flush()
+        yield write
+    os.replace(partial(path), path)
 
 
 def partial(path: Path) -> Path:
     """What a file is called until it is whole."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
-
-
-class Picture(NamedTuple):
-    """A picture to be recognised."""
-
-    name: str  # in all that is written
-    file: Path
-    place: Path  # of its copy, below the folder of copies
-    is_given: bool  # by the user, who may have given a folder that it lies in
 
 
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
@@ -245,13 +225,13 @@ def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **
         copies = copy_places(pictures, out) if out else {}
         check_targets(pictures, [*copies.values(), *([Path(csv)] if csv else [])])
         recognizer = Recognizer(**options)
-        table = stack.enter_context(TableFile(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
+        write = stack.enter_context(table_file(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
         bar = progress(pictures, unit=" pictures", **({"disable": True} if sys.stdout and sys.stdout.isatty() else {}))
         try:
             for picture, faces, error in recognize_each(((each, each.file) for each in bar), recognizer):
                 print_faces(picture.name, faces, error, as_json)
-                if table:
-                    table.write(rows(picture.name, faces, error))
+                if write:
+                    write(rows(picture.name, faces, error))
                 if error is not None:
                     status = 2 if picture.is_given else status
                 elif out:

@@ -19,7 +19,7 @@ from fer_keras.data.images import MAX_PIXELS
 from fer_keras.paths import check_writable
 from fer_keras.ray_cluster import silent_stderr
 from fer_keras.recognition.annotate import draw_faces
-from fer_keras.recognition.folders import NO_FACE, OK, TableFile, partial, progress
+from fer_keras.recognition.folders import NO_FACE, OK, partial, progress, table_file
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
 from fer_keras.recognition.tracking import Tracker
 
@@ -100,29 +100,18 @@ def recognize_video(
         reader = Reader(source)
         stack.callback(reader.capture.release)
         file = Path(csv or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.csv")
-        with Writer(target, reader.rate) as writer, TableFile(file, kinds, digits=6) as table:
-            with (
-                progress(total=reader.total(start, stop), unit=" frames") as bar,
-                contextlib.suppress(KeyboardInterrupt),
-            ):
-                for number, seconds, rgb in reader:
-                    if stop is not None and seconds >= stop:
-                        ended = "whole"
-                        break
-                    if seconds < start:
-                        continue
-                    tracks = tracker.update(rgb, seconds, recognizer.detect)
-                    detections = [track.detection(rgb.shape) for track in tracks]
-                    probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), seconds)
-                    faces = recognizer.faces(detections, probabilities)
-                    table.write(rows(number, seconds, tracks, faces))
+        with Writer(target, reader.rate) as writer, table_file(file, kinds, digits=6) as write_rows:
+            bar = stack.enter_context(progress(total=reader.total(start, stop), unit=" frames"))
+            with contextlib.suppress(KeyboardInterrupt):
+                for number, seconds, rgb, tracks, faces in followed(reader, recognizer, tracker, start, stop):
+                    write_rows(rows(number, seconds, tracks, faces))
                     if target is not None:
                         numbers = [str(track.id) for track in tracks]
                         writer.write(draw_faces(rgb, faces, names=numbers, bars=bars), seconds)
                     frames += 1
                     bar.update()
-                else:
-                    ended = "broken" if reader.is_camera or is_cut_off(reader.source) else "whole"
+                is_cut = reader.is_over and (reader.is_camera or is_cut_off(reader.source))
+                ended = "broken" if is_cut else "whole"
             if not frames and ended != "stopped":
                 raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
         found = pd.read_csv(file, dtype=kinds | EMPTY, keep_default_na=False, na_values=[""], encoding="utf-8")
@@ -134,6 +123,18 @@ def recognize_video(
             words = f"Expected a whole video. Received: no more pictures after {reader.seconds:.1f} s."
         warnings.warn(f"{reader.name}: {words} What was done until then is kept.", stacklevel=2)
     return found
+
+
+def followed(reader, recognizer, tracker, start, stop):
+    """Yield `(number, seconds, rgb, tracks, faces)` of each frame between two times."""
+    for number, seconds, rgb in reader:
+        if stop is not None and seconds >= stop:
+            return
+        if seconds >= start:
+            tracks = tracker.update(rgb, seconds, recognizer.detect)
+            detections = [track.detection(rgb.shape) for track in tracks]
+            probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), seconds)
+            yield number, seconds, rgb, tracks, recognizer.faces(detections, probabilities)
 
 
 def rows(number, seconds, tracks, faces):
@@ -157,7 +158,6 @@ def check_places(source, target, csv):
     places = {name: Path(place) for name, place in given.items() if isinstance(place, str | os.PathLike)}
     places |= {f"{name}, until it is whole,": partial(places[name]) for name in ("target", "csv") if name in places}
     for (one, place), (other, same) in itertools.combinations(places.items(), 2):
-        # Links lead to the same file, too.
         if place.samefile(same) if place.exists() and same.exists() else place.resolve() == same.resolve():
             raise ValueError(f"The {one} and the {other} must be different files. Received: {same} for both.")
     for name in {"target", "csv"} & set(places):
@@ -167,11 +167,8 @@ def check_places(source, target, csv):
 class Reader:
     """The frames of a video file or a camera; the first is read at once, so that there is one.
 
-    Frames are upright, as OpenCV turns them by the file's metadata, and of the first one's size.
-
-    Raises:
-        ValueError: if there is nothing at the path, it holds no video or no frame, its frames are absurdly large, or
-            there is no such camera.
+    Frames are upright, as OpenCV turns them by the file's metadata, and of the first one's size. A `ValueError` says
+    why there are none, or that they are absurdly large.
     """
 
     def __init__(self, source):
@@ -181,7 +178,7 @@ class Reader:
         self.capture = self.open()
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if SMALLEST_RATE <= rate <= LARGEST_RATE else USUAL_RATE
-        self.read, self.seconds, self.started = 0, 0.0, time.monotonic()
+        self.read, self.seconds, self.started, self.is_over = 0, 0.0, time.monotonic(), False
         self.ahead = self.next_frame()
         if self.ahead is None:
             self.capture.release()
@@ -229,6 +226,7 @@ class Reader:
         """
         found, frame = self.capture.read()
         if not found:
+            self.is_over = True
             return None
         if self.is_camera:
             self.started = self.started if self.read else time.monotonic()
@@ -279,10 +277,7 @@ def ebml_size(file):
 
 
 class Writer:
-    """Writes frames into a video file, without sound, each for as long as it is shown.
-
-    Until it is closed in good order, the file is called `NAME.partial.SUFFIX`. That is what a crash leaves.
-    """
+    """Writes frames into a video file, without sound, each for as long as it is shown; partial until it is whole."""
 
     def __init__(self, target, rate: float):
         self.target = None if target is None else Path(target)
