@@ -238,7 +238,7 @@ def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **
                     try:
                         write_faces(open_photo(picture.file), faces, copies[picture], bars=bars)
                     except (ValueError, OSError) as fault:
-                        status = fail(fault)
+                        status = fail(fault if isinstance(fault, ValueError) else f"{copies[picture]}: {fault}")
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             status = 130
