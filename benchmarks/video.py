@@ -70,7 +70,7 @@ def reading(film, rest, network, tables, target=None):
     """Return the function that reads the film once, and keeps the table."""
 
     def read():
-        tables[rest] = recognize_video(film, target, every=rest, network=network)
+        tables[rest] = recognize_video(film, target, every=rest, network=network, detector="haar")
 
     return read
 
