@@ -1,18 +1,23 @@
 """What is shipped: the wheel, the pinned list, the Makefile's own help."""
 
 import os
+import pkgutil
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
+import types
 import zipfile
 from pathlib import Path
 
 import pytest
 import typer
 
+import fer_keras
 from fer_keras import paths
+from fer_keras.__pyinstaller import get_hook_dirs
 
 ROOT = paths.project()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -60,9 +65,50 @@ def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_pat
     assert "Usage: fer-keras" in done.stdout
 
 
-def test_versions_agree():
-    import fer_keras
+@pytest.mark.parametrize(
+    ("missing", "use", "extra"),
+    [
+        *(("tensorflow", f"fer_keras.{use}", "tensorflow") for use in ("explain", "build('vgg16', 4)", "load", "fit")),
+        *(("tensorflow", f"main('{words}'.split())", "tensorflow") for words in ("models", "explain x.png")),
+        ("onnxruntime", "main('recognize x.png --weights fer-small.onnx --detector none'.split())", "recognition"),
+        ("gradio", "main(['demo', '--detector', 'none'])", "page"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(missing, use, extra, tmp_path):
+    shutil.copy(ROOT / "fer_keras" / "weights" / "fer-small.onnx", tmp_path)
+    (tmp_path / "x.png").touch()
+    script = f"""
+import sys
+sys.modules["{missing}"] = None
+import fer_keras
+from fer_keras.__main__ import main
+try:
+    {use}
+except ImportError as error:
+    print(error, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()[-1:]
+    assert f'pip install "fer_keras[{extra}]"' in line
+    assert missing in line.lower().replace(" ", "")
 
+
+def test_pyinstaller_is_told_of_every_module_and_network(monkeypatch):
+    """Names are imported when they are first used, which PyInstaller cannot see."""
+    assert PROJECT["entry-points"]["pyinstaller40"] == {"hook-dirs": "fer_keras.__pyinstaller:get_hook_dirs"}
+    (folder,) = get_hook_dirs()
+    hooks = types.ModuleType("PyInstaller.utils.hooks")
+    hooks.collect_submodules = lambda name: [
+        found.name for found in pkgutil.walk_packages(fer_keras.__path__, f"{name}.")
+    ]
+    hooks.collect_data_files = lambda name, **where: [(name, *where.values())]
+    monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
+    found = runpy.run_path(f"{folder}/hook-fer_keras.py")
+    assert set(fer_keras._PUBLIC.values()) <= set(found["hiddenimports"])
+    assert found["datas"] == [("fer_keras",), ("cv2", "data")]
+
+
+def test_versions_agree():
     assert fer_keras.__version__ == PROJECT["version"]
 
 

@@ -1,6 +1,6 @@
 """Training: recipes and anyone's networks to recorded runs, and scores. Keras is imported when something is used."""
 
-import importlib
+from fer_keras.names import import_part
 
 HOMES = {"find_label_errors": "label_errors", "fit": "trainer", "ship": "shipping"}
 HOMES |= dict.fromkeys(("evaluate", "load_network"), "scoring")
@@ -10,4 +10,4 @@ __all__ = list(HOMES)
 def __getattr__(name):
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
+    return getattr(import_part(f"{__name__}.{HOMES[name]}"), name)
