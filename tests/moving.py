@@ -13,25 +13,25 @@ STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, 
 
 
 def astronaut():
-    """Return the face of the astronaut."""
+    """The face of the astronaut."""
     left, top, width, height = FACE
     return skimage.data.astronaut()[top : top + height, left : left + width]
 
 
 def emotion_face(emotion, *, seed=0, size=480):
-    """Return one large, clean face, looking straight, at full expression; the same seed is the same person."""
+    """One large, clean face, looking straight, at full expression; the same seed is the same person."""
     face = sample_face(np.random.default_rng(seed), emotion, intensity=1.0)
     vars(face).update(STILL)
     return np.clip(np.rint(draw(face, size)), 0, 255).astype(np.uint8)[:, :, None]
 
 
-def drawn(emotion, seed=3):
-    """Return a drawn face in grey RGB, without what is around it."""
+def synthetic(emotion, seed=3):
+    """A synthetic face in grey RGB, without what is around it."""
     return np.repeat(emotion_face(emotion, seed=seed, size=200)[20:180, 30:170], 3, axis=2)
 
 
 def background():
-    """Return a photograph without people."""
+    """A photograph without people."""
     return cv2.resize(skimage.data.coffee(), SIZE[::-1], interpolation=cv2.INTER_AREA)
 
 
@@ -60,7 +60,7 @@ def frames(faces, places):
 
 
 def path(start, end, number):
-    """Return the boxes of a face on its way from one box to another, floats `(number, 4)`."""
+    """The boxes of a face on its way from one box to another, floats `(number, 4)`."""
     return np.linspace(start, end, number)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_keras.recognition.detectors import Detection, overlap
-from fer_keras.recognition.tracking import COAST_SECONDS, Tracker, blended
+from fer_keras.recognition.tracking import COAST_SECONDS, Tracker
 
 RATE = moving.RATE
 WAY = moving.path((20, 40, 60, 74), (190, 70, 96, 118), 45)
@@ -15,7 +15,7 @@ RIGHT, LEFT = (10, 50, 70, 86), (240, 50, 70, 86)
 
 
 def oracle(boxes):
-    """Return a detector that finds each face that is at least half in the picture, unless another hides it."""
+    """A detector that finds each face that is at least half in the picture, unless another hides it."""
 
     def detect(rgb):
         height, width = rgb.shape[:2]
@@ -31,7 +31,7 @@ def oracle(boxes):
 
 
 def track(pictures, places, **options):
-    """Return for each frame the tracks that are seen, as `(id, box, detected)`."""
+    """For each frame the tracks that are seen, as `(id, box, detected)`."""
     tracker = Tracker(**options)
     return [
         [
@@ -43,12 +43,12 @@ def track(pictures, places, **options):
 
 
 def ids(seen):
-    """Return the numbers of all faces in frames."""
+    """The numbers of all faces in frames."""
     return sorted({one[0] for frame in seen for one in frame})
 
 
 @pytest.mark.parametrize("every", [1, 5, 15])
-@pytest.mark.parametrize("face", [moving.astronaut, lambda: moving.drawn("happy")], ids=["photographed", "drawn"])
+@pytest.mark.parametrize("face", [moving.astronaut, lambda: moving.synthetic("happy")], ids=["photographed", "synthetic"])
 def test_one_face_keeps_its_number_and_its_box_follows(face, every):
     places = [(box,) for box in WAY]
     seen = track(moving.frames([face()], places), places, every=every)
@@ -58,20 +58,12 @@ def test_one_face_keeps_its_number_and_its_box_follows(face, every):
     assert [frame[0][2] for frame in seen] == [number % every == 0 for number in range(len(places))]
 
 
-def test_the_detector_looks_at_every_nth_frame_only():
-    looked = []
-    tracker = Tracker(every=4)
-    for number, picture in enumerate(moving.frames([], [()] * 10)):
-        assert tracker.update(picture, number / RATE, lambda rgb, number=number: looked.append(number) or []) == []
-    assert looked == [0, 4, 8]
-
-
 @pytest.mark.parametrize("every", [1, 5, 10])
 @pytest.mark.parametrize("drop", [0, 50], ids=["fully", "partly"])
 def test_two_faces_that_cross_keep_their_numbers(every, drop):
     behind, front = moving.path(RIGHT, LEFT, 60), moving.path(LEFT, RIGHT, 60) + np.array([0, drop, 0, 0])
     places = list(zip(behind, front, strict=True))
-    faces = [moving.astronaut(), moving.drawn("angry")]
+    faces = [moving.astronaut(), moving.synthetic("angry")]
     seen = track(moving.frames(faces, places), places, every=every)
     assert ids(seen) == [1, 2]
     for frame, boxes in ((seen[0], places[0]), (seen[-1], places[-1])):
@@ -163,14 +155,6 @@ def test_smoothing_is_the_formula_over_seconds():
     assert expected.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("rate", [5, 25, 100])
-def test_smoothing_does_not_depend_on_the_frame_rate(rate):
-    value = 0.0
-    for _ in range(rate):
-        value = blended(value, 1.0, 1 / rate, 0.7)
-    assert value == pytest.approx(1 - math.exp(-1 / 0.7))
-
-
 def test_without_smoothing_probabilities_stay_as_they_are():
     tracker = Tracker(smoothing_seconds=0)
     tracks = tracker.update(np.zeros((60, 80, 3), np.uint8), 0.0, oracle([(5, 5, 20, 20), (40, 5, 20, 20)]))
@@ -188,6 +172,17 @@ def test_the_largest_overlap_is_served_first():
     both = [Detection((15, 0, 50, 50), 0.9), Detection((4, 0, 50, 50), 0.8)]
     found = tracker.update(picture, 0.1, lambda rgb: both)
     assert {one.id: (one.box(picture.shape)[0], one.score) for one in found} == {1: (4, 0.8), 3: (15, 0.9)}
+
+
+def test_a_face_that_is_followed_keeps_the_angle_at_which_it_was_found():
+    tracker, face = Tracker(every=3), (100, 60, 80, 98)
+    looks = iter([Detection(face, 0.9, 20.0), Detection(face, 0.8, -10.0)])
+    pictures = moving.frames([moving.astronaut()], [(face,)] * 6)
+    seen = [
+        tracker.update(picture, number / RATE, lambda rgb: [next(looks)]) for number, picture in enumerate(pictures)
+    ]
+    assert [one.detection((240, 320)).angle for (one,) in seen][-1] == -10.0
+    assert seen[-1][0].detection((240, 320)).score == 0.8
 
 
 @pytest.mark.parametrize(
