@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,7 @@ LONGEST_SIDE = 1024  # pixels; larger pictures are searched at this size, so tha
 SMALLEST_SHARE = 0.05  # of a picture's longer side: smaller faces are not sought unless asked for
 SMALLEST_SIDE = 48  # pixels, that of FER-2013's faces: a network would see smaller ones enlarged
 MAX_OVERLAP = 0.5  # two boxes that share more of the smaller one show one face
-WINDOW = 20  # pixels, side of the smallest face that neural detectors find well
-CASCADE = "haarcascade_frontalface_alt2.xml"
+CLOSE_SIDE = 320  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
 YUNET_ADDRESS = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
 YUNET_FILES = {  # with their SHA-256, the best first; both hold the same weights
     "face_detection_yunet_2026may.onnx": "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
@@ -28,32 +28,22 @@ YUNET_FILES = {  # with their SHA-256, the best first; both hold the same weight
 }
 YUNET_BYTES = 1_000_000  # more than any of them
 FETCH = "python -m fer_keras fetch yunet"
+say_once = functools.cache(say)
 
 
 class Detection(NamedTuple):
-    """A face found, or a region of a picture.
+    """A face found, or a region of a picture."""
 
-    Args:
-        box: `(left, top, width, height)` in pixels.
-        score: how sure the detector is, in [0, 1].
-        angle: degrees, clockwise in the picture, by which the face is turned from upright.
-    """
-
-    box: tuple
-    score: float
-    angle: float = 0.0
+    box: tuple  # (left, top, width, height) in pixels
+    score: float  # how sure the detector is, in [0, 1]
+    angle: float = 0.0  # degrees, clockwise in the picture, by which the face is turned from upright
 
 
 class Framing(NamedTuple):
-    """Where FER-2013's square lies on a detector's box; `benchmarks/detection.py` measures it.
+    """Where FER-2013's square lies on a detector's box; `benchmarks/detection.py` measures it."""
 
-    Args:
-        scale: side of the square, in terms of the mean of the box's width and height.
-        down: how far its centre lies below the box's, in the same terms.
-    """
-
-    scale: float = 1.0
-    down: float = 0.0
+    scale: float = 1.0  # side of the square, in terms of the mean of the box's width and height
+    down: float = 0.0  # how far its centre lies below the box's, in the same terms
 
 
 class Detector:
@@ -61,37 +51,45 @@ class Detector:
 
     framing = Framing()
 
-    def __init__(self, **options):
-        self.options = options
+    def __init__(self, *, min_size=None, **options):
+        self.min_size, self.options = min_size, options
 
     def __reduce__(self):
-        return functools.partial(type(self), **self.options), ()
+        return functools.partial(type(self), min_size=self.min_size, **self.options), ()
 
 
 class Haar(Detector):
     """OpenCV's cascade of Haar features for frontal faces.
 
-    Of OpenCV's cascades, the one that is used (`alt2`) takes the fewest other things for faces, in the least time:
-    `benchmarks/detection.py` measures it beside the better known `default`. A score is the weight that the last stage
-    of the cascade gives, brought to [0, 1] by the logistic function that fits best which detections were faces there.
+    Of OpenCV's cascades, `alt2` takes the fewest other things for faces, in the least time. A score is the weight that
+    its last stage gives, brought to [0, 1] by the logistic function that fits best in `benchmarks/detection.py`.
 
     Args:
-        min_size: float in (0, 1], side of the smallest face sought, as a share of the picture's longer side; None is
-            0.05, but at least 48 pixels.
-        scale_factor: float above 1, from one size of faces sought to the next.
-        min_neighbors: int, how many hits around a place make a face.
+        min_size: as for `find_detector`.
 
     Raises:
         ImportError: if OpenCV is missing, or has no cascades, as OpenCV 5.
     """
 
+    cascade_file = "haarcascade_frontalface_alt2.xml"
     slope, middle = 1.14, 53.79  # of the score
+    scale_factor, min_neighbors = 1.15, 2
 
-    def __init__(self, *, min_size: float | None = None, scale_factor: float = 1.15, min_neighbors: int = 2):
-        super().__init__(min_size=min_size, scale_factor=scale_factor, min_neighbors=min_neighbors)
-        self.cascade = load_cascade(CASCADE)
+    def __init__(self, *, min_size: float | None = None):
+        super().__init__(min_size=min_size)
+        try:
+            import cv2
+
+            self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / self.cascade_file))
+        except (ImportError, AttributeError) as error:
+            raise ImportError(
+                f"The detector 'haar' needs OpenCV 4: OpenCV 5 has no cascades ({error}). Fetch YuNet ({FETCH}), or "
+                "install OpenCV 4 (pip install 'opencv-python-headless<5'), or choose another detector: 'mtcnn', "
+                "'yunet:PATH', or None where every picture is a face already."
+            ) from error
+        if self.cascade.empty():
+            raise ImportError(f"The detector 'haar' needs OpenCV's file {self.cascade_file}: install OpenCV again.")
         self.lock = threading.Lock()  # a cascade remembers the picture it is at
-        self.min_size, self.scale_factor, self.min_neighbors = min_size, scale_factor, min_neighbors
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
@@ -112,32 +110,27 @@ class Mtcnn(Detector):
     Reference:
         Zhang, Zhang, Li and Qiao (2016), Joint face detection and alignment using multitask cascaded convolutional
         networks, IEEE Signal Processing Letters 23 (10), arXiv:1604.02878.
-
-    Args:
-        min_size: as for `Haar`.
-
-    Raises:
-        ImportError: if the package is missing.
     """
 
     framing = Framing(scale=1.04)
+    window = 20  # pixels, of the smallest face that it finds well
 
     def __init__(self, *, min_size: float | None = None):
         super().__init__(min_size=min_size)
         try:
             from mtcnn import MTCNN
         except ImportError as error:
-            raise ImportError(
-                f"The detector 'mtcnn' needs its package: pip install fer_keras[mtcnn]. ({error})"
-            ) from error
-        self.network, self.min_size = MTCNN(), min_size
+            raise ImportError(f"MTCNN needs its package: pip install fer_keras[mtcnn]. ({error})") from error
+        self.network = MTCNN()
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
         # Twice its window is the least it takes; asked by its own option for faces larger than that, it finds none.
-        factor = window_factor(rgb, self.min_size, least=2 * WINDOW)
+        factor = window_factor(rgb, self.min_size, self.window, least=2 * self.window)
         found = self.network.detect_faces(np.asarray(scaled(rgb, factor))) if factor else []
-        return non_max_suppression([(face["box"], face["confidence"]) for face in found], rgb, factor)
+        eyes = [(face["keypoints"]["left_eye"], face["keypoints"]["right_eye"]) for face in found]  # as one sees them
+        found = [(face["box"], face["confidence"], tilt(*pair)) for face, pair in zip(found, eyes, strict=True)]
+        return non_max_suppression(found, rgb, factor)
 
 
 class Yunet(Detector):
@@ -148,55 +141,62 @@ class Yunet(Detector):
 
     Args:
         file: path of the file.
-        min_size: as for `Haar`.
+        min_size: as for `find_detector`.
 
     Raises:
         ValueError: if there is no such file, or OpenCV cannot read it.
-        ImportError: if OpenCV is missing.
     """
 
-    framing = Mtcnn.framing  # both learned from the boxes of WIDER FACE
-    min_score = 0.6  # the default of its makers, 0.9, finds large frontal faces only
+    framing, close_framing = Framing(scale=1.08, down=-0.02), Framing(scale=1.3)
+    window = 40  # pixels, of the smallest face that it finds well when the face fills its square, as FER-2013's do
+    min_score = 0.5  # the default of its makers, 0.9, finds large frontal faces only
 
     def __init__(self, file: str | os.PathLike, *, min_size: float | None = None):
         file = Path(file)
-        super().__init__(file=file, min_size=min_size)
+        super().__init__(min_size=min_size, file=file)
         try:
             import cv2
         except ImportError as error:
-            raise ImportError(
-                f"The detector 'yunet' needs OpenCV: pip install fer_keras[recognition]. ({error})"
-            ) from error
-        if not file.is_file():
-            raise ValueError(
-                f"{file}: Expected YuNet's .onnx file, from OpenCV's model zoo. Received: no file there. "
-                f"Fetch it ({FETCH}), or choose the detector 'haar' or 'mtcnn'."
-            )
+            raise ImportError(f"YuNet needs OpenCV: pip install fer_keras[recognition]. ({error})") from error
         try:
+            if not file.is_file():
+                raise FileNotFoundError("no file there")
             self.network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=self.min_score)
-            self.network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
-        except cv2.error as error:
-            raise ValueError(f"{file}: Expected YuNet's .onnx file. Received: {str(error)[:200]}") from error
-        self.lock = threading.Lock()  # it remembers the size of the picture it is at
-        self.min_size = min_size
+            self.lock = threading.Lock()  # it remembers the size of the picture it is at
+            self.search(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
+        except (FileNotFoundError, cv2.error) as error:
+            raise ValueError(
+                f"{file}: Expected YuNet's .onnx file. Received: {str(error)[:200]}. Fetch it: {FETCH}"
+            ) from error
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
-        factor = window_factor(rgb, self.min_size, least=1)
-        if factor is None:
-            return []
-        bgr = np.ascontiguousarray(np.asarray(scaled(rgb, factor))[..., ::-1])
+        factor = window_factor(rgb, self.min_size, self.window, least=1)
+        found = self.search(np.asarray(scaled(rgb, factor))[..., ::-1]) if factor else ()
+        found = non_max_suppression([(row[:4], row[-1]) for row in found], rgb, factor)
+        return [each._replace(angle=self.angle(rgb, each)) for each in found]
+
+    def search(self, bgr):
+        """Rows of the box, the points of both eyes, nose and both corners of the mouth, and the score."""
         with self.lock:
             self.network.setInputSize(bgr.shape[1::-1])
-            _, found = self.network.detect(bgr)
-        found = np.zeros((0, 15)) if found is None else found
-        return non_max_suppression(zip(found[:, :4], found[:, -1], strict=True), rgb, factor)
+            _, found = self.network.detect(np.ascontiguousarray(bgr))
+        return np.zeros((0, 15)) if found is None else found
+
+    def angle(self, rgb, detection):
+        """Angle of a face by its eyes, from a second look at it alone; 0.0 where that shows no face."""
+        close = crop(rgb, to_square(detection, self.close_framing), (CLOSE_SIDE, CLOSE_SIDE)).repeat(3, axis=-1)
+        found = self.search(close)
+        away = np.abs(found[:, :2] + found[:, 2:4] / 2 - CLOSE_SIDE / 2).max(axis=1)
+        if not len(found) or away.min() > CLOSE_SIDE / 4:
+            return 0.0
+        return tilt(found[away.argmin(), 4:6], found[away.argmin(), 6:8])
 
 
 class WholePicture:
     """No detector: each picture is a face already."""
 
-    framing = None  # the picture as it is
+    framing = None
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """One `Detection`, the whole picture."""
@@ -232,10 +232,8 @@ def find_detector(name="auto", *, min_size: float | None = None):
     if callable(getattr(name, "detect", None)):
         return name
     name = choose_detector() if name == "auto" else name
-    if name == "haar":
-        return Haar(min_size=min_size)
-    if name == "mtcnn":
-        return Mtcnn(min_size=min_size)
+    if name in ("haar", "mtcnn"):
+        return (Haar if name == "haar" else Mtcnn)(min_size=min_size)
     if isinstance(name, str) and (name == "yunet" or name.startswith("yunet:")):
         return Yunet(name.removeprefix("yunet").removeprefix(":") or yunet_file(), min_size=min_size)
     raise ValueError(
@@ -247,15 +245,11 @@ def find_detector(name="auto", *, min_size: float | None = None):
 def choose_detector() -> str:
     """Name of the detector that "auto" is: "yunet:PATH" if its file is at hand, else "haar"; said once, on stderr."""
     file = yunet_file()
-    say_once(
-        f"the detector is YuNet, from {file}"
-        if file.is_file()
-        else f"the detector is OpenCV's Haar cascade. YuNet finds more faces, in less time: {FETCH}"
-    )
-    return f"yunet:{file}" if file.is_file() else "haar"
-
-
-say_once = functools.cache(say)
+    if file.is_file():
+        say_once(f"the detector is YuNet, from {file}")
+        return f"yunet:{file}"
+    say_once(f"the detector is OpenCV's Haar cascade. YuNet finds more faces, in less time: {FETCH}")
+    return "haar"
 
 
 def yunet_file() -> Path:
@@ -272,9 +266,6 @@ def fetch_yunet(source: str | os.PathLike | None = None) -> Path:
     Args:
         source: path of a copy to take instead, for machines without a network.
 
-    Returns:
-        The path of the file.
-
     Raises:
         ValueError: if it cannot be had, or is not one of `YUNET_FILES`.
     """
@@ -283,7 +274,7 @@ def fetch_yunet(source: str | os.PathLike | None = None) -> Path:
     try:
         with open(source, "rb") if source else urllib.request.urlopen(place, timeout=60) as file:
             content = file.read(YUNET_BYTES)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise ValueError(f"{place}: Expected YuNet's file. Received: {error}. {otherwise}.") from error
     found = hashlib.sha256(content).hexdigest()
     name = next((name for name, known in YUNET_FILES.items() if known == found), None)
@@ -296,52 +287,30 @@ def fetch_yunet(source: str | os.PathLike | None = None) -> Path:
     return paths.cache() / name
 
 
-def load_cascade(name):
-    """Load one of OpenCV's own cascades; an `ImportError` says what to do where it has none."""
-    try:
-        import cv2
-
-        cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
-    except (ImportError, AttributeError) as error:
-        raise ImportError(
-            f"The detector 'haar' needs OpenCV 4, whose successor has no cascades ({error}). Fetch YuNet ({FETCH}), "
-            "install another OpenCV (pip install 'opencv-python-headless<5'), or choose another detector: 'mtcnn', "
-            "'yunet:PATH', or None where every picture is a face already."
-        ) from error
-    if cascade.empty():
-        raise ImportError(f"The detector 'haar' needs OpenCV's file {name}. This OpenCV has none: install it again.")
-    return cascade
+def tilt(eye, other):
+    """Degrees, clockwise in the picture, by which the line from the eye on the left to the other is turned."""
+    return math.degrees(math.atan2(other[1] - eye[1], other[0] - eye[0]))
 
 
 def smallest_side(rgb, min_size=None):
-    """Side in pixels of the smallest face that is sought in a picture.
-
-    Args:
-        rgb: array `(height, width, 3)`.
-        min_size: a share of the picture's longer side; None is `SMALLEST_SHARE`, at least `SMALLEST_SIDE` pixels, and
-            no more than half of the shorter side, so that small pictures are searched too.
-    """
+    """Side in pixels of the smallest face that is sought, by default no more than half of the shorter side."""
     shorter, longer = sorted(rgb.shape[:2])
-    if min_size is not None:
-        return max(1, min_size * longer)
-    return max(1, min(shorter / 2, max(SMALLEST_SIDE, SMALLEST_SHARE * longer)))
+    usual = min(shorter / 2, max(SMALLEST_SIDE, SMALLEST_SHARE * longer))
+    return max(1, usual if min_size is None else min_size * longer)
 
 
-def window_factor(rgb, min_size, *, least):
+def window_factor(rgb, min_size, window, *, least):
     """Factor that makes the smallest face sought as large as the window, and the shorter side `least`; None if none."""
     shorter, longer = sorted(rgb.shape[:2])
-    factor = max(WINDOW / smallest_side(rgb, min_size), least / shorter)
-    factor = min(factor, LONGEST_SIDE / longer)
+    factor = min(max(window / smallest_side(rgb, min_size), least / shorter), LONGEST_SIDE / longer)
     return factor if factor * shorter >= least else None
 
 
 def scaled(rgb, factor):
     """A PIL image that shows a picture at `factor` times its size."""
     picture = Image.fromarray(rgb)
-    if factor == 1:
-        return picture
-    size = [max(1, round(side * factor)) for side in picture.size]
-    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    size = tuple(max(1, round(side * factor)) for side in picture.size)
+    return picture if factor == 1 else picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> list[Detection]:
@@ -350,7 +319,7 @@ def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> l
     Args:
         found: iterable of `Detection`s, or of tuples like them, at `factor` times the picture's size.
         rgb: the picture at its full size.
-        factor: float; it does not count where nothing was found.
+        factor: float, or None where nothing was found.
     """
     height, width = rgb.shape[:2]
     kept = []
@@ -365,24 +334,12 @@ def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> l
 
 
 def shared(box, other) -> float:
-    """How much of the smaller of two boxes lies in the other, in [0, 1].
-
-    Example:
-
-    >>> shared((0, 0, 10, 10), (5, 0, 10, 20))
-    0.5
-    """
+    """How much of the smaller of two boxes lies in the other, in [0, 1]."""
     return intersection(box, other) / min(box[2] * box[3], other[2] * other[3])
 
 
 def overlap(box, other) -> float:
-    """Intersection over union of two boxes `(left, top, width, height)`.
-
-    Example:
-
-    >>> overlap((0, 0, 2, 2), (1, 0, 2, 2))
-    0.3333333333333333
-    """
+    """Intersection over union of two boxes `(left, top, width, height)`."""
     both = intersection(box, other)
     return float(both / (box[2] * box[3] + other[2] * other[3] - both))
 
@@ -395,13 +352,7 @@ def intersection(box, other):
 
 
 def to_square(detection: Detection, framing: Framing) -> Detection:
-    """The square that shows a detected face as FER-2013 does, turned as the face is; it may leave the picture.
-
-    Example:
-
-    >>> to_square(Detection((100, 50, 40, 60), 1.0), Framing(scale=1.2, down=0.1)).box
-    (90, 55, 60, 60)
-    """
+    """The square that shows a detected face as FER-2013 does, turned as the face is; it may leave the picture."""
     left, top, width, height = detection.box
     size, turned = (width + height) / 2, math.radians(detection.angle)
     side = max(1, round(framing.scale * size))
@@ -418,16 +369,17 @@ def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
 
     Args:
         rgb: uint8 array `(height, width, 3)`.
-        region: a `Detection`; its box is turned about its centre by its angle.
-        size: `(height, width)` of the result.
-
-    Returns:
-        A uint8 array `(height, width, 1)`.
+        region: its box is turned about its centre by its angle.
+        size: `(height, width)` of the result, a uint8 array `(height, width, 1)`.
 
     Raises:
         DataError: if the box lies outside the picture.
     """
     left, top, width, height = region.box
+    if region.angle:  # all that the turned box may show
+        middle, reach = (left + width / 2, top + height / 2), math.ceil(math.hypot(width, height) / 2) + 1
+        left, top = math.floor(middle[0]) - reach, math.floor(middle[1]) - reach
+        middle, width, height = (middle[0] - left, middle[1] - top), 2 * reach + 1, 2 * reach + 1
     rows = slice(max(0, top), max(0, top + height))
     columns = slice(max(0, left), max(0, left + width))
     inside = rgb[rows, columns]
@@ -438,4 +390,9 @@ def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
     below, after = height - above - len(grey), width - before - grey.shape[1]
     if above or before or below or after:
         grey = np.pad(grey, ((above, below), (before, after)), mode="edge")
-    return np.asarray(Image.fromarray(grey).resize(tuple(size)[::-1], Image.Resampling.BILINEAR))[..., None]
+    found, box = Image.fromarray(grey), (0, 0, width, height)
+    if region.angle:
+        found = found.rotate(region.angle, Image.Resampling.BICUBIC, center=middle)
+        across, down = region.box[2] / 2, region.box[3] / 2
+        box = (middle[0] - across, middle[1] - down, middle[0] + across, middle[1] + down)
+    return np.asarray(found.resize(tuple(size)[::-1], Image.Resampling.BILINEAR, box))[..., None]

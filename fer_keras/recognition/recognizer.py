@@ -1,27 +1,23 @@
-"""From a picture to named faces, with a confidence that means something, in true batches."""
+"""Recognise the expressions of the faces in pictures, with calibrated probabilities, in true batches."""
 
 import dataclasses
 import functools
 import os
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fer_keras.evaluation.calibration import with_temperature
 from fer_keras.labels import check_classes
-from fer_keras.recognition.detectors import (
-    Framing,
-    crop,
-    find_detector,
-    non_max_suppression,
-    to_square,
-)
+from fer_keras.recognition import detectors
+from fer_keras.recognition.detectors import Detection, Framing, find_detector
 from fer_keras.recognition.networks import open_network
 from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
 
 DEFAULT_NETWORK = "fer-small"
 UNCERTAIN = "uncertain"
-MIN_CONFIDENCE = 0.5  # probabilities are calibrated: below it, a name would be wrong more often than right
+MIN_CONFIDENCE = 0.5  # probabilities are calibrated: below it, an answer would be wrong more often than right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +40,9 @@ class Face:
 
 
 class Seen(NamedTuple):
-    """What is kept of a picture until its faces are named: detections, and the crops that the network takes."""
+    """Detections in a picture, and the crops that the network takes, which wait for their batch."""
 
-    detections: list
+    detections: list[Detection]
     crops: np.ndarray
 
 
@@ -60,10 +56,8 @@ class Recognizer:
         detector: "auto" (YuNet if its file is at hand, else Haar), "haar", "yunet", "yunet:PATH", "mtcnn", an object
             with `detect(rgb)`, or None where every picture is a face.
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
-        min_size: side of the smallest face sought, as a share of the picture's longer side; None is 0.05, but at least
-            48 pixels.
-        mirrored: ask the network about each face's mirror image too, and take the mean: somewhat more accurate, for
-            twice its work.
+        min_size: as for `detectors.find_detector`.
+        mirrored: average over each face and its mirror image: somewhat more accurate, for twice the network's work.
 
     Raises:
         ValueError: if there is no such network or detector, or a number is out of range.
@@ -78,13 +72,13 @@ class Recognizer:
 
     def __init__(
         self,
-        network=DEFAULT_NETWORK,
+        network: Any = DEFAULT_NETWORK,
         *,
-        classes=None,
-        detector="auto",
-        min_confidence=MIN_CONFIDENCE,
-        min_size=None,
-        mirrored=False,
+        classes: Sequence[str] | None = None,
+        detector: Any = "auto",
+        min_confidence: float = MIN_CONFIDENCE,
+        min_size: float | None = None,
+        mirrored: bool = False,
     ):
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
@@ -93,87 +87,75 @@ class Recognizer:
         self.network = open_network(network, classes=classes)
 
     @property
-    def classes(self):
-        """The tuple of class names, in the order of the probabilities."""
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
         return self.network.classes
 
-    def recognize(self, source):
-        """Return the list of `Face`s in one picture, as `recognize` does."""
+    def recognize(self, source: Any) -> list[Face]:
+        """Recognise the faces in one picture, as the function `recognize` does."""
         return self.recognize_batch([source])[0]
 
-    def recognize_batch(self, sources):
-        """Return a list of `Face`s for each of several pictures.
+    def recognize_batch(self, sources: Iterable) -> list[list[Face]]:
+        """Recognise the faces in each of several pictures, an iterable of what `recognize` takes, in one batch."""
+        return self.recognize_seen([self.see(source) for source in sources])
 
-        All their faces go through the network in one batch. Of a picture, only the crops are kept until then.
-
-        Args:
-            sources: iterable of what `recognize` takes.
-
-        Raises:
-            DataError: if one of them is no picture.
-        """
-        return self.name([self.see(source) for source in sources])
-
-    def see(self, source):
-        """Return what is `Seen` in a picture: the faces found, in pixels of the picture at its full size."""
+    def see(self, source: Any) -> Seen:
+        """Find the faces in a picture, in pixels of the picture at its full size, and cut them out."""
         rgb, size, _ = open_photo(source, side=ENOUGH_SIDE)
         detections = self.detect(rgb)
         crops = self.crops(rgb, detections)
         return Seen([at_full_size(detection, rgb.shape, size) for detection in detections], crops)
 
-    def name(self, pictures):
-        """Return a list of `Face`s for each of several pictures that were `Seen`, in one batch."""
+    def recognize_seen(self, pictures: list[Seen]) -> list[list[Face]]:
+        """Recognise the faces in each of several pictures that were `Seen`, in one batch."""
         if not pictures:
             return []
         ends = np.cumsum([len(seen.crops) for seen in pictures])
         rows = np.split(self.calibrated(np.concatenate([seen.crops for seen in pictures])), ends[:-1])
         return [self.faces(seen.detections, found) for seen, found in zip(pictures, rows, strict=True)]
 
-    def detect(self, rgb):
-        """Return the `Detection`s in a picture, uint8 RGB `(height, width, 3)`, the best first."""
-        return non_max_suppression(self.detector.detect(rgb), rgb)
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        """Find the faces in a picture, uint8 RGB `(height, width, 3)`, the best first."""
+        return detectors.non_max_suppression(self.detector.detect(rgb), rgb)
 
-    def probabilities(self, rgb, detections):
-        """Return the calibrated probabilities of detected faces, float32 `(n, classes)`, in one batch."""
+    def probabilities(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
+        """Calibrated probabilities of detected faces, float32 `(n, classes)`, in one batch."""
         return self.calibrated(self.crops(rgb, detections))
 
-    def crops(self, rgb, detections):
-        """Return what the network takes of detected faces, uint8 `(n, height, width, 1)`."""
-        found = [crop(rgb, square, self.network.size) for square in self.squares(detections)]
+    def crops(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
+        """Detected faces as the network takes them, uint8 `(n, height, width, 1)`."""
+        found = [detectors.crop(rgb, square, self.network.size) for square in self.squares(detections)]
         return np.stack(found) if found else np.zeros((0, *self.network.size, 1), np.uint8)
 
-    def squares(self, detections):
-        """Return what is cut out for each detection: itself where the detector's framing is None, else a square."""
+    def squares(self, detections: list[Detection]) -> list[Detection]:
+        """Region to cut out for each detection: itself where the detector's framing is None, else a square."""
         framing = getattr(self.detector, "framing", Framing())
-        return detections if framing is None else [to_square(each, framing) for each in detections]
+        return detections if framing is None else [detectors.to_square(each, framing) for each in detections]
 
-    def calibrated(self, crops):
-        """Return the calibrated probabilities of crops, float32 `(n, classes)`."""
+    def calibrated(self, crops: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities of crops, float32 `(n, classes)`."""
         temperature = self.network.temperature
         if self.mirrored:
-            said = self.network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
-            said = (said[: len(crops)] + said[len(crops) :]) / 2
+            predictions = self.network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
+            predictions = (predictions[: len(crops)] + predictions[len(crops) :]) / 2
             temperature = self.network.card.get("temperature_mirrored", temperature)
         else:
-            said = self.network.predict(crops)
-        return with_temperature(said, temperature).astype(np.float32)
+            predictions = self.network.predict(crops)
+        return with_temperature(predictions, temperature).astype(np.float32)
 
-    def faces(self, detections, probabilities):
-        """Return a `Face` for each detection and its row of `probabilities`."""
-        return [self.face(*pair) for pair in zip(detections, np.asarray(probabilities).tolist(), strict=True)]
-
-    def face(self, detection, values):
-        """Return the `Face` of one detection."""
-        named = dict(zip(self.classes, values, strict=True))
-        likeliest = max(named, key=named.get)
-        emotion = likeliest if named[likeliest] >= self.min_confidence else UNCERTAIN
-        return Face(detection.box, emotion, named[likeliest], named, detection.score)
+    def faces(self, detections: list[Detection], probabilities: np.ndarray) -> list[Face]:
+        """A `Face` for each detection and its row of `probabilities`."""
+        found = []
+        for detection, values in zip(detections, np.asarray(probabilities).tolist(), strict=True):
+            by_class = dict(zip(self.classes, values, strict=True))
+            likeliest = max(by_class, key=by_class.get)
+            emotion = likeliest if by_class[likeliest] >= self.min_confidence else UNCERTAIN
+            found.append(Face(detection.box, emotion, by_class[likeliest], by_class, detection.score))
+        return found
 
 
 def at_full_size(detection, shape, size):
-    """Return a detection in a picture of `shape` as one in the same picture of `size`, both `(height, width, ...)`."""
-    if tuple(shape[:2]) == tuple(size):
-        return detection
+    """A detection in a picture of `shape` as one in the same picture of `size`, both `(height, width, ...)`."""
     down, across = size[0] / shape[0], size[1] / shape[1]
     left, top, width, height = detection.box
     left, right = round(left * across), min(size[1], round((left + width) * across))
@@ -181,18 +163,15 @@ def at_full_size(detection, shape, size):
     return detection._replace(box=(left, top, right - left, bottom - top))
 
 
-def recognize(source, **options):
-    """Return the faces in a picture, and what they show.
+def recognize(source: Any, **options: Any) -> list[Face]:
+    """Recognise the faces in a picture, the one that the detector is surest of first.
 
     Nothing leaves the machine. Detector and network are loaded at the first call and kept for the next.
 
     Args:
-        source: path of a picture, its bytes, an open file, a PIL image, or an array `(height, width)` or
+        source: path of a picture, its bytes, a data URL, an open file, a PIL image, or an array `(height, width)` or
             `(height, width, channels)` of uint8 or uint16.
         options: `network`, `classes`, `detector`, `min_confidence`, `min_size` and `mirrored`, as for `Recognizer`.
-
-    Returns:
-        A list of `Face`s, the one that the detector is surest of first; empty if there is none.
 
     Raises:
         DataError: if the source is no picture.
@@ -201,13 +180,14 @@ def recognize(source, **options):
     return recognizer(**options).recognize(source)
 
 
-def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_size=None, **options):
+def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_size=None, **options) -> Recognizer:
     """Make a `Recognizer` whose parts are those of an earlier one where they have the same names."""
     if isinstance(network, str | os.PathLike):
         changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None
         classes = None if classes is None else check_classes(classes)
         network, classes = kept_network(os.fspath(network), classes, changed), None
     if isinstance(detector, str):
+        detector = detectors.choose_detector() if detector == "auto" else detector
         detector, min_size = kept_detector(detector, min_size), None
     return Recognizer(network, classes=classes, detector=detector, min_size=min_size, **options)
 
@@ -218,7 +198,4 @@ def kept_network(name, classes, changed):
     return open_network(name, classes=classes)
 
 
-@functools.lru_cache(maxsize=4)
-def kept_detector(name, min_size):
-    """Return the detector of a name."""
-    return find_detector(name, min_size=min_size)
+kept_detector = functools.lru_cache(maxsize=4)(lambda name, min_size: find_detector(name, min_size=min_size))
