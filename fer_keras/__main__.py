@@ -175,6 +175,8 @@ OutData = Annotated[str | None, Option(metavar="DIR", help="with --ray: write th
 Weights = Annotated[str | None, Option(metavar="NAME", help=NETWORK, callback=check_network)]
 DETECTORS = ("auto", "haar", "yunet", "yunet:FILE", "mtcnn", "none")
 Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default: auto", free=("yunet:",))]
+Fetched = Annotated[str, Argument(metavar="yunet", help="the detector", callback=known("detector", ("yunet",)))]
+CopyOf = Annotated[str | None, Option("--from", metavar="PATH", help="take a copy of it that is here already")]
 Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
 Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
 Bars = Annotated[bool, Option("--bars", help="with a picture or video to write: draw all probabilities, too")]
@@ -327,6 +329,14 @@ def data(path: DataPath = None, skip: Skip = False):
     """Describe the data set at a path. Printed are counts, duplicates, faults, and how far FER+ agrees."""
     faces = fer_keras.load_faces(path, on_error="skip" if skip else "raise")
     print(faces, f"\n{fer_keras.audit(faces)}", *faces.skipped, sep="\n")
+
+
+@app.command()
+def fetch(what: Fetched, source: CopyOf = None):
+    """Fetch the file of a detector into the cache. Its SHA-256 is checked; nothing else ever fetches it."""
+    from fer_keras.recognition.detectors import fetch_yunet
+
+    print(fetch_yunet(source))
 
 
 @app.command()
