@@ -7,6 +7,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -27,7 +28,7 @@ PANEL = (0, 0, 0, 150)  # what bars lie on: black that lets the picture through
 MOST_COVERED = 0.65  # of a face, where the heatmap is greatest; where it is 0 the face stays as it is
 
 
-def annotate(source, target, *, bars: bool = False, **options) -> list[Face]:
+def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **options: Any) -> list[Face]:
     """Write a picture with a box around each face, its emotion and confidence, and return the list of `Face`s.
 
     The copy keeps the colour profile of the picture, and nothing that the camera noted, such as the place.
@@ -59,10 +60,6 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
 
     Returns:
         A list of `(Face, shares)`: `shares` is a dict from a part of the face to its share of the heatmap.
-
-    Raises:
-        DataError: if the source is no picture.
-        ValueError: if there is no such network or method, or the picture must not be written there.
     """
     from fer_keras.evaluation.explain import explain
     from fer_keras.evaluation.heatmaps import region_shares
@@ -149,14 +146,13 @@ def draw_words(canvas, face, text, size, line, shape):
     """Write words on a plate above a face, or inside its box where there is no room; never outside the picture."""
     font = font_for(text, size)
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-    pad = max(1, line)
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    width, height = right - left + 2 * line, bottom - top + 2 * line
     x = max(0, min(face.box[0] - 1, shape[0] - width))
     y = face.box[1] - 1 - height
     y = y if y >= 0 else max(0, min(face.box[1], shape[1] - height))
     plate = colour(face.emotion)
     canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
-    canvas.text((x + pad - left, y + pad - top), text, font=font, fill=ink(plate))
+    canvas.text((x + line - left, y + line - top), text, font=font, fill=ink(plate))
 
 
 def draw_bars(canvas, face, taken, size, shape):
@@ -208,10 +204,7 @@ def font_for(text, size):
 
 
 def words(face: Face, name: str = "") -> str:
-    """What is written at a face.
-
-    An uncertain face gets no number, which would be read as the certainty of that word; and nothing is 100 % certain.
-    """
+    """What is written at a face: of an uncertain one no number, which would seem to be of that word; never 100 %."""
     known = face.emotion in face.probabilities
     return " ".join(filter(None, [name, face.emotion, f"{min(face.confidence, 0.99):.0%}" if known else ""]))
 
@@ -232,10 +225,8 @@ def ink(plate):
 def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np.ndarray:
     """Paint a heatmap over a region of a copy of a picture, from black over red and yellow to white.
 
-    Args:
-        rgb: uint8 array `(height, width, 3)`.
-        heatmap: float32 array `(rows, columns)`, values in [0, 1].
-        region: `Detection` whose box is turned about its centre by its angle; it may reach beyond the picture.
+    `heatmap` is float32 `(rows, columns)`, values in [0, 1]; the region is turned about its centre by its angle, and
+    may reach beyond the picture.
     """
     left, top, width, height = region.box
     whole = Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR)
@@ -245,7 +236,7 @@ def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np
     rows, columns = slice(max(0, top), max(0, top + whole.height)), slice(max(0, left), max(0, left + whole.width))
     found = rgb.copy()
     under = found[rows, columns].astype(np.float32)
-    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]  # without what lies beyond the picture's edge
+    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]
     shown = shown[: under.shape[0], : under.shape[1], None].clip(0, 1)
     painted = 255 * (3 * shown - np.arange(3)).clip(0, 1)
     found[rows, columns] = np.rint(under + MOST_COVERED * shown * (painted - under)).astype(np.uint8)

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -20,6 +21,9 @@ from fer_keras.paths import check_writable
 from fer_keras.recognition.annotate import FORMATS, write_faces
 from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_FACES, MOST_PICTURES = 64, 256  # that wait for their batch
 OK, NO_FACE, ERROR = "ok", "no face", "error"  # in the column `status`
@@ -40,7 +44,7 @@ PHOTOS = {
 Picture = collections.namedtuple("Picture", "name file place is_given")
 
 
-def recognize_folder(path: str | os.PathLike, **options):
+def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
     """Recognise the faces in all pictures of a folder and its sub-folders.
 
     Faces go through the network in batches across pictures, of which only the crops are kept until then; memory does
@@ -59,7 +63,6 @@ def recognize_folder(path: str | os.PathLike, **options):
 
     Raises:
         DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe.
-        ValueError: on other options, as `Recognizer`.
     """
     with pictures_at(path) as pictures:
         recognizer = Recognizer(**options)
@@ -84,7 +87,7 @@ def pictures_at(path: str | os.PathLike, *, without=None):
         else:
             what = "a file" if path.is_file() else "nothing there"
             raise DataError(f"{path}: Expected a folder of pictures, or a .zip of one. Received: {what}.")
-        names = sorted(walk(folder, without), key=lambda name: [as_sorted(part) for part in Path(name).parts])
+        names = sorted(walk(folder, without), key=lambda name: [*map(as_sorted, Path(name).parts)])
         if not names:
             raise DataError(f"{path}: Expected pictures (PNG, JPEG, ...). Received: none, in no sub-folder either.")
         yield [(name, folder / name) for name in names]
@@ -290,7 +293,7 @@ def print_faces(name, faces, error, as_json):
             print(f"{printable(name)}: {NO_FACE}", flush=True)
 
 
-def fail(error):
+def fail(error) -> int:
     """Print an error to stderr; return the exit status that it leads to."""
     print(f"error: {printable(error)}", file=sys.stderr)
     return 2

@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ from fer_keras.recognition.annotate import draw_faces
 from fer_keras.recognition.folders import NO_FACE, OK, partial, progress, table_file
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
 from fer_keras.recognition.tracking import Tracker
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EVERY, SMOOTHING_SECONDS = 5, 0.5
 # The columns of a video's table and their kinds; the probability of each class, float, comes after them.
@@ -40,21 +44,21 @@ LONGEST_PAUSE = 600.0  # seconds for which a frame is shown at most, where the t
 
 
 def recognize_video(
-    source,
-    target=None,
+    source: str | os.PathLike | int,
+    target: str | os.PathLike | None = None,
     *,
-    csv=None,
+    csv: str | os.PathLike | None = None,
     bars: bool = False,
     every: int = EVERY,
     smoothing_seconds: float = SMOOTHING_SECONDS,
-    network=DEFAULT_NETWORK,
-    classes=None,
-    detector="auto",
+    network: Any = DEFAULT_NETWORK,
+    classes: Sequence[str] | None = None,
+    detector: Any = "auto",
     min_confidence: float = MIN_CONFIDENCE,
     mirrored: bool = False,
     start: float = 0.0,
     stop: float | None = None,
-):
+) -> "pd.DataFrame":
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
     The detector looks at every n-th frame; in between faces are followed by optical flow (`tracking.Tracker`). The
