@@ -37,6 +37,7 @@ _PUBLIC = {
     "export": "fer_keras.recognition.export",
     "recognize": "fer_keras.recognition.recognizer",
     "recognize_folder": "fer_keras.recognition.folders",
+    "recognize_on_ray": "fer_keras.recognition.ray_folders",
     "recognize_video": "fer_keras.recognition.video",
     "profile": "fer_keras.paths",
     "reduce": "fer_keras.paths",

@@ -187,7 +187,7 @@ Stop = Annotated[float | None, Option(metavar="SECONDS", help="leave out what is
 Every = Annotated[int | None, Option(metavar="N", help="detect on every N-th frame, track in between")]
 Smooth = Annotated[float | None, Option(metavar="SECONDS", help="time constant of the running mean; 0 for none")]
 Host = Annotated[str, Option(metavar="ADDRESS", help="the default is reached from this machine alone")]
-Port = Annotated[int, Option(metavar="N", help="0 takes a free one")]
+Port = Annotated[int, Option(metavar="N", min=0, max=65535, help="0 takes a free one")]
 Format = Annotated[str, choice("format", "onnx", "litert", "savedmodel")]
 Quantize = Annotated[str | None, choice("quantization", "int8", more=", for onnx and litert")]
 Picture = Annotated[str | None, Argument(metavar="PICTURE", help="a picture with faces")]
@@ -417,7 +417,7 @@ def recognize(
         from fer_keras.recognition.folders import list_faces
 
         return list_faces(pictures, out=out, csv=csv, bars=bars, as_json=json, **options)
-    from fer_keras.recognition.many import recognize_on_ray
+    from fer_keras.recognition.ray_folders import recognize_on_ray
 
     options |= {"out": out_data, "address": ray or None, "workers": workers}
     try:

@@ -85,9 +85,9 @@ def test_bytes_files_and_requests():
 
 
 def test_files_of_faces_are_counted_as_the_package_writes_them():
-    from fer_keras.recognition import picture_parts
+    from fer_keras.recognition import ray_folders
 
-    assert scale_costs.PICTURES_PER_FILE == picture_parts.MOST_PICTURES
+    assert scale_costs.PICTURES_PER_FILE == ray_folders.MOST_PICTURES
 
 
 def test_the_command_prints_all_tables(recorded_project, capsys):

@@ -1,0 +1,280 @@
+"""Millions of pictures on Ray Data: workers recognise a part of them each, and write its faces to a Parquet file."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+import os
+import pickle
+import re
+import sys
+import uuid
+from collections import Counter, namedtuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_keras.data.dataset import DataError
+from fer_keras.paths import remove, write_whole
+from fer_keras.ray_cluster import ray_cluster
+from fer_keras.recognition.folders import COLUMNS, as_table, as_text, is_photo, progress, recognize_each, rows, walk
+from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
+
+# A part takes a worker seconds: more would be lost when it is killed, fewer leave more and smaller files of faces.
+MOST_PICTURES, FEWEST_PICTURES, MANY_PARTS = 1024, 16, 64
+MOST_BLOCKS = 10_000  # that the driver keeps account of
+ABOUT, PARQUET = "_fer_keras.json", ".parquet"  # readers of Parquet skip names that begin with _ or a dot
+ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+MOST_TRIES, DEADLY = 2, "one at which the process that reads it ends"
+STOPPED = "A worker stopped: {} What was done is kept; the same call goes on from there."
+# Names of the columns of pictures and of their names that Hugging Face's `datasets`, Ray and img2dataset write.
+CONTENTS = ("bytes", "image", "picture", "content", "data", "jpg", "jpeg", "png", "webp")
+NAMES = ("path", "picture", "file_name", "filename", "file", "name", "image_path", "key", "__key__", "url", "id")
+AT_A_TIME, BUFFER = 16, 2**20  # pictures in memory; bytes read at a time, as whole columns may not fit into it
+
+
+# A folder of Parquet files of faces, the pictures done before, and what this run did: pictures, faces, errors.
+FaceFiles = namedtuple("FaceFiles", "folder before pictures faces errors", defaults=(0, 0, 0, 0))
+
+
+def recognize_on_ray(
+    path: str | os.PathLike, out: str | os.PathLike, *, address: str | None = None, workers: int | None = None,
+    network: Any = DEFAULT_NETWORK, classes: Sequence[str] | None = None, detector: str | None = "auto",
+    min_confidence: float = MIN_CONFIDENCE, min_size: float | None = None, mirrored: bool = False,
+) -> FaceFiles:  # fmt: skip
+    """Recognise the faces in millions of pictures on Ray (`pip install "fer_keras[ray]"`), a worker for each core.
+
+    The rows are those of `recognize_folder`, in no particular order. Pictures are files, or rows of `.parquet` files
+    with a column of their bytes, as Hugging Face's `datasets`, Ray and img2dataset write it, and perhaps one of their
+    names. Called again after it was stopped or killed, it does what is left; nothing that is there is half written. On
+    a cluster, every machine needs the same fer_keras, and a file system that all share with `path` and `out`.
+
+    Args:
+        path: a folder, or a `.parquet` file.
+        out: folder for the Parquet files of faces, which `pandas.read_parquet(out)` reads.
+        address: that of a Ray cluster that runs, as `ray.init` takes it; None starts one on this machine.
+        workers: number of processes, of one thread each; None is one for each core of the cluster.
+        network: as for `recognize`, as is all that follows; workers get pickled copies of objects.
+
+    Raises:
+        DataError: if there are no pictures; if `out` holds other things than faces that these options gave.
+        ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
+        ImportError: if Ray is not installed.
+    """
+    recognizer = Recognizer(
+        network, classes=classes, detector=detector, min_confidence=min_confidence, min_size=min_size, mirrored=mirrored
+    )
+    path, out = Path(path).resolve(), Path(out).resolve()
+    folder, names, tables = find_pictures(path, out)
+    number = len(names) + sum(tables.values())
+    about = [recognizer.network.name, recognizer.network.card["sha256"], list(recognizer.classes), min_confidence]
+    settings = [str(path), *about, type(recognizer.detector).__name__, min_size, mirrored]
+    run, size = begin(out, settings, max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
+    parts = list(parts_left(folder, names, tables, out, size))
+    before, counts = number - sum(part["pictures"] for part in parts), Counter()
+    with progress(total=number, initial=before, unit=" pictures") as bar:
+        for found in map_parts(parts, Worker, (str(out), run, pickle.dumps(recognizer)), address, workers):
+            counts.update(found)
+            bar.update(found["pictures"])
+    return FaceFiles(out, before, **counts)
+
+
+def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, dict]:
+    """The folder, the names of picture files below it, and the number of rows of each Parquet file below it."""
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == PARQUET):
+        what = "a file" if path.is_file() else "nothing there"
+        raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
+    is_table = re.compile(r"[^._].*\.parquet", re.IGNORECASE | re.DOTALL).fullmatch
+    folder, found = path.parent, [path.name]
+    if path.is_dir():
+        folder, found = path, list(walk(path, without, lambda file: is_photo(file) or is_table(file.name)))
+    tables = {}
+    for name in found:
+        if name.lower().endswith(PARQUET):
+            with opened(folder / name) as (file, *_):
+                tables[name] = file.metadata.num_rows
+    names = [name for name in found if name not in tables]
+    if not names and not sum(tables.values()):
+        raise DataError(f"{path}: Expected pictures (PNG, JPEG, ..., or rows of .parquet files). Received: none.")
+    return folder.resolve(), names, tables
+
+
+def begin(out: Path, settings: list, size: int) -> tuple[str, int]:
+    """Note on disk that a run begins, or goes on; return its name and the size of parts, which stays as it was begun.
+
+    From then on, the workers of an earlier run, which may outlive it for a moment, write nothing any more.
+    """
+    about = {"settings": settings, "pictures a part": size}
+    if (out / ABOUT).is_file():
+        about |= json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out}: Expected a new or empty folder for the faces. Received: another.")
+    if about["settings"] != settings:
+        raise DataError(
+            f"{out}: Expected the settings with which its faces were found, {about['settings']}. Received: {settings}. "
+            "Choose another folder for the faces, or remove this one."
+        )
+    about["run"] = uuid.uuid4().hex
+    write_whole(out / ABOUT, json.dumps(about, indent=1) + "\n")
+    for left in out.glob(f".*{PARQUET}.*"):  # of workers that were killed
+        remove(left)
+    return about["run"], about["pictures a part"]
+
+
+def parts_left(folder: Path, names: list, tables: dict, out: Path, size: int) -> Iterator[dict]:
+    """Yield the parts that `out` has no faces of: files, or rows of a Parquet file, always cut in the same places."""
+    from pyarrow import parquet
+
+    done, there = set(), {file.name for file in out.glob(f"*{PARQUET}")}
+    for name in there:
+        if name.startswith("files-"):
+            done.update(parquet.read_table(out / name, columns=["picture"]).column(0).to_pylist())
+    left = [name for name in names if as_text(name) not in done]
+    for start in range(0, len(left), size):
+        chosen = left[start : start + size]
+        target = f"files-{digest(*chosen)}{PARQUET}"
+        yield {"folder": str(folder), "target": target, "pictures": len(chosen), "names": chosen}
+    for file, count in tables.items():
+        for start in range(0, count, size):
+            target, pictures = f"rows-{digest(file, str(start))}{PARQUET}", min(size, count - start)
+            if target not in there:
+                yield {"folder": str(folder), "target": target, "pictures": pictures, "file": file, "start": start}
+
+
+def digest(*names):
+    """A short name for names, which may hold bytes that are no text."""
+    return hashlib.sha256(b"\0".join(map(os.fsencode, names))).hexdigest()[:24]
+
+
+def map_parts(parts: list, worker: type, arguments: tuple, address=None, workers=None) -> Iterator[dict]:
+    """Yield what workers, made with arguments once a process, return of parts; a `ValueError` if one failed."""
+    if not parts:
+        return
+    with ray_cluster(address, cores=workers) as ray:
+        import ray.data
+
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        if workers is not None and workers not in range(1, cores + 1):
+            raise ValueError(f"`workers` must be from 1 to the cluster's {cores} cores, or None. Received: {workers}.")
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised
+        texts = [{"part": json.dumps(part)} for part in parts]
+        pool = ray.data.ActorPoolStrategy(size=min(workers or cores, len(parts)))
+        data = ray.data.from_items(texts, override_num_blocks=min(len(parts), MOST_BLOCKS))
+        try:
+            for each in data.map(worker, fn_constructor_args=arguments, compute=pool, num_cpus=1).iter_rows():
+                if "stopped" in each:
+                    raise ValueError(STOPPED.format(each["stopped"]))
+                yield each
+        except ray.exceptions.RayError as error:
+            raise ValueError(STOPPED.format(str(error).strip().splitlines()[-1])) from None
+
+
+class Worker:
+    """A `Recognizer` in a process of its own, with one thread, so that workers do not fight over cores."""
+
+    def __init__(self, out, run, recognizer):
+        self.out, self.run, self.recognizer = Path(out), run, recognizer
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # before the recognizer, pickled, is made
+
+    def __call__(self, row: dict) -> dict:
+        """Write the faces of one part; return how much it was, or in `stopped` an error that is no picture's.
+
+        Errors are returned because Ray prints those that are raised, at length.
+        """
+        try:
+            if isinstance(self.recognizer, bytes):
+                self.recognizer = pickle.loads(self.recognizer)
+                if "cv2" in sys.modules:
+                    sys.modules["cv2"].setNumThreads(1)
+            return self.write(json.loads(row["part"]))
+        except Exception as error:
+            return {"stopped": f"{type(error).__name__}: {error}"}
+
+    def write(self, part):
+        """Write the faces of one part."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        tries = self.out / f".{part['target']}.tries"
+        with tries.open("a") as file:
+            file.write(".")
+        if tries.stat().st_size > MOST_TRIES:  # Ray itself would go on for ever
+            names = part.get("names") or [part["file"]]
+            raise DataError(f"{names[0]} to {names[-1]}: Expected pictures that can be read. Received: {DEADLY}.")
+        found = list(recognize_each(pictures_of(part), self.recognizer))
+        columns = {**COLUMNS, **dict.fromkeys(self.recognizer.classes, float)}
+        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+        schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        table = as_table((row for each in found for row in rows(*each)), self.recognizer.classes)
+        table = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+        parquet.write_table(table, stream := pa.BufferOutputStream(), compression="zstd")
+        if json.loads((self.out / ABOUT).read_text(encoding="utf-8"))["run"] != self.run:
+            raise DataError(f"{self.out}: Expected one run at a time. Received: another one has begun on this folder.")
+        write_whole(self.out / part["target"], stream.getvalue())
+        tries.unlink(missing_ok=True)
+        faces, errors = sum(len(each[1] or ()) for each in found), sum(each[2] is not None for each in found)
+        return {"pictures": len(found), "faces": faces, "errors": errors}
+
+
+def pictures_of(part: dict) -> Iterator[tuple]:
+    """Yield `(name, source)` of each picture of a part; the source is a `DataError` where a Parquet file is damaged."""
+    if "names" in part:
+        yield from ((name, Path(part["folder"], name)) for name in part["names"])
+        return
+    import pyarrow as pa
+
+    row, stop, called = part["start"], part["start"] + part["pictures"], as_text(part["file"])
+    try:
+        with opened(Path(part["folder"], part["file"])) as (file, content, name):
+            groups = range(file.num_row_groups)
+            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups])
+            before = max([0, *(int(end) for end in ends if end <= row)])  # rows in groups that are not read
+            groups = [each for each in groups if ends[each] > row]
+            columns = [content, *([name] if name else [])]
+            read = file.iter_batches(AT_A_TIME, row_groups=groups, columns=columns)
+            flat = (pa.Table.from_batches([batch]).flatten().select(columns).to_pylist() for batch in read)
+            found = itertools.islice(itertools.chain.from_iterable(flat), row - before, stop - before)
+            for picture, each in ((cells[content], cells.get(name)) for cells in found):
+                empty = DataError("Expected the bytes of a picture. Received: none.")
+                yield f"{called}#{row}" if each is None else str(each), picture or empty
+                row += 1
+    except (OSError, ValueError) as error:
+        fault = DataError(f"{called}: Expected a whole Parquet file. Received: {str(error)[:200]}")
+        yield from ((f"{called}#{left}", fault) for left in range(row, stop))
+
+
+@contextlib.contextmanager
+def opened(path: Path):
+    """Yield an open `ParquetFile`, and the names of its columns of pictures' bytes and (or None) names.
+
+    Raises:
+        DataError: if it is damaged, or has no column of pictures.
+        ImportError: if pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet
+        from pyarrow import types
+    except ImportError as error:
+        raise ImportError('Reading Parquet needs pyarrow: pip install "fer_keras[data]"') from error
+    try:
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
+    with file:
+        fields = file.schema_arrow.empty_table().flatten().schema  # the fields of a struct are NAME.FIELD
+        kinds = (types.is_binary, types.is_large_binary, types.is_binary_view)
+        found = [field.name for field in fields if any(is_kind(field.type) for is_kind in kinds)]
+        chosen = [name for name in found if name.endswith(".bytes")] or [name for name in CONTENTS if name in found]
+        chosen = chosen or found[: len(found) == 1]
+        if not chosen:
+            raise DataError(
+                f"{path}: Expected a column with the bytes of pictures (binary, called {' or '.join(CONTENTS[:2])}, or "
+                f"a struct with the fields bytes and path). Received the columns: {', '.join(map(str, fields))}."
+            )
+        names = [chosen[0].removesuffix("bytes") + "path", *NAMES]
+        yield file, chosen[0], next((name for name in names if name in fields.names and name != chosen[0]), None)
