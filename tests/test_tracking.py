@@ -48,7 +48,7 @@ def ids(seen):
 
 
 @pytest.mark.parametrize("every", [1, 5, 15])
-@pytest.mark.parametrize("face", [moving.astronaut, lambda: moving.synthetic("happy")], ids=["photographed", "synthetic"])
+@pytest.mark.parametrize("face", [moving.astronaut, lambda: moving.synthetic("happy")], ids=["photo", "synthetic"])
 def test_one_face_keeps_its_number_and_its_box_follows(face, every):
     places = [(box,) for box in WAY]
     seen = track(moving.frames([face()], places), places, every=every)
