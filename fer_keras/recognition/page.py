@@ -51,7 +51,7 @@ def serve(network=DEFAULT_NETWORK, *, host: str = "127.0.0.1", port: int = 7860,
         warnings.warn(f"at {host} others can reach this page, without a password and not encrypted", stacklevel=2)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         words = f"Expected a free --port, and this machine's --host. Received: {port}, {host}: {error}."
         raise ValueError(words) from error
     place = Path(tempfile.gettempdir()).resolve()
@@ -236,7 +236,7 @@ def camera_tab(gr, recognizer, _):
     def on_frame(file, live):
         live = live or Live(recognizer)
         try:
-            rgb, table = live.frame(open_photo(file["url"]).rgb, time.monotonic())
+            rgb, table = live.frame(open_photo(f"data:{file['url']}").rgb, time.monotonic())  # never a path
         except (DataError, KeyError, TypeError):
             return gr.skip(), gr.skip(), live
         picture = {
