@@ -292,10 +292,7 @@ def split_by_class(labels, generator, fractions):
 
 
 def split_by_group(labels, group, generator, fractions):
-    """A split of whole groups, numbered from 0: the largest first, each to where it is missed most.
-
-    What a side misses of a class counts in shares of the class and of the side.
-    """
+    """A split of whole groups from 0: the largest first, each to where most is missed, as a share of class and side."""
     counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
     np.add.at(counts, (group, labels), 1)
     shares = counts / counts.sum(axis=0).clip(1)

@@ -125,12 +125,6 @@ def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     Args:
         votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
         classes: names among FER-2013's seven and contempt.
-
-    Example:
-
-    >>> votes = np.array([[1, 7, 0, 0, 0, 0, 0, 0, 2, 0]])
-    >>> soft_targets(votes, ("happy", "sad", "neutral"))
-    array([[0.875, 0.   , 0.125]], dtype=float32)
     """
     return shares(emotion_votes(votes, classes))
 
@@ -190,8 +184,6 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     Example:
 
     >>> votes = np.array([[0, 6, 0, 3, 1, 0, 0, 0, 0, 0]])
-    >>> ferplus_targets(votes, ("happy", "sad", "neutral"))
-    array([[1., 0., 0.]], dtype=float32)
     >>> ferplus_targets(votes, ("happy", "sad", "neutral"), mode="probability").round(2)
     array([[0.67, 0.33, 0.  ]], dtype=float32)
     """

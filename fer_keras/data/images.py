@@ -5,7 +5,6 @@ import io
 import os
 import struct
 import warnings
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -43,9 +42,10 @@ def decode(content, image_size=None):
     applied, and the picture is resized to `image_size` without regard to its proportions. A grey picture of the right
     size comes back pixel by pixel. A `DataError` says what is no whole picture of 8 bits a channel, or absurdly large.
     """
-    if not isinstance(content, bytes) and not Path(content).is_file():  # opening a pipe waits for ever
+    is_held = isinstance(content, bytes)
+    if not is_held and not os.path.isfile(content):  # opening a pipe waits for ever
         raise DataError("Expected a regular file. Received: none, or a folder, a pipe or a device.")
-    with sound(), open_picture(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+    with sound(), io.BytesIO(content) if is_held else open(content, "rb") as file, open_picture(file) as picture:
         refuse_huge(picture)
         if picture.mode.startswith(("I", "F")):
             raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
@@ -88,10 +88,7 @@ def open_picture(file):
 
 @contextlib.contextmanager
 def sound():
-    """Turn what Pillow raises on damaged or absurd pictures while this context lasts into a `DataError`.
-
-    What it warns of beside is damage in what the camera noted, which edited photographs often have; it is dropped.
-    """
+    """Turn what Pillow raises on damaged or absurd pictures into a `DataError`; what it warns of beside is dropped."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

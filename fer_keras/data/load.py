@@ -169,13 +169,6 @@ def load_fer7(
             else a copy in the cache, else a download from Kaggle.
         protocol: the split to insist on, one of `data.dataset.PROTOCOLS`; None takes what lies there.
         on_error: `"raise"` stops at the first bad row; `"skip"` leaves bad rows out and lists them in `.skipped`.
-
-    Example:
-
-    >>> load_fer7("no/such/fer2013.csv")
-    Traceback (most recent call last):
-        ...
-    fer_keras.data.dataset.DataError: no/such/fer2013.csv: Expected data here. Received: no such file or folder. ...
     """
     return read(path, FER7, protocol, on_error)[0].select(classes=FER7)
 

@@ -45,11 +45,6 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
         classes: emotions, any of `labels.FERPLUS8`.
         seed: at least 0.
         size: side of the images in pixels, at least 8.
-
-    Example:
-
-    >>> make_faces(7, classes=("happy", "sad"))
-    <FaceDataset drawn faces, seed 0: 10 train, 2 validation, 2 test; 48x48; happy, sad>
     """
     refuse_unknown("class", classes, FERPLUS8)
     if not classes or len(set(classes)) != len(classes):
