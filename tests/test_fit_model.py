@@ -129,14 +129,6 @@ def test_models_built_under_mixed_precision_train(policy, faces, own_folders):
     assert np.isfinite(run.history().val_loss).all()
 
 
-def test_faces_without_a_validation_part_get_one(faces, own_folders, capsys):
-    model = small()
-    model.compile("adam", "sparse_categorical_crossentropy")
-    run = fit(model, faces=faces.select(splits=("train",)), verbose=0)
-    assert run.data["num_images"]["validation"] > 0
-    assert "drawn for validation" in capsys.readouterr().err
-
-
 class Subclassed(keras.Model):
     def call(self, inputs):
         return inputs

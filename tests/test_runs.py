@@ -65,13 +65,6 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
         assert found.probabilities.dtype == np.float32
 
 
-def test_the_json_is_sorted_and_ends_with_a_newline(tmp_path):
-    run = write_run(*made_up.run(), folder=tmp_path)
-    text = run.place("runs", ".json").read_text()
-    assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"
-    assert "folder" not in json.loads(text)
-
-
 def test_the_files_are_the_same_bytes_when_written_again(tmp_path):
     paths = [write_run(*made_up.run(), folder=tmp_path / side).folder for side in "ab"]
     contents = [{path.name: path.read_bytes() for path in folder.rglob("*.*")} for folder in paths]
@@ -132,10 +125,6 @@ def test_a_file_that_holds_no_record_is_named(tmp_path, change, message):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match=rf"{path.name} is not the record of a run: .*{message}"):
         read_run(path)
-
-
-def test_half_a_file_is_named(tmp_path):
-    path = write_run(*made_up.run(), folder=tmp_path).place("runs", ".json")
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=path.name):
         read_runs(tmp_path)

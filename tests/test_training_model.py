@@ -60,10 +60,6 @@ def test_batches_gather_images_and_follow_arrays_that_are_replaced(backend, monk
     np.testing.assert_array_equal(pixels, images[[9, 8, 7, 6]])
 
 
-def test_no_thread_tunes_the_pipeline():
-    assert Batches((INPUTS, TARGETS), 4).feed().options().autotune.enabled is False
-
-
 def test_an_epoch_is_drawn_from_seed_and_number_alone():
     network = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5)])
     how = {"seed": 3, "batch_size": 4, "augmentation": (Augmentation(rotation_degrees=9, mixup_alpha=0.3), (48, 48))}
@@ -142,11 +138,6 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(faces, tmp_path):
     with pytest.raises(ValueError, match=r"begun in mixed_bfloat16\. Received: float32"):
         fit(recipe, **options | {"minutes": None})
     assert fit(recipe, precision="mixed_bfloat16", **options | {"minutes": None}).epochs_run == 2
-
-
-def test_an_unknown_precision_is_refused(faces):
-    with pytest.raises(ValueError, match=r"must be one of float32, mixed_bfloat16\. Received: 'float64'"):
-        fit(SHORT, faces=faces, precision="float64")
 
 
 def replaced(network):
