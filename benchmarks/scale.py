@@ -114,7 +114,8 @@ def a_picture(place, size):
     files = sorted((place / "pictures").iterdir())
     for name, size_of_part in (("warm", size.part), ("alone", size.pictures)):  # then one file, as where there are many
         part, *_ = parts_of(place, size_of_part)
-        worker = Worker(place / name, begin(place / name, [], size_of_part)[0], recognizer)
+        begin(place / name, [], size_of_part)
+        worker = Worker(place / name, pickle.dumps(recognizer))
         began = time.perf_counter()
         counted = worker.write(part)
     whole = (time.perf_counter() - began) / size.pictures
@@ -196,8 +197,8 @@ def recognise(place, name, size, workers):
             return {**super().__call__(row), "began": began, "ended": time.time()}
 
     out = place / f"faces-{name}"
-    run, _ = begin(out, [], size.part)
-    arguments = (str(out), run, pickle.dumps(Recognizer(detector="haar")))
+    begin(out, [], size.part)
+    arguments = (str(out), pickle.dumps(Recognizer(detector="haar")))
     asked, spans, memory = time.time(), [], {}
     for each in map_parts(parts_of(place, size.part), Timed, arguments, workers=workers):
         spans.append((each["began"], each["ended"]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 from keras import layers
 
 from fer_keras import data, paths
@@ -23,15 +25,11 @@ from fer_keras.models.cards import digest_of
 from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks
 
-try:
-    import onnx
-except ImportError as error:
-    raise ImportError(f'Exporting networks needs more packages: pip install "fer_keras[export]". ({error})') from error
-
 INPUT, OUTPUT, BATCH = "pixels", "probabilities", "batch"
 BY_A_NUMBER = ("Add", "Div", "Mul", "Sub")
 TOLERANCE, INT8_TOLERANCE = 1e-4, 0.05  # largest difference of a probability from Keras'; of an int8 file, the mean
 FACES_PER_CLASS, MOST_FACES, CALIBRATION = 6, 256, 512  # an int8 file is compared on all of PublicTest
+BOUNDS = ("accuracy_low", "accuracy_high")
 AGREEMENT = "share of images with the same likeliest class as the float32 network, to which `metrics` belong"
 
 
@@ -102,9 +100,8 @@ def export(
 def plain(model):
     """A `keras.Model` that computes the same and converts well.
 
-    Dense layers on `(batch, 1, 1, n)`, as squeeze-and-excitation has them, become 1x1 convolutions: converters wrap
-    the former in transposes and reshapes. What `Normalization` subtracts and divides by becomes constants: tf2onnx
-    takes tensors for further inputs of the network.
+    Dense layers on `(batch, 1, 1, n)` become 1x1 convolutions, which converters do not wrap in transposes; what
+    `Normalization` subtracts and divides by becomes constants: tf2onnx takes tensors for inputs of the network.
     """
 
     def is_on_maps(layer):
@@ -133,11 +130,11 @@ def write_onnx(model, path, images=None):
     proto = onnx.load(path)
     reshape_first(proto)
     graph = proto.graph
-    for each, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
-        for node in graph.node:
-            for tensors in (node.input, node.output):
-                tensors[:] = [name if tensor == each.name else tensor for tensor in tensors]
-        each.name, each.type.tensor_type.shape.dim[0].dim_param = name, BATCH
+    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    for tensors in (each for node in graph.node for each in (node.input, node.output)):
+        tensors[:] = [names.get(name, name) for name in tensors]
+    for each in (graph.input[0], graph.output[0]):
+        each.name, each.type.tensor_type.shape.dim[0].dim_param = names[each.name], BATCH
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
     if images is not None:
@@ -147,8 +144,7 @@ def write_onnx(model, path, images=None):
 def reshape_first(proto):
     """Reshape the pixels before they are scaled, and drop reshapes to the same shape: both cost ONNX Runtime time.
 
-    It scales `(batch, height, width, 1)` a pixel at a time, `(batch, 1, height, width)` a row. `onnxslim` drops the
-    idle reshapes only: its files take a tenth more time for fer-small, a fifth more for mini-Xception.
+    `onnxslim` does the second only: its files take a tenth more time for fer-small, a fifth more for mini-Xception.
     """
     graph, source, kept = proto.graph, {}, []
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
@@ -208,16 +204,12 @@ def quantize_onnx(path, images):
 
 
 def run_onnx(path, images):
-    """The predictions of an ONNX file for float32 images `(n, height, width, 1)`."""
+    """Predict with an ONNX file."""
     return networks.new_session(path).run(None, {INPUT: images})[0]
 
 
 def write_litert(model, path, images=None):
-    """Write a built `keras.Model` as a LiteRT file; with images, with int8 values.
-
-    What flows between the layers is made int8 at run time, a scale for each tensor as it comes: scales fixed
-    beforehand lose more. So the images themselves are not needed.
-    """
+    """Write a built `keras.Model` as a LiteRT file; with images, in int8, with scales that LiteRT finds at run time."""
     import tensorflow as tf
 
     options = {} if images is None else {"optimizations": [tf.lite.Optimize.DEFAULT]}
@@ -225,7 +217,7 @@ def write_litert(model, path, images=None):
 
 
 def run_litert(path, images):
-    """The predictions of a LiteRT file for float32 images `(n, height, width, 1)`."""
+    """Predict with a LiteRT file."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
@@ -243,7 +235,7 @@ def write_saved_model(model, path, images=None):
 
 
 def run_saved_model(path, images):
-    """The predictions of a SavedModel for float32 images `(n, height, width, 1)`."""
+    """Predict with a SavedModel."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)  # its function does not hold on to the values
@@ -261,19 +253,18 @@ FORMATS = {
 
 def real_faces(network):
     """The train and validation faces of FER-2013 in a network's classes; None where there are none that fit."""
-    fits = network.size == (48, 48) and set(network.classes) <= set(FERPLUS8)
-    if not (fits and os.environ.get("FER_KERAS_DATA")):
+    classes = network.classes
+    if not os.environ.get("FER_KERAS_DATA") or network.size != (48, 48) or not set(classes) <= set(FERPLUS8):
         return None
-    is_fer7 = set(network.classes) <= set(FER7)
-    faces = data.load_fer7().select(classes=network.classes) if is_fer7 else data.load_ferplus(classes=network.classes)
+    is_fer7 = set(classes) <= set(FER7)
+    faces = data.load_fer7().select(classes=classes) if is_fer7 else data.load_ferplus(classes=classes)
     published = faces.protocol == "official" and not faces.difference
     return faces.select(splits=("train", "validation")) if published else None
 
 
 def synthetic_faces(network):
     """Synthetic faces of a network's input size, `(n, height, width, 1)`."""
-    height, width = network.size
-    return make_faces(FACES_PER_CLASS, size=max(height, width)).images[:, :height, :width]
+    return make_faces(FACES_PER_CLASS, size=max(network.size)).images[:, : network.size[0], : network.size[1]]
 
 
 def compare(network, run, real, quantize):
@@ -281,9 +272,8 @@ def compare(network, run, real, quantize):
     images, labels = (synthetic_faces(network), None) if real is None else real["validation"]
     if real is not None and not quantize:
         images = np.concatenate([synthetic_faces(network), images[:MOST_FACES]])
-    wanted = network.predict(images)
-    parts = [images[:1], *(images[start : start + MOST_FACES] for start in range(1, len(images), MOST_FACES))]
-    got = np.concatenate([run(part) for part in parts])
+    wanted, starts = network.predict(images), [0, *range(1, len(images), MOST_FACES), len(images)]  # one, then many
+    got = np.concatenate([run(images[start:stop]) for start, stop in itertools.pairwise(starts)])
     difference = np.abs(got - wanted)
     worst, allowed = (difference.mean(), INT8_TOLERANCE) if quantize else (difference.max(), TOLERANCE)
     if not worst <= allowed:  # also where it is no number
@@ -297,20 +287,18 @@ def compare(network, run, real, quantize):
     found = {"kind": quantize, "num_images": len(images), "source": "synthetic faces"}
     found |= {"agreement": round(agreement, 4), "agreement_is": AGREEMENT}
     if real is not None:
-        right = int((got.argmax(axis=1) == labels).sum())
-        low, high = wilson(right, len(labels))
-        scores = {"accuracy": right / len(labels), "accuracy_low": low, "accuracy_high": high}
-        scores["accuracy_float32"] = float((wanted.argmax(axis=1) == labels).mean())
+        right = got.argmax(axis=1) == labels
+        scores = {"accuracy": right.mean(), **dict(zip(BOUNDS, wilson(int(right.sum()), len(labels)), strict=True))}
+        scores["accuracy_float32"] = (wanted.argmax(axis=1) == labels).mean()
         found |= {"source": real.source, "split": "validation"}
-        found |= {name: round(value, 4) for name, value in scores.items()}
+        found |= {name: round(float(value), 4) for name, value in scores.items()}
     return {"quantized": found}
 
 
 def keep(unfinished, path, card):
     """Move a file to its place, with its card, in which `file_sha256` is the sum of the file itself.
 
-    The card beside the file is removed first and written last: an export that is stopped leaves a file without a card,
-    never one with the card of another.
+    The card beside it is removed first and written last: whoever stops between leaves none, and never another file's.
     """
     beside = path.with_name(f"{path.name}.json")
     beside.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import os
 import pickle
 import re
 import sys
-import uuid
 from collections import Counter, namedtuple
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,8 +33,6 @@ STOPPED = "A worker stopped: {} What was done is kept; the same call goes on fro
 CONTENTS = ("bytes", "image", "picture", "content", "data", "jpg", "jpeg", "png", "webp")
 NAMES = ("path", "picture", "file_name", "filename", "file", "name", "image_path", "key", "__key__", "url", "id")
 AT_A_TIME, BUFFER = 16, 2**20  # pictures in memory; bytes read at a time, as whole columns may not fit into it
-
-
 # A folder of Parquet files of faces, the pictures done before, and what this run did: pictures, faces, errors.
 FaceFiles = namedtuple("FaceFiles", "folder before pictures faces errors", defaults=(0, 0, 0, 0))
 
@@ -48,9 +45,9 @@ def recognize_on_ray(
     """Recognise the faces in millions of pictures on Ray (`pip install "fer_keras[ray]"`), a worker for each core.
 
     The rows are those of `recognize_folder`, in no particular order. Pictures are files, or rows of `.parquet` files
-    with a column of their bytes, as Hugging Face's `datasets`, Ray and img2dataset write it, and perhaps one of their
-    names. Called again after it was stopped or killed, it does what is left; nothing that is there is half written. On
-    a cluster, every machine needs the same fer_keras, and a file system that all share with `path` and `out`.
+    with a column of their bytes (as Hugging Face's `datasets`, Ray and img2dataset write it) and perhaps of names.
+    Called again after it was stopped or killed, it does what is left; no file that is there is half written. On a
+    cluster, every machine needs the same fer_keras, and a file system that all share with `path` and `out`.
 
     Args:
         path: a folder, or a `.parquet` file.
@@ -62,7 +59,6 @@ def recognize_on_ray(
     Raises:
         DataError: if there are no pictures; if `out` holds other things than faces that these options gave.
         ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
-        ImportError: if Ray is not installed.
     """
     recognizer = Recognizer(
         network, classes=classes, detector=detector, min_confidence=min_confidence, min_size=min_size, mirrored=mirrored
@@ -72,11 +68,11 @@ def recognize_on_ray(
     number = len(names) + sum(tables.values())
     about = [recognizer.network.name, recognizer.network.card["sha256"], list(recognizer.classes), min_confidence]
     settings = [str(path), *about, type(recognizer.detector).__name__, min_size, mirrored]
-    run, size = begin(out, settings, max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
+    size = begin(out, settings, max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
     parts = list(parts_left(folder, names, tables, out, size))
     before, counts = number - sum(part["pictures"] for part in parts), Counter()
     with progress(total=number, initial=before, unit=" pictures") as bar:
-        for found in map_parts(parts, Worker, (str(out), run, pickle.dumps(recognizer)), address, workers):
+        for found in map_parts(parts, Worker, (str(out), pickle.dumps(recognizer)), address, workers):
             counts.update(found)
             bar.update(found["pictures"])
     return FaceFiles(out, before, **counts)
@@ -84,13 +80,13 @@ def recognize_on_ray(
 
 def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, dict]:
     """The folder, the names of picture files below it, and the number of rows of each Parquet file below it."""
-    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == PARQUET):
-        what = "a file" if path.is_file() else "nothing there"
-        raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
     is_table = re.compile(r"[^._].*\.parquet", re.IGNORECASE | re.DOTALL).fullmatch
     folder, found = path.parent, [path.name]
     if path.is_dir():
         folder, found = path, list(walk(path, without, lambda file: is_photo(file) or is_table(file.name)))
+    elif not path.is_file() or not is_table(path.name):
+        what = "a file" if path.is_file() else "nothing there"
+        raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
     tables = {}
     for name in found:
         if name.lower().endswith(PARQUET):
@@ -102,14 +98,11 @@ def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, 
     return folder.resolve(), names, tables
 
 
-def begin(out: Path, settings: list, size: int) -> tuple[str, int]:
-    """Note on disk that a run begins, or goes on; return its name and the size of parts, which stays as it was begun.
-
-    From then on, the workers of an earlier run, which may outlive it for a moment, write nothing any more.
-    """
+def begin(out: Path, settings: list, size: int) -> int:
+    """Note on disk that a run begins, or goes on with the same settings; return the size of parts, which stays."""
     about = {"settings": settings, "pictures a part": size}
     if (out / ABOUT).is_file():
-        about |= json.loads((out / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
     elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out}: Expected a new or empty folder for the faces. Received: another.")
     if about["settings"] != settings:
@@ -117,11 +110,10 @@ def begin(out: Path, settings: list, size: int) -> tuple[str, int]:
             f"{out}: Expected the settings with which its faces were found, {about['settings']}. Received: {settings}. "
             "Choose another folder for the faces, or remove this one."
         )
-    about["run"] = uuid.uuid4().hex
     write_whole(out / ABOUT, json.dumps(about, indent=1) + "\n")
     for left in out.glob(f".*{PARQUET}.*"):  # of workers that were killed
         remove(left)
-    return about["run"], about["pictures a part"]
+    return about["pictures a part"]
 
 
 def parts_left(folder: Path, names: list, tables: dict, out: Path, size: int) -> Iterator[dict]:
@@ -177,26 +169,20 @@ def map_parts(parts: list, worker: type, arguments: tuple, address=None, workers
 class Worker:
     """A `Recognizer` in a process of its own, with one thread, so that workers do not fight over cores."""
 
-    def __init__(self, out, run, recognizer):
-        self.out, self.run, self.recognizer = Path(out), run, recognizer
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # before the recognizer, pickled, is made
+    def __init__(self, out, recognizer):
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        self.out, self.recognizer = Path(out), pickle.loads(recognizer)
+        if "cv2" in sys.modules:
+            sys.modules["cv2"].setNumThreads(1)
 
     def __call__(self, row: dict) -> dict:
-        """Write the faces of one part; return how much it was, or in `stopped` an error that is no picture's.
-
-        Errors are returned because Ray prints those that are raised, at length.
-        """
+        """Write the faces of one part; return how much it was, or in `stopped` an error, which Ray would print."""
         try:
-            if isinstance(self.recognizer, bytes):
-                self.recognizer = pickle.loads(self.recognizer)
-                if "cv2" in sys.modules:
-                    sys.modules["cv2"].setNumThreads(1)
             return self.write(json.loads(row["part"]))
         except Exception as error:
             return {"stopped": f"{type(error).__name__}: {error}"}
 
     def write(self, part):
-        """Write the faces of one part."""
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -213,8 +199,6 @@ class Worker:
         table = as_table((row for each in found for row in rows(*each)), self.recognizer.classes)
         table = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
         parquet.write_table(table, stream := pa.BufferOutputStream(), compression="zstd")
-        if json.loads((self.out / ABOUT).read_text(encoding="utf-8"))["run"] != self.run:
-            raise DataError(f"{self.out}: Expected one run at a time. Received: another one has begun on this folder.")
         write_whole(self.out / part["target"], stream.getvalue())
         tries.unlink(missing_ok=True)
         faces, errors = sum(len(each[1] or ()) for each in found), sum(each[2] is not None for each in found)
@@ -250,17 +234,10 @@ def pictures_of(part: dict) -> Iterator[tuple]:
 
 @contextlib.contextmanager
 def opened(path: Path):
-    """Yield an open `ParquetFile`, and the names of its columns of pictures' bytes and (or None) names.
+    """Yield an open `ParquetFile`, and the names of its columns of pictures' bytes and (or None) names."""
+    import pyarrow.parquet
+    from pyarrow import types
 
-    Raises:
-        DataError: if it is damaged, or has no column of pictures.
-        ImportError: if pyarrow is not installed.
-    """
-    try:
-        import pyarrow.parquet
-        from pyarrow import types
-    except ImportError as error:
-        raise ImportError('Reading Parquet needs pyarrow: pip install "fer_keras[data]"') from error
     try:
         file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER)
     except (OSError, ValueError) as error:

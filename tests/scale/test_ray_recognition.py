@@ -176,19 +176,19 @@ def test_killed_and_started_again_it_does_no_picture_twice(ray_of_two, tmp_path)
 def test_a_worker_that_stops_or_dies_is_an_error_of_one_sentence(ray_of_two, tmp_path, monkeypatch, capfd):
     (tmp_path / "a.jpg").write_bytes(jpeg())
 
-    class Overtaken(Worker):
-        def __init__(self, out, run, recognizer):
-            super().__init__(out, "another run", recognizer)
-
     class Mortal(Worker):
-        def __init__(self, out, run, recognizer):
-            super().__init__(out, run, recognizer)
+        def __init__(self, out, recognizer):
+            super().__init__(out, recognizer)
             self.recognizer.see = lambda source: os.kill(os.getpid(), signal.SIGKILL)
 
+    class Failing(Worker):
+        def write(self, part):
+            raise OSError("No space left on device")
+
     deadly = r"DataError: a\.jpg to a\.jpg: .*at which the process that reads it ends\."
-    for worker, words in ((Overtaken, "DataError: .*another one has begun.*"), (Mortal, deadly)):
+    for worker, words in ((Failing, "OSError: No space left on device"), (Mortal, deadly)):
         monkeypatch.setattr(ray_folders, "Worker", worker)
-        with pytest.raises(ValueError, match=rf"A worker stopped: {words} goes on from there"):
+        with pytest.raises(ValueError, match=rf"A worker stopped: {words} .*goes on from there"):
             fer_keras.recognize_on_ray(tmp_path, tmp_path / "faces", **OPTIONS)
     with pytest.raises(ValueError, match=r"from 1 to the cluster's 2 cores, or None\. Received: 3"):
         fer_keras.recognize_on_ray(tmp_path, tmp_path / "faces", workers=3, **OPTIONS)
@@ -198,14 +198,14 @@ def test_a_worker_that_stops_or_dies_is_an_error_of_one_sentence(ray_of_two, tmp
 
 def test_a_worker_has_one_thread_and_needs_no_keras(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    run, _ = begin(tmp_path / "faces", [], 4)
+    begin(tmp_path / "faces", [], 4)
     (part,) = parts_left(*find_pictures(tmp_path), tmp_path / "faces", 4)
-    (tmp_path / "arguments").write_bytes(pickle.dumps((run, pickle.dumps(Recognizer(**OPTIONS)), json.dumps(part))))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((pickle.dumps(Recognizer(**OPTIONS)), json.dumps(part))))
     script = """
 import pickle, sys
 from fer_keras.recognition.ray_folders import Worker
-run, recognizer, part = pickle.load(open("arguments", "rb"))
-worker = Worker("faces", run, recognizer)
+recognizer, part = pickle.load(open("arguments", "rb"))
+worker = Worker("faces", recognizer)
 print(worker({"part": part}))
 import cv2
 print(cv2.getNumThreads(), worker.recognizer.network.session.get_session_options().intra_op_num_threads)
@@ -246,7 +246,7 @@ def test_faces_of_other_settings_are_not_mixed_and_parts_keep_their_size(tmp_pat
     begin(tmp_path / "faces", [0.5, "a"], 4)
     with pytest.raises(DataError, match=r"Expected the settings .*0\.5.*Received: .*0\.9.*Choose another"):
         begin(tmp_path / "faces", [0.9, "a"], 4)
-    assert begin(tmp_path / "faces", [0.5, "a"], 16)[1] == 4
+    assert begin(tmp_path / "faces", [0.5, "a"], 16) == 4
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     for place in ("mine", "mine/thesis.tex"):
