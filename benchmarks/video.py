@@ -3,7 +3,7 @@
 A video is made whose face places are known: the astronaut of scikit-image and, where `FER_KERAS_DATA` is set, faces of
 PublicTest (in memory and a temporary folder only) go their ways over photographs that pan, in shots that are cut hard,
 none as long as a multiple of the detector's rest. `recognize_video` reads it with the detector at every frame and at
-every 2nd, 5th and 10th, in turn; with the default, also writing the video with names in it. A face counts as found in a
+every 2nd, 5th and 10th, in turn; with the default, also writing the video with boxes. A face counts as found in a
 frame if a box overlaps its place by `FOUND` (intersection over union) or more; a box that lies on no face by that much
 is a false alarm.
 """

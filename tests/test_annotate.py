@@ -131,7 +131,7 @@ def test_what_is_written():
 
 
 @pytest.mark.parametrize("name", ["fröhlich", "радость", "χαρά"])
-def test_class_names_beyond_ascii_are_drawn_or_it_is_said_that_they_are_not(name, monkeypatch):
+def test_class_names_beyond_ascii_are_drawn_or_a_warning_says_that_they_are_not(name, monkeypatch):
     pytest.importorskip("matplotlib")
     annotate.font_for.cache_clear()
     drawn = draw_faces(GREY, [Face((100, 90, 80, 80), name, 0.9, {name: 0.9, "sad": 0.1}, 0.9)], bars=True)

@@ -94,7 +94,7 @@ def test_every_file_that_pillow_reads_is_read(tmp_path):
     assert table.status.to_list() == ["ok"] * len(kinds)
 
 
-def test_a_sub_folder_that_cannot_be_read_is_said(photos, monkeypatch):
+def test_a_sub_folder_that_cannot_be_read_gives_a_warning(photos, monkeypatch):
     def scandir(path, real=os.scandir):
         if os.fspath(path).endswith("holidays"):
             raise PermissionError(13, "Permission denied", os.fspath(path))
@@ -105,7 +105,7 @@ def test_a_sub_folder_that_cannot_be_read_is_said(photos, monkeypatch):
         assert len(fer_keras.recognize_folder(photos, network=Brightness(), detector=None)) == len(EXPECTED) - 2
 
 
-def test_a_zip_is_read_as_the_folder_that_it_holds_and_refused_if_it_is_damaged_or_climbs_out(photos, tmp_path):
+def test_a_zip_is_read_as_the_folder_that_it_holds_and_refused_if_it_is_cut_off_or_climbs_out(photos, tmp_path):
     (photos / "loop.jpg").unlink()
     with zipfile.ZipFile(tmp_path / "photos.ZIP", "w") as archive:
         for path in sorted(photos.rglob("*")):
@@ -114,10 +114,10 @@ def test_a_zip_is_read_as_the_folder_that_it_holds_and_refused_if_it_is_damaged_
     pd.testing.assert_frame_equal(zipped.drop(columns="error"), plain.drop(columns="error"))
     with zipfile.ZipFile(tmp_path / "climbing.zip", "w") as archive:
         archive.writestr("../outside.png", b"")
-    (tmp_path / "damaged.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "cut.zip").write_bytes(b"PK\3\4")
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.png").write_bytes(b"")
-    refused = {"climbing.zip": "leads out of it", "damaged.zip": "Expected a whole zip archive"}
+    refused = {"climbing.zip": "leads out of it", "cut.zip": "Expected a whole zip archive"}
     refused |= {"empty": "Received: none", "a.png": "Received: a file", "no": "Received: nothing there"}
     for name, words in refused.items():
         with pytest.raises(DataError, match=words):
@@ -197,7 +197,7 @@ def test_a_bar_on_a_terminal_and_none_without_a_console(photos, monkeypatch):
     assert "2/2" in terminal.getvalue()
 
 
-def test_where_table_or_copies_cannot_be_written_is_said_before_the_work(photos, monkeypatch, capsys):
+def test_where_table_or_copies_cannot_be_written_is_an_error_before_the_work(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos)
     for options in ("--csv notes.txt/faces.csv", "--csv holidays", "--out notes.txt"):
         assert main(["recognize", "img2.jpg", *options.split(), *WITH]) == 2

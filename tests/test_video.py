@@ -151,7 +151,7 @@ writer.release()
 """
 
 
-def test_h264_is_written_by_ffmpeg_or_it_is_said_that_it_is_not(plain, tmp_path, monkeypatch):
+def test_h264_is_written_by_ffmpeg_or_a_warning_says_that_it_is_not(plain, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()
     program.write_text(FFMPEG.format(python=sys.executable))
@@ -275,7 +275,7 @@ def test_an_address_and_absurdly_large_frames_are_refused(plain, monkeypatch):
     with pytest.raises(ValueError, match="the path of a video file"):
         fer_keras.recognize_video("http://127.0.0.1:9/clip.mp4", **options([()]))
     monkeypatch.setattr(video, "MAX_PIXELS", 96 * 64 - 1)
-    with pytest.raises(ValueError, match=r"at most 6,143 pixels\. Received: 96x64"):
+    with pytest.raises(ValueError, match=r"at most 6,143 pixels a frame\. Received: 96x64"):
         fer_keras.recognize_video(plain, **options([()]))
 
 
@@ -307,12 +307,12 @@ def test_a_file_is_cut_off_if_it_ends_before_its_container_says(clip, plain, tmp
         assert video.is_cut_off(tmp_path / "made") == is_cut
 
 
-def test_damage_in_the_middle_does_no_harm(plain, tmp_path):
+def test_corruption_in_the_middle_does_no_harm(plain, tmp_path):
     content = bytearray(plain.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 400] = np.random.default_rng(0).bytes(400)
-    (tmp_path / "damaged.avi").write_bytes(content)
-    table = fer_keras.recognize_video(tmp_path / "damaged.avi", **options([()] * 60))
+    (tmp_path / "corrupt.avi").write_bytes(content)
+    table = fer_keras.recognize_video(tmp_path / "corrupt.avi", **options([()] * 60))
     assert table.attrs == {"frames": pytest.approx(60, abs=2), "ended": "whole"}
 
 

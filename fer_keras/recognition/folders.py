@@ -158,12 +158,16 @@ def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
         return [{"picture": name, "status": ERROR, "error": as_text(error)}]
     if not faces:
         return [{"picture": name, "status": NO_FACE, "face": 0}]
-    found = []
-    for number, face in enumerate(faces, 1):
-        place = dict(zip(("left", "top", "width", "height"), face.box, strict=True))
-        about = {"emotion": face.emotion, "confidence": face.confidence, "detector_score": face.detector_score}
-        found.append({"picture": name, "status": OK, "face": number, **place, **about, **face.probabilities})
-    return found
+    return [
+        {"picture": name, "face": number, "detector_score": face.detector_score, **face_row(face)}
+        for number, face in enumerate(faces, 1)
+    ]
+
+
+def face_row(face):
+    """What tables of pictures and of videos hold of a face."""
+    place = dict(zip(("left", "top", "width", "height"), face.box, strict=True))
+    return {"status": OK, **place, "emotion": face.emotion, "confidence": face.confidence, **face.probabilities}
 
 
 def as_text(name: str) -> str:

@@ -20,7 +20,7 @@ from fer_keras.data.images import MAX_PIXELS
 from fer_keras.paths import check_writable
 from fer_keras.ray_cluster import silent_stderr
 from fer_keras.recognition.annotate import draw_faces
-from fer_keras.recognition.folders import NO_FACE, OK, partial, progress, table_file
+from fer_keras.recognition.folders import NO_FACE, OK, face_row, partial, progress, table_file
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
 from fer_keras.recognition.tracking import Tracker
 
@@ -147,9 +147,7 @@ def rows(number, seconds, tracks, faces):
     if not faces:
         return [frame | {"status": NO_FACE}]
     return [
-        frame
-        | {"status": OK, "id": track.id, **dict(zip(("left", "top", "width", "height"), face.box, strict=True))}
-        | {"emotion": face.emotion, "confidence": face.confidence, "detected": track.detected, **face.probabilities}
+        {**frame, "id": track.id, "detected": track.detected, **face_row(face)}
         for track, face in zip(tracks, faces, strict=True)
     ]
 
@@ -206,12 +204,12 @@ class Reader:
         if not capture.isOpened():
             raise ValueError(
                 f"{self.name}: Expected a video that OpenCV can read (MP4, MOV, AVI, MKV, WebM, ...). Received: "
-                "something else, sound alone, or a file that is cut off or damaged at its beginning or end."
+                "something else, sound alone, or a file that is cut off or corrupt at its beginning or end."
             )
         width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             raise ValueError(
-                f"{self.name}: Expected frames of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}."
+                f"{self.name}: Expected at most {MAX_PIXELS:,} pixels a frame. Received: {width}x{height}."
             )
         return capture
 
