@@ -22,14 +22,12 @@ from PIL import Image
 
 import fer_keras
 from fer_keras.__main__ import main
-from fer_keras.data.dataset import DataError
 from fer_keras.labels import FER7
-from fer_keras.models import weights
 from fer_keras.recognition import page
 from fer_keras.recognition.recognizer import Recognizer
 
 pytest.importorskip("gradio")
-NETWORK, GONE = "mini-xception", 2**22 + 1  # the number of no process
+NETWORK = "mini-xception"
 PROJECT = Path(fer_keras.__file__).parents[1]
 
 
@@ -44,34 +42,18 @@ def as_file(rgb, kind="PNG"):
     return content.getvalue()
 
 
-def bomb():
-    """A small file of very many pixels."""
-    content = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(content, "PNG")
-    return content.getvalue()
-
-
 def test_a_picture_is_shown_with_its_faces_at_a_size_that_browsers_like(recognizer):
     astronaut = skimage.data.astronaut()
     picture, faces, crops = page.look(recognizer, as_file(astronaut))
     assert faces == recognizer.recognize(astronaut)
-    assert [face.emotion for face in faces] == ["happy"]
-    assert crops.shape == (1, 48, 48, 1)
-    left, top, width, _ = faces[0].box
-    assert (picture != astronaut).any(axis=2)[top, left : left + width].all()
+    assert (faces[0].emotion, crops.shape) == ("happy", (1, 48, 48, 1))
+    assert (picture != astronaut).any()
     large = as_file(np.asarray(Image.fromarray(astronaut).resize((2600, 2600))), "BMP")
     assert page.look(recognizer, large)[0].shape == (page.ENOUGH_SIDE, page.ENOUGH_SIDE, 3)
-    grey = np.full((80, 90, 3), 127, np.uint8)
-    picture, faces, _ = page.look(recognizer, as_file(grey))
-    assert (picture == grey).all()
-    assert faces == []
-
-
-def test_a_click_finds_the_smallest_face_around_it():
-    boxes = [(0, 0, 100, 100), (20, 20, 30, 30), (200, 0, 10, 10)]
-    faces = [SimpleNamespace(box=box) for box in boxes]
+    assert page.look(recognizer, as_file(np.full((80, 90, 3), 127, np.uint8)))[1] == []
+    boxes = [SimpleNamespace(box=box) for box in [(0, 0, 100, 100), (20, 20, 30, 30), (200, 0, 10, 10)]]
     points = [(5, 5), (20, 49), (50, 49), (209, 9), (210, 9), (-1, 5)]
-    assert [page.face_at(faces, point) for point in points] == [0, 1, 0, 2, None, None]
+    assert [page.face_at(boxes, point) for point in points] == [0, 1, 0, 2, None, None]  # a click: the smallest face
 
 
 def test_a_face_is_explained_beside_what_the_network_sees_by_the_network_that_was_exported(recognizer, tmp_path):
@@ -79,12 +61,10 @@ def test_a_face_is_explained_beside_what_the_network_sees_by_the_network_that_wa
     picture, likeliest = page.explained(page.keras_model(recognizer.network, NETWORK), faces, crops, 0)
     seen, heat = np.split(picture.astype(int), 2, axis=1)
     assert likeliest == "happy"
+    assert np.abs(seen[3::7, 3::7, 0].mean() - crops[0].mean()) < 3
     assert (seen == seen[..., :1]).all()
-    small = np.asarray(Image.fromarray(seen[..., 0].astype(np.uint8)).resize((48, 48), Image.Resampling.BOX))
-    assert np.abs(small.astype(int) - crops[0, ..., 0]).mean() < 3
     assert (heat[..., 0] - heat[..., 2]).max() > 80  # red or yellow somewhere
-    own = weights.load(NETWORK)
-    assert page.keras_model(own, "whatever") is own.model
+    assert page.keras_model(SimpleNamespace(model=3), "whatever") == 3
     with pytest.raises(ValueError, match="exported from"):
         page.keras_model(SimpleNamespace(card={"sha256": "0" * 64}), NETWORK)
     with pytest.raises(ValueError, match="no network"):
@@ -92,18 +72,12 @@ def test_a_face_is_explained_beside_what_the_network_sees_by_the_network_that_wa
 
 
 def test_words_tell_limits_and_reasons_but_no_places_and_hold_no_html(recognizer):
-    words, scores = page.small_print(recognizer), recognizer.network.card["metrics"]["test"]
-    assert "A face is not a feeling." in words
-    assert f"right on {scores['accuracy']:.1%}" in words
-    assert page.html.escape(recognizer.network.card["limits"]) in words
-    assert page.problem("picture", "read", FileNotFoundError(2, "No such file", "/tmp/secret")).endswith("again.</p>")
-    assert page.problem("clip", "read", ValueError("/tmp/a b.avi: Expected <b>.")).endswith(
-        "</b> Expected &lt;b&gt;.</p>"
-    )
-    assert "fer_keras[tensorflow]" in page.problem(
-        "network", "explained", ImportError("pip install fer_keras[tensorflow]")
-    )
-    assert "another kind of file" in page.problem("picture", "read", DataError("cannot identify image file <_io>"))
+    words, card = page.small_print(recognizer), recognizer.network.card
+    assert all(part in words for part in ("A face is not a feeling.", page.html.escape(card["limits"])))
+    assert f"right on {card['metrics']['test']['accuracy']:.1%}" in words
+    assert page.problem("clip", "read", FileNotFoundError(2, "No such file", "/tmp/secret")).endswith("again.</p>")
+    assert page.problem("clip", "read", ValueError("/tmp/a b: Expected <b>.")).endswith("</b> Expected &lt;b&gt;.</p>")
+    assert "fer_keras[all]" in page.problem("network", "explained", ImportError("pip install fer_keras[all]"))
 
 
 def test_faces_of_the_camera_keep_their_numbers_and_their_last_minute(recognizer):
@@ -123,7 +97,7 @@ def test_what_cannot_be_served_is_an_error_in_words(monkeypatch, capsys):
     assert "Expected a free --port, and this machine's --host. Received: " in capsys.readouterr().err
     assert main(["demo", "--port", "70000"]) == 2
     assert main(["demo", "--port", "0", "--host", "203.0.113.7"]) == 2
-    assert "warning: at 203.0.113.7 others can reach this page" in capsys.readouterr().err
+    capsys.readouterr()
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(signal, "signal", lambda *_: None)
@@ -134,25 +108,25 @@ def test_what_cannot_be_served_is_an_error_in_words(monkeypatch, capsys):
         assert ("warning: at" in found) != local
 
 
-# Files are kept for a short while only, so that this can be waited for.
+JSON, FORM = {"Content_Type": "application/json"}, {"Content_Type": "multipart/form-data; boundary=x"}
 SERVE = "import fer_keras.recognition.page as p, fer_keras.__main__ as m; p.KEPT_SECONDS = 60; m.main()"
 
 
 class Running:
-    """A page that a process of its own serves behind a proxy that is not there, and what is needed to ask it."""
+    """A page that a process of its own serves behind a proxy that is not there, its files kept for a minute."""
 
     def __init__(self, folder):
         command = [sys.executable, "-c", SERVE, "demo", "--port", "0", "--weights", NETWORK, "--detector", "haar"]
         more = {"TMPDIR": str(folder), "PYTHONPATH": str(PROJECT), "ALL_PROXY": "socks5://127.0.0.1:9"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=os.environ | more
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        self.process = subprocess.Popen(command, cwd=folder, env=os.environ | more, **pipes)
         first = self.process.stdout.readline()
         found = re.fullmatch(r"The page is at (http://127\.0\.0\.1:(\d+)); Ctrl-C ends it\.\n", first)
-        if not found:
-            raise RuntimeError(first + self.process.communicate()[0])
+        assert found, first + self.process.communicate()[0]
         self.address, self.port = found[1], int(found[2])
-        (self.folder,) = folder.iterdir()
+        (self.folder,) = folder.iterdir()  # the one of the page that was killed is gone
+        self.first = Path(json.loads(self.upload(b"some words")[2])[0])
+        assert self.first.exists()
 
     def ask(self, path, content=None, *, method=None, **headers):
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
@@ -163,15 +137,14 @@ class Running:
 
     def upload(self, content, name="picture.png"):
         head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
-        kind = {"Content_Type": "multipart/form-data; boundary=x"}
-        return self.ask("/gradio_api/upload", head.encode() + content + b"\r\n--x--\r\n", **kind)
+        return self.ask("/gradio_api/upload", head.encode() + content + b"\r\n--x--\r\n", **FORM)
 
     def join(self, data, session="one", number=None):
         config = json.loads(self.ask("/config")[2])
         given = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "given")
         first = next(each["id"] for each in config["dependencies"] if [given, "change"] in each["targets"])
         call = {"data": data, "fn_index": first if number is None else number, "session_hash": session}
-        return self.ask("/gradio_api/queue/join", json.dumps(call).encode(), Content_Type="application/json")
+        return self.ask("/gradio_api/queue/join", json.dumps(call).encode(), **JSON)
 
     def look(self, path, session):
         assert self.join([{"path": path, "meta": {"_type": "gradio.FileData"}}], session)[0] == 200
@@ -183,10 +156,8 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    (folder / f".fer_keras-page-x.{GONE}.tmp" / "upload").mkdir(parents=True)  # of a page that was killed
-    served = Running(folder)  # its folder is the only one now
-    served.first = Path(json.loads(served.upload(b"some words")[2])[0])
-    assert served.first.exists()
+    (folder / ".fer_keras-page-x.4194305.tmp" / "upload").mkdir(parents=True)  # of a page that was killed
+    served = Running(folder)
     yield served
     served.process.send_signal(signal.SIGTERM)
     words = served.process.communicate(timeout=30)[0]
@@ -196,9 +167,7 @@ def running(tmp_path_factory):
 
 
 def test_a_picture_is_uploaded_looked_at_and_fetched(running):
-    status, _, body = running.upload(as_file(skimage.data.astronaut()))
-    assert status == 200
-    (path,) = json.loads(body)
+    (path,) = json.loads(running.upload(as_file(skimage.data.astronaut()))[2])
     assert Path(path).is_relative_to(running.folder)
     picture, _, choice, _ = running.look(path, "two")
     assert choice["choices"] == [["1: happy", 0]]
@@ -207,94 +176,69 @@ def test_a_picture_is_uploaded_looked_at_and_fetched(running):
     assert Image.open(io.BytesIO(content)).size == (512, 512)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"no picture", as_file(skimage.data.astronaut())[:5000], b"<svg xmlns='http://www.w3.org/2000/svg'/>", bomb],
-    ids=["words", "cut off", "svg", "bomb"],
-)
-def test_what_is_no_picture_is_a_problem_on_the_page(running, content):
-    content = content() if callable(content) else content
-    picture, note, choice, _ = running.look(json.loads(running.upload(content, "a.svg")[2])[0], "three")
-    assert picture is None
-    assert note.startswith("<p class='problem'><b>This picture cannot be read.</b>")
-    assert "fer_keras-page" not in note
-    assert choice["visible"] is False
+def test_what_is_no_picture_is_a_problem_on_the_page(running):
+    Image.new("1", (20_000, 20_000)).save(bomb := io.BytesIO(), "PNG")
+    cut_off = as_file(skimage.data.astronaut())[:5000]
+    for content in (b"no picture", cut_off, b"<svg xmlns='http://www.w3.org/2000/svg'/>", bomb.getvalue()):
+        picture, note, choice, _ = running.look(json.loads(running.upload(content, "a.svg")[2])[0], "three")
+        assert (picture, choice["visible"]) == (None, False)
+        assert note.startswith("<p class='problem'><b>This picture cannot be read.</b>")
+        assert "fer_keras-page" not in note
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        [{"path": "{folder}/../a.png"}],
-        [{"path": "{folder}/link"}],
-        [{"path": "/etc/passwd"}],
-        [{"path": "http://example.org/a.png", "meta": {"_type": "gradio.FileData"}}],
-        [[{"a": {"path": "\u0068ttps://example.org"}}]],
-        [{"path": ["{folder}/a.png"]}],
-        [{"path": "{folder}/a\0"}],
-    ],
-)
-def test_only_uploaded_files_are_looked_at(running, data):
-    with contextlib.suppress(FileExistsError):
-        (running.folder / "link").symlink_to("/etc/passwd")
-    before = set(running.folder.rglob("*"))
-    data = json.loads(json.dumps(data).replace("{folder}", running.folder.as_posix()))
-    assert running.join(data)[::2] == (403, b"Expected a file that was uploaded.")
+def test_only_uploaded_files_are_looked_at(running):
+    (running.folder / "link").symlink_to("/etc/passwd")
+    before, own = set(running.folder.rglob("*")), running.folder.as_posix()
+    paths = [f"{own}/{name}" for name in ("../a.png", "link", "a\0")] + ["/etc/passwd", "http://example.org", [own]]
+    for path in paths:
+        for data in ([{"path": path, "meta": {"_type": "gradio.FileData"}}], [[{"a": {"path": path}}]]):
+            assert running.join(data)[::2] == (403, b"Expected a file that was uploaded."), path
     for body in (b"no JSON", b"[" * 100_000):
-        assert running.ask("/gradio_api/queue/join", body, Content_Type="application/json")[0] == 403
+        assert running.ask("/gradio_api/queue/join", body, **JSON)[0] == 403
     assert set(running.folder.rglob("*")) == before
 
 
-FETCH = "/gradio_api/file="
+PATHS = """
+    gradio_api/file={0}/link gradio_api/file=/etc/passwd gradio_api/file={0}/../../etc/passwd docs openapi.json
+    gradio_api/file={0}/%2e%2e/%2e%2e/etc/passwd static/../../../../../../../../etc/passwd gradio_api/call/on_picture
+    assets/%2e%2e/%2e%2e/%2e%2e/routes.py gradio_api/file=https://example.org/ gradio_api/file=%68ttp:/%2fexample.org
+    gradio_api/file/http://127.0.0.1:9 gradio_api/proxy=https://example.org/ monitoring gradio_api/vibe-code/
+"""
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(FETCH + "/etc/passwd", FETCH + "{folder}/../../etc/passwd", FETCH + "{folder}/%2e%2e/%2e%2e/etc/passwd"),
-        *(FETCH + "{folder}/link", FETCH + "https://example.org/", FETCH + "%68ttp:/%2fexample.org"),
-        *("/gradio_api/file/http://127.0.0.1:9", "/gradio_api/proxy=https://example.org/", "/docs", "/openapi.json"),
-        *("/static/../../../../../../../../etc/passwd", "/assets/%2e%2e/%2e%2e/%2e%2e/routes.py", "/monitoring"),
-        *("/gradio_api/call/on_picture", "/gradio_api/vibe-code/", "/gradio_api/stream/a/b/c/playlist.m3u8"),
-    ],
-)
+@pytest.mark.parametrize("path", PATHS.split())
 def test_no_other_file_and_no_address_is_served(running, path):
-    status, _, body = running.ask(path.format(folder=running.folder))
+    status, _, body = running.ask("/" + path.format(running.folder))
     assert 400 <= status < 500
-    assert b"root:" not in body
-    assert b"import " not in body
+    assert not any(part in body for part in (b"root:", b"import "))
 
 
 def test_only_the_page_itself_may_ask_for_anything_and_not_for_too_much(running):
-    kind = {"Content_Type": "application/json"}
-    own = running.address
-    assert running.ask("/gradio_api/reset", b"{}", Origin="https://example.org", **kind)[0] == 403
+    assert running.ask("/gradio_api/reset", b"{}", Origin="https://example.org", **JSON)[0] == 403
     assert running.ask("/config", Origin="null")[0] == 403
-    assert running.ask("/gradio_api/reset", b"{}", Origin=own, **kind)[0] not in (403, 404)
+    assert running.ask("/gradio_api/reset", b"{}", Origin=running.address, **JSON)[0] not in (403, 404)
     for host in ("example.org", "[::1", ""):  # another site's name that leads here, and what is no name
         assert running.ask("/", Host=host)[0] == 400
     assert running.ask("/", Host=f"localhost:{running.port}")[0] == 200
     assert running.join([None], number=999)[::2] == (400, b"The page has nothing of this name or number.")
-    assert running.ask("/gradio_api/call/nothing", b'{"data": []}', **kind)[0] == 400
+    assert running.ask("/gradio_api/call/nothing", b'{"data": []}', **JSON)[0] == 400
     assert running.ask("/", method="PUT")[0] >= 400
     assert running.ask("/gradio_api/reset", b"0\r\n\r\n", Transfer_Encoding="chunked")[0] == 411
     before = set(running.folder.rglob("*"))
-    form = {"Content_Type": "multipart/form-data; boundary=x"}
-    assert running.ask("/gradio_api/upload", b"", Content_Length=str(page.LARGEST_UPLOAD + 1), **form)[0] == 413
-    assert running.ask("/gradio_api/queue/join", b"", Content_Length=str(page.LARGEST_MESSAGE + 1), **kind)[0] == 413
-    assert running.ask("/gradio_api/queue/join", b'{"data": []}', **form)[0] >= 400
+    assert running.ask("/gradio_api/upload", b"", Content_Length=str(page.LARGEST_UPLOAD + 1), **FORM)[0] == 413
+    assert running.ask("/gradio_api/queue/join", b"", Content_Length=str(page.LARGEST_MESSAGE + 1), **JSON)[0] == 413
+    assert running.ask("/gradio_api/queue/join", b'{"data": []}', **FORM)[0] >= 400
     assert set(running.folder.rglob("*")) == before
 
 
-def test_the_page_loads_from_nowhere_else_and_deletes_what_is_old(running):
-    status, headers, body = running.ask("/")
-    assert status == 200
-    assert headers["Content-Security-Policy"].startswith("default-src 'self' ")
-    assert "http" not in headers["Content-Security-Policy"]
+def test_the_page_loads_from_nowhere_else(running):
+    _, headers, body = running.ask("/")
+    assert re.fullmatch("default-src 'self' (?!.*http).*", headers["Content-Security-Policy"])
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert not re.search(rb"<(script|link|img|iframe)[^>]*\b(src|href)=\"?(https?:)?//", body)
     assert not re.search(rb"(url\(|@import)\W*(https?:)?//", running.ask("/theme.css")[2])
     config = json.loads(running.ask("/config")[2])
-    assert config["analytics_enabled"] is False
+    assert not config["analytics_enabled"]
     assert {each["api_visibility"] for each in config["dependencies"]} == {"private"}
 
 
@@ -308,7 +252,7 @@ def window(running, tmp_path_factory):
     (folder / "photo.png").write_bytes(as_file(skimage.data.astronaut()))
     (folder / "broken.jpg").write_bytes(as_file(skimage.data.astronaut(), "JPEG")[:9000])
     moving.write(folder / "clip.avi", [frame] * 10, four="MJPG")
-    with browser.Browser(folder / "profile", camera=folder / "camera.mjpeg") as window:
+    with contextlib.closing(browser.Browser(folder / "profile", folder / "camera.mjpeg")) as window:
         window.folder = folder
         yield window
 
@@ -332,14 +276,14 @@ def test_a_photo_in_the_browser_is_recognised_and_explained(running, window):
     assert window.text("#shares").startswith("Face 1: happy")
     assert all(name in window.text("#shares") for name in FER7)
     window.wait(SHOWN, "#found img")
-    scale = window.run("return document.querySelector('#found img').getBoundingClientRect().height") / 512
-    window.click("#found img", (round((224 - 256) * scale), round((115 - 256) * scale)))  # on the face
+    window.click("#found img", 224 / 512, 115 / 512)  # on the face
     window.click("#ask")
     assert window.wait(SHOWN, "#heat img", seconds=120) == 2 * page.SIDE  # Keras starts now
     assert "the more it speaks for “happy”" in window.text("#note")
-    asked = {address for address in window.asked_for() if address.startswith(("http", "ws"))}
-    assert len(asked) > 5
-    assert {address for address in asked if not address.startswith(running.address)} == set()
+    sent = [json.loads(entry["message"])["message"] for entry in window.log("performance")]
+    asked = [each["params"]["request"]["url"] for each in sent if each["method"] == "Network.requestWillBeSent"]
+    assert {address for address in asked if address.startswith(("http", "ws"))} > {f"{running.address}/"}
+    assert not [each for each in asked if each.startswith(("http", "ws")) and not each.startswith(running.address)]
     assert [entry for entry in window.log() if entry["level"] == "SEVERE"] == []
     window.type("#given input[type=file]", window.folder / "broken.jpg")
     window.wait(HAS, "#note", "This picture cannot be read. Expected a whole picture")
@@ -348,14 +292,14 @@ def test_a_photo_in_the_browser_is_recognised_and_explained(running, window):
 def test_the_camera_streams_on_a_narrow_screen(running, window):
     open_tab(window, running, "Camera", width=390)
     before = set(running.folder.rglob("*"))
-    window.wait("return document.querySelector('#camera [title=\"grant webcam access\"] button')")
+    window.wait(HAS, "#camera", "Click to Access Webcam")
     window.click("#camera [title='grant webcam access'] button")
     window.wait(SHOWN, "#camera video")
     window.click("#camera button[aria-label='capture photo']")
     window.wait(SHOWN, "#live img")
     assert window.run("return document.querySelector('#live img').src").startswith("data:image/jpeg")
     window.wait(
-        "return document.querySelectorAll('#live-timeline path[aria-roledescription=\"line mark\"]').length > 6"
+        "return document.querySelectorAll('#live-timeline path[aria-roledescription=\"line mark\"]').length == 7"
     )
     assert window.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert set(running.folder.rglob("*")) == before  # no frame lies on the disk
