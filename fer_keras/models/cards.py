@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +10,32 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.images import as_batch
-from fer_keras.labels import check_classes
 from fer_keras.names import closest
 
 SUFFIXES = (".keras", ".h5")
 EXPORTED = ("name", "classes", "size", "sha256")  # what the card of an exported network must say
+
+
+def is_classes(value) -> bool:
+    """True for a list of different names, two at least."""
+    is_named = isinstance(value, list) and all(isinstance(name, str) and name.strip() for name in value)
+    return is_named and len(set(value)) == len(value) > 1
+
+
+def is_temperature(value) -> bool:
+    """True for a number by which logarithms can be divided."""
+    return isinstance(value, int | float) and 0.01 <= value <= 100
+
+
+# How the values of a card are checked.
+USABLE = {
+    "name": lambda value: isinstance(value, str) and bool(value),
+    "classes": is_classes,
+    "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
+    "sha256": lambda value: isinstance(value, str),
+    "temperature": is_temperature,
+    "temperature_mirrored": is_temperature,
+}
 
 
 class BaseNetwork:
@@ -73,29 +93,6 @@ def read_card(text: str | bytes | None, place) -> dict:
         return check_card(json.loads(text or "null"), place)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return check_card(None, place)
-
-
-def is_classes(value) -> bool:
-    """True for a list of class names."""
-    try:
-        return isinstance(value, list) and bool(check_classes(value))
-    except ValueError:
-        return False
-
-
-def is_temperature(value) -> bool:
-    """True for a number by which logarithms can be divided."""
-    return isinstance(value, int | float) and math.isfinite(value) and 0.01 <= value <= 100
-
-
-USABLE = {
-    "name": lambda value: isinstance(value, str) and bool(value),
-    "classes": is_classes,
-    "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
-    "sha256": lambda value: isinstance(value, str),
-    "temperature": is_temperature,
-    "temperature_mirrored": is_temperature,
-}
 
 
 def check_network(name: str | os.PathLike, known: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -192,7 +193,6 @@ def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool 
 
 def halve(path):
     """Rewrite a `.keras` file with its float32 values as float16; a `ValueError` where one is too large."""
-    import h5py
 
     def take(name, item):
         if isinstance(item, h5py.Dataset):
@@ -239,14 +239,12 @@ def find_card(path, classes):
 
 def check_unpacked_size(path):
     """Check that a file's values, unpacked, fit into `MAX_UNPACKED` bytes."""
-    import h5py
-
     sizes, values = [], path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             sizes = [part.file_size for part in archive.infolist()]
-            values = io.BytesIO(archive.read(VALUES) if sum(sizes) <= MAX_UNPACKED else b"")
-    if sum(sizes) <= MAX_UNPACKED:
+            values = io.BytesIO(archive.read(VALUES)) if sum(sizes) <= MAX_UNPACKED else None
+    if values:
         with h5py.File(values) as file:
             sizes = [0]
             file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
