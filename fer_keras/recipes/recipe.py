@@ -102,7 +102,7 @@ class Recipe:
             backbone is taken, without the head.
         members: for an ensemble, name and digest of each recipe whose run is combined, and the run's seed unless it is
             the ensemble's own.
-        rule: how the members are combined, `"mean"` or `"stacking"` (see `training.ensembles`).
+        rule: how the members are combined, `"mean"` or `"stacking"` (see `results.combine`).
         trainable_from: for a nested backbone, the first layer that is trained, `"everything"`, or None for none of it
             (all of it where it has neither `weights` nor a start).
         frozen_body: train the head alone; the backbone keeps its initial weights.
