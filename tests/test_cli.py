@@ -23,7 +23,7 @@ PROJECT = Path(fer_keras.__file__).parents[1]
 TRAINED = find_run("mini-xception", folder=PROJECT / "reports" / "results")
 HEAVY = {"keras", "tensorflow", "jax", "cv2", "onnxruntime", "gradio"}
 COMMANDS = [
-    "train", "search", "label-errors", "evaluate", "ship", "data", "models", "recipes", "recognize", "video",
+    "train", "search", "label-errors", "evaluate", "ship", "data", "fetch", "models", "recipes", "recognize", "video",
     "demo", "export", "explain",
 ]  # fmt: skip
 # A command line with a typo, and what is said of it.
