@@ -48,11 +48,6 @@ def test_the_names_of_the_files_give_the_official_split(tmp_path, table, capsys)
     assert "fer: this is not FER-2013 as it was published: train: expected 3,995" in capsys.readouterr().err
 
 
-def test_folders_in_one_more_folder_are_found(tmp_path, table):
-    files.write_tree(tmp_path / "fer" / "archive", files.named_folders(table))
-    assert len(load_fer7(tmp_path / "fer")) == NUM_ROWS
-
-
 def test_what_archives_leave_does_not_count(tmp_path, table):
     folder = files.write_tree(tmp_path / "fer", files.named_folders(table))
     files.write_tree(
@@ -304,18 +299,9 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
     assert images[:, 28:].min() > 245
 
 
-BAD = {
-    "cut": (files.png(files.noise(1)[0])[:500], "Expected a whole picture"),
-    "16-bit": (files.png(np.zeros((48, 48), np.uint16)), "8 bits a channel"),
-    "absurd": (files.claimed(60_000, 1_000), "at most 50,000,000 pixels. Received: 60000x1000"),
-    "bomb": (files.claimed(60_000, 60_000), "exceeds limit"),
-}
-
-
-@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_a_bad_picture_is_named_and_can_be_skipped(root, content, message):
-    (root / "sad" / "003.png").write_bytes(content)
-    with pytest.raises(DataError, match=rf"sad.003\.png: .*{message}.*on_error='skip'"):
+def test_a_bad_picture_is_named_and_can_be_skipped(root):
+    (root / "sad" / "003.png").write_bytes(FACE[:500])
+    with pytest.raises(DataError, match=r"sad.003\.png: .*Expected a whole picture.*on_error='skip'"):
         load_folder(root)
     faces = load_folder(root, on_error="skip")
     assert len(faces) == 29

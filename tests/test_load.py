@@ -15,7 +15,7 @@ from fer_keras.__main__ import main
 from fer_keras.data import DataError, FaceDataset, audit, cache, load_faces, load_fer4, load_fer7
 from fer_keras.data.dataset import Problems
 from fer_keras.data.load import KAGGLE
-from fer_keras.labels import CKPLUS7, FER4, FER7, PUBLISHED_COUNTS, SPLITS, USAGE_TO_SPLIT
+from fer_keras.labels import FER4, FER7, PUBLISHED_COUNTS, SPLITS, USAGE_TO_SPLIT
 
 ROWS = {
     "train": {3: "happy", 6: "neutral", 4: "sad", 5: "surprise", 12: "surprise"},
@@ -109,8 +109,6 @@ FORMS = {
     "named folders": (tree(files.named_folders), FER7, "official", COUNT),
     "unnamed folders": (tree(files.unnamed_folders), FER7, "own", COUNT),
     "validated folders": (tree(files.validated_folders), FER7, "folders", COUNT),
-    "CK+48": (lambda folder: files.write_tree(folder, files.ckplus_folders()), CKPLUS7, "own", 240),
-    "RAF-DB, list": (lambda folder: files.write_rafdb_list(folder, files.rafdb_faces()), FER7, "raf-db", 84),
     "RAF-DB, folders": (lambda folder: files.write_rafdb_folders(folder, files.rafdb_faces()), FER7, "raf-db", 84),
     "own folders": (own, ("happy", "bored"), "own", 18),
 }

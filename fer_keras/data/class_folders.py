@@ -174,12 +174,14 @@ def pictures_below(folder, problems):
     files, level = [], [folder]
     for _ in range(MAX_DEPTH):
         items = [item for each in level for item in os.scandir(each) if not item.name.startswith((".", "__"))]
-        level = [item.path for item in items if item.is_dir(follow_symlinks=False)]
-        files += [Path(item.path) for item in items if not item.is_dir(follow_symlinks=False)]
+        level = []
+        for item in items:
+            (level if item.is_dir(follow_symlinks=False) else files).append(item.path)
     if level:
         problems.add(folder, None, f"Expected pictures at most {MAX_DEPTH} folders deep. Received: deeper folders.")
-    found = [file for file in files if is_picture(file)]
-    if others := {file.name for file in set(files) - set(found)} - {*BESIDE, *map(str.title, BESIDE)}:
+    known = [(file, is_picture(file)) for file in map(Path, files)]
+    found = [file for file, is_known in known if is_known]
+    if others := {file.name for file, is_known in known if not is_known} - {*BESIDE, *map(str.title, BESIDE)}:
         say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
     return found
 

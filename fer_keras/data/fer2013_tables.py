@@ -30,10 +30,10 @@ def files_named(folder, names):
     """The files in a folder, or else up to two levels below, that have the first of some names that any has."""
     level = [folder] if folder.is_dir() else []
     for _ in range(3):
-        items = [item for each in level for item in sorted(os.scandir(each), key=lambda item: item.name)]
+        items = [item for each in level for item in os.scandir(each)]
         for name in names:
-            if found := [Path(item.path) for item in items if item.name.lower() == name and item.is_file()]:
-                return found
+            if found := [item.path for item in items if item.name.lower() == name and item.is_file()]:
+                return sorted(map(Path, found))
         level = [item.path for item in items if item.is_dir() and not item.name.startswith((".", "__"))]
     return []
 
