@@ -34,13 +34,9 @@ AGREEMENT = "share of images with the same likeliest class as the float32 networ
 
 
 def export(
-    network: Any,
-    path: str | os.PathLike | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    format: str = "onnx",
+    network: Any, path: str | os.PathLike | None = None, *, classes: Sequence[str] | None = None, format: str = "onnx",
     quantize: str | None = None,
-) -> Path:
+) -> Path:  # fmt: skip
     """Write a trained network for a runtime other than Keras, or nothing at all.
 
     The file takes grey faces with pixels in [0, 255], float32 `(batch, height, width, 1)`, as many at once as one
