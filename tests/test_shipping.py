@@ -21,7 +21,7 @@ from fer_keras.evaluation.explain import LAST_MAP
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
-from fer_keras.models import weights
+from fer_keras.models import cards, weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
 from fer_keras.results import card, find_run, read_run, read_table, write_run, write_table
@@ -161,7 +161,8 @@ def quickly(own_folders, monkeypatch):
     folder.mkdir()
     for suffix in (".keras", ".json"):
         shutil.copy(weights.folder() / f"mini-xception{suffix}", folder)
-    monkeypatch.setattr(weights, "folder", lambda: folder)
+    for module in (cards, weights):
+        monkeypatch.setattr(module, "folder", lambda: folder)
     monkeypatch.setattr(shipping, "robustness", lambda *given: asked.append(len(given[2])) or [{"accuracy": 0.5}])
     monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
     monkeypatch.setattr("fer_keras.evaluation.explain.IMAGES_PER_CLASS", 1)
