@@ -141,7 +141,7 @@ def parts_of(place, part):
 
 def by_stage(files, recognizer):
     """Return the seconds a picture of each stage, over some pictures; faces are named in batches as everywhere."""
-    read, decode = timed(lambda: [open_photo(file, side=ENOUGH_SIDE) for file in files])
+    read, decode = timed(lambda: [open_photo(file, side=ENOUGH_SIDE).rgb for file in files])
     detections, detection = timed(lambda: [recognizer.detect(rgb) for rgb in read])
     crops, cut = timed(lambda: [recognizer.crops(*pair) for pair in zip(read, detections, strict=True)])
     crops = np.concatenate(crops)
