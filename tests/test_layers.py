@@ -15,7 +15,7 @@ PACKAGE = Path(fer_keras.__file__).parent
 LEVELS = (
     {"labels", "names", "paths", "ray_cluster", "__pyinstaller"},
     {"data"},
-    {"evaluation", "recipes"},
+    {"cards", "evaluation", "recipes"},
     {"results"},
     {"models", "plots"},
     {"training"},

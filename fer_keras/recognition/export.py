@@ -18,10 +18,10 @@ import onnx
 from keras import layers
 
 from fer_keras import data, paths
+from fer_keras.cards import digest_of
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import wilson
 from fer_keras.labels import FER7, FERPLUS8
-from fer_keras.models.cards import digest_of
 from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.labels import check_same_classes
-from fer_keras.models.cards import SUFFIXES, BaseNetwork, check_network, folder, read_card
+from fer_keras.cards import SUFFIXES, BaseNetwork, check_network, folder, read_card
 from fer_keras.names import import_part
 from fer_keras.ray_cluster import num_threads
 
@@ -29,7 +29,7 @@ class OnnxNetwork(BaseNetwork):
     Args:
         session: an `onnxruntime.InferenceSession`, from pixels in [0, 255], `(batch, height, width, 1)`, to
             probabilities.
-        card: dict with the keys `models.cards.EXPORTED`, and `temperature` if it is known.
+        card: dict with the keys `cards.EXPORTED`, and `temperature` if it is known.
         content: bytes of the `.onnx` file, of which copies and other processes make their own session.
     """
 
