@@ -53,8 +53,7 @@ class Recognizer:
         network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx`, `.keras` or
             `.h5` file, a `keras.Model`, or an object like `networks.OnnxNetwork`.
         classes: class names in the order of the network's outputs, for a `keras.Model` and for a file without a card.
-        detector: "auto" (YuNet if its file is at hand, else Haar), "haar", "yunet", "yunet:PATH", "mtcnn", an object
-            with `detect(rgb)`, or None where every picture is a face.
+        detector: as for `detectors.find_detector`: "auto", "haar", "yunet", "mtcnn", an object, or None.
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
         min_size: as for `detectors.find_detector`.
         mirrored: average over each face and its mirror image: somewhat more accurate, for twice the network's work.
@@ -155,7 +154,7 @@ class Recognizer:
 
 
 def at_full_size(detection, shape, size):
-    """A detection in a picture of `shape` as one in the same picture of `size`, both `(height, width, ...)`."""
+    """A detection in a picture of `shape` as one in the same picture of `size`."""
     down, across = size[0] / shape[0], size[1] / shape[1]
     left, top, width, height = detection.box
     left, right = round(left * across), min(size[1], round((left + width) * across))
