@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 from fer_keras import paths
+from fer_keras.cards import SUFFIXES, BaseNetwork, check_card, check_network, digest_of, folder, shipped
 from fer_keras.evaluation.explain import to_probabilities
 from fer_keras.labels import check_classes, check_same_classes
-from fer_keras.cards import SUFFIXES, BaseNetwork, check_card, check_network, digest_of, folder, shipped
 from fer_keras.models.inputs import three_channels
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.labels import check_same_classes
 from fer_keras.cards import SUFFIXES, BaseNetwork, check_network, folder, read_card
+from fer_keras.labels import check_same_classes
 from fer_keras.names import import_part
 from fer_keras.ray_cluster import num_threads
 
