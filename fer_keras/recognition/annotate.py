@@ -18,14 +18,9 @@ from fer_keras.recognition.detectors import Detection, shared
 from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, at_full_size, recognizer
 
-FORMATS = {
-    ".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"
-}  # fmt: skip
+FORMATS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 OTHER_COLOUR = "#FFFFFF"  # of "uncertain", and of classes that are no emotions
-LINE_SHARE, TEXT_SHARE = 1 / 200, 1 / 28  # of the picture's shorter side
-LEAST_LINE, LEAST_TEXT, LEAST_BAR = 2, 11, 5  # pixels
-PANEL = (0, 0, 0, 150)  # what bars lie on: black that lets the picture through
-MOST_COVERED = 0.65  # of a face, where the heatmap is greatest; where it is 0 the face stays as it is
+LEAST_TEXT = 11  # pixels
 
 
 def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **options: Any) -> list[Face]:
@@ -44,8 +39,8 @@ def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **op
     """
     check_target(source, target)
     photo = open_photo(source)
-    found = recognizer(**options).recognize(photo.rgb)
-    faces = [resized(face, photo.rgb.shape, photo.size) for face in found]
+    faces = recognizer(**options).recognize(photo.rgb)
+    faces = [resized(face, photo.rgb.shape, photo.size) for face in faces]
     write_faces(photo, faces, target, bars=bars)
     return faces
 
@@ -70,18 +65,17 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
     rgb, found = photo.rgb, Recognizer(keras_network(network, classes=classes), **options)
     crops = found.crops(rgb, detections := found.detect(rgb))
     heatmaps = explain(found.network.model, crops, method=method)
-    faces = found.faces(detections, found.calibrated(crops))
     for region, heatmap in zip(found.squares(detections), heatmaps, strict=True):
         rgb = paint_heatmap(rgb, heatmap, region)
-    write_picture(draw_faces(rgb, faces), target, photo.profile)
+    faces = [resized(face, rgb.shape, photo.size) for face in found.faces(detections, found.calibrated(crops))]
+    write_faces(photo._replace(rgb=rgb), faces, target)
     shares = region_shares(heatmaps)
-    faces = [resized(face, rgb.shape, photo.size) for face in faces]
     return [(face, {part: float(shares[part][number]) for part in shares}) for number, face in enumerate(faces)]
 
 
 def resized(face, shape, size):
     """A face in a picture of `shape` as one in the same picture of `size`."""
-    return dataclasses.replace(face, box=at_full_size(Detection(face.box, 1.0), shape, size[:2]).box)
+    return dataclasses.replace(face, box=at_full_size(Detection(face.box, 1.0), shape, size).box)
 
 
 def check_target(source, target) -> None:
@@ -95,75 +89,65 @@ def check_target(source, target) -> None:
 
 
 def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None:
-    """Write a `Photo` with its faces, whose boxes are in pixels of its full size."""
+    """Write a `Photo` with its faces, whose boxes are in pixels of its full size; the suffix says the kind."""
     faces = [resized(face, photo.size, photo.rgb.shape) for face in faces]
-    write_picture(draw_faces(photo.rgb, faces, bars=bars), target, photo.profile)
-
-
-def write_picture(rgb: np.ndarray, target, profile: bytes | None = None) -> None:
-    """Write a picture and its colour profile, whole or not at all; the suffix says its kind."""
-    content = io.BytesIO()
+    picture, content = Image.fromarray(draw_faces(photo.rgb, faces, bars=bars)), io.BytesIO()
     try:
-        Image.fromarray(rgb).save(content, FORMATS[Path(target).suffix.lower()], quality=95, icc_profile=profile)
+        image_format = Image.registered_extensions()[Path(target).suffix.lower()]
+        picture.save(content, image_format, quality=95, icc_profile=photo.profile)
     except (ValueError, OSError) as error:
-        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        size = f"{picture.width}x{picture.height}"
         raise ValueError(f"{target}: Expected a size that this format can hold. Received: {size}, {error}") from error
     write_whole(target, content.getvalue())
 
 
 def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = False) -> np.ndarray:
-    """Draw a box around each face into a copy of a picture, and its emotion and confidence in words.
+    """Draw a box around each face into a copy of a picture, its emotion and confidence, and probabilities as `bars`.
 
-    Args:
-        rgb: uint8 array `(height, width, 3)`.
-        faces: list of `Face`.
-        names: list of words, one a face, to put before its emotion, such as the number of the person; None for none.
-        bars: draw the probability of each class beside the box, too.
+    `names` are words, one a face, to put before its emotion, such as the number of the person.
     """
     names = [""] * len(faces) if names is None else list(names)
     if len(names) != len(faces):
         raise ValueError(f"`names` must have a word for each of {len(faces)} faces. Received: {len(names)}.")
     picture = Image.fromarray(rgb)
-    canvas = ImageDraw.Draw(picture, "RGBA")
-    shorter = min(picture.size)
-    line, size = max(LEAST_LINE, round(shorter * LINE_SHARE)), max(LEAST_TEXT, round(shorter * TEXT_SHARE))
+    canvas, shorter = ImageDraw.Draw(picture, "RGBA"), min(picture.size)
+    line, size = max(2, round(shorter / 200)), max(LEAST_TEXT, round(shorter / 28))
     for face in faces:
         left, top, width, height = face.box
         right, bottom = left + width - 1, top + height - 1
         # A thin dark edge makes the box stand out from its own colour.
         canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=line + 2)
-        canvas.rectangle((left, top, right, bottom), outline=colour(face.emotion), width=line)
-    if bars:
-        taken = [face.box for face in faces]
-        for face in faces:
-            taken.append(draw_bars(canvas, face, taken, size, picture.size))
+        canvas.rectangle((left, top, right, bottom), outline=COLOURS.get(face.emotion, OTHER_COLOUR), width=line)
+    taken = [face.box for face in faces]
+    for face in faces if bars else ():
+        taken.append(draw_bars(canvas, face, taken, size, picture.size))
     for face, name in zip(faces, names, strict=True):  # words lie above all boxes
-        draw_words(canvas, face, words(face, name), size, line, picture.size)
+        draw_words(canvas, face, name, size, line, picture.size)
     return np.asarray(picture)
 
 
-def draw_words(canvas, face, text, size, line, shape):
+def draw_words(canvas, face, name, size, line, shape):
     """Write words on a plate above a face, or inside its box where there is no room; never outside the picture."""
-    font = font_for(text, size)
+    # Never 100 %, and no number beside "uncertain", which would seem to be of that word.
+    number = f"{min(face.confidence, 0.99):.0%}" if face.emotion in face.probabilities else ""
+    text = " ".join(filter(None, [name, face.emotion, number]))
+    font, plate = font_for(text, size), COLOURS.get(face.emotion, OTHER_COLOUR)
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
     x = max(0, min(face.box[0] - 1, shape[0] - width))
     y = face.box[1] - 1 - height
     y = y if y >= 0 else max(0, min(face.box[1], shape[1] - height))
-    plate = colour(face.emotion)
     canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=plate)
-    canvas.text((x + line - left, y + line - top), text, font=font, fill=ink(plate))
+    luminance = (np.array(ImageColor.getrgb(plate)) / 255) ** 2.2 @ [0.2126, 0.7152, 0.0722]
+    ink = "black" if luminance > 0.179 else "white"  # whichever stands out more (WCAG 2)
+    canvas.text((x + line - left, y + line - top), text, font=font, fill=ink)
 
 
 def draw_bars(canvas, face, taken, size, shape):
-    """Draw a bar for each class on a panel at a side of a box, and return the panel's place.
-
-    Of a panel with words and one of bars alone, each to the right or to the left, the first is taken that hides the
-    least of what is `taken`: boxes and panels.
-    """
+    """Draw a bar for each class on the panel beside a box that hides least of what is `taken`; return its place."""
     left, top, width, height = face.box
     number, choices = len(face.probabilities), []
-    for least, label in ((1.2 * LEAST_TEXT, True), (LEAST_BAR, False)):
+    for least, label in ((1.2 * LEAST_TEXT, True), (5, False)):
         row = max(least, min(height / number, 1.3 * size))
         font = font_for("".join(face.probabilities), round(row / 1.3)) if label else None
         words = max(canvas.textlength(each, font=font) for each in face.probabilities) + row / 3 if label else 0
@@ -176,14 +160,14 @@ def draw_bars(canvas, face, taken, size, shape):
             choices.append((sum(shared(panel, each) for each in taken), panel, font, words))
     _, panel, font, words = min(choices, key=lambda choice: choice[0])
     x, y, across, down = panel
-    canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=PANEL)
+    canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=(0, 0, 0, 150))  # the picture shows through
+    row, pad = down / number, min(down / number, across) / 4
+    start = x + pad + words
     for place, (name, value) in enumerate(face.probabilities.items()):
-        row, pad = down / number, min(down / number, across) / 4
-        middle, start = y + (place + 0.5) * row, x + pad + words
+        middle, end = y + (place + 0.5) * row, start + value * (x + across - pad - start)
         if font:
             canvas.text((x + pad, middle), name, font=font, fill="white", anchor="lm")
-        end = start + value * (x + across - pad - start)
-        canvas.rectangle((start, middle - 0.3 * row, end, middle + 0.3 * row), fill=colour(name))
+        canvas.rectangle((start, middle - 0.3 * row, end, middle + 0.3 * row), fill=COLOURS.get(name, OTHER_COLOUR))
     return panel
 
 
@@ -203,41 +187,18 @@ def font_for(text, size):
     return font
 
 
-def words(face: Face, name: str = "") -> str:
-    """What is written at a face: of an uncertain one no number, which would seem to be of that word; never 100 %."""
-    known = face.emotion in face.probabilities
-    return " ".join(filter(None, [name, face.emotion, f"{min(face.confidence, 0.99):.0%}" if known else ""]))
-
-
-def colour(emotion: str) -> str:
-    """The colour of an emotion."""
-    return COLOURS.get(emotion, OTHER_COLOUR)
-
-
-def ink(plate):
-    """Black or white, whichever stands out more from a colour, by their relative luminance (WCAG 2)."""
-    channels = np.array(ImageColor.getrgb(plate)) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ [0.2126, 0.7152, 0.0722]
-    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
-
-
 def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np.ndarray:
-    """Paint a heatmap over a region of a copy of a picture, from black over red and yellow to white.
+    """Paint a heatmap, float32 in [0, 1], over a region of a copy of a picture: black, red, yellow, white.
 
-    `heatmap` is float32 `(rows, columns)`, values in [0, 1]; the region is turned about its centre by its angle, and
-    may reach beyond the picture.
+    The region is turned about its centre by its angle, and may reach beyond the picture.
     """
     left, top, width, height = region.box
     whole = Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR)
     if region.angle:
         whole = whole.rotate(-region.angle, Image.Resampling.BILINEAR, expand=True)
-        left, top = round(left + (width - whole.width) / 2), round(top + (height - whole.height) / 2)
-    rows, columns = slice(max(0, top), max(0, top + whole.height)), slice(max(0, left), max(0, left + whole.width))
-    found = rgb.copy()
-    under = found[rows, columns].astype(np.float32)
-    shown = np.asarray(whole)[rows.start - top :, columns.start - left :]
-    shown = shown[: under.shape[0], : under.shape[1], None].clip(0, 1)
-    painted = 255 * (3 * shown - np.arange(3)).clip(0, 1)
-    found[rows, columns] = np.rint(under + MOST_COVERED * shown * (painted - under)).astype(np.uint8)
-    return found
+    place = round(left + (width - whole.width) / 2), round(top + (height - whole.height) / 2)
+    shown, picture = np.asarray(whole).clip(0, 1), Image.fromarray(rgb)
+    painted = np.rint(255 * (3 * shown[..., None] - np.arange(3)).clip(0, 1)).astype(np.uint8)
+    mask = np.rint(255 * 0.65 * shown).astype(np.uint8)  # where it is 0 the face stays as it is
+    picture.paste(Image.fromarray(painted), place, Image.fromarray(mask))
+    return np.asarray(picture)
