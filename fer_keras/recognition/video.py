@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +27,14 @@ from fer_keras.recognition.tracking import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY, SMOOTHING_SECONDS = 5, 0.5
+EVERY = 5
 # The columns of a video's table and their kinds; the probability of each class, float, comes after them.
 COLUMNS = {
     "time": float, "frame": int, "status": str, "id": int, "left": int, "top": int, "width": int, "height": int,
     "emotion": str, "confidence": float, "detected": bool,
 }  # fmt: skip
-EMPTY = {name: {int: "Int64", bool: "boolean"}[kind] for name, kind in COLUMNS.items() if kind in (int, bool)}
 CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # what OpenCV's own build can write anywhere
-H264 = (".mp4", ".mkv")  # what is written as H.264 where that is at hand
 ENCODERS = {"libx264": ["-crf", "20", "-preset", "veryfast"], "libopenh264": ["-b:v", "4M"]}  # of ffmpeg
-PARTS = (b"RIFF", b"JUNK", b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"sidx", b"styp", b"uuid")
-USUAL_RATE = 25.0  # frames a second, where a camera or a file does not say, or says nonsense
-SMALLEST_RATE, LARGEST_RATE = 0.1, 240.0
-LONGEST_PAUSE = 600.0  # seconds for which a frame is shown at most, where the times of a video jump
 
 
 def recognize_video(
@@ -50,7 +44,7 @@ def recognize_video(
     csv: str | os.PathLike | None = None,
     bars: bool = False,
     every: int = EVERY,
-    smoothing_seconds: float = SMOOTHING_SECONDS,
+    smoothing_seconds: float = 0.5,
     network: Any = DEFAULT_NETWORK,
     classes: Sequence[str] | None = None,
     detector: Any = "auto",
@@ -62,16 +56,14 @@ def recognize_video(
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
     The detector looks at every n-th frame; in between faces are followed by optical flow (`tracking.Tracker`). The
-    network sees every face in every frame, and its probabilities are smoothed over time. Rows go into the CSV file and
-    frames into the video as they come, so memory does not grow with the length; until they are whole, both are called
-    `NAME.partial.SUFFIX`. Ctrl-C, or a notebook's stop, ends the work and keeps what was done, as does a file that is
-    cut off; both warn. The video that is written is as long as its source, its frames at their times, in H.264 where
-    ffmpeg or OpenCV has it (`pip install imageio-ffmpeg` brings it); without, a warning says so.
+    network sees every face in every frame, and its probabilities are smoothed over time. Rows and frames are written as
+    they come, so memory does not grow with the length; until they are whole, files are called `NAME.partial.SUFFIX`.
+    Where Ctrl-C ends the work, or the file is cut off, what was done is kept, with a warning. The video is as long as
+    its source, frames at their times, in H.264 if ffmpeg (`pip install imageio-ffmpeg`) or OpenCV has it, or it warns.
 
     Args:
         source: path of a video, or the number of a camera (the first is 0).
-        target: path of the video to write, with boxes and words, without sound, `.mp4`, `.mkv`, `.avi`, or `.webm`,
-            which is slow but plays in browsers; None writes none.
+        target: path of the video to write, without sound: `.mp4`, `.mkv`, `.avi`, or `.webm` (slow, for browsers).
         csv: path of the table to write, or None. There, a frame without a face has a row, too, of the status "no face".
         bars: draw the probabilities beside each box, too.
         every: int from 1, the detector looks at each so many-th frame; with `detector=None` always at each.
@@ -87,8 +79,7 @@ def recognize_video(
         "stopped" or "broken".
 
     Raises:
-        ValueError: if the source cannot be read, an option is out of range, or a file would be written over the source
-            or cannot be written.
+        ValueError: if the source cannot be read, an option is out of range, or a file cannot or must not be written.
     """
     import pandas as pd
 
@@ -107,49 +98,41 @@ def recognize_video(
         with Writer(target, reader.rate) as writer, table_file(file, kinds, digits=6) as write_rows:
             bar = stack.enter_context(progress(total=reader.total(start, stop), unit=" frames"))
             with contextlib.suppress(KeyboardInterrupt):
-                for number, seconds, rgb, tracks, faces in followed(reader, recognizer, tracker, start, stop):
-                    write_rows(rows(number, seconds, tracks, faces))
+                for number, rgb, tracks, faces in followed(reader, recognizer, tracker, start, stop):
+                    frame = {"time": f"{reader.seconds:.3f}", "frame": number}
+                    found = zip(tracks, faces, strict=True)
+                    rows = [frame | {"id": one.id, "detected": one.detected} | face_row(face) for one, face in found]
+                    write_rows(rows or [frame | {"status": NO_FACE}])
                     if target is not None:
                         numbers = [str(track.id) for track in tracks]
-                        writer.write(draw_faces(rgb, faces, names=numbers, bars=bars), seconds)
+                        writer.write(draw_faces(rgb, faces, names=numbers, bars=bars), reader.seconds)
                     frames += 1
                     bar.update()
-                is_cut = reader.is_over and (reader.is_camera or is_cut_off(reader.source))
+                is_cut = reader.frame is None and (reader.is_camera or is_cut_off(reader.source))
                 ended = "broken" if is_cut else "whole"
             if not frames and ended != "stopped":
                 raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
-        found = pd.read_csv(file, dtype=kinds | EMPTY, keep_default_na=False, na_values=[""], encoding="utf-8")
+        empty = {name: {int: "Int64", bool: "boolean"}.get(kind, kind) for name, kind in kinds.items()}
+        found = pd.read_csv(file, dtype=empty, keep_default_na=False, na_values=[""], encoding="utf-8")
     found = found[found["status"] == OK].astype(kinds).reset_index(drop=True)
     found.attrs.update(frames=frames, ended=ended)
     if ended != "whole":
-        words = f"Stopped at {reader.seconds:.1f} s, after {frames:,} frames."
-        if ended == "broken":
-            words = f"Expected a whole video. Received: no more pictures after {reader.seconds:.1f} s."
-        warnings.warn(f"{reader.name}: {words} What was done until then is kept.", stacklevel=2)
+        what = "Stopped" if ended == "stopped" else "Expected a whole video. Received: no more pictures"
+        kept = f"after {reader.seconds:.1f} s. What was done until then is kept: {frames:,} frames."
+        warnings.warn(f"{reader.name}: {what} {kept}", stacklevel=2)
     return found
 
 
 def followed(reader, recognizer, tracker, start, stop):
-    """Yield `(number, seconds, rgb, tracks, faces)` of each frame between two times."""
-    for number, seconds, rgb in reader:
-        if stop is not None and seconds >= stop:
-            return
-        if seconds >= start:
-            tracks = tracker.update(rgb, seconds, recognizer.detect)
+    """Yield `(number, rgb, tracks, faces)` of each frame between two times."""
+    while reader.frame is not None and (stop is None or reader.seconds < stop):
+        if reader.seconds >= start:
+            rgb = cv2.cvtColor(reader.frame, cv2.COLOR_BGR2RGB)
+            tracks = tracker.update(rgb, reader.seconds, recognizer.detect)
             detections = [track.detection(rgb.shape) for track in tracks]
-            probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), seconds)
-            yield number, seconds, rgb, tracks, recognizer.faces(detections, probabilities)
-
-
-def rows(number, seconds, tracks, faces):
-    """The rows of one frame: dicts of the columns that have a value."""
-    frame = {"time": f"{seconds:.3f}", "frame": number}
-    if not faces:
-        return [frame | {"status": NO_FACE}]
-    return [
-        {**frame, "id": track.id, "detected": track.detected, **face_row(face)}
-        for track, face in zip(tracks, faces, strict=True)
-    ]
+            probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), reader.seconds)
+            yield reader.number, rgb, tracks, recognizer.faces(detections, probabilities)
+        reader.advance()
 
 
 def check_places(source, target, csv):
@@ -169,83 +152,56 @@ def check_places(source, target, csv):
 class Reader:
     """The frames of a video file or a camera; the first is read at once, so that there is one.
 
-    Frames are upright, as OpenCV turns them by the file's metadata, and of the first one's size. A `ValueError` says
-    why there are none, or that they are absurdly large.
+    `frame` is as OpenCV reads it, upright by the file's metadata, and of the first one's size; None after the last.
+    `number` counts frames from 0; `seconds` is when the frame is shown, or the last one was.
     """
 
     def __init__(self, source):
         self.is_camera = isinstance(source, int | np.integer) and not isinstance(source, bool)
         self.source = int(source) if self.is_camera else Path(source)
         self.name = f"camera {source}" if self.is_camera else str(source)
-        self.capture = self.open()
-        rate = self.capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if SMALLEST_RATE <= rate <= LARGEST_RATE else USUAL_RATE
-        self.read, self.seconds, self.started, self.is_over = 0, 0.0, time.monotonic(), False
-        self.ahead = self.next_frame()
-        if self.ahead is None:
-            self.capture.release()
-            raise ValueError(f"{self.name}: Expected a video with at least one frame that can be read. Received: none.")
-        self.shape = self.ahead.shape
-
-    def open(self):
-        """Open the source. Its path is made absolute, so that nothing takes it for an address."""
         if self.is_camera:
-            capture = cv2.VideoCapture(self.source)
-            if not capture.isOpened():
-                raise ValueError(
-                    f"Expected a camera at number {self.source}; the first is 0. Received: none that opens. "
-                    "Is it plugged in, allowed, and not in use by another program?"
-                )
-            return capture
-        if not self.source.is_file():
+            self.capture = cv2.VideoCapture(self.source)
+        elif self.source.is_file():
+            ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+            # An absolute path, so that nothing takes it for an address.
+            self.capture = cv2.VideoCapture(os.path.abspath(source), cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
+        else:
             raise ValueError(f"Expected the path of a video file, or the number of a camera. Received: {self.name}.")
-        ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-        capture = cv2.VideoCapture(os.path.abspath(self.source), cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
-        if not capture.isOpened():
+        wide, high = (int(self.capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if wide * high > MAX_PIXELS:
+            raise ValueError(f"{self.name}: Expected at most {MAX_PIXELS:,} pixels a frame. Received: {wide}x{high}.")
+        rate = self.capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0.1 <= rate <= 240 else 25.0  # where it does not say, or says nonsense
+        self.number, self.seconds, self.started, self.frame, self.shape = -1, 0.0, 0.0, None, None
+        self.advance()
+        if self.frame is None:
+            self.capture.release()
             raise ValueError(
-                f"{self.name}: Expected a video that OpenCV can read (MP4, MOV, AVI, MKV, WebM, ...). Received: "
-                "something else, sound alone, or a file that is cut off or corrupt at its beginning or end."
+                f"{self.name}: Expected frames that OpenCV can read. Received: none. A file may be something else, "
+                "sound alone, cut off or corrupt; a camera must be plugged in (the first is 0), allowed and not in use."
             )
-        width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > MAX_PIXELS:
-            raise ValueError(
-                f"{self.name}: Expected at most {MAX_PIXELS:,} pixels a frame. Received: {width}x{height}."
-            )
-        return capture
 
-    def __iter__(self) -> Iterator[tuple]:
-        """Yield `(number, seconds, rgb)` of each frame: its number from 0, when it is shown, uint8 pixels."""
-        while self.ahead is not None:
-            frame, self.ahead = self.ahead, None
-            yield self.read - 1, self.seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            self.ahead = self.next_frame()
-
-    def next_frame(self):
-        """The next frame as OpenCV reads it, or None after the last; its time is noted.
-
-        The time is the container's, so that it holds where the frame rate varies; where that does not rise, it is the
-        last one and the length of a frame. A camera's is the clock's.
-        """
-        found, frame = self.capture.read()
-        if not found:
-            self.is_over = True
-            return None
+    def advance(self):
+        """Read the next frame, and when it is shown: by a camera's clock, or by the container, as rates may vary."""
+        _, self.frame = self.capture.read()
+        if self.frame is None:
+            return
+        self.number += 1
         if self.is_camera:
-            self.started = self.started if self.read else time.monotonic()
+            self.started = self.started if self.number else time.monotonic()
             self.seconds = time.monotonic() - self.started
         else:
-            noted = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            self.seconds = noted if noted > self.seconds or not self.read else self.seconds + 1 / self.rate
-        self.read += 1
-        if self.read > 1 and frame.shape != self.shape:
-            frame = cv2.resize(frame, self.shape[1::-1])
-        return frame
+            noted = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # some containers' times do not rise
+            self.seconds = noted if noted > self.seconds or not self.number else self.seconds + 1 / self.rate
+        self.shape = self.shape or self.frame.shape
+        if self.frame.shape != self.shape:
+            self.frame = cv2.resize(self.frame, self.shape[1::-1])
 
     def total(self, start: float, stop: float | None) -> int | None:
         """About how many frames there are between two times, or None if nobody knows."""
-        count = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)  # often a guess
-        ends = [count / self.rate] if not self.is_camera and 0 < count < 1e9 else []
-        ends += [] if stop is None else [stop]
+        guess = self.capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.rate
+        ends = [end for end in (guess, stop) if end and 0 < end < 1e9 / self.rate]
         return max(1, round((min(ends) - start) * self.rate)) if ends else None
 
 
@@ -258,14 +214,14 @@ def is_cut_off(path: Path) -> bool:
             file.seek(skip := 4 + sum(ebml_size(file)))
             is_segment, (length, value) = file.read(4) == b"\x18\x53\x80\x67", ebml_size(file)
             return is_segment and value != (1 << 7 * length) - 1 and skip + 4 + length + value > size
-        is_avi = head == b"RIFF"
+        is_avi, parts = head == b"RIFF", b"RIFF JUNK ftyp moov mdat moof free skip wide sidx styp uuid".split()
         while place + 8 <= size:
             file.seek(place)
             head = file.read(16)
             length = int.from_bytes(head[4:8], "little") + 8 if is_avi else int.from_bytes(head[:4], "big")
             if not is_avi and length == 1:
                 length = int.from_bytes(head[8:], "big")
-            if length < 8 or (head[:4] if is_avi else head[4:8]) not in PARTS:  # open, or another container
+            if length < 8 or (head[:4] if is_avi else head[4:8]) not in parts:  # open, or another container
                 return False
             place += length
     return place > size
@@ -290,19 +246,15 @@ class Writer:
         return self
 
     def write(self, rgb: np.ndarray, seconds: float) -> None:
-        """Show a frame from a time on; the one before is repeated until then."""
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        """Show a frame from a time on; the one before is repeated until then, for ten minutes at most."""
         if self.writer is None:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.writer, self.first = open_writer(self.target, self.rate, rgb.shape[1::-1]), seconds
-        due = round((seconds - self.first) * self.rate)
-        for _ in range(min(due - self.written, round(LONGEST_PAUSE * self.rate))):
-            self.writer.write(self.last)
-            self.written += 1
-        self.last = bgr
-        if due >= self.written:
-            self.writer.write(bgr)
-            self.written += 1
+        bgr, due = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - self.first) * self.rate)
+        shown = [self.last] * min(due - self.written, round(600 * self.rate)) + [bgr] * (due >= self.written)
+        for frame in shown:
+            self.writer.write(frame)
+        self.written, self.last = self.written + len(shown), bgr
 
     def __exit__(self, kind, *_):
         """End the file; it gets its name if all went well and it can be opened, which it cannot if the disk is full."""
@@ -311,37 +263,32 @@ class Writer:
         self.writer.release()
         if kind is None:
             beside = partial(self.target)
-            capture = cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG)
-            opens = capture.isOpened()
-            capture.release()
-            if not opens:
+            if not cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG).isOpened():
                 raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
             os.replace(beside, self.target)
 
 
 def open_writer(target, rate, size):
     """An object with the methods `write` and `release` of `cv2.VideoWriter`: of H.264 if that is at hand."""
-    path, suffix = os.path.abspath(partial(target)), target.suffix.lower()
-    if suffix in H264:
-        if find_ffmpeg():
-            return Ffmpeg(path, rate, size)
-        with silent_stderr():  # where it has none, OpenCV writes several lines of errors
-            writer = cv2.VideoWriter(path, cv2.CAP_ANY, cv2.VideoWriter_fourcc(*"avc1"), rate, size)
+    path, code = os.path.abspath(partial(target)), CODES[target.suffix.lower()]
+    if code == "mp4v" and find_ffmpeg():
+        return Ffmpeg(path, rate, size)
+    for api, letters in [(cv2.CAP_ANY, "avc1")] * (code == "mp4v") + [(cv2.CAP_FFMPEG, code)]:
+        with silent_stderr():  # where it has no encoder, OpenCV writes several lines of errors
+            writer = cv2.VideoWriter(path, api, cv2.VideoWriter_fourcc(*letters), rate, size)
         if writer.isOpened():
+            if letters == "mp4v":
+                warnings.warn(
+                    f"{target} is written as MPEG-4 part 2, which browsers do not play: neither OpenCV nor ffmpeg has "
+                    "an encoder of H.264 here. Install ffmpeg, or: pip install imageio-ffmpeg",
+                    stacklevel=4,
+                )
             return writer
-        warnings.warn(
-            f"{target} is written as MPEG-4 part 2, which browsers do not play: neither OpenCV nor ffmpeg has an "
-            "encoder of H.264 here. Install ffmpeg, or: pip install imageio-ffmpeg",
-            stacklevel=5,
-        )
-    writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*CODES[suffix]), rate, size)
-    if not writer.isOpened():
-        raise ValueError(f"{target}: Expected a place where a video can be written. Received: a refusal.")
-    return writer
+    raise ValueError(f"{target}: Expected a place where a video can be written. Received: a refusal.")
 
 
 @functools.cache
-def find_ffmpeg():
+def find_ffmpeg() -> tuple[str, str] | None:
     """The path of an ffmpeg program and its encoder of H.264, or None."""
     programs = [shutil.which("ffmpeg")]
     with contextlib.suppress(ImportError, RuntimeError):
@@ -349,11 +296,9 @@ def find_ffmpeg():
 
         programs.append(imageio_ffmpeg.get_ffmpeg_exe())
     for program in filter(None, programs):
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
+        with contextlib.suppress(OSError, subprocess.SubprocessError, StopIteration):
             listed = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=30)
-            for encoder in ENCODERS:
-                if f" {encoder} " in listed.stdout:
-                    return program, encoder
+            return program, next(encoder for encoder in ENCODERS if f" {encoder} " in listed.stdout)
     return None
 
 
@@ -362,7 +307,6 @@ class Ffmpeg:
 
     def __init__(self, path, rate, size):
         program, encoder = find_ffmpeg()
-        self.path = path
         pixels = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", "{}x{}".format(*size), "-r", str(rate), "-i", "-"]
         even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
         command = [program, "-loglevel", "error", "-y", *pixels, "-c:v", encoder, *ENCODERS[encoder], *even, path]
@@ -373,7 +317,7 @@ class Ffmpeg:
     def write(self, bgr):
         """Write one frame."""
         try:
-            self.process.stdin.write(memoryview(np.ascontiguousarray(bgr)).cast("B"))
+            self.process.stdin.write(bgr)
         except OSError:  # it has ended
             self.release()
 
@@ -383,4 +327,4 @@ class Ffmpeg:
             _, errors = self.process.communicate()
             if self.process.returncode:
                 words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-                raise ValueError(f"{self.path}: Expected ffmpeg to write a video. Received: {words[0]}")
+                raise ValueError(f"{self.process.args[-1]}: Expected ffmpeg to write a video. Received: {words[0]}")
