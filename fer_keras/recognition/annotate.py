@@ -39,8 +39,7 @@ def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **op
     """
     check_target(source, target)
     photo = open_photo(source)
-    faces = recognizer(**options).recognize(photo.rgb)
-    faces = [resized(face, photo.rgb.shape, photo.size) for face in faces]
+    faces = [resized(face, photo.rgb.shape, photo.size) for face in recognizer(**options).recognize(photo.rgb)]
     write_faces(photo, faces, target, bars=bars)
     return faces
 

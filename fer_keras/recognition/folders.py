@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from fer_keras.data.archives import unpacked
 from fer_keras.data.dataset import DataError
-from fer_keras.data.images import SUFFIXES
 from fer_keras.paths import check_writable
 from fer_keras.recognition.annotate import FORMATS, write_faces
 from fer_keras.recognition.photos import open_photo
@@ -26,31 +25,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_FACES, MOST_PICTURES = 64, 256  # that wait for their batch
-OK, NO_FACE, ERROR = "ok", "no face", "error"  # in the column `status`
+OK, NO_FACE = "ok", "no face"  # in the column `status`
 # The columns of a table of faces and their kinds; the probability of each class, float, comes after them.
 COLUMNS = {
     "picture": str, "status": str, "face": int, "left": int, "top": int, "width": int, "height": int,
     "emotion": str, "confidence": float, "detector_score": float, "error": str,
 }  # fmt: skip
-# The suffixes of pictures that Pillow reads, and of others, which get a row that says that they cannot be read.
-PHOTOS = {
-    *SUFFIXES, ".apng", ".avifs", ".bw", ".icb", ".icns", ".ico", ".j2c", ".j2k", ".jpc", ".jpf", ".jpx", ".mpo",
-    ".pcx", ".pfm", ".psd", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".vda", ".vst",
-    ".arw", ".cr2", ".cr3", ".dds", ".dng", ".emf", ".eps", ".heic", ".heif", ".hif", ".jxl", ".nef", ".orf", ".psb",
-    ".raf", ".rw2", ".svg", ".wmf",
-}  # fmt: skip
-# A picture: its name in all that is written, its file, the place of its copy below the folder of copies, and whether
-# the user gave its path, rather than a folder that it lies in.
-Picture = collections.namedtuple("Picture", "name file place is_given")
+# Names of pictures that Pillow reads, and of others, which get a row that says that they cannot be read; none hidden.
+is_photo = re.compile(
+    r"(?ais)[^.].*\.(apng|arw|avifs?|bmp|bw|cr[23]|dds|dib|dng|emf|eps|gif|hei[cf]|hif|icb|icns|ico|j2[ck]|jfif|jpeg|"
+    r"jp[2cefgx]|jxl|mpo|nef|orf|p[bgnp]m|pcx|pfm|png|ps[bd]|qoi|raf|ras|rgba?|rw2|sgi|svg|tga|tiff?|vda|vst|webp|wmf)"
+).fullmatch
+Picture = collections.namedtuple("Picture", "name file copy is_given")  # `copy` is a path below the folder of copies
 
 
 def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
-    """Recognise the faces in all pictures of a folder and its sub-folders.
-
-    Faces go through the network in batches across pictures, of which only the crops are kept until then; memory does
-    not grow with their number, but for the table. A picture without a face has one row, of face 0 and the status "no
-    face"; one that cannot be read has one with the status "error" and the reason in `error`, and the rest goes on. On
-    a terminal, a bar shows progress. Millions of pictures are for `recognize_on_ray`.
+    """Recognise the faces in all pictures of a folder and its sub-folders; millions are for `recognize_on_ray`.
 
     Args:
         path: the folder, or a `.zip` of one.
@@ -58,8 +48,8 @@ def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
 
     Returns:
         A `pandas.DataFrame`, in the order in which people sort names: `picture` (its path below the folder), `status`
-        ("ok", "no face" or "error"), `face` (from 1, the surest first), `left`, `top`, `width` and `height` in pixels,
-        `emotion`, `confidence`, `detector_score`, `error`, and one column for the probability of each class.
+        ("ok", "no face" or "error"), `face` (from 1, the surest first; 0 for none), `left`, `top`, `width` and `height`
+        in pixels, `emotion`, `confidence`, `detector_score`, `error` (why), and the probability of each class.
 
     Raises:
         DataError: if there is no such folder, there are no pictures in it, or the archive is unsafe.
@@ -79,89 +69,60 @@ def progress(*iterable, **options):
 def pictures_at(path: str | os.PathLike, *, without=None):
     """Yield a list of `(name, file)` of the pictures in a folder or zip; `without` is a folder in it to leave out."""
     path = Path(path)
-    with contextlib.ExitStack() as stack:
-        if path.suffix.lower() == ".zip" and path.is_file():
-            folder = stack.enter_context(unpacked(path))
-        elif path.is_dir():
-            folder = path
-        else:
-            what = "a file" if path.is_file() else "nothing there"
-            raise DataError(f"{path}: Expected a folder of pictures, or a .zip of one. Received: {what}.")
-        names = sorted(walk(folder, without), key=lambda name: [*map(as_sorted, Path(name).parts)])
-        if not names:
-            raise DataError(f"{path}: Expected pictures (PNG, JPEG, ...). Received: none, in no sub-folder either.")
+    is_zip = path.suffix.lower() == ".zip" and path.is_file()
+    with unpacked(path) if is_zip else contextlib.nullcontext(path) as folder:
+        found = walk(folder, without) if folder.is_dir() else ()
+        if not (names := sorted(found, key=lambda name: [*map(as_sorted, Path(name).parts)])):
+            what = "none in it" if folder.is_dir() else "a file" if path.is_file() else "nothing there"
+            raise DataError(f"{path}: Expected a folder of pictures (PNG, ...), or a .zip of one. Received: {what}.")
         yield [(name, folder / name) for name in names]
 
 
-def is_photo(path: Path) -> bool:
-    """True if a path has a picture's name, of whatever kind; hidden files (`._1.jpg`) do not count."""
-    return path.suffix.lower() in PHOTOS and not path.name.startswith(".")
-
-
 def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
-    """Yield the names, below a folder, of the files in it that are wanted, always in the same order.
-
-    Hidden folders in it, what archives leave, and the folder `without` do not count. A sub-folder that cannot be read
-    is left out with a warning. `wanted` is a function of a `pathlib.Path`.
-    """
-
-    def warn(error):
-        words = f"{error.filename}: Expected a folder that can be read. Received: {error.strerror}. It is left out."
-        warnings.warn(words, stacklevel=2)
-
+    """Yield the names of `wanted` files below a folder, sorted; without hidden folders and the folder `without`."""
+    words = "{0.filename}: Expected a folder that can be read. Received: {0.strerror}. It is left out."
     without = without and os.path.realpath(without)
-    for place, folders, names in os.walk(folder, onerror=warn):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        if without:
-            folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) != without]
+    for place, folders, names in os.walk(folder, onerror=lambda e: warnings.warn(words.format(e), stacklevel=2)):
+        shown = (name for name in sorted(folders) if not name.startswith((".", "__")))
+        folders[:] = [name for name in shown if os.path.realpath(os.path.join(place, name)) != without]
         below = Path(place).relative_to(folder)
-        yield from ((below / name).as_posix() for name in sorted(names) if wanted(Path(name)))
+        yield from ((below / name).as_posix() for name in sorted(names) if wanted(name))
 
 
 def as_sorted(name):
     """A key that sorts names as people do: 2 before 10, whatever their case."""
     parts = re.split(r"([0-9]+)", Path(name).stem)
-    return [(int(part), "") if number % 2 else (0, part.casefold()) for number, part in enumerate(parts)], name
+    return [int(part) if number % 2 else part.casefold() for number, part in enumerate(parts)], name
 
 
 def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple]:
-    """Yield `(name, faces, error)` of each picture, in order: its `Face`s and None, or None and why it is unreadable.
-
-    `pictures` are pairs `(name, source)`; a source may be the error that kept it from being read.
-    """
-    waiting, num_faces = [], 0
-    for name, source in pictures:
-        try:
-            if isinstance(source, DataError):
-                raise source
-            seen, error = recognizer.see(source), None
-            num_faces += len(seen.detections)
-        except (ValueError, OSError) as fault:
-            seen, error = None, str(fault)
-        waiting.append((name, seen, error))
-        if num_faces >= MOST_FACES or len(waiting) >= MOST_PICTURES:
-            yield from recognize_waiting(waiting, recognizer)
-            waiting, num_faces = [], 0
-    yield from recognize_waiting(waiting, recognizer)
-
-
-def recognize_waiting(waiting, recognizer):
-    """Yield `(name, faces, error)` of pictures whose faces were cut out, recognised in one batch."""
-    faces = iter(recognizer.recognize_seen([seen for _, seen, _ in waiting if seen is not None]))
-    yield from ((name, None if seen is None else next(faces), error) for name, seen, error in waiting)
+    """Yield `(name, faces, error)` of each `(name, source)`: its `Face`s and None, or None and why it is unreadable."""
+    pictures, waiting = iter(pictures), True
+    while waiting:
+        waiting, num_faces = [], 0
+        for name, source in pictures:
+            try:
+                if isinstance(source, DataError):  # it could not be read before
+                    raise source
+                waiting.append((name, recognizer.see(source), None))
+                num_faces += len(waiting[-1][1].detections)
+            except (ValueError, OSError) as fault:
+                waiting.append((name, None, str(fault)))
+            if num_faces >= MOST_FACES or len(waiting) >= MOST_PICTURES:
+                break
+        faces = iter(recognizer.recognize_seen([seen for _, seen, _ in waiting if seen is not None]))
+        yield from ((name, None if seen is None else next(faces), error) for name, seen, error in waiting)
 
 
 def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
     """The rows of one picture: dicts of the columns that have a value."""
     name = as_text(name)
     if error is not None:
-        return [{"picture": name, "status": ERROR, "error": as_text(error)}]
-    if not faces:
-        return [{"picture": name, "status": NO_FACE, "face": 0}]
+        return [{"picture": name, "status": "error", "error": as_text(error)}]
     return [
         {"picture": name, "face": number, "detector_score": face.detector_score, **face_row(face)}
         for number, face in enumerate(faces, 1)
-    ]
+    ] or [{"picture": name, "status": NO_FACE, "face": 0}]
 
 
 def face_row(face):
@@ -185,22 +146,17 @@ def as_table(found: Iterable[dict], classes: tuple):
 
 
 @contextlib.contextmanager
-def table_file(path: Path, columns: Iterable[str], *, digits: int = 4):
-    """Yield a function that writes rows, dicts of the columns that have a value, into a CSV file.
-
-    Until the context ends in good order it is called `NAME.partial.csv`: that is what a crash or a full disk leaves.
-    """
+def table_file(path: Path, columns: Collection[str], *, digits: int = 4):
+    """Yield a function that writes rows into a CSV file; a crash or a full disk leaves it as `NAME.partial.csv`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with partial(path).open("w", newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, list(columns), lineterminator="\n")
+    with partial(path).open("w", buffering=1, newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, columns, lineterminator="\n")
         lines.writeheader()
 
         def write(found):
             for row in found:
-                lines.writerow(
-                    {name: f"{each:.{digits}f}" if isinstance(each, float) else each for name, each in row.items()}
-                )
-            file.flush()
+                floats = {name: f"{each:.{digits}f}" for name, each in row.items() if isinstance(each, float)}
+                lines.writerow(row | floats)
 
         yield write
     os.replace(partial(path), path)
@@ -212,97 +168,70 @@ def partial(path: Path) -> Path:
 
 
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
-    """Print the faces in pictures, a line each, and write what else is asked for.
-
-    These are copies in the folder `out`, with bars too if asked for, and the table of `recognize_folder` in the file
-    `csv`. Paths are pictures, folders, and zips of folders. Returned is the exit status: 0; 2 if a path that was given
-    cannot be read, or a copy cannot be written; 130 if the work was stopped, which keeps the table of what was done.
-    """
+    """Print the faces in pictures, folders and zips, copy pictures into `out`, write a table; give the exit status."""
     with contextlib.ExitStack() as stack:
-        pictures, status = [], 0
-        for path in map(Path, paths):
-            try:
-                if path.is_dir() or path.suffix.lower() == ".zip":
-                    inside = stack.enter_context(pictures_at(path, without=out))
-                    pictures += [Picture(str(path / name), file, Path(name), False) for name, file in inside]
-                else:
-                    pictures.append(Picture(str(path), path, Path(path.name), True))
-            except ValueError as error:
-                status = fail(error)
-        copies = copy_places(pictures, out) if out else {}
-        check_targets(pictures, [*copies.values(), *([Path(csv)] if csv else [])])
+        pictures, copies, status = find_pictures(paths, out, csv, stack)
         recognizer = Recognizer(**options)
         write = stack.enter_context(table_file(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
-        bar = progress(pictures, unit=" pictures", **({"disable": True} if sys.stdout and sys.stdout.isatty() else {}))
+        bar = pictures if sys.stdout and sys.stdout.isatty() else progress(pictures, unit=" pictures")
         try:
             for picture, faces, error in recognize_each(((each, each.file) for each in bar), recognizer):
-                print_faces(picture.name, faces, error, as_json)
+                if error is not None:
+                    show(f"error: {error}", sys.stderr)
+                    status = 2 if picture.is_given else status
+                if as_json:
+                    found = faces and [*map(vars, faces)]
+                    print(json.dumps({"picture": picture.name, "faces": found, "error": error}), flush=True)
+                for number, face in enumerate(faces if faces and not as_json else (), 1):
+                    guess = max(face.probabilities, key=face.probabilities.get)
+                    words = face.emotion if guess == face.emotion else f"{face.emotion} {guess}?"
+                    place = "{2}x{3} at ({0}, {1})".format(*face.box)
+                    show(f"{picture.name}: face {number} {words} {face.confidence:.2f}, {place}")
+                if faces == [] and not as_json:
+                    show(f"{picture.name}: {NO_FACE}")
                 if write:
                     write(rows(picture.name, faces, error))
-                if error is not None:
-                    status = 2 if picture.is_given else status
-                elif out:
-                    try:
+                try:
+                    if error is None and out:
                         write_faces(open_photo(picture.file), faces, copies[picture], bars=bars)
-                    except (ValueError, OSError) as fault:
-                        status = fail(fault if isinstance(fault, ValueError) else f"{copies[picture]}: {fault}")
+                except (ValueError, OSError) as fault:
+                    name = f"{copies[picture]}: " if isinstance(fault, OSError) else ""
+                    show(f"error: {name}{fault}", sys.stderr)
+                    status = 2
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             status = 130
     return status
 
 
-def copy_places(pictures, out):
-    """Map each picture to the place of its copy: under its own name, numbered if that is taken."""
-    places, taken = {}, set()
-    for picture in dict.fromkeys(pictures):
-        place = picture.place if picture.place.suffix.lower() in FORMATS else Path(f"{picture.place}.png")
-        number, free = 1, place
-        while str(free).casefold() in taken:
+def find_pictures(paths, out, csv, stack):
+    """Find pictures, the files of their copies, numbered where a name is taken, and the status; check these files."""
+    pictures, copies, taken, status = [], {}, {}, 0
+    for path in map(Path, paths):
+        try:
+            if path.is_dir() or path.suffix.lower() == ".zip":
+                inside = stack.enter_context(pictures_at(path, without=out))
+                pictures += [Picture(str(path / name), file, Path(name), False) for name, file in inside]
+            else:
+                pictures.append(Picture(str(path), path, Path(path.name), True))
+        except ValueError as error:
+            show(f"error: {error}", sys.stderr)
+            status = 2
+    for picture in pictures if out else ():
+        wanted = Path(out, picture.copy if picture.copy.suffix.lower() in FORMATS else f"{picture.copy}.png")
+        place, number = wanted, 1
+        while taken.setdefault(str(place).casefold(), picture) != picture:
             number += 1
-            free = place.with_stem(f"{place.stem}-{number}")
-        taken.add(str(free).casefold())
-        places[picture] = Path(out) / free
-    return places
+            place = wanted.with_stem(f"{wanted.stem}-{number}")
+        copies[picture] = place
+    places = [*copies.values(), *([Path(csv)] if csv else [])]
+    if lost := {os.path.realpath(place) for place in places} & {os.path.realpath(each.file) for each in pictures}:
+        raise ValueError(f"{min(lost)!r}: Expected another --out or --csv than a picture, which would be lost.")
+    for place in {place.parent: place for place in places}.values():
+        check_writable(place)
+    return pictures, copies, status
 
 
-def check_targets(pictures, targets):
-    """Raise a `ValueError` if a file to be written is a picture that was given, or cannot be written."""
-    given = {os.path.realpath(picture.file) for picture in pictures}
-    for target in targets:
-        if os.path.realpath(target) in given:
-            raise ValueError(
-                f"{printable(target)}: Expected other places for what is written than those of the pictures, which "
-                "would be lost. Choose another --out or --csv."
-            )
-    for target in {target.parent: target for target in targets}.values():
-        check_writable(target)
-
-
-def print_faces(name, faces, error, as_json):
-    """Print what was found in a picture; what is wrong with it goes to stderr."""
-    if error is not None:
-        fail(error)
-    if as_json:
-        found = None if faces is None else [vars(face) for face in faces]
-        print(json.dumps({"picture": name, "faces": found, "error": error}), flush=True)
-    elif error is None:
-        for number, face in enumerate(faces, 1):
-            left, top, width, height = face.box
-            guess = max(face.probabilities, key=face.probabilities.get)
-            guess = "" if guess == face.emotion else f"{guess}? "
-            where = f"{width}x{height} at ({left}, {top})"
-            print(f"{printable(name)}: face {number} {face.emotion} {guess}{face.confidence:.2f}, {where}", flush=True)
-        if not faces:
-            print(f"{printable(name)}: {NO_FACE}", flush=True)
-
-
-def fail(error) -> int:
-    """Print an error to stderr; return the exit status that it leads to."""
-    print(f"error: {printable(error)}", file=sys.stderr)
-    return 2
-
-
-def printable(text):
-    """A text in which what a terminal would obey, or cannot show, is a question mark."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+def show(text, file=None):
+    """Print a line in which what a terminal would obey, or cannot show, is a question mark."""
+    print("".join(letter if letter.isprintable() else "?" for letter in text), file=file, flush=True)

@@ -83,7 +83,7 @@ def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, 
     is_table = re.compile(r"[^._].*\.parquet", re.IGNORECASE | re.DOTALL).fullmatch
     folder, found = path.parent, [path.name]
     if path.is_dir():
-        folder, found = path, list(walk(path, without, lambda file: is_photo(file) or is_table(file.name)))
+        folder, found = path, list(walk(path, without, lambda name: is_photo(name) or is_table(name)))
     elif not path.is_file() or not is_table(path.name):
         what = "a file" if path.is_file() else "nothing there"
         raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
