@@ -7,15 +7,13 @@ import skimage.data
 from fer_keras.data.synthetic_faces import draw, sample_face
 
 SIZE = (240, 320)  # height, width
-FACE = (172, 60, 110, 135)  # of the astronaut, in a picture of 512 x 512
 RATE = 25.0
 STILL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "scale": 0.39, "centre_x": 0.5, "centre_y": 0.39}
 
 
 def astronaut():
     """The face of the astronaut."""
-    left, top, width, height = FACE
-    return skimage.data.astronaut()[top : top + height, left : left + width]
+    return skimage.data.astronaut()[60:195, 172:282]
 
 
 def emotion_face(emotion, *, seed=0, size=480):
@@ -59,18 +57,12 @@ def frames(faces, places):
         yield picture
 
 
-def path(start, end, number):
-    """The boxes of a face on its way from one box to another, floats `(number, 4)`."""
-    return np.linspace(start, end, number)
-
-
 def write(file, pictures, *, four="mp4v", rate=RATE):
     """Write a video of RGB pictures and return its path."""
-    writer = None
+    pictures = list(pictures)
+    code = cv2.VideoWriter_fourcc(*four)
+    writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, code, rate, pictures[0].shape[1::-1])
     for picture in pictures:
-        if writer is None:
-            code = cv2.VideoWriter_fourcc(*four)
-            writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, code, rate, picture.shape[1::-1])
         writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     writer.release()
     return file

@@ -183,7 +183,7 @@ def test_asked_again_the_same_parts_are_used(tmp_path):
 
 def test_a_face_is_found_without_keras_pandas_or_opencvs_windows():
     script = (
-        "import sys, numpy, fer_keras; from skimage.data import astronaut;"
+        "import sys, numpy, fer_keras.recognition.video; from skimage.data import astronaut;"
         f"print(fer_keras.recognize(numpy.asarray(astronaut()), network='{NETWORK}', detector='haar')[0].emotion,"
         "sorted({'keras', 'tensorflow', 'torch', 'jax', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
