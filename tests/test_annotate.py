@@ -162,7 +162,7 @@ def test_a_picture_is_explained_from_the_command_line(photo, capsys):
     assert (np.asarray(Image.open("out.png")) == GREY).all()
 
 
-def test_what_cannot_be_explained_is_said_in_a_line(photo, capsys):
+def test_what_cannot_be_explained_is_an_error_in_a_line(photo, capsys):
     for arguments, message in (
         ("", "the path of a picture, or --record"),
         ("x.png --record", "the path of a picture, or --record"),
