@@ -69,7 +69,10 @@ def test_the_wheel_installs_into_an_empty_environment_and_imports(wheel, tmp_pat
     ("missing", "use", "extra"),
     [
         *(("tensorflow", f"fer_keras.{use}", "tensorflow") for use in ("explain", "build('vgg16', 4)", "load", "fit")),
-        *(("tensorflow", f"main('{words}'.split())", "tensorflow") for words in ("models", "explain x.png")),
+        *(
+            ("tensorflow", f"main('{words}'.split())", "tensorflow")
+            for words in ("models vgg16 --classes 9", "explain x.png")
+        ),
         ("onnxruntime", "main('recognize x.png --weights fer-small.onnx --detector none'.split())", "recognition"),
         ("gradio", "main(['demo', '--detector', 'none'])", "page"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fer_keras
-from fer_keras import paths, recipes
+from fer_keras import cards, paths, recipes
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
@@ -21,7 +21,7 @@ from fer_keras.evaluation.explain import LAST_MAP
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
-from fer_keras.models import cards, weights
+from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
 from fer_keras.results import card, find_run, read_run, read_table, write_run, write_table
