@@ -6,6 +6,7 @@ import pytest
 
 from fer_keras import plots
 from fer_keras.labels import COLOURS, FER7
+from fer_keras.recognition.video import COLUMNS
 
 
 def table(classes=FER7, **stretches):
@@ -21,7 +22,8 @@ def table(classes=FER7, **stretches):
         part.insert(2, "emotion", [classes[number] for number in values.argmax(axis=1)])
         part.insert(3, "confidence", values.max(axis=1))
         parts.append(part)
-    return pd.concat(parts).sort_values(["time", "id"], ignore_index=True)
+    found = pd.concat(parts).sort_values(["time", "id"], ignore_index=True)
+    return found.assign(**{name: kind() for name, kind in COLUMNS.items() if name not in found})
 
 
 def lines(axes):

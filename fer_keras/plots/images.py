@@ -13,7 +13,7 @@ MOST_COVERED = 0.8  # of a face, where the heatmap is highest; where it is 0, th
 GAP_SECONDS = 0.5  # without a row; from there on a face was away, and its lines are broken
 MINUTE = 60
 # Columns of a video's table that are no classes.
-PLACE = ("time", "frame", "id", "left", "top", "width", "height", "emotion", "confidence", "detected")
+PLACE = ("time", "frame", "status", "id", "left", "top", "width", "height", "emotion", "confidence", "detected")
 
 
 @styled
