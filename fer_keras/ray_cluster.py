@@ -7,82 +7,55 @@ import os
 import socket
 import sys
 
-MISSING = 'Work on many processes or machines needs Ray: pip install "fer_keras[ray]". ({})'
-# Ray's own processes read these when they start: nothing is reported to its makers, only what ends the work is said.
+# Ray's own processes read these when they start: nothing is reported to its makers, only what ends the work is shown.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-ANSWER_SECONDS = 10
 
 
 @contextlib.contextmanager
 def ray_cluster(address=None, *, cores=None):
-    """Give the module `ray`, connected, while the context lasts.
-
-    A Ray that the caller has started is used and left running. One that is started here, on this machine, ends with
-    the context, whatever happened in it.
+    """Give the module `ray`, connected, while the context lasts; a Ray that the caller has started is left running.
 
     Args:
         address: that of a cluster that runs already, as `ray.init` takes it; None starts one on this machine.
         cores: how many cores the one on this machine works with; None is all that this process may use.
-
-    Raises:
-        ImportError: if Ray is not installed.
-        ValueError: if there is no cluster at the address.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
-        raise ImportError(MISSING.format(error)) from error
-    if ray.is_initialized():
+        raise ImportError(f'Many processes or machines need Ray: pip install "fer_keras[ray]". ({error})') from error
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            connect(ray, address, {} if address else {"num_cpus": cores or num_cores(), "include_dashboard": False})
+            stack.callback(ray.shutdown)
         yield ray
-        return
-    connect(ray, address, cores)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
-def connect(ray, address, cores):
+def connect(ray, address, options):
     """Connect to a cluster, or start one on this machine."""
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
         with silent_stderr():
-            if address:
-                refuse_silence(address)
-                ray.init(address, **quiet)
-            else:
-                ray.init("local", num_cpus=cores or num_cores(), include_dashboard=False, **quiet)
+            if host and port.isdecimal():  # Ray itself would wait long for an answer
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        where = f"at {address!r}" if address else "on this machine"
         raise ValueError(
-            f"Expected a Ray cluster {where}. Received: {str(error)[:300]} "
-            "Start one (ray start --head), or leave the address out: a Ray of this machine is started then."
+            f"Expected a Ray cluster {f'at {address!r}' if address else 'on this machine'}. Received: "
+            f"{str(error)[:300]} Start one (ray start --head), or leave the address out: one is started here then."
         ) from error
-
-
-def refuse_silence(address):
-    """Raise an `OSError` if nobody answers at an address of host and port, for which Ray itself would wait long."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
 @contextlib.contextmanager
 def silent_stderr():
     """Drop what is written to stderr, by whatever code, while the context lasts; what is raised stays."""
-    if sys.__stderr__ is None:  # as where it was closed
-        yield
-        return
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
+    with open(os.devnull, "wb") as nowhere, contextlib.ExitStack() as stack:
+        if sys.__stderr__ is not None:  # as it is where it was closed
+            stack.callback(os.close, kept := os.dup(2))
+            stack.callback(os.dup2, kept, 2)
             os.dup2(nowhere.fileno(), 2)
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def num_cores() -> int:
@@ -104,13 +77,9 @@ def share(nodes: list[dict], workers: int | None = None) -> dict[str, float]:
     """
     gpu = int(any(node.get("GPU") for node in nodes))
     cores = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)) if gpu else math.inf) for node in nodes]
-
-    def room(cpus):
-        return sum(min(int(cpu / cpus), gpus) for cpu, gpus in cores)
-
-    most = room(1)
-    workers = most if workers is None else workers
-    if not 0 < workers <= most:
-        raise ValueError(f"`workers` must be 1 to {most}, as there is room for no more here. Received: {workers}.")
-    shares = {1.0, *(math.floor(1e4 * cpu / parts) / 1e4 for cpu, _ in cores for parts in range(1, workers + 1))}
-    return {"num_cpus": max(cpus for cpus in shares if cpus >= 1 and room(cpus) >= workers), "num_gpus": gpu}
+    cpus = {1.0, *(math.floor(1e4 * cpu / parts) / 1e4 for cpu, _ in cores for parts in range(1, cpu + 1))}
+    room = {each: sum(min(int(cpu / each), gpus) for cpu, gpus in cores) for each in cpus if each >= 1}
+    workers = room[1] if workers is None else workers
+    if not 0 < workers <= room[1]:
+        raise ValueError(f"`workers` must be 1 to {room[1]}, as there is room for no more here. Received: {workers}.")
+    return {"num_cpus": max(each for each in room if room[each] >= workers), "num_gpus": gpu}

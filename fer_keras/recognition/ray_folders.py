@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import pickle
-import re
 import sys
 from collections import Counter, namedtuple
 from collections.abc import Iterator, Sequence
@@ -18,21 +17,17 @@ import numpy as np
 
 from fer_keras.data.dataset import DataError
 from fer_keras.paths import remove, write_whole
-from fer_keras.ray_cluster import ray_cluster
+from fer_keras.ray_cluster import ray_cluster, share
 from fer_keras.recognition.folders import COLUMNS, as_table, as_text, is_photo, progress, recognize_each, rows, walk
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
 
 # A part takes a worker seconds: more would be lost when it is killed, fewer leave more and smaller files of faces.
 MOST_PICTURES, FEWEST_PICTURES, MANY_PARTS = 1024, 16, 64
-MOST_BLOCKS = 10_000  # that the driver keeps account of
-ABOUT, PARQUET = "_fer_keras.json", ".parquet"  # readers of Parquet skip names that begin with _ or a dot
-ONE_THREAD = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-MOST_TRIES, DEADLY = 2, "one at which the process that reads it ends"
+ABOUT, TABLE = "_fer_keras.json", "[!._]*.parquet"  # readers of Parquet skip names that begin with _ or a dot
 STOPPED = "A worker stopped: {} What was done is kept; the same call goes on from there."
 # Names of the columns of pictures and of their names that Hugging Face's `datasets`, Ray and img2dataset write.
 CONTENTS = ("bytes", "image", "picture", "content", "data", "jpg", "jpeg", "png", "webp")
 NAMES = ("path", "picture", "file_name", "filename", "file", "name", "image_path", "key", "__key__", "url", "id")
-AT_A_TIME, BUFFER = 16, 2**20  # pictures in memory; bytes read at a time, as whole columns may not fit into it
 # A folder of Parquet files of faces, the pictures done before, and what this run did: pictures, faces, errors.
 FaceFiles = namedtuple("FaceFiles", "folder before pictures faces errors", defaults=(0, 0, 0, 0))
 
@@ -72,7 +67,7 @@ def recognize_on_ray(
     parts = list(parts_left(folder, names, tables, out, size))
     before, counts = number - sum(part["pictures"] for part in parts), Counter()
     with progress(total=number, initial=before, unit=" pictures") as bar:
-        for found in map_parts(parts, Worker, (str(out), pickle.dumps(recognizer)), address, workers):
+        for found in map_parts(parts, Worker, (str(out), pickle.dumps(recognizer)), address, workers) if parts else ():
             counts.update(found)
             bar.update(found["pictures"])
     return FaceFiles(out, before, **counts)
@@ -80,38 +75,32 @@ def recognize_on_ray(
 
 def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, dict]:
     """The folder, the names of picture files below it, and the number of rows of each Parquet file below it."""
-    is_table = re.compile(r"[^._].*\.parquet", re.IGNORECASE | re.DOTALL).fullmatch
-    folder, found = path.parent, [path.name]
+    folder, found = path.parent, [path.name] if path.is_file() and Path(path.name.lower()).match(TABLE) else []
     if path.is_dir():
-        folder, found = path, list(walk(path, without, lambda name: is_photo(name) or is_table(name)))
-    elif not path.is_file() or not is_table(path.name):
-        what = "a file" if path.is_file() else "nothing there"
-        raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
+        folder, found = path, list(walk(path, without, lambda name: is_photo(name) or Path(name.lower()).match(TABLE)))
     tables = {}
-    for name in found:
-        if name.lower().endswith(PARQUET):
-            with opened(folder / name) as (file, *_):
-                tables[name] = file.metadata.num_rows
+    for name in (each for each in found if each.lower().endswith(".parquet")):
+        with opened(folder / name) as (file, _):
+            tables[name] = file.metadata.num_rows
     names = [name for name in found if name not in tables]
     if not names and not sum(tables.values()):
-        raise DataError(f"{path}: Expected pictures (PNG, JPEG, ..., or rows of .parquet files). Received: none.")
+        what = "none" if path.is_dir() or tables else "a file" if path.is_file() else "nothing there"
+        raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
     return folder.resolve(), names, tables
 
 
 def begin(out: Path, settings: list, size: int) -> int:
-    """Note on disk that a run begins, or goes on with the same settings; return the size of parts, which stays."""
+    """Note on disk that a run begins, or goes on with the same settings; give the size of parts, which stays."""
     about = {"settings": settings, "pictures a part": size}
     if (out / ABOUT).is_file():
         about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
     elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(f"{out}: Expected a new or empty folder for the faces. Received: another.")
     if about["settings"] != settings:
-        raise DataError(
-            f"{out}: Expected the settings with which its faces were found, {about['settings']}. Received: {settings}. "
-            "Choose another folder for the faces, or remove this one."
-        )
+        end = f"Received: {settings}. Choose another folder for the faces, or remove this one."
+        raise DataError(f"{out}: Expected the settings with which its faces were found, {about['settings']}. {end}")
     write_whole(out / ABOUT, json.dumps(about, indent=1) + "\n")
-    for left in out.glob(f".*{PARQUET}.*"):  # of workers that were killed
+    for left in out.glob(".*.parquet.*"):  # of workers that were killed
         remove(left)
     return about["pictures a part"]
 
@@ -120,43 +109,34 @@ def parts_left(folder: Path, names: list, tables: dict, out: Path, size: int) ->
     """Yield the parts that `out` has no faces of: files, or rows of a Parquet file, always cut in the same places."""
     from pyarrow import parquet
 
-    done, there = set(), {file.name for file in out.glob(f"*{PARQUET}")}
-    for name in there:
-        if name.startswith("files-"):
-            done.update(parquet.read_table(out / name, columns=["picture"]).column(0).to_pylist())
+    there = {file.name for file in out.glob("*.parquet")}
+    read = (parquet.read_table(out / name, columns=["picture"]) for name in there if name.startswith("files-"))
+    done = {name for table in read for name in table.column(0).to_pylist()}
     left = [name for name in names if as_text(name) not in done]
-    for start in range(0, len(left), size):
-        chosen = left[start : start + size]
-        target = f"files-{digest(*chosen)}{PARQUET}"
-        yield {"folder": str(folder), "target": target, "pictures": len(chosen), "names": chosen}
+    chunks = [left[start : start + size] for start in range(0, len(left), size)]
+    parts = [("files", names, len(names), {"names": names}) for names in chunks]
     for file, count in tables.items():
         for start in range(0, count, size):
-            target, pictures = f"rows-{digest(file, str(start))}{PARQUET}", min(size, count - start)
-            if target not in there:
-                yield {"folder": str(folder), "target": target, "pictures": pictures, "file": file, "start": start}
-
-
-def digest(*names):
-    """A short name for names, which may hold bytes that are no text."""
-    return hashlib.sha256(b"\0".join(map(os.fsencode, names))).hexdigest()[:24]
+            parts.append(("rows", (file, str(start)), min(size, count - start), {"file": file, "start": start}))
+    for kind, key, pictures, more in parts:
+        target = f"{kind}-{hashlib.sha256(bytes(1).join(map(os.fsencode, key))).hexdigest()[:24]}.parquet"
+        if target not in there:
+            yield {"folder": str(folder), "target": target, "pictures": pictures, **more}
 
 
 def map_parts(parts: list, worker: type, arguments: tuple, address=None, workers=None) -> Iterator[dict]:
     """Yield what workers, made with arguments once a process, return of parts; a `ValueError` if one failed."""
-    if not parts:
-        return
     with ray_cluster(address, cores=workers) as ray:
         import ray.data
 
         cores = int(ray.cluster_resources().get("CPU", 0))
-        if workers is not None and workers not in range(1, cores + 1):
-            raise ValueError(f"`workers` must be from 1 to the cluster's {cores} cores, or None. Received: {workers}.")
+        share([{"CPU": cores}], workers)  # checks their number
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised
         texts = [{"part": json.dumps(part)} for part in parts]
         pool = ray.data.ActorPoolStrategy(size=min(workers or cores, len(parts)))
-        data = ray.data.from_items(texts, override_num_blocks=min(len(parts), MOST_BLOCKS))
+        data = ray.data.from_items(texts, override_num_blocks=min(len(parts), 10_000))  # more burden the driver
         try:
             for each in data.map(worker, fn_constructor_args=arguments, compute=pool, num_cpus=1).iter_rows():
                 if "stopped" in each:
@@ -170,13 +150,13 @@ class Worker:
     """A `Recognizer` in a process of its own, with one thread, so that workers do not fight over cores."""
 
     def __init__(self, out, recognizer):
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
         self.out, self.recognizer = Path(out), pickle.loads(recognizer)
         if "cv2" in sys.modules:
             sys.modules["cv2"].setNumThreads(1)
 
     def __call__(self, row: dict) -> dict:
-        """Write the faces of one part; return how much it was, or in `stopped` an error, which Ray would print."""
+        """Write the faces of one part; the result counts them, or has in `stopped` an error, which Ray would print."""
         try:
             return self.write(json.loads(row["part"]))
         except Exception as error:
@@ -184,22 +164,19 @@ class Worker:
 
     def write(self, part):
         import pyarrow as pa
-        from pyarrow import parquet
 
         tries = self.out / f".{part['target']}.tries"
         with tries.open("a") as file:
             file.write(".")
-        if tries.stat().st_size > MOST_TRIES:  # Ray itself would go on for ever
-            names = part.get("names") or [part["file"]]
-            raise DataError(f"{names[0]} to {names[-1]}: Expected pictures that can be read. Received: {DEADLY}.")
+        if tries.stat().st_size > 2:  # Ray itself would go on for ever
+            names, what = part.get("names") or [part["file"]], "one at which the process that reads it ends"
+            raise DataError(f"{names[0]} to {names[-1]}: Expected pictures that can be read. Received: {what}.")
         found = list(recognize_each(pictures_of(part), self.recognizer))
-        columns = {**COLUMNS, **dict.fromkeys(self.recognizer.classes, float)}
         kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-        schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        columns = {name: kinds[kind] for name, kind in COLUMNS.items()}
+        schema = pa.schema(columns | dict.fromkeys(self.recognizer.classes, pa.float64()))
         table = as_table((row for each in found for row in rows(*each)), self.recognizer.classes)
-        table = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
-        parquet.write_table(table, stream := pa.BufferOutputStream(), compression="zstd")
-        write_whole(self.out / part["target"], stream.getvalue())
+        write_whole(self.out / part["target"], table.to_parquet(schema=schema, index=False, compression="zstd"))
         tries.unlink(missing_ok=True)
         faces, errors = sum(len(each[1] or ()) for each in found), sum(each[2] is not None for each in found)
         return {"pictures": len(found), "faces": faces, "errors": errors}
@@ -212,46 +189,37 @@ def pictures_of(part: dict) -> Iterator[tuple]:
         return
     import pyarrow as pa
 
-    row, stop, called = part["start"], part["start"] + part["pictures"], as_text(part["file"])
+    called, left = as_text(part["file"]), iter(range(part["start"], part["start"] + part["pictures"]))
     try:
-        with opened(Path(part["folder"], part["file"])) as (file, content, name):
-            groups = range(file.num_row_groups)
-            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups])
-            before = max([0, *(int(end) for end in ends if end <= row)])  # rows in groups that are not read
-            groups = [each for each in groups if ends[each] > row]
-            columns = [content, *([name] if name else [])]
-            read = file.iter_batches(AT_A_TIME, row_groups=groups, columns=columns)
-            flat = (pa.Table.from_batches([batch]).flatten().select(columns).to_pylist() for batch in read)
-            found = itertools.islice(itertools.chain.from_iterable(flat), row - before, stop - before)
-            for picture, each in ((cells[content], cells.get(name)) for cells in found):
-                empty = DataError("Expected the bytes of a picture. Received: none.")
-                yield f"{called}#{row}" if each is None else str(each), picture or empty
-                row += 1
-    except (OSError, ValueError) as error:
-        fault = DataError(f"{called}: Expected a whole Parquet file. Received: {str(error)[:200]}")
-        yield from ((f"{called}#{left}", fault) for left in range(row, stop))
+        with opened(Path(part["folder"], part["file"])) as (file, columns):
+            ends = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+            first = np.searchsorted(ends, part["start"], side="right") - 1  # of the groups that are read
+            batches = file.iter_batches(16, row_groups=[*range(first, file.num_row_groups)], columns=columns)
+            flat = (pa.Table.from_batches([batch]).flatten().select(columns).to_pylist() for batch in batches)
+            skip = part["start"] - ends[first]
+            found = itertools.islice(itertools.chain.from_iterable(flat), skip, skip + part["pictures"])
+            for (picture, *given), row in zip(map(dict.values, found), left, strict=False):
+                name = f"{called}#{row}" if given in ([], [None]) else str(given[0])
+                yield name, picture or DataError("Expected the bytes of a picture. Received: none.")
+    except DataError as fault:
+        yield from ((f"{called}#{row}", fault) for row in left)
 
 
 @contextlib.contextmanager
 def opened(path: Path):
-    """Yield an open `ParquetFile`, and the names of its columns of pictures' bytes and (or None) names."""
-    import pyarrow.parquet
-    from pyarrow import types
+    """Yield an open `ParquetFile` and its columns of pictures' bytes and perhaps names; damage is a `DataError`."""
+    from pyarrow import parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER)
+        with parquet.ParquetFile(path, buffer_size=2**20) as file:  # as whole columns may not fit into memory
+            fields = file.schema_arrow.empty_table().flatten().schema  # the fields of a struct are NAME.FIELD
+            found = [field.name for field in fields if str(field.type) in ("binary", "large_binary", "binary_view")]
+            chosen = [name for name in found if name.endswith(".bytes")] or [name for name in CONTENTS if name in found]
+            for content in (chosen or found[: len(found) == 1])[:1]:
+                names = [content.removesuffix("bytes") + "path", *NAMES]
+                yield file, [content, *[name for name in names if name in fields.names and name != content][:1]]
+                return
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
-    with file:
-        fields = file.schema_arrow.empty_table().flatten().schema  # the fields of a struct are NAME.FIELD
-        kinds = (types.is_binary, types.is_large_binary, types.is_binary_view)
-        found = [field.name for field in fields if any(is_kind(field.type) for is_kind in kinds)]
-        chosen = [name for name in found if name.endswith(".bytes")] or [name for name in CONTENTS if name in found]
-        chosen = chosen or found[: len(found) == 1]
-        if not chosen:
-            raise DataError(
-                f"{path}: Expected a column with the bytes of pictures (binary, called {' or '.join(CONTENTS[:2])}, or "
-                f"a struct with the fields bytes and path). Received the columns: {', '.join(map(str, fields))}."
-            )
-        names = [chosen[0].removesuffix("bytes") + "path", *NAMES]
-        yield file, chosen[0], next((name for name in names if name in fields.names and name != chosen[0]), None)
+    what = "(binary, called bytes or image, or a struct with the fields bytes and path). Received the columns"
+    raise DataError(f"{path}: Expected a column with the bytes of pictures {what}: {', '.join(map(str, fields))}.")
