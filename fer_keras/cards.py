@@ -69,7 +69,7 @@ class BaseNetwork:
         rows += [self.run(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
         found = np.concatenate(rows).astype(np.float32)
         if not np.isfinite(found).all():
-            raise ValueError(f"{self.name}: Expected finite probabilities. Received: NaN. Its weights are damaged.")
+            raise ValueError(f"{self.name}: Expected finite probabilities. Received: NaN. Its weights are broken.")
         return found
 
 

@@ -36,7 +36,7 @@ from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_na
 CHECKOUT = Path(__file__).resolve().parents[1]
 STAMP, CHECKED, VARIES = "fer_keras", "nbval-check-output", "nbval-ignore-output"
 SECONDS_PER_CELL, LARGEST_BYTES = 1200, 1_500_000
-OUR_NETWORKS = ("fer-small", "mini-xception")
+OUR_NETWORKS = ("fer-base", "fer-small", "mini-xception")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 DURATION = re.compile(r"[\d.]+ ?(?:ms|s|seconds|min)\b")

@@ -222,7 +222,7 @@ BAD = {
     "cut": (lambda file: file.write_bytes(file.read_bytes()[:-200]), "a whole zip archive. Received: BadZipFile"),
     "no zip": (lambda file: file.write_bytes(b"emotion,pixels\n" * 30), "a whole zip archive. Received: BadZipFile"),
     "empty": (lambda file: file.write_bytes(b""), "Expected a whole zip archive"),
-    "damaged": (lambda file: spoil(file, 5000, b"\xff" * 50), "Expected a whole zip archive"),
+    "broken": (lambda file: spoil(file, 5000, b"\xff" * 50), "Expected a whole zip archive"),
     "method": (both(8, 10, struct.pack("<H", 97)), "Expected a whole zip archive. Received: NotImplementedError"),
     # Smaller than it is: what is beyond is never read, and the sum is wrong.
     "understated": (both(22, 24, struct.pack("<L", 100)), "Bad CRC-32"),
@@ -242,7 +242,7 @@ def test_a_bad_archive_is_refused_either_way(tmp_path, table, change, message, o
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_an_archive_damaged_anywhere_never_gives_other_faces(tmp_path, data):
+def test_an_archive_broken_anywhere_never_gives_other_faces(tmp_path, data):
     content = text(files.csv_lines(files.fer_table(2)))
     file = write_zip(tmp_path / "archive.zip", {"d/fer2013.csv": content, "d/notes.txt": b"nothing"})
     end = file.stat().st_size

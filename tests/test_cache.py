@@ -134,13 +134,13 @@ def other_version(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
-    [(f"{array}.npy", damage) for array in ("images", "labels", "split", "rows") for damage in (flip, cut, remove)]
-    + [("entry.json", damage) for damage in (cut, empty, remove, other_json, other_version)],
+    ("name", "fault"),
+    [(f"{array}.npy", fault) for array in ("images", "labels", "split", "rows") for fault in (flip, cut, remove)]
+    + [("entry.json", fault) for fault in (cut, empty, remove, other_json, other_version)],
 )
-def test_a_damaged_entry_is_made_again(file, table, parses, name, damage):
+def test_a_broken_entry_is_made_again(file, table, parses, name, fault):
     load_fer7(file)
-    damage(entry() / name)
+    fault(entry() / name)
     faces = load_fer7(file)
     assert parses["parse"] == 2
     np.testing.assert_array_equal(faces.images[..., 0], table["images"])
@@ -149,11 +149,11 @@ def test_a_damaged_entry_is_made_again(file, table, parses, name, damage):
     assert parses["parse"] == 2
 
 
-@pytest.mark.parametrize("damage", [cut, empty, other_json, other_version])
-def test_a_damaged_note_costs_a_digest(file, parses, damage):
+@pytest.mark.parametrize("fault", [cut, empty, other_json, other_version])
+def test_a_broken_note_costs_a_digest(file, parses, fault):
     load_fer7(file)
     (note,) = cache.folder().glob("*.json")
-    damage(note)
+    fault(note)
     load_fer7(file)
     load_fer7(file)
     assert parses == {"parse": 1, "digest": 2}
@@ -230,9 +230,9 @@ RACE = """
 """
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_two_processes_at_once_give_one_good_entry(file, tmp_path, table, damaged):
-    if damaged:
+@pytest.mark.parametrize("broken", [False, True])
+def test_two_processes_at_once_give_one_good_entry(file, tmp_path, table, broken):
+    if broken:
         load_fer7(file)
         flip(entry() / "images.npy")
     (tmp_path / "meeting").mkdir()

@@ -368,7 +368,7 @@ def test_what_a_killed_process_unpacked_is_swept(tmp_path, monkeypatch, table):
     assert not list(tmp_path.glob(".fer_keras-*"))
 
 
-# Damage
+# Broken files
 
 WRITERS = {
     "csv": lambda folder, table: files.write_csv(folder, files.csv_lines(table)).parent,
@@ -387,7 +387,7 @@ WRITERS = {
 }
 
 
-def damage(content, generator):
+def break_somewhere(content, generator):
     """Flip, cut, insert or blank bytes somewhere."""
     place, kind = int(generator.integers(len(content))), generator.integers(4)
     noise = generator.bytes(int(generator.integers(1, 9)))
@@ -399,9 +399,9 @@ def damage(content, generator):
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_damage_anywhere_gives_an_error_or_is_said(layout, tmp_path, monkeypatch):
-    """What is read after all is what was written but for the damaged file, or says that it is not as published."""
-    rounds = int(os.environ.get("FER_DAMAGES", 6))
+def test_a_break_anywhere_gives_an_error_or_is_said(layout, tmp_path, monkeypatch):
+    """What is read after all is what was written but for the broken file, or says that it is not as published."""
+    rounds = int(os.environ.get("FER_BREAKS", 6))
     generator = np.random.default_rng(0)
     place = WRITERS[layout](tmp_path / "data", files.fer_table(21))
     known = load_faces(place)
@@ -410,7 +410,7 @@ def test_damage_anywhere_gives_an_error_or_is_said(layout, tmp_path, monkeypatch
         monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / f"cache{number}"))
         file = intact[generator.integers(len(intact))]
         content = file.read_bytes()
-        file.write_bytes(damage(content, generator))
+        file.write_bytes(break_somewhere(content, generator))
         for how in ("raise", "skip"):
             try:
                 faces = load_faces(place, on_error=how)

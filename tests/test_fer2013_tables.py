@@ -122,23 +122,23 @@ def test_whatever_is_written_comes_back(tmp_path, rows, seed):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**31), st.sampled_from([b",", b" ", b"-", b"x", b"\xff", b"\n", b"\x00", b"", b"9", b'"']))
-def test_a_file_damaged_anywhere_never_gives_other_faces(tmp_path, place, put):
+def test_a_file_broken_anywhere_never_gives_other_faces(tmp_path, place, put):
     """One byte replaced: the other rows stay what they were; the row itself is left out, or what is now written."""
     table = files.fer_table(3)
     lines = files.csv_lines(table)
     content = "\n".join(lines).encode()
     place = len(lines[0]) + 1 + place % (len(content) - len(lines[0]) - 1)
-    damaged = content[:place] + put + content[place + 1 :]
+    broken = content[:place] + put + content[place + 1 :]
     file = tmp_path / "fer2013.csv"
-    file.write_bytes(damaged)
+    file.write_bytes(broken)
     hit = content[:place].count(b"\n") - 1
     faces = load_fer7(file, on_error="skip")
     touched = {hit, hit + 1} if content[place : place + 1] == b"\n" else {hit}
-    shift = damaged.count(b"\n") - content.count(b"\n")
+    shift = broken.count(b"\n") - content.count(b"\n")
     for index, row in enumerate(faces.rows):
         origin = row if row <= hit else row - shift
         if origin in touched or row in touched:
-            written = damaged.split(b"\n")[row + 1].split(b",")
+            written = broken.split(b"\n")[row + 1].split(b",")
             assert [int(value) for value in written[1].strip(b'" ').split()] == faces.images[index].ravel().tolist()
             assert faces.labels[index] == int(written[0].strip(b'" '))
         else:

@@ -198,7 +198,7 @@ def test_the_rules_of_ferplus(votes, majority, probability):
 
 
 def slowly(votes):
-    """Return what mode "probability" takes of one row, level by level of equal votes."""
+    """What mode "probability" takes of one row, level by level of equal votes."""
     left = [count if count > 1 else 0 for count in votes]
     taken, seen = {}, 0
     for level in sorted({count for count in left if count}, reverse=True):

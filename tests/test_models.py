@@ -315,7 +315,7 @@ from keras.src.backend import random
 from test_models import change_of_a_step
 
 assert keras.backend.backend() == "jax"
-# Random values that a file's replace at once: JAX would compile a function for each of their shapes.
+# Random weights that a file's replace at once: JAX would compile a function for each of their shapes.
 random.truncated_normal = random.uniform = lambda shape, *args, **kwargs: np.zeros(shape, "float32")
 folder = Path(sys.argv[1])
 faces = np.load(folder / "faces.npy")

@@ -1,4 +1,4 @@
-"""Networks are opened by name; on ONNX Runtime alone, without Keras or a backend; what is damaged is refused."""
+"""Networks are opened by name; on ONNX Runtime alone, without Keras or a backend; what is broken is refused."""
 
 import copy
 import hashlib
@@ -157,11 +157,11 @@ def test_such_a_card_beside_a_keras_file_is_refused(text, message, tmp_path):
         open_network(tmp_path / "odd.keras")
 
 
-def test_a_damaged_file_and_one_that_is_not_there_are_refused(tmp_path, capfd):
-    path = tmp_path / "damaged.onnx"
+def test_a_broken_file_and_one_that_is_not_there_are_refused(tmp_path, capfd):
+    path = tmp_path / "broken.onnx"
     for content in (b"", b"no network", FILE.read_bytes()[:50_000]):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"damaged\.onnx: Expected .* Received: .*"):
+        with pytest.raises(ValueError, match=r"broken\.onnx: Expected .* Received: .*"):
             open_network(path)
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(ValueError, match="Received: no file there"):

@@ -240,7 +240,7 @@ SOUND = [
 @given(
     st.sampled_from(SOUND), st.integers(0, 800), st.binary(max_size=4), st.integers(0, 8), st.sampled_from([None, 20])
 )
-def test_a_damaged_file_gives_a_picture_or_a_data_error(content, place, put, cut, side):
+def test_a_broken_file_gives_a_picture_or_a_data_error(content, place, put, cut, side):
     with contextlib.suppress(DataError):
         rgb = open_photo(content[:place] + put + content[place + cut :], side=side).rgb
         assert rgb.dtype == np.uint8

@@ -98,7 +98,7 @@ def test_an_absurd_size_is_refused_before_its_pixels_are_decoded(monkeypatch):
             decode(claimed(width, height))
 
 
-def test_damage_in_the_cameras_notes_does_not_matter():
+def test_a_fault_in_the_cameras_notes_does_not_matter():
     exif = Image.Exif()
     exif[0x010F] = "the maker's name, longer than what is left of the file"
     content = encoded(Image.fromarray(GREY), "JPEG", quality=95, exif=exif)
@@ -122,7 +122,7 @@ SOUND = [
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(SOUND), st.integers(0, 400), st.binary(max_size=4), st.integers(0, 8))
-def test_a_damaged_file_gives_a_picture_or_a_data_error(content, place, put, cut):
+def test_a_broken_file_gives_a_picture_or_a_data_error(content, place, put, cut):
     with contextlib.suppress(DataError):
         pixels = decode(content[:place] + put + content[place + cut :])
         assert pixels.dtype == np.uint8

@@ -176,7 +176,7 @@ def test_asked_again_the_same_parts_are_used(tmp_path):
     file = tmp_path / "own.onnx"
     file.write_bytes((fer_keras.paths.PACKAGE / "weights" / f"{NETWORK}.onnx").read_bytes())
     assert recognizer(str(file), detector=None).network is recognizer(file, detector=None).network
-    file.write_bytes(b"damaged")
+    file.write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"own\.onnx"):
         recognizer(file, detector=None)
 

@@ -1,4 +1,4 @@
-"""Drawn faces: repeatable, varied, and showing their emotion to a network but not to a line through pixel space."""
+"""Synthetic faces: repeatable, varied, and showing their emotion to a network but not to a line through pixel space."""
 
 import itertools
 import subprocess

@@ -41,7 +41,7 @@ def answers(model, x):
 
 
 def published(name):
-    """Return Keras' own backbone with random values that stand for the published ones."""
+    """Keras' own backbone with random weights that stand for the published ones."""
     keras.utils.set_random_seed(3)
     model = application(name)(weights=None, **arguments(name))
     for layer in model.layers:

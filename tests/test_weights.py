@@ -27,7 +27,7 @@ CARD = {
     "terms": "none",
     "metrics": {},
     "intended_use": "a test",
-    "limits": "random values",
+    "limits": "random weights",
 }
 
 
@@ -51,7 +51,7 @@ def saved(network, tmp_path):
 def test_what_is_saved_is_loaded(network, images, saved):
     found = load(saved)
     assert found.classes == FER7
-    assert found.card["limits"] == "random values"
+    assert found.card["limits"] == "random weights"
     assert all(variable.dtype == "float32" for variable in found.model.weights)
     expected = network.predict_on_batch(images)
     np.testing.assert_allclose(found.predict(images), expected, atol=2e-3)

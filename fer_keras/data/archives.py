@@ -22,7 +22,7 @@ MAX_ENTRIES = 250_000
 MAX_DEPTH = 16  # folders in each other
 CHUNK = 2**20
 SPECIAL = "a link or a special file"
-# What the modules and their decompressors raise on damaged archives; RuntimeError also of methods that Python lacks.
+# What the modules and their decompressors raise on broken archives; RuntimeError also of methods that Python lacks.
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
 BROKEN += (RuntimeError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
 

@@ -80,7 +80,7 @@ def digest_of(files):
 
 
 def load(name):
-    """The `FaceDataset` of one entry, its images memory-mapped, or None if it is absent or damaged."""
+    """The `FaceDataset` of one entry, its images memory-mapped, or None if it is absent or broken."""
     entry = folder() / name
     about = read_json(entry / "entry.json")
     try:
@@ -94,7 +94,7 @@ def load(name):
 
 
 def store(name, faces):
-    """Write one entry, whole or not at all; several processes may do so at once. A damaged one is replaced."""
+    """Write one entry, whole or not at all; several processes may do so at once. A broken one is replaced."""
     folder().mkdir(parents=True, exist_ok=True)
     paths.sweep(folder())
     with paths.temporary_folder(folder() / uuid.uuid4().hex) as new:
@@ -116,8 +116,8 @@ def put(new, entry):
             return
         if load(entry.name) is not None:
             return
-        with contextlib.suppress(OSError), paths.temporary_folder(entry.parent / uuid.uuid4().hex) as damaged:
-            entry.rename(damaged / entry.name)  # where it is removed
+        with contextlib.suppress(OSError), paths.temporary_folder(entry.parent / uuid.uuid4().hex) as broken:
+            entry.rename(broken / entry.name)  # where it is removed
 
 
 def names(num_images):

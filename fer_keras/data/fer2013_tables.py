@@ -102,7 +102,7 @@ def read_rows(file, columns, parse, problems):
                 fields = line.split(b",")
                 line.decode()
                 if len(fields) != len(names):
-                    raise DataError(f"Expected {len(names)} fields. Received: {len(fields)} (a file cut short?).")
+                    raise DataError(f"Expected {len(names)} fields. Received: {len(fields)}: is its end missing?")
                 *others, last = fields[-1].split() or [b""]
                 is_open = fields[-1].count(b'"') % 2 or (others and last.isdigit() and len(last) < 3)
                 if is_open and not line.endswith(b"\n"):  # the number may go on

@@ -88,7 +88,7 @@ def open_picture(file):
 
 @contextlib.contextmanager
 def sound():
-    """Turn what Pillow raises on damaged or absurd pictures into a `DataError`; what it warns of beside is dropped."""
+    """Turn what Pillow raises on broken or absurd pictures into a `DataError`; what it warns of beside is dropped."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def sound():
             yield
     except DataError:
         raise
-    except Exception as error:  # of damaged files, Pillow and the libraries it parses with raise errors of any kind
+    except Exception as error:  # of broken files, Pillow and the libraries it parses with raise errors of any kind
         reason = str(error)[:120] or type(error).__name__
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
 
@@ -116,7 +116,7 @@ def upright(picture):
 
 
 def orientation(picture):
-    """How the camera was held, as EXIF has it: 1 is upright, also where EXIF says none of 1 to 8 or is damaged."""
+    """How the camera was held, as EXIF has it: 1 is upright, also where EXIF says none of 1 to 8 or is broken."""
     try:
         number = picture.getexif().get(ExifTags.Base.Orientation)
     except Exception:

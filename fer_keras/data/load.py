@@ -161,7 +161,7 @@ def load_fer7(
 
     The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`; some published layouts ignore it
     or lack it, and then `.protocol` and `.source` say whose split it is. What differs from the published counts and
-    digests is told by `.difference`, `.source` and a line on stderr. The first read is kept in the user's cache
+    digests stands in `.difference`, in `.source` and in a line on stderr. The first read is kept in the user's cache
     (`fer_keras.paths.cache()`), so that the next one takes a fraction of a second.
 
     Args:

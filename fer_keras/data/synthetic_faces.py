@@ -64,7 +64,7 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
         labels=np.tile(np.arange(len(classes)), num_per_class),
         split=np.repeat(np.array(CYCLE)[turns], len(classes)),
         classes=tuple(classes),
-        source=f"drawn faces, seed {seed}",
+        source=f"synthetic faces, seed {seed}",
         protocol="drawn",
     )
 

@@ -122,7 +122,7 @@ def efficientnet(
     trainable_from: str | None = None,
     variant: str = "b0",
 ) -> Model:
-    """Build EfficientNet-B0, or V2-B2 cut short, with the capstone's head; both scale pixels inside themselves.
+    """Build EfficientNet-B0, or the first stages of V2-B2, with the capstone's head; both scale pixels inside.
 
     For four classes at 48x48, 5,402,215 parameters, and 6,021,482 of `variant="v2b2"`, which ends at
     `block6e_expand_activation`.

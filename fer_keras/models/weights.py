@@ -59,7 +59,7 @@ def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Ne
             two. Needed for a file without a card, else it must agree with the card.
 
     Raises:
-        ValueError: if there is no such network, it or its card is missing or damaged, or `classes` do not fit.
+        ValueError: if there is no such network, it or its card is missing or broken, or `classes` do not fit.
 
     Example:
 
@@ -74,13 +74,13 @@ def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Ne
     if card and found != card["sha256"]:
         raise ValueError(
             f"{path}: Expected the file that its card describes, SHA-256 {card['sha256'][:12]}. "
-            f"Received: {found[:12]}. It was changed, is damaged, or its writing was stopped: fetch it again, or write "
+            f"Received: {found[:12]}. It was changed, is broken, or its writing was stopped: fetch it again, or write "
             "both again with `python -m fer_keras ship`."
         )
     try:
         check_unpacked_size(path)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on damaged files
+    except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on broken files
         reason = str(error).rpartition("Exception encountered: ")[2].strip()
         raise ValueError(
             f"{path}: Expected a whole network of Keras' own layers, with its layers and not its weights alone. "

@@ -1,1 +1,1 @@
-"""From a picture to named faces: read, detect, crop, name, draw. Nothing is imported until it is used."""
+"""From a picture to faces with their expressions: read, detect, crop, predict, draw; imported when it is used."""

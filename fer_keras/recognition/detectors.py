@@ -253,7 +253,7 @@ def choose_detector() -> str:
 
 
 def yunet_file() -> Path:
-    """Path of YuNet's file: where `FER_KERAS_YUNET` points, else in the cache, where it may be missing or damaged."""
+    """Path of YuNet's file: where `FER_KERAS_YUNET` points, else in the cache, where it may be missing or broken."""
     if os.environ.get("FER_KERAS_YUNET"):
         return Path(os.environ["FER_KERAS_YUNET"])
     files = [paths.cache() / name for name in YUNET_FILES]

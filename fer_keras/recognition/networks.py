@@ -68,7 +68,7 @@ def open_network(network, *, classes=None):
         `OnnxNetwork`, or a `models.Network`.
 
     Raises:
-        ValueError: if there is no such network, its file is damaged, or it has no card and no `classes`.
+        ValueError: if there is no such network, its file is broken, or it has no card and no `classes`.
 
     Example:
 
@@ -126,7 +126,7 @@ def read_onnx(path):
     """Open an `.onnx` file that `fer_keras.export` wrote as an `OnnxNetwork`.
 
     Raises:
-        ValueError: if there is no such file, it is damaged, or holds no card that fits its network.
+        ValueError: if there is no such file, it is broken, or holds no card that fits its network.
         ImportError: if ONNX Runtime is not installed.
     """
     path = Path(path)
@@ -138,7 +138,7 @@ def read_onnx(path):
     if own.exists() and expected != found:
         raise ValueError(
             f"{path}: Expected the file that {own.name} describes, SHA-256 {str(expected)[:12]}. "
-            f"Received: {found[:12]}. It was changed, is damaged, or its writing was stopped: fetch or export it again."
+            f"Received: {found[:12]}. It was changed, is broken, or its writing was stopped: fetch or export it again."
         )
     try:
         session = new_session(content)

@@ -291,7 +291,7 @@ def clip_tab(gr, recognizer, _):
             )  # fmt: skip
         except (OSError, ValueError) as error:
             return None, problem("clip", "read", error), None
-        rest = "" if table.attrs["ended"] == "whole" else " The rest is missing or damaged."
+        rest = "" if table.attrs["ended"] == "whole" else " The rest is missing or broken."
         words = f"<p>{table.attrs['frames']:,} frames; faces followed: {table['id'].nunique():,}.{rest}</p>"
         return target, words, one_face(table, recognizer.classes)
 

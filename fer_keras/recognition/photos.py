@@ -43,7 +43,7 @@ def open_photo(source, *, side: int | None = None) -> Photo:
         side: a JPEG whose longer side is at least twice as long is reduced, but not below it.
 
     Raises:
-        DataError: if it is no picture, empty, cut short, absurdly large, or its values have no known range.
+        DataError: if it is no picture, empty, without its end, absurdly large, or its values have no known range.
 
     Example:
 
