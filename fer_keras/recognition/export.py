@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import tempfile
+import types
 import warnings
 from collections import Counter, namedtuple
 from collections.abc import Sequence
@@ -25,12 +26,7 @@ from fer_keras.labels import FER7, FERPLUS8
 from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks
 
-INPUT, OUTPUT, BATCH = "pixels", "probabilities", "batch"
-BY_A_NUMBER = ("Add", "Div", "Mul", "Sub")
-TOLERANCE, INT8_TOLERANCE = 1e-4, 0.05  # largest difference of a probability from Keras'; of an int8 file, the mean
-FACES_PER_CLASS, MOST_FACES, CALIBRATION = 6, 256, 512  # an int8 file is compared on all of PublicTest
-BOUNDS = ("accuracy_low", "accuracy_high")
-AGREEMENT = "share of images with the same likeliest class as the float32 network, to which `metrics` belong"
+INPUT = "pixels"
 
 
 def export(
@@ -39,10 +35,10 @@ def export(
 ) -> Path:  # fmt: skip
     """Write a trained network for a runtime other than Keras, or nothing at all.
 
-    The file takes grey faces with pixels in [0, 255], float32 `(batch, height, width, 1)`, as many at once as one
-    likes, and returns probabilities `(batch, classes)`. Its card lies beside the file, with `.json` added to its name,
-    and inside an `.onnx` file, too. Before the file is kept, it is run on synthetic faces, and on faces of FER-2013
-    where `FER_KERAS_DATA` is set, and compared with the Keras network.
+    The file takes grey faces with pixels in [0, 255], float32 `(batch, height, width, 1)`, and returns probabilities
+    `(batch, classes)`. Its card lies beside it, with `.json` added to its name, and inside an `.onnx` file, too. Before
+    the file is kept, its predictions on synthetic faces, and on faces of FER-2013 where `FER_KERAS_DATA` is set, are
+    compared with those of the Keras network.
 
     Args:
         network: as for `open_network`, but of Keras.
@@ -58,14 +54,10 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of: {', '.join(FORMATS)}. Received: {format!r}.")
     kind = FORMATS[format]
-    if quantize not in (None, "int8") or (quantize and not kind.int8):
-        able = ", ".join(each for each in FORMATS if FORMATS[each].int8)
-        raise ValueError(f"`quantize` must be None, or 'int8' for {able}. Received: {quantize!r} for {format!r}.")
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"Networks are exported through TensorFlow. Received: Keras on {keras.backend.backend()!r}. "
-            "Set KERAS_BACKEND=tensorflow; the network is the same."
-        )
+    if quantize not in (None, "int8") or (quantize and format == "savedmodel"):
+        raise ValueError(f"`quantize` must be None, or 'int8' for onnx, litert. Received: {quantize!r} for {format!r}.")
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ValueError(f"Expected Keras on TensorFlow. Received: Keras on {backend!r}. Set KERAS_BACKEND=tensorflow.")
     network = networks.keras_network(network, classes=classes)
     called = f"{network.name}-{quantize}" if quantize else network.name
     path = Path(path or f"{called}{kind.suffix or '-savedmodel'}")
@@ -73,22 +65,18 @@ def export(
         raise ValueError(f"Expected a path that ends in {kind.suffix}. Received: {path}.")
     if path.is_dir() if kind.suffix else path.exists() and not (path / "saved_model.pb").is_file():
         raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
-    real = real_faces(network)
-    paths.sweep(path.parent)
+    scaling, *compared = choose_faces(network, quantize)
     before = tempfile.tempdir
+    paths.sweep(path.parent)
     with paths.temporary_folder(path) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
-        unfinished, images = folder / path.name, None
-        if quantize:
-            images = synthetic_faces(network) if real is None else real["train"][0]
-            chosen = np.random.default_rng(0).permutation(len(images))[:CALIBRATION]
-            images = images[np.sort(chosen)].astype(np.float32)
+        unfinished = folder / path.name
         try:
             tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
-            kind.write(plain(network.model), unfinished, images)
+            kind.write(plain(network.model), unfinished, scaling if quantize else None)
         finally:
             tempfile.tempdir = before
-        found = compare(network, lambda images: kind.run(unfinished, images.astype(np.float32)), real, quantize)
+        found = compare(network, lambda images: kind.run(unfinished, images.astype(np.float32)), *compared, quantize)
         keep(unfinished, path, {**network.card, "name": called, "size": list(network.size), **found})
     return path
 
@@ -99,20 +87,17 @@ def plain(model):
     Dense layers on `(batch, 1, 1, n)` become 1x1 convolutions, which converters do not wrap in transposes; what
     `Normalization` subtracts and divides by becomes constants: tf2onnx takes tensors for inputs of the network.
     """
-
-    def is_on_maps(layer):
-        return isinstance(layer, layers.Dense) and len(layer.input.shape) == 4
+    on_maps = [layer for layer in model.layers if isinstance(layer, layers.Dense) and len(layer.input.shape) == 4]
 
     def copy(layer):
-        if not is_on_maps(layer):
+        if layer not in on_maps:
             return layer.__class__.from_config(layer.get_config())
         options = {"activation": layer.activation, "use_bias": layer.use_bias, "name": layer.name}
         return layers.Conv2D(layer.units, 1, data_format="channels_last", **options)
 
-    if any(map(is_on_maps, model.layers)):
+    if on_maps:
         values, model = model.get_weights(), keras.models.clone_model(model, clone_function=copy)
-        shaped = [value.reshape(weight.shape) for value, weight in zip(values, model.weights, strict=True)]
-        set_values(model, shaped)
+        set_values(model, [value.reshape(new.shape) for value, new in zip(values, model.weights, strict=True)])
     for layer in leaves(model):
         if isinstance(layer, layers.Normalization):
             layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
@@ -121,20 +106,38 @@ def plain(model):
 
 
 def write_onnx(model, path, images=None):
-    """Write a built `keras.Model` as an ONNX file without a card; with images, in int8 with scales that fit them."""
+    """Write a built `keras.Model` as an ONNX file without a card; with images, in int8 with scales that fit them.
+
+    ONNX Runtime is quick with int8 weights, a scale for each channel, and uint8 activations only. Weights use 7 bits:
+    without VNNI (AVX2 only), it adds pairs of products in 16 bits, which saturate if weights use all 8.
+
+    Reference:
+        https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (`reduce_range`)
+    """
     model.export(path, format="onnx", verbose=False)
     proto = onnx.load(path)
     reshape_first(proto)
     graph = proto.graph
-    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    names = {graph.input[0].name: INPUT, graph.output[0].name: "probabilities"}
     for tensors in (each for node in graph.node for each in (node.input, node.output)):
         tensors[:] = [names.get(name, name) for name in tensors]
     for each in (graph.input[0], graph.output[0]):
-        each.name, each.type.tensor_type.shape.dim[0].dim_param = names[each.name], BATCH
+        each.name, each.type.tensor_type.shape.dim[0].dim_param = names[each.name], "batch"
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
-    if images is not None:
-        quantize_onnx(path, images)
+    if images is None:
+        return
+    networks.runtime()
+    from onnxruntime import quantization
+
+    parts = iter([{INPUT: images[start : start + networks.BATCH]} for start in range(0, len(images), networks.BATCH)])
+    reader = types.SimpleNamespace(get_next=lambda: next(parts, None))
+    kinds = {"activation_type": quantization.QuantType.QUInt8, "weight_type": quantization.QuantType.QInt8}
+    kinds["calibrate_method"] = quantization.CalibrationMethod.Percentile
+    prepared = path.with_name("prepared.onnx")
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells of each step
+        quantization.quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(prepared, path, reader, per_channel=True, reduce_range=True, **kinds)
 
 
 def reshape_first(proto):
@@ -159,75 +162,32 @@ def reshape_first(proto):
     scaling, reshape, pixels = kept[:first], kept[first], graph.input[0].name
     readers = Counter(name for node in kept for name in node.input)
     numbers = {name for name, value in constants.items() if value.size == 1}
-    is_chain = all(node.op_type in BY_A_NUMBER and len({*node.input} - numbers) == 1 for node in scaling)
-    if scaling and is_chain and all(readers[name] == 1 for name in (pixels, *(node.output[0] for node in scaling))):
+    chain = all(node.op_type in {"Add", "Div", "Mul", "Sub"} and len({*node.input} - numbers) == 1 for node in scaling)
+    if scaling and chain and all(readers[name] == 1 for name in (pixels, *(node.output[0] for node in scaling))):
         scaling[0].input[:] = ["reshaped" if name == pixels else name for name in scaling[0].input]
         scaling[-1].output[0], reshape.input[0], reshape.output[0] = reshape.output[0], pixels, "reshaped"
         kept.insert(0, kept.pop(first))
     read = {name for node in kept for name in node.input}
     initializers = [each for each in graph.initializer if each.name in read]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]  # `kept` lie in the list
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(initializers)
+    graph.CopyFrom(onnx.helper.make_graph(kept, graph.name, graph.input, graph.output, initializers, graph.doc_string))
 
 
-def quantize_onnx(path, images):
-    """Make an ONNX file's convolutions and matrix products int8, scaled for the activations that images cause.
-
-    On x86 processors, ONNX Runtime is quick with int8 weights, a scale for each channel, and uint8 activations only.
-    Weights use 7 of the 8 bits: without VNNI (AVX2 only), that code adds pairs of products in 16 bits, which saturate
-    if weights use them all.
-
-    Reference:
-        https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (`reduce_range`)
-    """
-    networks.runtime()
-    from onnxruntime import quantization
-
-    parts = iter([{INPUT: images[start : start + networks.BATCH]} for start in range(0, len(images), networks.BATCH)])
-
-    class Reader(quantization.CalibrationDataReader):
-        def get_next(self):
-            return next(parts, None)
-
-    kinds = {"activation_type": quantization.QuantType.QUInt8, "weight_type": quantization.QuantType.QInt8}
-    kinds["calibrate_method"] = quantization.CalibrationMethod.Percentile
-    prepared = path.with_name("prepared.onnx")
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of each step
-        quantization.quant_pre_process(path, prepared, skip_symbolic_shape=True)
-        quantization.quantize_static(prepared, path, Reader(), per_channel=True, reduce_range=True, **kinds)
-
-
-def run_onnx(path, images):
-    """Predict with an ONNX file."""
-    return networks.new_session(path).run(None, {INPUT: images})[0]
-
-
-def write_litert(model, path, images=None):
-    """Write a built `keras.Model` as a LiteRT file; with images, in int8, with scales that LiteRT finds at run time."""
+def write_by_keras(model, path, images=None, *, format):
+    """Write a built `keras.Model` in another format; with images, in int8 with scales that LiteRT finds at run time."""
     import tensorflow as tf
 
     options = {} if images is None else {"optimizations": [tf.lite.Optimize.DEFAULT]}
-    model.export(path, format="litert", verbose=False, **options)
+    model.export(path, format=format, verbose=False, **options)
 
 
 def run_litert(path, images):
     """Predict with a LiteRT file."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=1)
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.resize_tensor_input(source["index"], images.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(source["index"], images)
-    interpreter.invoke()
-    return interpreter.get_tensor(target["index"])
-
-
-def write_saved_model(model, path, images=None):
-    """Write a built `keras.Model` as the folder of a SavedModel, with one endpoint, `serve`."""
-    model.export(path, format="tf_saved_model", verbose=False)
+    serve = Interpreter(str(path), num_threads=1).get_signature_runner()
+    ((name, _),) = serve.get_input_details().items()
+    ((_, found),) = serve(**{name: images}).items()
+    return found
 
 
 def run_saved_model(path, images):
@@ -238,40 +198,35 @@ def run_saved_model(path, images):
     return loaded.serve(images).numpy()
 
 
-# How to write and to run a kind of file, and whether with int8 values.
-Format = namedtuple("Format", "suffix write run int8")
+Format = namedtuple("Format", "suffix write run")
 FORMATS = {
-    "onnx": Format(".onnx", write_onnx, run_onnx, int8=True),
-    "litert": Format(".tflite", write_litert, run_litert, int8=True),
-    "savedmodel": Format("", write_saved_model, run_saved_model, int8=False),
+    "onnx": Format(".onnx", write_onnx, lambda path, faces: networks.new_session(path).run(None, {INPUT: faces})[0]),
+    "litert": Format(".tflite", lambda *given: write_by_keras(*given, format="litert"), run_litert),
+    "savedmodel": Format("", lambda *given: write_by_keras(*given, format="tf_saved_model"), run_saved_model),
 }
 
 
-def real_faces(network):
-    """The train and validation faces of FER-2013 in a network's classes; None where there are none that fit."""
+def choose_faces(network, quantize):
+    """Faces to choose scales on and to compare on, labels, source: FER-2013's where they are and fit, or synthetic."""
+    made = make_faces(6, size=max(network.size)).images[:, : network.size[0], : network.size[1]]
+    scaling, compared, labels, source = made, made, None, "synthetic faces"
     classes = network.classes
-    if not os.environ.get("FER_KERAS_DATA") or network.size != (48, 48) or not set(classes) <= set(FERPLUS8):
-        return None
-    is_fer7 = set(classes) <= set(FER7)
-    faces = data.load_fer7().select(classes=classes) if is_fer7 else data.load_ferplus(classes=classes)
-    published = faces.protocol == "official" and not faces.difference
-    return faces.select(splits=("train", "validation")) if published else None
+    if os.environ.get("FER_KERAS_DATA") and network.size == (48, 48) and set(classes) <= set(FERPLUS8):
+        is_fer7 = set(classes) <= set(FER7)
+        faces = data.load_fer7().select(classes=classes) if is_fer7 else data.load_ferplus(classes=classes)
+        if faces.protocol == "official" and not faces.difference:
+            scaling, (compared, labels), source = faces["train"][0], faces["validation"], faces.source
+            compared = compared if quantize else np.concatenate([made, compared[:256]])
+    chosen = np.random.default_rng(0).permutation(len(scaling))[:512]
+    return scaling[np.sort(chosen)].astype(np.float32), compared, labels, source
 
 
-def synthetic_faces(network):
-    """Synthetic faces of a network's input size, `(n, height, width, 1)`."""
-    return make_faces(FACES_PER_CLASS, size=max(network.size)).images[:, : network.size[0], : network.size[1]]
-
-
-def compare(network, run, real, quantize):
-    """Compare the predictions of a file, by `run`, with its network's; return what the card says of it."""
-    images, labels = (synthetic_faces(network), None) if real is None else real["validation"]
-    if real is not None and not quantize:
-        images = np.concatenate([synthetic_faces(network), images[:MOST_FACES]])
-    wanted, starts = network.predict(images), [0, *range(1, len(images), MOST_FACES), len(images)]  # one, then many
+def compare(network, run, images, labels, source, quantize):
+    """Compare the predictions of a file, by `run`, with its network's; what its card is to say of them."""
+    wanted, starts = network.predict(images), [0, *range(1, len(images), 256), len(images)]  # one face, then many
     got = np.concatenate([run(images[start:stop]) for start, stop in itertools.pairwise(starts)])
     difference = np.abs(got - wanted)
-    worst, allowed = (difference.mean(), INT8_TOLERANCE) if quantize else (difference.max(), TOLERANCE)
+    worst, allowed = (difference.mean(), 0.05) if quantize else (difference.max(), 1e-4)
     if not worst <= allowed:  # also where it is no number
         raise ValueError(
             f"{network.name}: Expected a file that predicts what the Keras network predicts, within {allowed} on "
@@ -279,23 +234,20 @@ def compare(network, run, real, quantize):
         )
     if not quantize:
         return {"parity": {"num_images": len(images), "largest_difference": float(f"{worst:.2g}")}}
-    agreement = float((got.argmax(axis=1) == wanted.argmax(axis=1)).mean())
-    found = {"kind": quantize, "num_images": len(images), "source": "synthetic faces"}
-    found |= {"agreement": round(agreement, 4), "agreement_is": AGREEMENT}
-    if real is not None:
+    share = (got.argmax(axis=1) == wanted.argmax(axis=1)).mean()
+    meaning = "share of images with the same likeliest class as the float32 network, to which `metrics` belong"
+    found = {"kind": quantize, "num_images": len(images), "source": source, "agreement": share, "agreement_is": meaning}
+    if labels is not None:
         right = got.argmax(axis=1) == labels
-        scores = {"accuracy": right.mean(), **dict(zip(BOUNDS, wilson(int(right.sum()), len(labels)), strict=True))}
-        scores["accuracy_float32"] = (wanted.argmax(axis=1) == labels).mean()
-        found |= {"source": real.source, "split": "validation"}
-        found |= {name: round(float(value), 4) for name, value in scores.items()}
+        low, high = wilson(int(right.sum()), len(labels))
+        found |= {"split": "validation", "accuracy": right.mean(), "accuracy_low": low, "accuracy_high": high}
+        found["accuracy_float32"] = (wanted.argmax(axis=1) == labels).mean()
+    found = {key: round(float(value), 4) if isinstance(value, float) else value for key, value in found.items()}
     return {"quantized": found}
 
 
 def keep(unfinished, path, card):
-    """Move a file to its place, with its card, in which `file_sha256` is the sum of the file itself.
-
-    The card beside it is removed first and written last: whoever stops between leaves none, and never another file's.
-    """
+    """Move a file to its place, the card beside it removed first and written last: no stop leaves another file's."""
     beside = path.with_name(f"{path.name}.json")
     beside.unlink(missing_ok=True)
     if path.suffix == ".onnx":
