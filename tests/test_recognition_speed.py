@@ -1,34 +1,25 @@
+import itertools
 import os
 
 import pytest
 from benchmark_runs import BENCHMARKS, run_benchmark
 
+
+def keys(networks, runtimes, against):
+    """Keys of ratios of one face and of 64 faces."""
+    parts = itertools.product(networks, ("one face", "64 faces"), runtimes)
+    return [f"{network}, {number}, {runtime} / {against}" for network, number, runtime in parts]
+
+
 QUICK = [
-    *(
-        f"{network}, {number}, {runtime} / published, same runtime"
-        for network in ("fer-small", "mini-Xception")
-        for number in ("one face", "64 faces")
-        for runtime in ("ONNX Runtime", "tf.function")
-    ),
-    *(
-        f"{network}, {number}, ONNX Runtime / exported by Keras alone"
-        for network in ("fer-small", "published")
-        for number in ("one face", "64 faces")
-    ),
+    *keys(["fer-small", "mini-Xception"], ["ONNX Runtime", "tf.function"], "published, same runtime"),
+    *keys(["fer-small", "published"], ["ONNX Runtime"], "exported by Keras alone"),
     "fer-small, one face, ONNX Runtime / 1 ms",
     "start-up and one face, ONNX Runtime / 1 s",
 ]
 SLOW = [
-    *(
-        f"{network}, {number}, LiteRT / published, same runtime"
-        for network in ("fer-small", "mini-Xception")
-        for number in ("one face", "64 faces")
-    ),
-    *(
-        f"fer-small, {number}, {runtime} int8 / float32"
-        for number in ("one face", "64 faces")
-        for runtime in ("ONNX Runtime", "LiteRT")
-    ),
+    *keys(["fer-small", "mini-Xception"], ["LiteRT"], "published, same runtime"),
+    *keys(["fer-small"], ["ONNX Runtime int8", "LiteRT int8"], "float32"),
     "fer-small, one face, LiteRT / 1 ms",
     "start-up and one face, ONNX Runtime / Keras",
 ]
@@ -59,12 +50,9 @@ def test_it_prints_and_records_each_of_its_ratios(tmp_path):
 
 
 def test_ratios_are_of_time_a_face(benchmark):
-    runtimes = (benchmark.ONNX, benchmark.LITERT, benchmark.FUNCTION)
-    keys = [(name, runtime, number) for name in benchmark.NETWORKS for runtime in runtimes for number in (1, 64)]
-    keys += [(benchmark.OURS, runtime, number) for runtime in benchmark.INT8.values() for number in (1, 64)]
-    keys += [(name, benchmark.ALONE, n) for name in (benchmark.OURS, benchmark.PUBLISHED) for n in (1, 64)]
-    keys += [(benchmark.START_UP, runtime, 1) for runtime in benchmark.OPENING]
-    seconds = {key: [0.3, 0.2] for key in keys}
+    runtimes = (benchmark.ONNX, benchmark.LITERT, benchmark.FUNCTION, benchmark.ALONE, *benchmark.INT8.values())
+    pieces = itertools.product([*benchmark.NETWORKS, benchmark.START_UP], runtimes, (1, 64))
+    seconds = {piece: [0.3, 0.2] for piece in pieces}
     seconds[benchmark.OURS, benchmark.ONNX, 1] = [0.03, 0.06]
     found = {ratio.key: ratio for ratio in benchmark.compare(seconds)}
     assert sorted(found) == sorted(QUICK + SLOW)
