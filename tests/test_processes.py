@@ -1,6 +1,5 @@
 """Training on several machines: processes of one group on this machine, killed and started again."""
 
-import contextlib
 import json
 import os
 import signal
@@ -47,27 +46,12 @@ sys.exit(statuses[-1])
 """
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with synthetic pictures and the script."""
-    folder = tmp_path_factory.mktemp("group")
-    faces = make_faces(25, classes=FER4, seed=1)
-    for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
-        path = folder / "pictures" / FER4[label] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0]).save(path)
-    (folder / "script.py").write_text(SCRIPT)
-    return folder
-
-
 def start(place, name, *commands):
-    """Start processes of commands as lists of more arguments, with folders of their own as where no disk is shared."""
+    """Start processes of lists of lines of arguments, with folders of their own as where no disk is shared."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    train = ["train", "capstone-model-1", "--devices", "all", "--epochs", str(EPOCHS)]
-    train += ["--folder", str(place / "pictures")]
-    started = []
+    train = ["train", "capstone-model-1", "--devices", "all", "--epochs", str(EPOCHS), "--folder", str(place / "faces")]
     for number, lines in enumerate(commands):
         mine = place / name / str(number)
         mine.mkdir(parents=True, exist_ok=True)
@@ -77,53 +61,62 @@ def start(place, name, *commands):
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         if len(commands) > 1:
             environment |= {ADDRESSES: address, PROCESSES: str(len(commands)), PROCESS: str(number)}
-        command = [sys.executable, str(place / "script.py"), json.dumps([train + more for more in lines])]
+        command = [sys.executable, "-c", SCRIPT, json.dumps([train + line.split() for line in lines])]
         with open(mine / "output", "w") as output, open(mine / "errors", "w") as errors:
-            started.append(subprocess.Popen(command, stdout=output, stderr=errors, env=environment))
-    return started
+            yield subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
 
 
-@contextlib.contextmanager
-def ended(started):
-    """No process outlives this."""
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder in which one process has trained, and two: killed one after the other, then given different seeds."""
+    folder = tmp_path_factory.mktemp("group")
+    faces = make_faces(25, classes=FER4, seed=1)
+    for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
+        path = folder / "faces" / FER4[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    checkpoints, started = f"--checkpoints {folder / 'checkpoints'}", []
     try:
-        yield
+        for victim in (0, 1):
+            until, enough = time.monotonic() + SECONDS, epochs_saved(folder) + 2
+            started += (two := [*start(folder, "both", [checkpoints], [checkpoints])])
+            while epochs_saved(folder) < enough and time.monotonic() < until:
+                time.sleep(0.02)
+            two[victim].send_signal(signal.SIGKILL)
+            assert two[1 - victim].wait(120), "one that is killed ends the other"
+            assert text(folder, "both", 1 - victim, "errors")
+            assert not list((folder / "both").rglob("*.json"))
+        for name, commands in (("both", [[f"--seed {seed}", checkpoints, ""] for seed in "01"]), ("one", [[""]])):
+            started += (last := [*start(folder, name, *commands)])
+            for number, process in enumerate(last):
+                assert process.wait(SECONDS) == 0, text(folder, name, number, "errors")[-2000:]
     finally:
         for process in started:
             process.kill()
             process.wait()
+    return folder
 
 
-def finish(place, name, started):
-    """Wait for processes; return the lines that each printed."""
-    with ended(started):
-        for number, process in enumerate(started):
-            assert process.wait(SECONDS) == 0, errors(place, name, number)[-2000:]
-    return [(place / name / str(number) / "output").read_text().splitlines() for number in range(len(started))]
+def epochs_saved(place):
+    """How many epochs the file for those who watch holds."""
+    files = list((place / "both" / "0" / "build" / "runs").glob("*/history.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
 
 
-def errors(place, name, number):
-    return (place / name / str(number) / "errors").read_text()
+def text(place, name, number, stream):
+    return (place / name / str(number) / stream).read_text()
 
 
 def record(place, name):
     """The only record of a training, and its history."""
     (path,) = (place / name / "0" / "build" / "results" / "runs").glob("*.json")
-    history = path.parents[1] / "histories" / f"{path.stem}.csv"
-    return json.loads(path.read_text()), pd.read_csv(history).drop(columns="seconds")
+    return json.loads(path.read_text()), pd.read_csv(path.parents[1] / "histories" / f"{path.stem}.csv")
 
 
-@pytest.fixture(scope="module")
-def both(place):
-    """What two processes print that are given different seeds, then train, then are asked again."""
-    lines = [[["--seed", seed], ["--checkpoints", str(place / "checkpoints")], []] for seed in "01"]
-    return finish(place, "both", start(place, "both", *lines))
-
-
-def test_two_processes_end_with_the_metrics_of_one(place, both):
-    finish(place, "one", start(place, "one", [[]]))
+def test_two_processes_killed_and_resumed_end_with_the_metrics_of_one(place):
     (alone, history), (together, of_both) = record(place, "one"), record(place, "both")
     assert len(history) == EPOCHS
+    assert (together["resumed"], alone["resumed"]) == (2, 0)
     same = ["epoch", "loss", "val_loss", "learning_rate"]
     np.testing.assert_allclose(of_both[same], history[same], rtol=2e-3)
     for column, split in (("accuracy", "train"), ("val_accuracy", "validation")):
@@ -136,45 +129,19 @@ def test_two_processes_end_with_the_metrics_of_one(place, both):
     assert "devices" not in alone["device"]
 
 
-def test_processes_that_train_something_else_stop_all_with_an_error(place, both):
-    for number, lines in enumerate(both):
-        assert lines[-1] == "2 0 0"
-        text = errors(place, "both", number)
-        assert "error: Every process of the group must train the same on the same data" in text
-        assert "Received otherwise in process 1" in text
+def test_processes_that_train_something_else_stop_all_with_an_error(place):
+    for number in (0, 1):
+        assert text(place, "both", number, "output").splitlines()[-1] == "2 0 0"
+        errors = text(place, "both", number, "errors")
+        assert "error: Every process of the group must train the same on the same data" in errors
+        assert "Received otherwise in process 1" in errors
 
 
-def test_the_first_process_alone_writes_and_all_read_its_record(place, both):
+def test_the_first_process_alone_writes_and_all_read_its_record(place):
     assert list((place / "both" / "0" / "build").rglob("model.keras"))
     assert list((place / "checkpoints").glob("*-001-*.keras"))
     assert {path.name for path in (place / "both" / "1").rglob("*") if path.is_file()} == {"errors", "output"}
     assert not list((place / "both").rglob("state.npz"))
-    scores = [lines[-3:-1] for lines in both]
+    scores = [text(place, "both", number, "output").splitlines()[-3:-1] for number in (0, 1)]
     assert scores[0] == scores[1] == [scores[0][0]] * 2
-    assert all(errors(place, "both", number).count("nothing was trained") == 1 for number in (0, 1))
-
-
-def epochs_saved(place, name):
-    """How many epochs the file for those who watch holds."""
-    files = list((place / name / "0" / "build" / "runs").glob("*/history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
-
-
-def test_one_killed_ends_the_other_and_the_same_command_resumes(place, both):
-    for victim in (0, 1):
-        until, enough = time.monotonic() + SECONDS, epochs_saved(place, "killed") + 2
-        started = start(place, "killed", [[]], [[]])
-        with ended(started):
-            while epochs_saved(place, "killed") < enough and time.monotonic() < until:
-                time.sleep(0.02)
-            started[victim].send_signal(signal.SIGKILL)
-            assert started[1 - victim].wait(120)
-        assert errors(place, "killed", 1 - victim)
-        assert not list((place / "killed").rglob("*.json"))
-    finish(place, "killed", start(place, "killed", [[]], [[]]))
-    (resumed, history), (unbroken, expected) = record(place, "killed"), record(place, "both")
-    assert (resumed.pop("resumed"), unbroken.pop("resumed")) == (2, 0)
-    np.testing.assert_allclose(history, expected, rtol=1e-6)
-    for key in ("commit", "seconds", "seconds_per_epoch"):
-        del resumed[key], unbroken[key]
-    assert resumed == unbroken
+    assert all(text(place, "both", number, "errors").count("nothing was trained") == 1 for number in (0, 1))
