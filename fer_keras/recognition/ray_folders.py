@@ -183,7 +183,7 @@ class Worker:
 
 
 def pictures_of(part: dict) -> Iterator[tuple]:
-    """Yield `(name, source)` of each picture of a part; the source is a `DataError` where a Parquet file is damaged."""
+    """Yield `(name, source)` of each picture of a part; the source is a `DataError` where a Parquet file is corrupt."""
     if "names" in part:
         yield from ((name, Path(part["folder"], name)) for name in part["names"])
         return
@@ -207,7 +207,7 @@ def pictures_of(part: dict) -> Iterator[tuple]:
 
 @contextlib.contextmanager
 def opened(path: Path):
-    """Yield an open `ParquetFile` and its columns of pictures' bytes and perhaps names; damage is a `DataError`."""
+    """Yield an open `ParquetFile` and its columns of pictures' bytes and perhaps names; corruption is a `DataError`."""
     from pyarrow import parquet
 
     try:
