@@ -47,7 +47,7 @@ class Ours(Worker):
     def __init__(self, *network):
         import fer_keras
 
-        self.recognizer = fer_keras.Recognizer(*network, detector="haar")
+        self.recognizer = fer_keras.Recognizer(*network, detector=os.environ.get("DETECTOR", "haar"))
         self.alone = fer_keras.Recognizer(self.recognizer.network, detector=None)
         self.packages = ("fer_keras", "onnxruntime", "opencv-python-headless", "pillow", "numpy")
 
@@ -79,7 +79,8 @@ class Ours(Worker):
         def tell(table):
             return table[["frame", "left", "top", "width", "height"]].to_numpy().tolist()
 
-        return lambda: fer_keras.recognize_video(path, network=self.recognizer.network, detector="haar"), tell
+        options = {"network": self.recognizer.network, "detector": os.environ.get("DETECTOR", "haar")}
+        return lambda: fer_keras.recognize_video(path, **options), tell
 
     def network(self, number):
         """Run the bare network on so many faces at once."""

@@ -140,6 +140,7 @@ class Process:
 def main():
     """Measure, print, record."""
     asked = arguments()
+    os.environ["DETECTOR"] = asked.detector  # the workers inherit it
     size = QUICK if asked.quick else WHOLE
     if hasattr(os, "sched_setaffinity"):  # the workers inherit it
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -167,6 +168,7 @@ def arguments():
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=PYTHON", help="fer or deepface")
+    parser.add_argument("--detector", default="haar", choices=("haar", "yunet"), help="of ours; fer's is always Haar")
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="put the ratios into this JSON file")
     asked = parser.parse_args()
