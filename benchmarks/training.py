@@ -136,7 +136,8 @@ def real_path(recipe, faces, on_features=False):
     job = trainer.Job(recipe, 0, faces)
     model = trainer.training_model(job, network, images, [])
     augmentation = (recipe.augmentation, faces.images.shape[1:3])
-    draw = DrawEpochs(network, job.index, targets, seed=0, batch_size=recipe.batch_size, augmentation=augmentation)
+    how = {"batch_size": recipe.batch_size, "augmentation": augmentation}
+    draw = DrawEpochs(network, (job.index, targets, None), seed=0, **how)
     draw.batches = Batches(draw.draw(0), recipe.batch_size)
     feed, epochs = draw.batches.feed(), itertools.count()
 

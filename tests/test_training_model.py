@@ -63,7 +63,7 @@ def test_batches_gather_images_and_follow_arrays_that_are_replaced(backend, monk
 def test_an_epoch_is_drawn_from_seed_and_number_alone():
     network = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5)])
     how = {"seed": 3, "batch_size": 4, "augmentation": (Augmentation(rotation_degrees=9, mixup_alpha=0.3), (48, 48))}
-    first, second = (DrawEpochs(network, np.arange(2, 10), TARGETS, **how) for _ in range(2))
+    first, second = (DrawEpochs(network, (np.arange(2, 10), TARGETS, None), **how) for _ in range(2))
     second.draw(0)
     one, two = first.draw(1), second.draw(1)
     keras.tree.map_structure(np.testing.assert_array_equal, one, two)
@@ -82,7 +82,7 @@ def test_teachers_see_the_augmented_images():
     model.compile(loss="categorical_crossentropy")
     one_hot = np.eye(4, dtype=np.float32)[faces.labels]
     augmentation = (Augmentation(rotation_degrees=10, mixup_alpha=0.2), (48, 48))
-    draw = DrawEpochs(network, np.arange(16), one_hot, seed=3, batch_size=16, augmentation=augmentation)
+    draw = DrawEpochs(network, (np.arange(16), one_hot, None), seed=3, batch_size=16, augmentation=augmentation)
     inputs, targets = draw.draw(0)
     answers = np.full((16, 4), [0.4, 0.3, 0.2, 0.1], np.float32)
     pixels = augment(faces.images[inputs["index"]].astype(np.float32), inputs)

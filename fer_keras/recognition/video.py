@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from fer_keras.paths import check_writable
 from fer_keras.ray_cluster import silent_stderr
 from fer_keras.recognition.annotate import draw_faces
 from fer_keras.recognition.folders import NO_FACE, OK, face_row, partial, progress, table_file
-from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
+from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 from fer_keras.recognition.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -46,12 +45,10 @@ def recognize_video(
     every: int = EVERY,
     smoothing_seconds: float = 0.5,
     network: Any = DEFAULT_NETWORK,
-    classes: Sequence[str] | None = None,
     detector: Any = "auto",
-    min_confidence: float = MIN_CONFIDENCE,
-    mirrored: bool = False,
     start: float = 0.0,
     stop: float | None = None,
+    **options: Any,
 ) -> "pd.DataFrame":
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
@@ -68,9 +65,10 @@ def recognize_video(
         bars: draw the probabilities beside each box, too.
         every: int from 1, the detector looks at each so many-th frame; with `detector=None` always at each.
         smoothing_seconds: float, the time constant of the exponential running mean of probabilities; 0 for none.
-        network: as for `Recognizer`, as are `classes`, `detector`, `min_confidence` and `mirrored`.
+        network: as for `Recognizer`, as is `detector`.
         start: seconds of the video before which frames are left out.
         stop: seconds at which to stop, or None for all.
+        options: `classes`, `min_confidence`, `mirrored` and `min_size`, as for `Recognizer`.
 
     Returns:
         A `pandas.DataFrame` with the columns `time` (seconds), `frame` (from 0), `status` ("ok"), `id` (of the face,
@@ -87,8 +85,7 @@ def recognize_video(
     if not start >= 0 or (stop is not None and not stop > start):
         raise ValueError(f"Expected 0 <= `start` < `stop`, in seconds. Received: {start!r} and {stop!r}.")
     check_places(source, target, csv)
-    options = {"classes": classes, "detector": detector, "min_confidence": min_confidence, "mirrored": mirrored}
-    recognizer = Recognizer(network, **options)
+    recognizer = Recognizer(network, detector=detector, **options)
     kinds = COLUMNS | dict.fromkeys(recognizer.classes, float)
     frames, ended = 0, "stopped"
     with contextlib.ExitStack() as stack:

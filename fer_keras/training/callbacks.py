@@ -109,10 +109,10 @@ class ExactResume(keras.callbacks.Callback):
     included, the run stops. A run that `force` began, and it alone, may be resumed by it.
     """
 
-    def __init__(self, path, best, callbacks, devices, minutes, precision, forced):
+    def __init__(self, job, best, callbacks):
         super().__init__()
-        self.path, self.best, self.remembered, self.devices = path, best, list(callbacks), devices
-        self.minutes, self.precision, self.forced = minutes, precision, forced
+        self.job, self.best, self.remembered = job, best, list(callbacks)
+        self.path, self.devices = job.folder / "state.npz", job.devices
         self.rows, self.resumed, self.early_stop, self.memories, self.fresh = [], 0, False, [], []
 
     def load(self, model):
@@ -121,9 +121,9 @@ class ExactResume(keras.callbacks.Callback):
         if state is None:
             return
         memory, self.groups = state
-        if memory["precision"] != self.precision:
+        if memory["precision"] != self.job.precision:
             raise ValueError(
-                f"{self.path} was begun in {memory['precision']}. Received: {self.precision}. "
+                f"{self.path} was begun in {memory['precision']}. Received: {self.job.precision}. "
                 f"Resume with --precision {memory['precision']}, or begin anew with --force."
             )
         self.best.network.set_weights(self.groups["network"])
@@ -138,15 +138,15 @@ class ExactResume(keras.callbacks.Callback):
         try:
             state = load_state(self.path)
         except ValueError:
-            if not self.forced:
+            if not self.job.force:
                 raise
             return None
-        return None if state and self.forced and not state[0]["forced"] else state
+        return None if state and self.job.force and not state[0]["forced"] else state
 
     def out_of_time(self):
         """True once training has taken the minutes that it may; every process gets the same answer."""
         seconds = sum(row["seconds"] for row in self.rows)
-        return self.minutes is not None and self.devices.broadcast(lambda: seconds >= 60 * self.minutes)
+        return self.job.minutes is not None and self.devices.broadcast(lambda: seconds >= 60 * self.job.minutes)
 
     def on_train_begin(self, logs=None):
         self.fresh = [memory_of(callback) for callback in self.remembered]
@@ -172,8 +172,8 @@ class ExactResume(keras.callbacks.Callback):
     def save(self):  # of the callbacks, what differs from how they were given
         memories = [memory_of(each) for each in self.remembered]
         memory = {
-            "precision": self.precision,
-            "forced": self.forced,
+            "precision": self.job.precision,
+            "forced": self.job.force,
             "history": self.rows,
             "early_stop": self.early_stop,
             "resumed": self.resumed,

@@ -209,9 +209,10 @@ def train(job, given):
     targets, teachers = learn_from_teachers(job, trained is network)
     copy, *teachers = (devices.spread(each, seed) for each in (trained, *teachers))
     balanced = compute_sample_weight("balanced", faces.labels[job.index]).astype(np.float32)
-    how = {"seed": seed, "batch_size": recipe.batch_size, "weights": balanced if recipe.class_weights else None}
-    how |= {"augmentation": (recipe.augmentation, faces.images.shape[1:3]), "devices": devices}
-    draw, best = DrawEpochs(copy, job.index, targets, **how), BestEpoch(copy, recipe.monitor)
+    examples = job.index, targets, balanced if recipe.class_weights else None
+    how = {"augmentation": (recipe.augmentation, faces.images.shape[1:3])}
+    how |= {"batch_size": recipe.batch_size, "devices": devices}
+    draw, best = DrawEpochs(copy, examples, seed=seed, **how), BestEpoch(copy, recipe.monitor)
     with devices.scope(), contextlib.ExitStack() as precision:
         model = training_model(job, copy, np.ascontiguousarray(images), teachers)
         for each in (copy, *teachers):
@@ -305,11 +306,11 @@ def run_epochs(job, model, draw, best, images=None):
 
     The network keeps the best epoch's weights. With `images`, pixels are fed, else indices.
     """
-    devices, epochs, how = job.devices, job.recipe.epochs, (job.minutes, job.precision, job.force)
+    devices, epochs = job.devices, job.recipe.epochs
     paths.sweep(job.folder)
     model.optimizer.build(model.trainable_variables)
     callbacks = [*make_callbacks(job.recipe), *(job.callbacks if devices.first else ())]
-    resume = ExactResume(job.folder / "state.npz", best, callbacks, devices, *how)
+    resume = ExactResume(job, best, callbacks)
     resume.load(model)
     begun = len(resume.rows)
     if not (resume.early_stop or begun == epochs or resume.out_of_time()):
@@ -405,8 +406,8 @@ def fit_model(model, job, epochs, batch_size):
     if recorded := find_record(job):
         model.set_weights(scoring.load_network(recorded).get_weights())
         return announce_record(job, recorded)
-    best = BestEpoch(model, job.recipe.monitor)
-    draw = DrawEpochs(model, job.index, targets_of_loss(model, faces), seed=job.seed, batch_size=batch_size)
+    best, targets = BestEpoch(model, job.recipe.monitor), targets_of_loss(model, faces)
+    draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
     return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
 

@@ -129,14 +129,15 @@ class DrawEpochs(keras.callbacks.Callback):
     """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
 
     The network's random layers begin each epoch in a drawn state, and mixup stays inside a batch. Of `count` devices
-    that share each batch, up to `count - 1` images sit an epoch out, others in each. `index` are the rows of training
-    images, which may have `weights`; `augmentation` is an `Augmentation` and `(height, width)`.
+    that share each batch, up to `count - 1` images sit an epoch out, others in each. `examples` are the rows of the
+    training images, the targets of all and the training images' weights or None; `augmentation` is an `Augmentation`
+    and `(height, width)`.
     """
 
-    def __init__(self, network, index, targets, *, seed, batch_size, augmentation=None, weights=None, devices=ONE):
+    def __init__(self, network, examples, *, seed, batch_size, augmentation=None, devices=ONE):
         super().__init__()
-        self.network, self.index, self.targets, self.seed, self.batch_size = network, index, targets, seed, batch_size
-        self.augmentation, self.weights, self.devices, self.batches = augmentation, weights, devices, None
+        self.network, self.seed, self.batch_size, self.augmentation = network, seed, batch_size, augmentation
+        (self.index, self.targets, self.weights), self.devices, self.batches = examples, devices, None
 
     def feed(self, epoch, images=None):
         """The training batches, which begin with an epoch's; with `images`, their inputs are pixels."""
