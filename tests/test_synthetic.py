@@ -23,7 +23,7 @@ def test_counts_splits_and_origin(faces):
     assert faces.images.shape == (1400, 48, 48, 1)
     assert faces.images.dtype == np.uint8
     assert faces.protocol == "drawn"
-    assert "drawn" in faces.source
+    assert "synthetic" in faces.source
     assert list(counts["total"]) == [142 * 7, 29 * 7, 29 * 7]
     assert (counts[list(FER7)].nunique(axis=1) == 1).all()
     assert 0.69 < len(faces["train"][1]) / len(faces) < 0.73
