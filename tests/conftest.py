@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import data_files
 import pytest
 
 DATA = os.environ.get("FER_KERAS_DATA")  # an absolute path, as the checkout's conftest.py sets it
@@ -14,6 +15,18 @@ def fer2013_path():
     if not DATA:
         pytest.skip("FER_KERAS_DATA is not set")
     return Path(DATA)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Give a test a cache of its own, and no data from the environment."""
+    data_files.set_up(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def table():
+    """The rows of a small made-up fer2013.csv."""
+    return data_files.fer_table(42)
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ def _own_cache(monkeypatch, tmp_path):
     assert not list(temporary.iterdir())
 
 
-@pytest.fixture
-def table():
-    return files.fer_table(42)
-
-
 def text(lines):
     return ("\n".join(lines) + "\n").encode()
 

@@ -8,21 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from data_files import REAL_DATA, csv_lines, fer_table, needs_real_data, parquet_frame, set_up, write_csv, write_parquet
+from data_files import REAL_DATA, csv_lines, fer_table, needs_real_data, parquet_frame, write_csv, write_parquet
 
 from fer_keras.data import FaceDataset, cache, fer2013_tables, load_fer7
 from fer_keras.data.dataset import Problems
 from fer_keras.labels import SPLITS
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    set_up(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def table():
-    return fer_table(42)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -16,14 +16,7 @@ from fer_keras.labels import FER7, FERPLUS8
 REAL = Path(files.REAL_DATA or "")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    files.set_up(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def table():
-    return files.fer_table(42)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def pictures(folder, names, count=3, suffix=".png", side=48):

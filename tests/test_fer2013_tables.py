@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 from fer_keras.data import DataError, load_fer7
 from fer_keras.data.fer2013_tables import parse_pixels, parse_plain
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    files.set_up(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def table():
-    return files.fer_table(42)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_csv_is_read_pixel_by_pixel(tmp_path, table):

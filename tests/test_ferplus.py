@@ -13,9 +13,7 @@ from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
 VOTES = "fer2013new.csv"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    files.set_up(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

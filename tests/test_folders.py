@@ -16,9 +16,7 @@ from fer_keras.labels import FER4, FER7, FERPLUS_VOTES, USAGE_TO_SPLIT, emotion
 NUM_ROWS = 210  # 30 of each class, 70 of each Usage
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    files.set_up(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -36,11 +36,6 @@ def _offline(monkeypatch, tmp_path):
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
 
 
-@pytest.fixture
-def table():
-    return files.fer_table(42)
-
-
 def test_another_on_error_is_refused(tmp_path, table):
     with pytest.raises(ValueError, match=r"`on_error` must be one of .* Received: 'ignore'"):
         load_fer7(files.write_csv(tmp_path, files.csv_lines(table)), on_error="ignore")

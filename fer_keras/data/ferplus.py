@@ -216,8 +216,8 @@ def leading_votes(left, total):
     seen, count = np.zeros(len(left)), np.zeros(len(left), int)
     ended = np.zeros(len(left), bool)
     for _ in range(NUM_LEADING):  # each turn takes one emotion at least, or ends
-        goes_on = (seen < 0.75 * total) & (count < NUM_LEADING) & ~ended
-        top = (left == left.max(axis=1, keepdims=True)) & goes_on[:, None]
+        wanted = (seen < 0.75 * total) & (count < NUM_LEADING) & ~ended
+        top = (left == left.max(axis=1, keepdims=True)) & wanted[:, None]
         taken += (left * top)[:, : len(EMOTIONS)]
         seen += (left * top).sum(axis=1)
         count += top[:, : len(EMOTIONS)].sum(axis=1)

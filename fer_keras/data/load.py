@@ -297,7 +297,7 @@ def read(path, classes, protocol, on_error):
 
 
 def announce(place, faces):
-    """The faces; a split of our own, and data that is not as published, are said on stderr."""
+    """The faces; a split of our own, and data that is not as published, are named on stderr."""
     if faces.difference:
         say(f"{place}: this is not FER-2013 as it was published: {faces.difference}")
     elif faces.protocol == "own":

@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def no_difference(self) -> bool:
-        """True where the interval holds zero: the two are then said not to differ."""
+        """True where the interval holds zero: the two do not differ measurably."""
         return self.low <= 0 <= self.high
 
     def __str__(self):

@@ -340,7 +340,7 @@ def select_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
 def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
     """Bring faces into a recipe's classes, in its order, with as many training images as it takes.
 
-    How many images of other classes are left out is said on stderr.
+    How many images of other classes are left out stands on stderr.
 
     Raises:
         ValueError: if the faces lack a class, are of another split, or have no training or no validation images.

@@ -243,7 +243,7 @@ def find_detector(name="auto", *, min_size: float | None = None):
 
 
 def choose_detector() -> str:
-    """Name of the detector that "auto" is: "yunet:PATH" if its file is at hand, else "haar"; said once, on stderr."""
+    """Name of the detector that "auto" is: "yunet:PATH" if its file is at hand, else "haar"; named once, on stderr."""
     file = yunet_file()
     if file.is_file():
         say_once(f"the detector is YuNet, from {file}")

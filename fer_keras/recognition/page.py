@@ -27,7 +27,7 @@ from fer_keras.recognition.networks import keras_network
 from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 from fer_keras.recognition.tracking import Tracker
-from fer_keras.recognition.video import find_ffmpeg, recognize_video
+from fer_keras.recognition.video import find_ffmpeg, follow, recognize_video
 
 LARGEST_UPLOAD, LARGEST_MESSAGE = 100 * 2**20, 4 * 2**20  # bytes; a frame of the camera comes as a message
 KEPT_SECONDS = 600  # for which files, and what was seen in them, wait for the browser
@@ -259,17 +259,16 @@ class Live:
         """Draw the faces of the next frame into a copy of it; once a second, tabulate the last minute too."""
         import pandas as pd
 
-        tracks, classes = self.tracker.update(rgb, seconds, self.recognizer.detect), self.recognizer.classes
-        detections = [track.detection(rgb.shape) for track in tracks]
-        probabilities = self.tracker.smooth(tracks, self.recognizer.probabilities(rgb, detections), seconds)
-        faces, numbers = self.recognizer.faces(detections, probabilities), [str(track.id) for track in tracks]
-        drawn = draw_faces(rgb, faces, names=numbers, bars=True)
+        tracks, faces = follow(self.recognizer, self.tracker, rgb, seconds)
+        drawn = draw_faces(rgb, faces, names=[str(track.id) for track in tracks], bars=True)
         self.rows = [row for row in self.rows if row[0] >= seconds - SHOWN_SECONDS]
-        self.rows += [(seconds, track.id, *values) for track, values in zip(tracks, probabilities, strict=True)]
+        self.rows += [
+            (seconds, track.id, *face.probabilities.values()) for track, face in zip(tracks, faces, strict=True)
+        ]
         if seconds - self.tabulated < PLOT_SECONDS:
             return drawn, None
-        self.tabulated, table = seconds, pd.DataFrame(self.rows, columns=["time", "id", *classes])
-        return drawn, one_face(table.assign(time=table["time"] - seconds), classes)
+        self.tabulated, table = seconds, pd.DataFrame(self.rows, columns=["time", "id", *self.recognizer.classes])
+        return drawn, one_face(table.assign(time=table["time"] - seconds), self.recognizer.classes)
 
 
 def clip_tab(gr, recognizer, _):

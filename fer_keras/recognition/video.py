@@ -125,11 +125,16 @@ def followed(reader, recognizer, tracker, start, stop):
     while reader.frame is not None and (stop is None or reader.seconds < stop):
         if reader.seconds >= start:
             rgb = cv2.cvtColor(reader.frame, cv2.COLOR_BGR2RGB)
-            tracks = tracker.update(rgb, reader.seconds, recognizer.detect)
-            detections = [track.detection(rgb.shape) for track in tracks]
-            probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), reader.seconds)
-            yield reader.number, rgb, tracks, recognizer.faces(detections, probabilities)
+            yield reader.number, rgb, *follow(recognizer, tracker, rgb, reader.seconds)
         reader.advance()
+
+
+def follow(recognizer, tracker, rgb, seconds):
+    """Follow the faces into the next frame; its `tracking.Track`s and their `Face`s, of smoothed probabilities."""
+    tracks = tracker.update(rgb, seconds, recognizer.detect)
+    detections = [track.detection(rgb.shape) for track in tracks]
+    probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), seconds)
+    return tracks, recognizer.faces(detections, probabilities)
 
 
 def check_places(source, target, csv):
