@@ -19,9 +19,8 @@ from fer_keras.labels import FER4, FER7
 from fer_keras.models import build
 from fer_keras.recipes import RECIPES
 from fer_keras.results import find_run, read_runs, run_folder
-from fer_keras.results.states import load_state, save_state
 from fer_keras.training import callbacks, fit, load_network, scoring, trainer
-from fer_keras.training.callbacks import Checkpoints, make_optimizer
+from fer_keras.training.callbacks import Checkpoints, load_state, make_optimizer, save_state
 
 # Everything that has a memory or a random state: dropout, augmentation, Adam, both callbacks.
 LIVELY = dataclasses.replace(

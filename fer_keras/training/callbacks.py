@@ -1,21 +1,23 @@
 """A recipe's optimiser and Keras' callbacks for it, and three of ours: best epoch, checkpoints, exact resume."""
 
 import contextlib
+import json
 import math
 import numbers
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.results.states import load_state, save_state
 from fer_keras.training.training_model import computing_in
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 ACCURACIES = ("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy")
+VERSION = 2  # of what the state of a training holds
 NAMES = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
 
 
@@ -202,3 +204,32 @@ def memory_of(callback):
         for name, value in vars(callback).items()
         if not name.startswith("_") and (value is None or isinstance(value, numbers.Number))
     }
+
+
+def save_state(path: Path, memory: dict, groups: dict[str, list]) -> None:
+    """Write plain values and lists of arrays as one file, which is whole or not there."""
+    arrays = {f"{name}_{i:05d}": np.asarray(value) for name, values in groups.items() for i, value in enumerate(values)}
+    with paths.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, memory=np.array(json.dumps({"version": VERSION, **memory})), **arrays)
+
+
+def load_state(path: Path) -> tuple[dict, dict[str, list]] | None:
+    """Read `(memory, groups)` as `save_state` wrote them; None if there is no file, a ValueError if it is another."""
+    if not path.is_file():
+        return None
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            memory, groups = json.loads(str(file["memory"])), {}
+            for name in sorted(set(file.files) - {"memory"}):
+                groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: Expected the state of a training. Received: a file that is not whole or of another kind "
+            f"({error}). Begin anew with force=True (--force)."
+        ) from error
+    if memory.get("version") != VERSION:
+        raise ValueError(
+            f"{path}: Expected a state of version {VERSION}. Received: one of a run that another version of fer_keras "
+            "began. End that run with it, or begin anew with force=True (--force)."
+        )
+    return memory, groups

@@ -21,9 +21,8 @@ from fer_keras.models.transfer import backbones_in, fine_tune
 from fer_keras.recipes import Recipe, describe, find_recipe, for_split, make_targets, to_recipe_classes, variant_for
 from fer_keras.results import HISTORY_COLUMNS, Run, combine, find_own_run, run_id, write_run
 from fer_keras.results.runs import identity, is_final, network_path, run_folder
-from fer_keras.results.states import load_state, save_state
 from fer_keras.training import scoring
-from fer_keras.training.callbacks import BestEpoch, ExactResume, make_callbacks, make_optimizer
+from fer_keras.training.callbacks import BestEpoch, ExactResume, load_state, make_callbacks, make_optimizer, save_state
 from fer_keras.training.data import load_recipe_data, with_validation
 from fer_keras.training.devices import ONE, PRECISIONS, Devices, choose
 from fer_keras.training.features import backbone_features, split_backbone
