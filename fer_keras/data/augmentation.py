@@ -48,23 +48,31 @@ def draw_plan(augmentation, num_images, size, generator, *, group=None):
 
     All is decided by `generator`; mixup stays inside consecutive groups (batches) of `group` pictures.
     """
-    return Plan(
-        transform=draw_transform(augmentation, num_images, size, generator),
-        light=draw_light(augmentation, num_images, generator),
-        box=draw_box(augmentation, num_images, size, generator),
-        **draw_mix(augmentation, num_images, generator, group or num_images),
-        # Last, so that plans without them are drawn as before there were any.
-        blur=draw_blur(augmentation, num_images, generator),
-        gamma=draw_gamma(augmentation, num_images, generator),
-    )
+    a, n, plan = augmentation, num_images, {}
+    moves = (a.flip, a.rotation_degrees, a.shift_fraction, a.shear_degrees, *a.zoom, a.crop_fraction)
+    if moves != (False, 0, 0, 0, 1, 1, 1):
+        plan["transform"] = draw_transform(a, n, size, generator)
+    if (*a.brightness, *a.contrast) != (1, 1, 1, 1):
+        brightness, contrast = generator.uniform(*a.brightness, n), generator.uniform(*a.contrast, n)
+        plan["light"] = np.stack([brightness * contrast, 127.5 * (1 - contrast)], axis=1)
+    if a.erase_probability:
+        plan["box"] = draw_box(a.erase_probability, n, size, generator)
+    if a.mixup_alpha:
+        plan["share"] = generator.beta(a.mixup_alpha, a.mixup_alpha, n)
+        batches = np.split(np.arange(n), range(group or n, n, group or n))
+        plan["partner"] = np.concatenate([generator.permutation(batch) for batch in batches]).astype(np.int32)
+    # Blur and gamma come last, so that plans without them are drawn as before there were any.
+    if a.blur_pixels:
+        deviation = generator.uniform(0, a.blur_pixels, n).clip(1e-3)
+        weights = np.exp(-np.square([0, 1, 2]) / (2 * deviation[:, None] ** 2))
+        plan["blur"] = weights / (weights @ [1, 2, 2])[:, None]
+    if tuple(a.gamma) != (1, 1):
+        plan["gamma"] = np.exp(generator.uniform(*np.log(a.gamma), n))
+    return Plan(**{name: drawn if name == "partner" else drawn.astype(np.float32) for name, drawn in plan.items()})
 
 
-def draw_transform(augmentation, n, size, generator):
-    """The `(n, 8)` maps of flip, rotation, shift, shear, zoom and crop about the centre, or None."""
-    a = augmentation
-    still = (a.rotation_degrees, a.shift_fraction, a.shear_degrees) == (0, 0, 0) and tuple(a.zoom) == (1, 1)
-    if still and not a.flip and a.crop_fraction >= 1:
-        return None
+def draw_transform(a, n, size, generator):
+    """The `(n, 8)` maps of flip, rotation, shift, shear, zoom and crop about the centre."""
     height, width = size
     turn = np.deg2rad(generator.uniform(-a.rotation_degrees, a.rotation_degrees, n))
     shear = np.deg2rad(generator.uniform(-a.shear_degrees, a.shear_degrees, n))
@@ -80,58 +88,17 @@ def draw_transform(augmentation, n, size, generator):
     linear = np.stack(entries, axis=1).reshape(n, 2, 2) * (crop[:, None] / zoom)[:, None, :]
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = centre - linear @ centre + shift + place
-    table = np.zeros((n, 8), np.float32)
-    table[:, [0, 1, 3, 4]] = linear.reshape(n, 4)
-    table[:, [2, 5]] = offset
-    return table
+    return np.pad(np.concatenate([linear, offset[:, :, None]], axis=2).reshape(n, 6), ((0, 0), (0, 2)))
 
 
-def draw_light(augmentation, n, generator):
-    """The `(n, 2)` gains and offsets of brightness, then contrast, or None."""
-    if tuple(augmentation.brightness) == (1, 1) and tuple(augmentation.contrast) == (1, 1):
-        return None
-    brightness = generator.uniform(*augmentation.brightness, n)
-    contrast = generator.uniform(*augmentation.contrast, n)
-    return np.stack([brightness * contrast, 127.5 * (1 - contrast)], axis=1).astype(np.float32)
-
-
-def draw_blur(augmentation, n, generator):
-    """The `(n, 3)` weights of Gaussian blurs, or None."""
-    if not augmentation.blur_pixels:
-        return None
-    deviation = generator.uniform(0, augmentation.blur_pixels, n).clip(1e-3)
-    weights = np.exp(-np.square([0, 1, 2]) / (2 * deviation[:, None] ** 2))
-    return (weights / (weights @ [1, 2, 2])[:, None]).astype(np.float32)
-
-
-def draw_gamma(augmentation, n, generator):
-    """The `(n,)` exponents, or None."""
-    if tuple(augmentation.gamma) == (1, 1):
-        return None
-    return np.exp(generator.uniform(*np.log(augmentation.gamma), n)).astype(np.float32)
-
-
-def draw_box(augmentation, n, size, generator):
-    """The `(n, 5)` erased rectangles (Zhong et al., 2020: 2 to 25 % of the area, sides up to 1:3), or None."""
-    if not augmentation.erase_probability:
-        return None
+def draw_box(probability, n, size, generator):
+    """The `(n, 5)` erased rectangles (Zhong et al., 2020: 2 to 25 % of the area, sides up to 1:3)."""
     area = generator.uniform(0.02, 0.25, n) * size[0] * size[1]
     aspect = np.exp(generator.uniform(np.log(1 / 3), np.log(3), n))
     sides = np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], axis=1).round().clip(1, size)
     start = np.floor(generator.random((n, 2)) * (np.array(size) - sides + 1))
-    hit = generator.random(n) < augmentation.erase_probability
-    grey = generator.integers(0, 256, n)
-    return np.column_stack([start, start + sides * hit[:, None], grey]).astype(np.float32)
-
-
-def draw_mix(augmentation, n, generator, group):
-    """Partner and share of mixup, each `(n,)`, or None for both."""
-    if not augmentation.mixup_alpha:
-        return {}
-    share = generator.beta(augmentation.mixup_alpha, augmentation.mixup_alpha, n)
-    starts = range(0, n, group)
-    partner = np.concatenate([start + generator.permutation(min(group, n - start)) for start in starts])
-    return {"partner": partner.astype(np.int32), "share": share.astype(np.float32)}
+    hit = generator.random(n) < probability
+    return np.column_stack([start, start + sides * hit[:, None], generator.integers(0, 256, n)])
 
 
 def warp(pixels, transform):
