@@ -11,7 +11,6 @@ from fer_keras.recognition.detectors import Detection, overlap
 
 COAST_SECONDS = 1.0  # how long a face that the detector misses lives on
 FEWEST_POINTS = 6  # of a face that is followed
-LARGEST_GROWTH = 1.2  # of a face, from one frame to the next
 
 
 @dataclasses.dataclass(eq=False)
@@ -20,9 +19,8 @@ class Track:
 
     id: int  # from 1, never given twice
     place: np.ndarray  # float (left, top, width, height) in pixels, may reach beyond the picture
-    score: float  # the detector's, when it last found the face
-    angle: float  # degrees by which it was turned then, as of a `Detection`
-    found_at: float  # seconds of the video at which the detector last found it
+    found: Detection  # by which the detector last found it
+    found_at: float  # seconds of the video at that time
     times_found: int = 1  # by the detector
     detected: bool = True  # whether the detector found it in this frame
     visible: bool = True  # whether it is seen in this frame: found, or followed without being lost
@@ -40,30 +38,20 @@ class Track:
     def detection(self, shape: tuple) -> Detection:
         """The face as a detector would give it in a picture of this shape, cut at its edges."""
         left, top, right, bottom = inside(self.place, shape).round().astype(int).ravel().tolist()
-        return Detection((left, top, right - left, bottom - top), self.score, self.angle)
+        return self.found._replace(box=(left, top, right - left, bottom - top))
 
 
 class Tracker:
     """Gives each face of a video a number that it keeps.
 
-    The detector looks at every n-th frame. Its faces go to the tracks by intersection over union, the largest first;
-    tracks that are seen choose before those that are lost. In all frames tracks are followed by optical flow.
-
-    A track is born at once, so that a face is in the table from its first frame. One that the detector does not find a
-    second time, as most false alarms, dies at that look. Any other lives on for `COAST_SECONDS` without being found;
-    meanwhile it is followed, or, when the flow loses it or another face stands in front of it, moves on unseen at its
-    last velocity and waits to be found. A face of which less than half is in the picture has left it.
+    The detector looks at frames 0, `every`, 2 `every`, ...; in all frames tracks are followed by optical flow. A track
+    is born at once; one that the detector does not find a second time, as most false alarms, dies at that look. Any
+    other lives on for `COAST_SECONDS` without being found; meanwhile it is followed, or, when the flow loses it or
+    another face stands in front of it, moves on unseen at its last velocity. `smoothing_seconds` is for `smooth`.
 
     Reference:
         Bewley, Ge, Ott, Ramos and Upcroft (2016), Simple online and realtime tracking, arXiv:1602.00763, whose scheme
         it is, with optical flow in the place of the Kalman filter.
-
-    Args:
-        every: int from 1: the detector looks at frames 0, `every`, 2 `every`, ...
-        smoothing_seconds: float from 0: the time constant of `smooth`; 0 leaves probabilities as they are.
-
-    Raises:
-        ValueError: on values that are out of range.
     """
 
     def __init__(self, *, every: int = 5, smoothing_seconds: float = 0.5):
@@ -76,37 +64,43 @@ class Tracker:
         self.frame, self.grey, self.scale, self.seconds = 0, None, 1.0, 0.0
 
     def update(self, rgb: np.ndarray, seconds: float, detect: Callable) -> list[Track]:
-        """The `Track`s that are seen in the next frame, by their number.
-
-        Args:
-            rgb: uint8 array `(height, width, 3)`.
-            seconds: float, when the frame is shown.
-            detect: function from `rgb` to `Detection`s, called on every n-th frame.
-        """
+        """The `Track`s that are seen in the next frame, shown at a time; `detect` finds `Detection`s in some frames."""
         self.scale = min(1.0, 480 / max(rgb.shape[:2]))  # optical flow sees a small grey copy
         size = [max(1, round(side * self.scale)) for side in rgb.shape[1::-1]]
-        grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-        before, self.grey = self.grey, grey
-        elapsed, self.seconds = seconds - self.seconds, seconds
+        before, elapsed, self.seconds = self.grey, max(seconds - self.seconds, 0), seconds
+        self.grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        for track in self.tracks:
+            track.detected = False
+            if not track.visible:
+                track.place[:2] += track.velocity * elapsed
         self.follow(before, elapsed)
         if self.frame % self.every == 0:
             self.look(detect(rgb), seconds)
-        self.tracks = [
-            track
-            for track in self.tracks
-            if np.ptp(inside(track.place, rgb.shape), axis=0).prod() / track.place[2:].prod() >= 0.5
-        ]
+        shares = [np.ptp(inside(each.place, rgb.shape), axis=0).prod() / each.place[2:].prod() for each in self.tracks]
+        self.tracks = [track for track, share in zip(self.tracks, shares, strict=True) if share >= 0.5]  # others left
         self.frame += 1
         return [track for track in self.tracks if track.visible]
 
     def follow(self, before, elapsed):
-        """Move every track from the frame before, if there is one, to this one."""
+        """Move the tracks that were seen to this frame as most of their points moved; without enough they are lost.
+
+        Reference:
+            Kalal, Mikolajczyk and Matas (2010), Forward-backward error: automatic detection of tracking failures, ICPR.
+        """
         seen = [track for track in self.tracks if track.visible]
-        for track in self.tracks:
-            track.detected = False
-            if not track.visible:
-                track.place[:2] += track.velocity * max(elapsed, 0)
-        for track, move in zip(seen, flow(before, self.grey, seen), strict=True):
+        counts = [len(track.points) for track in seen]
+        if not sum(counts) or before.shape != self.grey.shape:
+            for track in seen:
+                track.visible = False
+            return
+        start, options = np.concatenate([track.points for track in seen]), {"winSize": (15, 15), "maxLevel": 3}
+        end, found, difference = cv2.calcOpticalFlowPyrLK(before, self.grey, start, None, **options)
+        back, returned, _ = cv2.calcOpticalFlowPyrLK(self.grey, before, end, None, **options)
+        good = (found & returned).ravel().astype(bool) & (difference.ravel() < 25)  # grey levels about a point
+        good &= np.linalg.norm(back - start, axis=1) < 1  # pixels
+        groups = (np.split(part, np.cumsum(counts)[:-1]) for part in (start, end, good))
+        for track, *points in zip(seen, *groups, strict=True):
+            move = moved(*points, enough=max(FEWEST_POINTS, 0.4 * track.seeds))
             track.visible = move is not None
             if track.visible:
                 track.points, growth, shift = move
@@ -117,30 +111,23 @@ class Tracker:
                     track.velocity = blended(track.velocity, (middle - centre) / elapsed, elapsed, 0.2)
 
     def look(self, detections, seconds):
-        """Give the faces that the detector found to tracks, begin new ones, and end those that are gone."""
+        """Give the faces that the detector found to tracks, seen ones first, the largest overlap (IoU) first.
+
+        Other faces begin tracks; tracks that are gone end.
+        """
         boxes, left = [np.array(detection.box, float) for detection in detections], list(range(len(detections)))
-        pairs = [
-            (track.visible, overlap(track.place, boxes[number]), track, number)
-            for track in self.tracks
-            for number in left
-        ]
+        pairs = [(each.visible, overlap(each.place, boxes[i]), each, i) for each in self.tracks for i in left]
         for _, common, track, number in sorted(pairs, key=lambda pair: pair[:2], reverse=True):
             if common >= 0.25 and not track.detected and number in left:
                 left.remove(number)
-                _, track.score, track.angle = detections[number]
-                track.place, track.found_at, track.times_found = boxes[number], seconds, track.times_found + 1
+                track.place, track.found, track.found_at = boxes[number], detections[number], seconds
+                track.times_found += 1
                 track.detected = track.visible = True
-        self.tracks = [
-            track
-            for track in self.tracks
-            if track.detected or (track.times_found > 1 and seconds - track.found_at <= COAST_SECONDS)
-        ]
-        for track in self.tracks:
+        alive = [each for each in self.tracks if each.times_found > 1 and seconds - each.found_at <= COAST_SECONDS]
+        for track in alive:
             if not track.detected and any(is_within(track.centre, box) for box in boxes):
                 track.visible = False  # another face is where this one was
-        for number in left:
-            _, score, angle = detections[number]
-            self.tracks.append(Track(next(self.numbers), boxes[number], score, angle, seconds))
+        self.tracks = alive + [Track(next(self.numbers), boxes[i], detections[i], seconds) for i in left]
         for track in self.tracks:
             if track.detected:
                 others = [other.place * self.scale for other in self.tracks if other.visible and other is not track]
@@ -183,8 +170,8 @@ def points_inside(grey, box, others):
     """
     margin = 0.15 * box[2:]
     left, top = np.maximum(box[:2] + margin, 0).astype(int)
-    right, bottom = np.ceil(box[:2] + box[2:] - margin).astype(int)
-    part = grey[top : max(bottom, 0), left : max(right, 0)]
+    right, bottom = np.maximum(np.ceil(box[:2] + box[2:] - margin), 0).astype(int)
+    part = grey[top:bottom, left:right]
     found = cv2.goodFeaturesToTrack(part, 40, 0.02, 2) if min(part.shape) >= 3 else None
     if found is None:
         return np.zeros((0, 2), np.float32)
@@ -193,39 +180,15 @@ def points_inside(grey, box, others):
     return points[own] if own.sum() >= 2 * FEWEST_POINTS else points
 
 
-def flow(before, after, tracks):
-    """How the points of each track moved between two grey frames: where they are, growth, shift; None if it is lost.
-
-    A point counts if it comes back to itself when followed backwards, looks as it did, and moves as most of its track
-    do. The track grew by `growth` about the origin, then went by `shift`: medians of where points went, and of how the
-    distances between them changed.
-
-    Reference:
-        Kalal, Mikolajczyk and Matas (2010), Forward-backward error: automatic detection of tracking failures, ICPR.
-    """
-    counts = [len(track.points) for track in tracks]
-    if not sum(counts) or before.shape != after.shape:
-        return [None] * len(tracks)
-    start, options = np.concatenate([track.points for track in tracks]), {"winSize": (15, 15), "maxLevel": 3}
-    end, found, difference = cv2.calcOpticalFlowPyrLK(before, after, start, None, **options)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None, **options)
-    good = (found & returned).ravel().astype(bool) & (difference.ravel() < 25)  # grey levels about a point
-    good &= np.linalg.norm(back - start, axis=1) < 1  # pixels
-    parts = [np.split(part, np.cumsum(counts)[:-1]) for part in (start, end, good)]
-    return [move_of(*group, track.seeds) for *group, track in zip(*parts, tracks, strict=True)]
-
-
-def move_of(start, end, good, seeds):
-    """The points, growth and shift that take a track to where it was found, or None if too few can be believed."""
-    enough = max(FEWEST_POINTS, 0.4 * seeds)
+def moved(start, end, good, enough):
+    """The points that moved as most do, their growth about the origin, and their shift after it; None if too few do."""
     if good.sum() < enough:
         return None
     start, end = start[good].astype(float), end[good].astype(float)
     one, other = np.triu_indices(len(start), 1)
     before, after = (np.linalg.norm(points[one] - points[other], axis=1) for points in (start, end))
-    far, growth = before > 1, 1.0
-    if far.any():
-        growth = float(np.clip(np.median(after[far] / before[far]), 1 / LARGEST_GROWTH, LARGEST_GROWTH))
+    far = before > 1
+    growth = float(np.clip(np.median(after[far] / before[far]), 1 / 1.2, 1.2)) if far.any() else 1.0
     shift = np.median(end - growth * start, axis=0)
     near = np.linalg.norm(growth * start + shift - end, axis=1) <= 1 + 0.15 * np.ptp(start, axis=0).max()
     return (end[near].astype(np.float32), growth, shift) if near.sum() >= enough else None

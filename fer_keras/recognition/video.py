@@ -37,19 +37,10 @@ ENCODERS = {"libx264": ["-crf", "20", "-preset", "veryfast"], "libopenh264": ["-
 
 
 def recognize_video(
-    source: str | os.PathLike | int,
-    target: str | os.PathLike | None = None,
-    *,
-    csv: str | os.PathLike | None = None,
-    bars: bool = False,
-    every: int = EVERY,
-    smoothing_seconds: float = 0.5,
-    network: Any = DEFAULT_NETWORK,
-    detector: Any = "auto",
-    start: float = 0.0,
-    stop: float | None = None,
-    **options: Any,
-) -> "pd.DataFrame":
+    source: str | os.PathLike | int, target: str | os.PathLike | None = None, *, csv: str | os.PathLike | None = None,
+    bars: bool = False, every: int = EVERY, smoothing_seconds: float = 0.5, network: Any = DEFAULT_NETWORK,
+    detector: Any = "auto", start: float = 0.0, stop: float | None = None, **options: Any,
+) -> "pd.DataFrame":  # fmt: skip
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
     The detector looks at every n-th frame; in between faces are followed by optical flow (`tracking.Tracker`). The
@@ -66,8 +57,7 @@ def recognize_video(
         every: int from 1, the detector looks at each so many-th frame; with `detector=None` always at each.
         smoothing_seconds: float, the time constant of the exponential running mean of probabilities; 0 for none.
         network: as for `Recognizer`, as is `detector`.
-        start: seconds of the video before which frames are left out.
-        stop: seconds at which to stop, or None for all.
+        start: seconds of the video at which to begin; `stop`: those at which to end, or None.
         options: `classes`, `min_confidence`, `mirrored` and `min_size`, as for `Recognizer`.
 
     Returns:
@@ -82,7 +72,8 @@ def recognize_video(
     import pandas as pd
 
     tracker = Tracker(every=1 if detector is None else every, smoothing_seconds=smoothing_seconds)
-    if not start >= 0 or (stop is not None and not stop > start):
+    end = np.inf if stop is None else stop
+    if not 0 <= start < end:
         raise ValueError(f"Expected 0 <= `start` < `stop`, in seconds. Received: {start!r} and {stop!r}.")
     check_places(source, target, csv)
     recognizer = Recognizer(network, detector=detector, **options)
@@ -92,21 +83,27 @@ def recognize_video(
         reader = Reader(source)
         stack.callback(reader.capture.release)
         file = Path(csv or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.csv")
-        with Writer(target, reader.rate) as writer, table_file(file, kinds, digits=6) as write_rows:
-            bar = stack.enter_context(progress(total=reader.total(start, stop), unit=" frames"))
+        with video_file(target, reader.rate) as write, table_file(file, kinds, digits=6) as write_rows:
+            bar = stack.enter_context(progress(total=reader.total(start, end), unit=" frames"))
             with contextlib.suppress(KeyboardInterrupt):
-                for number, rgb, tracks, faces in followed(reader, recognizer, tracker, start, stop):
-                    frame = {"time": f"{reader.seconds:.3f}", "frame": number}
-                    found = zip(tracks, faces, strict=True)
-                    rows = [frame | {"id": one.id, "detected": one.detected} | face_row(face) for one, face in found]
-                    write_rows(rows or [frame | {"status": NO_FACE}])
+                for number, frame in enumerate(reader):
+                    if reader.seconds >= end:
+                        ended = "whole"
+                        break
+                    if reader.seconds < start:
+                        continue
+                    rgb, at = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), {"time": f"{reader.seconds:.3f}", "frame": number}
+                    tracks, faces = follow(recognizer, tracker, rgb, reader.seconds)
+                    pairs = zip(tracks, faces, strict=True)
+                    rows = [at | {"id": one.id, "detected": one.detected} | face_row(face) for one, face in pairs]
+                    write_rows(rows or [at | {"status": NO_FACE}])
                     if target is not None:
-                        numbers = [str(track.id) for track in tracks]
-                        writer.write(draw_faces(rgb, faces, names=numbers, bars=bars), reader.seconds)
+                        names = [str(track.id) for track in tracks]
+                        write(draw_faces(rgb, faces, names=names, bars=bars), reader.seconds)
                     frames += 1
                     bar.update()
-                is_cut = reader.frame is None and (reader.is_camera or is_cut_off(reader.source))
-                ended = "broken" if is_cut else "whole"
+                else:
+                    ended = "broken" if reader.is_camera or is_cut_off(reader.source) else "whole"
             if not frames and ended != "stopped":
                 raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
         empty = {name: {int: "Int64", bool: "boolean"}.get(kind, kind) for name, kind in kinds.items()}
@@ -118,15 +115,6 @@ def recognize_video(
         kept = f"after {reader.seconds:.1f} s. What was done until then is kept: {frames:,} frames."
         warnings.warn(f"{reader.name}: {what} {kept}", stacklevel=2)
     return found
-
-
-def followed(reader, recognizer, tracker, start, stop):
-    """Yield `(number, rgb, tracks, faces)` of each frame between two times."""
-    while reader.frame is not None and (stop is None or reader.seconds < stop):
-        if reader.seconds >= start:
-            rgb = cv2.cvtColor(reader.frame, cv2.COLOR_BGR2RGB)
-            yield reader.number, rgb, *follow(recognizer, tracker, rgb, reader.seconds)
-        reader.advance()
 
 
 def follow(recognizer, tracker, rgb, seconds):
@@ -152,59 +140,48 @@ def check_places(source, target, csv):
 
 
 class Reader:
-    """The frames of a video file or a camera; the first is read at once, so that there is one.
-
-    `frame` is as OpenCV reads it, upright by the file's metadata, and of the first one's size; None after the last.
-    `number` counts frames from 0; `seconds` is when the frame is shown, or the last one was.
-    """
+    """The frames of a video file or a camera, upright and of one size; `seconds` is when the one read last is shown."""
 
     def __init__(self, source):
         self.is_camera = isinstance(source, int | np.integer) and not isinstance(source, bool)
         self.source = int(source) if self.is_camera else Path(source)
         self.name = f"camera {source}" if self.is_camera else str(source)
-        if self.is_camera:
-            self.capture = cv2.VideoCapture(self.source)
-        elif self.source.is_file():
-            ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-            # An absolute path, so that nothing takes it for an address.
-            self.capture = cv2.VideoCapture(os.path.abspath(source), cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
-        else:
+        if not self.is_camera and not self.source.is_file():
             raise ValueError(f"Expected the path of a video file, or the number of a camera. Received: {self.name}.")
+        place = self.source if self.is_camera else os.path.abspath(source)  # which nothing takes for an address
+        ffmpeg = not self.is_camera and cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+        self.capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         wide, high = (int(self.capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if wide * high > MAX_PIXELS:
             raise ValueError(f"{self.name}: Expected at most {MAX_PIXELS:,} pixels a frame. Received: {wide}x{high}.")
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0.1 <= rate <= 240 else 25.0  # where it does not say, or says nonsense
-        self.number, self.seconds, self.started, self.frame, self.shape = -1, 0.0, 0.0, None, None
-        self.advance()
-        if self.frame is None:
+        _, self.first = self.capture.read()  # at once, so that there is one
+        if self.first is None:
             self.capture.release()
-            raise ValueError(
-                f"{self.name}: Expected frames that OpenCV can read. Received: none. A file may be something else, "
-                "sound alone, cut off or corrupt; a camera must be plugged in (the first is 0), allowed and not in use."
-            )
+            why = "It may be something else, sound alone, cut off or corrupt; a camera, missing, forbidden or in use."
+            raise ValueError(f"{self.name}: Expected frames that OpenCV can read. Received: none. {why}")
+        self.started = time.monotonic() if self.is_camera else 0.0
+        self.seconds = self.clock() - self.started
 
-    def advance(self):
-        """Read the next frame, and when it is shown: by a camera's clock, or by the container, as rates may vary."""
-        _, self.frame = self.capture.read()
-        if self.frame is None:
-            return
-        self.number += 1
-        if self.is_camera:
-            self.started = self.started if self.number else time.monotonic()
-            self.seconds = time.monotonic() - self.started
-        else:
-            noted = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # some containers' times do not rise
-            self.seconds = noted if noted > self.seconds or not self.number else self.seconds + 1 / self.rate
-        self.shape = self.shape or self.frame.shape
-        if self.frame.shape != self.shape:
-            self.frame = cv2.resize(self.frame, self.shape[1::-1])
+    def clock(self):
+        """Now, for a camera; or when the container says that the frame which was read last is shown."""
+        return time.monotonic() if self.is_camera else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
-    def total(self, start: float, stop: float | None) -> int | None:
+    def __iter__(self):
+        """Yield the frames."""
+        frame = self.first
+        while frame is not None:
+            yield frame if frame.shape == self.first.shape else cv2.resize(frame, self.first.shape[1::-1])
+            _, frame = self.capture.read()
+            if frame is not None:  # rates may vary; some containers' times do not rise
+                now = self.clock() - self.started
+                self.seconds = now if now > self.seconds else self.seconds + 1 / self.rate
+
+    def total(self, start: float, end: float) -> int | None:
         """About how many frames there are between two times, or None if nobody knows."""
-        guess = self.capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.rate
-        ends = [end for end in (guess, stop) if end and 0 < end < 1e9 / self.rate]
-        return max(1, round((min(ends) - start) * self.rate)) if ends else None
+        ends = [each for each in (self.capture.get(cv2.CAP_PROP_FRAME_COUNT), end * self.rate) if 0 < each < 1e9]
+        return max(1, round(min(ends) - start * self.rate)) if ends else None
 
 
 def is_cut_off(path: Path) -> bool:
@@ -231,43 +208,39 @@ def is_cut_off(path: Path) -> bool:
 
 def ebml_size(file):
     """Read a size of Matroska: how many bytes it takes, and its value."""
-    first = file.read(1)[0]
-    length = 9 - first.bit_length()
-    return length, int.from_bytes(bytes([first & (0xFF >> length)]) + file.read(length - 1), "big")
+    first = file.read(1)
+    length = 9 - first[0].bit_length()
+    return length, int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
 
 
-class Writer:
-    """Writes frames into a video file, without sound, each for as long as it is shown; partial until it is whole."""
+@contextlib.contextmanager
+def video_file(target, rate):
+    """Yield a function that writes frames, each for as long as it is shown, into a file, partial until it is whole."""
+    rate = round(rate, 3 if rate < 65 else 2)  # MPEG-4 counts time in at most 65,535 parts of a second
+    path, writer, written, first, last = target and Path(target), None, 0, 0.0, None
 
-    def __init__(self, target, rate: float):
-        self.target = None if target is None else Path(target)
-        self.rate = round(rate, 3 if rate < 65 else 2)  # MPEG-4 counts time in at most 65,535 parts of a second
-        self.writer, self.written, self.first, self.last = None, 0, 0.0, None
-
-    def __enter__(self):
-        return self
-
-    def write(self, rgb: np.ndarray, seconds: float) -> None:
-        """Show a frame from a time on; the one before is repeated until then, for ten minutes at most."""
-        if self.writer is None:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.writer, self.first = open_writer(self.target, self.rate, rgb.shape[1::-1]), seconds
-        bgr, due = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - self.first) * self.rate)
-        shown = [self.last] * min(due - self.written, round(600 * self.rate)) + [bgr] * (due >= self.written)
+    def write(rgb, seconds):
+        nonlocal writer, written, first, last
+        if writer is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer, first = open_writer(path, rate, rgb.shape[1::-1]), seconds
+        bgr, due = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - first) * rate)
+        # The frame before is repeated until then, for ten minutes at most.
+        shown = [last] * min(due - written, round(600 * rate)) + [bgr] * (due >= written)
         for frame in shown:
-            self.writer.write(frame)
-        self.written, self.last = self.written + len(shown), bgr
+            writer.write(frame)
+        written, last = written + len(shown), bgr
 
-    def __exit__(self, kind, *_):
-        """End the file; it gets its name if all went well and it can be opened, which it cannot if the disk is full."""
-        if self.writer is None:
-            return
-        self.writer.release()
-        if kind is None:
-            beside = partial(self.target)
-            if not cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG).isOpened():
-                raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
-            os.replace(beside, self.target)
+    try:
+        yield write
+    finally:
+        if writer:
+            writer.release()
+    if writer:
+        beside = partial(path)  # it cannot be opened if the disk is full
+        if not cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG).isOpened():
+            raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
+        os.replace(beside, path)
 
 
 def open_writer(target, rate, size):
@@ -280,11 +253,9 @@ def open_writer(target, rate, size):
             writer = cv2.VideoWriter(path, api, cv2.VideoWriter_fourcc(*letters), rate, size)
         if writer.isOpened():
             if letters == "mp4v":
-                warnings.warn(
-                    f"{target} is written as MPEG-4 part 2, which browsers do not play: neither OpenCV nor ffmpeg has "
-                    "an encoder of H.264 here. Install ffmpeg, or: pip install imageio-ffmpeg",
-                    stacklevel=4,
-                )
+                why = "browsers do not play: neither OpenCV nor ffmpeg has an encoder of H.264 here. Install ffmpeg,"
+                words = f"{target} is written as MPEG-4 part 2, which {why} or: pip install imageio-ffmpeg"
+                warnings.warn(words, stacklevel=4)
             return writer
     raise ValueError(f"{target}: Expected a place where a video can be written. Received: a refusal.")
 
@@ -317,7 +288,6 @@ class Ffmpeg:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **own)
 
     def write(self, bgr):
-        """Write one frame."""
         try:
             self.process.stdin.write(bgr)
         except OSError:  # it has ended
