@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import pickle
+import re
 import sys
 from collections import Counter, namedtuple
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from fer_keras.data.dataset import DataError
 from fer_keras.paths import remove, write_whole
 from fer_keras.ray_cluster import ray_cluster, share
 from fer_keras.recognition.folders import COLUMNS, as_table, as_text, is_photo, progress, recognize_each, rows, walk
-from fer_keras.recognition.recognizer import DEFAULT_NETWORK, MIN_CONFIDENCE, Recognizer
+from fer_keras.recognition.recognizer import Recognizer
 
 # A part takes a worker seconds: more would be lost when it is killed, fewer leave more and smaller files of faces.
 MOST_PICTURES, FEWEST_PICTURES, MANY_PARTS = 1024, 16, 64
-ABOUT, TABLE = "_fer_keras.json", "[!._]*.parquet"  # readers of Parquet skip names that begin with _ or a dot
-STOPPED = "A worker stopped: {} What was done is kept; the same call goes on from there."
+ABOUT = "_fer_keras.json"  # readers of Parquet skip names that begin with _ or a dot
+is_table = re.compile(r"(?is)(.*/)?[^._/][^/]*\.parquet").fullmatch
 # Names of the columns of pictures and of their names that Hugging Face's `datasets`, Ray and img2dataset write.
 CONTENTS = ("bytes", "image", "picture", "content", "data", "jpg", "jpeg", "png", "webp")
 NAMES = ("path", "picture", "file_name", "filename", "file", "name", "image_path", "key", "__key__", "url", "id")
@@ -34,8 +35,7 @@ FaceFiles = namedtuple("FaceFiles", "folder before pictures faces errors", defau
 
 def recognize_on_ray(
     path: str | os.PathLike, out: str | os.PathLike, *, address: str | None = None, workers: int | None = None,
-    network: Any = DEFAULT_NETWORK, classes: Sequence[str] | None = None, detector: str | None = "auto",
-    min_confidence: float = MIN_CONFIDENCE, min_size: float | None = None, mirrored: bool = False,
+    **options: Any,
 ) -> FaceFiles:  # fmt: skip
     """Recognise the faces in millions of pictures on Ray (`pip install "fer_keras[ray]"`), a worker for each core.
 
@@ -49,21 +49,18 @@ def recognize_on_ray(
         out: folder for the Parquet files of faces, which `pandas.read_parquet(out)` reads.
         address: that of a Ray cluster that runs, as `ray.init` takes it; None starts one on this machine.
         workers: number of processes, of one thread each; None is one for each core of the cluster.
-        network: as for `recognize`, as is all that follows; workers get pickled copies of objects.
+        options: as for `recognize_folder`; workers get pickled copies of objects.
 
     Raises:
         DataError: if there are no pictures; if `out` holds other things than faces that these options gave.
         ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
     """
-    recognizer = Recognizer(
-        network, classes=classes, detector=detector, min_confidence=min_confidence, min_size=min_size, mirrored=mirrored
-    )
-    path, out = Path(path).resolve(), Path(out).resolve()
+    recognizer, path, out = Recognizer(**options), Path(path).resolve(), Path(out).resolve()
     folder, names, tables = find_pictures(path, out)
-    number = len(names) + sum(tables.values())
-    about = [recognizer.network.name, recognizer.network.card["sha256"], list(recognizer.classes), min_confidence]
-    settings = [str(path), *about, type(recognizer.detector).__name__, min_size, mirrored]
-    size = begin(out, settings, max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
+    number, network = len(names) + sum(tables.values()), recognizer.network
+    about = [network.name, network.card["sha256"], list(network.classes), recognizer.min_confidence]
+    more = [type(recognizer.detector).__name__, options.get("min_size"), recognizer.mirrored]
+    size = begin(out, [str(path), *about, *more], max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
     parts = list(parts_left(folder, names, tables, out, size))
     before, counts = number - sum(part["pictures"] for part in parts), Counter()
     with progress(total=number, initial=before, unit=" pictures") as bar:
@@ -75,14 +72,13 @@ def recognize_on_ray(
 
 def find_pictures(path: Path, without: Path | None = None) -> tuple[Path, list, dict]:
     """The folder, the names of picture files below it, and the number of rows of each Parquet file below it."""
-    folder, found = path.parent, [path.name] if path.is_file() and Path(path.name.lower()).match(TABLE) else []
+    folder, found = path.parent, [path.name] if path.is_file() and is_table(path.name) else []
     if path.is_dir():
-        folder, found = path, list(walk(path, without, lambda name: is_photo(name) or Path(name.lower()).match(TABLE)))
-    tables = {}
-    for name in (each for each in found if each.lower().endswith(".parquet")):
+        folder, found = path, list(walk(path, without, lambda name: is_photo(name) or is_table(name)))
+    names, tables = [name for name in found if not is_table(name)], {}
+    for name in filter(is_table, found):
         with opened(folder / name) as (file, _):
             tables[name] = file.metadata.num_rows
-    names = [name for name in found if name not in tables]
     if not names and not sum(tables.values()):
         what = "none" if path.is_dir() or tables else "a file" if path.is_file() else "nothing there"
         raise DataError(f"{path}: Expected a folder of pictures, or a .parquet file of them. Received: {what}.")
@@ -94,7 +90,7 @@ def begin(out: Path, settings: list, size: int) -> int:
     about = {"settings": settings, "pictures a part": size}
     if (out / ABOUT).is_file():
         about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-    elif out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: Expected a new or empty folder for the faces. Received: another.")
     if about["settings"] != settings:
         end = f"Received: {settings}. Choose another folder for the faces, or remove this one."
@@ -114,14 +110,14 @@ def parts_left(folder: Path, names: list, tables: dict, out: Path, size: int) ->
     done = {name for table in read for name in table.column(0).to_pylist()}
     left = [name for name in names if as_text(name) not in done]
     chunks = [left[start : start + size] for start in range(0, len(left), size)]
-    parts = [("files", names, len(names), {"names": names}) for names in chunks]
+    parts = [("files", chunk, {"pictures": len(chunk), "names": chunk}) for chunk in chunks]
     for file, count in tables.items():
-        for start in range(0, count, size):
-            parts.append(("rows", (file, str(start)), min(size, count - start), {"file": file, "start": start}))
-    for kind, key, pictures, more in parts:
+        each = [{"pictures": min(size, count - start), "file": file, "start": start} for start in range(0, count, size)]
+        parts += [("rows", (file, str(part["start"])), part) for part in each]
+    for kind, key, part in parts:
         target = f"{kind}-{hashlib.sha256(bytes(1).join(map(os.fsencode, key))).hexdigest()[:24]}.parquet"
         if target not in there:
-            yield {"folder": str(folder), "target": target, "pictures": pictures, **more}
+            yield {"folder": str(folder), "target": target, **part}
 
 
 def map_parts(parts: list, worker: type, arguments: tuple, address=None, workers=None) -> Iterator[dict]:
@@ -134,16 +130,16 @@ def map_parts(parts: list, worker: type, arguments: tuple, address=None, workers
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised
-        texts = [{"part": json.dumps(part)} for part in parts]
-        pool = ray.data.ActorPoolStrategy(size=min(workers or cores, len(parts)))
-        data = ray.data.from_items(texts, override_num_blocks=min(len(parts), 10_000))  # more burden the driver
+        pool, blocks = ray.data.ActorPoolStrategy(size=min(workers or cores, len(parts))), min(len(parts), 10_000)
+        data = ray.data.from_items([{"part": json.dumps(part)} for part in parts], override_num_blocks=blocks)
         try:
             for each in data.map(worker, fn_constructor_args=arguments, compute=pool, num_cpus=1).iter_rows():
                 if "stopped" in each:
-                    raise ValueError(STOPPED.format(each["stopped"]))
+                    raise ray.exceptions.RayError(each["stopped"])
                 yield each
         except ray.exceptions.RayError as error:
-            raise ValueError(STOPPED.format(str(error).strip().splitlines()[-1])) from None
+            kept = "What was done is kept; the same call goes on from there."
+            raise ValueError(f"A worker stopped: {str(error).strip().splitlines()[-1]} {kept}") from None
 
 
 class Worker:
@@ -172,32 +168,31 @@ class Worker:
             names, what = part.get("names") or [part["file"]], "one at which the process that reads it ends"
             raise DataError(f"{names[0]} to {names[-1]}: Expected pictures that can be read. Received: {what}.")
         found = list(recognize_each(pictures_of(part), self.recognizer))
-        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-        columns = {name: kinds[kind] for name, kind in COLUMNS.items()}
-        schema = pa.schema(columns | dict.fromkeys(self.recognizer.classes, pa.float64()))
         table = as_table((row for each in found for row in rows(*each)), self.recognizer.classes)
+        kinds = (COLUMNS | dict.fromkeys(self.recognizer.classes, float)).items()
+        types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+        schema = pa.schema([(name, types[kind]) for name, kind in kinds])
         write_whole(self.out / part["target"], table.to_parquet(schema=schema, index=False, compression="zstd"))
         tries.unlink(missing_ok=True)
-        faces, errors = sum(len(each[1] or ()) for each in found), sum(each[2] is not None for each in found)
-        return {"pictures": len(found), "faces": faces, "errors": errors}
+        return {"pictures": len(found), "faces": int((table["face"] > 0).sum()), "errors": int(table["error"].count())}
 
 
 def pictures_of(part: dict) -> Iterator[tuple]:
     """Yield `(name, source)` of each picture of a part; the source is a `DataError` where a Parquet file is corrupt."""
+    import pyarrow as pa
+
     if "names" in part:
         yield from ((name, Path(part["folder"], name)) for name in part["names"])
         return
-    import pyarrow as pa
-
-    called, left = as_text(part["file"]), iter(range(part["start"], part["start"] + part["pictures"]))
+    start, stop = part["start"], part["start"] + part["pictures"]
+    called, left = as_text(part["file"]), iter(range(start, stop))
     try:
         with opened(Path(part["folder"], part["file"])) as (file, columns):
             ends = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
-            first = np.searchsorted(ends, part["start"], side="right") - 1  # of the groups that are read
+            first = np.searchsorted(ends, start, side="right") - 1  # of the groups that are read
             batches = file.iter_batches(16, row_groups=[*range(first, file.num_row_groups)], columns=columns)
             flat = (pa.Table.from_batches([batch]).flatten().select(columns).to_pylist() for batch in batches)
-            skip = part["start"] - ends[first]
-            found = itertools.islice(itertools.chain.from_iterable(flat), skip, skip + part["pictures"])
+            found = itertools.islice(itertools.chain.from_iterable(flat), start - ends[first], stop - ends[first])
             for (picture, *given), row in zip(map(dict.values, found), left, strict=False):
                 name = f"{called}#{row}" if given in ([], [None]) else str(given[0])
                 yield name, picture or DataError("Expected the bytes of a picture. Received: none.")
@@ -215,9 +210,9 @@ def opened(path: Path):
             fields = file.schema_arrow.empty_table().flatten().schema  # the fields of a struct are NAME.FIELD
             found = [field.name for field in fields if str(field.type) in ("binary", "large_binary", "binary_view")]
             chosen = [name for name in found if name.endswith(".bytes")] or [name for name in CONTENTS if name in found]
-            for content in (chosen or found[: len(found) == 1])[:1]:
-                names = [content.removesuffix("bytes") + "path", *NAMES]
-                yield file, [content, *[name for name in names if name in fields.names and name != content][:1]]
+            if chosen := (chosen or found * (len(found) == 1))[:1]:
+                names = [chosen[0].removesuffix("bytes") + "path", *NAMES]
+                yield file, chosen + [name for name in names if name in fields.names and name not in chosen][:1]
                 return
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
