@@ -51,11 +51,6 @@ class Audit:
         table["all"] = table["all"].fillna(table[list(SPLITS)].sum(axis=1, min_count=len(SPLITS)))
         return table.rename_axis("finding")
 
-    def incomplete(self):
-        """What makes this less, or other, than the whole published set, in words; an empty text if nothing."""
-        known = self.protocol in PUBLISHED_COUNTS and set(self.classes) <= set(FER7)
-        return count_difference(self.protocol, self.counts) if known else ""
-
     def agreement_table(self):
         """The agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
         import pandas as pd
@@ -69,8 +64,9 @@ class Audit:
             table.where(table.notna(), "").to_string(),
             f"{self.conflicting_groups:,} groups of copies disagree on the label",
         ]
-        if self.incomplete():
-            lines.append(f"This is not the complete FER-2013. {self.incomplete()}")
+        is_known = self.protocol in PUBLISHED_COUNTS and set(self.classes) <= set(FER7)
+        if is_known and (difference := count_difference(self.protocol, self.counts)):
+            lines.append(f"This is not the complete FER-2013. {difference}")
         if self.agreement is not None:
             lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")
             lines.append(self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format))
@@ -82,11 +78,20 @@ def audit(faces: FaceDataset) -> Audit:
     _, group = np.unique(faces.digests, return_inverse=True)
     carried = np.zeros((group.max(initial=-1) + 1, len(faces.classes)), bool)  # labels, by group of copies
     carried[group, faces.labels] = True
-    conflicting_group = carried.sum(axis=1) > 1
-    flat = np.asarray(faces.images).reshape(len(faces), -1)
-    constant = flat.min(axis=1) == flat.max(axis=1) if len(faces) else np.zeros(0, bool)
-    counts = faces.counts()
-    voted = faces.votes is not None
+    is_conflicting = carried.sum(axis=1) > 1
+    members = {split: faces.split == split for split in SPLITS}
+    distinct = {split: np.unique(group[member]) for split, member in members.items()}
+    copies = {
+        split: {other: int(np.isin(group[member], found).sum()) for other, found in distinct.items()}
+        for split, member in members.items()
+    }
+    for split, member in members.items():
+        copies[split][split] = int(member.sum()) - len(distinct[split])
+
+    def by_split(mask):
+        return {split: int(mask[member].sum()) for split, member in members.items()}
+
+    counts, has_votes = faces.counts(), faces.votes is not None
     return Audit(
         source=faces.source,
         protocol=faces.protocol,
@@ -94,28 +99,14 @@ def audit(faces: FaceDataset) -> Audit:
         classes=faces.classes,
         counts={split: {name: int(counts.loc[split, name]) for name in faces.classes} for split in SPLITS},
         skipped=len(faces.skipped),
-        distinct={split: len(set(group[faces.split == split])) for split in SPLITS} | {"all": len(carried)},
-        copies=count_copies(group, faces.split),
-        conflicting_groups=int(conflicting_group.sum()),
-        conflicting=by_split(conflicting_group[group], faces.split),
-        constant=by_split(constant, faces.split),
-        non_faces=by_split(not_a_face(faces.votes), faces.split) if voted else None,
-        agreement={split: agreement(faces.select(splits=(split,))) for split in SPLITS} if voted else None,
+        distinct={split: len(found) for split, found in distinct.items()} | {"all": len(carried)},
+        copies=copies,
+        conflicting_groups=int(is_conflicting.sum()),
+        conflicting=by_split(is_conflicting[group]),
+        constant=by_split(faces.images.max(axis=(1, 2, 3)) == faces.images.min(axis=(1, 2, 3))),
+        non_faces=by_split(not_a_face(faces.votes)) if has_votes else None,
+        agreement={split: agreement(faces.select(splits=(split,))) for split in SPLITS} if has_votes else None,
     )
-
-
-def count_copies(group, split):
-    """`copies[split][other]` as in `Audit`."""
-    groups = {name: group[split == name] for name in SPLITS}
-    found = {name: {other: int(np.isin(groups[name], groups[other]).sum()) for other in SPLITS} for name in SPLITS}
-    for name in SPLITS:
-        found[name][name] = len(groups[name]) - len(set(groups[name].tolist()))
-    return found
-
-
-def by_split(mask, split):
-    """How many rows of each split a mask picks."""
-    return {name: int(mask[split == name].sum()) for name in SPLITS}
 
 
 def agreement(faces):

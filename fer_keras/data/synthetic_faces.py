@@ -16,7 +16,6 @@ from fer_keras.labels import FER7, FERPLUS8
 # smaller set are the beginnings of those of a larger one, so a network trained on one never saw the other's test faces.
 CYCLE = ("train", "validation", "test", "train", "train", "train", "train")
 SUPERSAMPLING = 4
-LEAST = {"num_per_class": 3, "seed": 0, "size": 8}
 
 # Uniform ranges: proportions in face coordinates, tones in [0, 255], the pose in the picture.
 PERSON = {
@@ -49,9 +48,9 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
     refuse_unknown("class", classes, FERPLUS8)
     if not classes or len(set(classes)) != len(classes):
         raise ValueError(f"`classes` must name at least one class, each once. Received: {tuple(classes)}.")
-    for name, value in {"num_per_class": num_per_class, "seed": seed, "size": size}.items():
-        if value < LEAST[name]:
-            raise ValueError(f"`{name}` must be at least {LEAST[name]}. Received: {value}.")
+    for name, value, least in (("num_per_class", num_per_class, 3), ("seed", seed, 0), ("size", size, 8)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")
     images = np.empty((num_per_class, len(classes), size, size, 1), np.uint8)
     for number in range(num_per_class):
         for label, emotion in enumerate(classes):
@@ -79,8 +78,7 @@ def sample_face(generator, emotion, *, intensity):
         face.hair = 0.55 * face.skin
     face.lash, face.lip, face.eye_white = 0.3 * min(face.hair, face.skin), 0.7 * face.skin, 120 + 0.45 * face.skin
     face.brow = min(0.6 * face.hair + 0.15 * face.skin, 0.6 * face.skin)
-    for action in ACTIONS:
-        setattr(face, action, 0.06 * generator.random())
+    vars(face).update({action: 0.06 * generator.random() for action in ACTIONS})
     variants = EXPRESSIONS[emotion]
     for action, full in variants[generator.integers(len(variants))].items():
         shown = full * intensity * (1 if intensity == 1 else generator.uniform(0.75, 1.1))
@@ -91,14 +89,6 @@ def sample_face(generator, emotion, *, intensity):
 def uniform(ranges, generator):
     """A number drawn uniformly from each of the ranges, by name."""
     return {name: generator.uniform(low, high) for name, (low, high) in ranges.items()}
-
-
-def draw(face, size):
-    """A face as a float array `(size, size)`, about [0, 255], in an even light."""
-    sketch = Sketch(face)
-    for paint in PAINTERS:
-        paint(sketch, face)
-    return sketch.paint(size)
 
 
 def photograph(generator, picture):
@@ -115,52 +105,55 @@ def photograph(generator, picture):
 
 
 class Sketch:
-    """Shapes in face coordinates, in the order in which they are painted; the pose is that of `face`."""
+    """Shapes in face coordinates, in the order in which they are painted, and soft spots of shadow or light on them."""
 
-    def __init__(self, face):
-        self.face, self.shapes, self.shades = face, [], []
+    def __init__(self):
+        self.shapes, self.shades = [], []
 
-    def area(self, x, y, tone, relief=1.0, width=None):
-        """Add a polygon; `relief` is its height above the midplane of the head, 1 for the skin."""
+    def add(self, x, y, tone, relief=1.0, width=None):
+        """Add a polygon; with `width`, in face units, a line with thin ends through 13 points.
+
+        `relief` is its height above the midplane of the head, 1 for the skin.
+        """
         self.shapes.append((np.asarray(x), np.asarray(y), tone, relief, width))
 
     def band(self, x, top, bottom, tone, relief=1.0):
         """Add the area between two curves over the same `x`."""
-        self.area(np.concatenate((x, x[::-1])), np.concatenate((top, bottom[::-1])), tone, relief)
-
-    def stroke(self, x, y, tone, width, relief=1.0):
-        """Add a line with thin ends through 13 points; `width` is that of its middle, in face units."""
-        self.area(x, y, tone, relief, width)
+        self.add(np.concatenate((x, x[::-1])), np.concatenate((top, bottom[::-1])), tone, relief)
 
     def shade(self, x, y, width, height, amount):
         """Add a soft spot of shadow (`amount` below 0) or of light to whatever lies there when all is painted."""
         self.shades.append((x, y, width, height, amount))
 
-    def project(self, x, y, relief):
-        """Turn points of the face by its yaw, pitch and roll; they become `(n, 2)` in units of the picture's side."""
-        face = self.face
-        depth = relief * 0.9 * np.sqrt(np.maximum(0, 1 - (x / 1.15) ** 2))
-        points = np.stack((x + face.yaw * depth, y + face.pitch * depth), axis=1)
-        cosine, sine = np.cos(face.roll), np.sin(face.roll)
-        return (face.centre_x, face.centre_y) + face.scale * points @ [[cosine, sine], [-sine, cosine]]
 
-    def paint(self, size):
-        """The shapes as a float array `(size, size)`, about [0, 255], antialiased, with the soft shades on."""
-        canvas = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING), round(self.face.background))
-        brush = ImageDraw.Draw(canvas)
-        for x, y, tone, relief, width in self.shapes:
-            points = self.project(x, y, relief)
-            if width is not None:
-                along = np.gradient(points, axis=0)
-                normal = along[:, ::-1] * (-1, 1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
-                offset = normal * (0.25 + 0.25 * ARCH[:, None]) * max(width * self.face.scale, 0.8 / size)
-                points = np.concatenate((points + offset, (points - offset)[::-1]))
-            # Whole pixels, so that the way PIL rounds floats cannot show.
-            corners = np.rint(points * size * SUPERSAMPLING).astype(int)
-            brush.polygon(corners.ravel().tolist(), fill=int(min(max(tone, 0), 255)))
-        x, y, width, height, amount = np.array(self.shades).T
-        x, y = self.project(x, y, 1.0).T
-        across = (np.arange(size) + 0.5) / size
-        columns = np.exp(-(((across - x[:, None]) / (width * self.face.scale)[:, None]) ** 2))
-        rows = np.exp(-(((across - y[:, None]) / (height * self.face.scale)[:, None]) ** 2))
-        return np.asarray(canvas.reduce(SUPERSAMPLING), float) * (1 + (amount[:, None] * rows).T @ columns)
+def draw(face, size):
+    """A face as a float array `(size, size)`, about [0, 255], in an even light, antialiased."""
+    sketch = Sketch()
+    for paint in PAINTERS:
+        paint(sketch, face)
+    canvas = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING), round(face.background))
+    brush = ImageDraw.Draw(canvas)
+    for x, y, tone, relief, width in sketch.shapes:
+        points = project(face, x, y, relief)
+        if width is not None:
+            along = np.gradient(points, axis=0)
+            normal = along[:, ::-1] * (-1, 1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
+            offset = normal * (0.25 + 0.25 * ARCH[:, None]) * max(width * face.scale, 0.8 / size)
+            points = np.concatenate((points + offset, (points - offset)[::-1]))
+        # Whole pixels, so that the way PIL rounds floats cannot show.
+        corners = np.rint(points * size * SUPERSAMPLING).astype(int)
+        brush.polygon(corners.ravel().tolist(), fill=int(min(max(tone, 0), 255)))
+    x, y, width, height, amount = np.array(sketch.shades).T
+    x, y = project(face, x, y, 1.0).T
+    across = (np.arange(size) + 0.5) / size
+    columns = np.exp(-(((across - x[:, None]) / (width * face.scale)[:, None]) ** 2))
+    rows = np.exp(-(((across - y[:, None]) / (height * face.scale)[:, None]) ** 2))
+    return np.asarray(canvas.reduce(SUPERSAMPLING), float) * (1 + (amount[:, None] * rows).T @ columns)
+
+
+def project(face, x, y, relief):
+    """Turn points of a face by its yaw, pitch and roll; they become `(n, 2)` in units of the picture's side."""
+    depth = relief * 0.9 * np.sqrt(np.maximum(0, 1 - (x / 1.15) ** 2))
+    points = np.stack((x + face.yaw * depth, y + face.pitch * depth), axis=1)
+    cosine, sine = np.cos(face.roll), np.sin(face.roll)
+    return (face.centre_x, face.centre_y) + face.scale * points @ [[cosine, sine], [-sine, cosine]]

@@ -47,18 +47,18 @@ ACTIONS = tuple(sorted({action for faces in EXPRESSIONS.values() for actions in 
 def head(sketch, face):
     """Draw what is behind the head, neck and clothes, ears, and the skull with its large soft shades."""
     x, y = np.cos(TURN), np.sin(TURN)
-    sketch.area([face.edge, 3, 3, face.edge + 0.5], [-3, -3, 3, 3], face.backdrop, 0)
-    sketch.area([-0.6, 0.6, 0.7, -0.7], [0.8, 0.8, 3, 3], 0.72 * face.skin, 0)
-    sketch.area([-2, -0.7, 0, 0.7, 2], [3, 1.75, 2.0, 1.75, 3], face.clothes, 0)
+    sketch.add([face.edge, 3, 3, face.edge + 0.5], [-3, -3, 3, 3], face.backdrop, 0)
+    sketch.add([-0.6, 0.6, 0.7, -0.7], [0.8, 0.8, 3, 3], 0.72 * face.skin, 0)
+    sketch.add([-2, -0.7, 0, 0.7, 2], [3, 1.75, 2.0, 1.75, 3], face.clothes, 0)
     for side in SIDES:
-        sketch.area(side * (face.width + 0.02) + 0.12 * x, 0.15 + 0.26 * y, 0.85 * face.skin, 0)
+        sketch.add(side * (face.width + 0.02) + 0.12 * x, 0.15 + 0.26 * y, 0.85 * face.skin, 0)
         sketch.shade(side * 1.02, 0.5, 0.22, 1.0, -0.26)
         sketch.shade(side * 0.45, -0.06, 0.26, 0.16, -0.15)
         lifted = face.cheek_raise + 0.5 * face.corner_pull
         sketch.shade(side * 0.55, 0.5 - 0.1 * lifted, 0.26, 0.2, 0.05 + 0.1 * lifted)
     chin = face.chin + 0.16 * face.jaw_drop - 0.03 * face.chin_raise
     outline = face.width * np.sign(x) * np.abs(x) ** np.where(y > 0, face.jaw, 1)
-    sketch.area(outline, np.where(y > 0, y * chin, y * 1.3), face.skin, 0)
+    sketch.add(outline, np.where(y > 0, y * chin, y * 1.3), face.skin, 0)
     sketch.shade(0, -0.55, 0.5, 0.22, 0.08)
     sketch.shade(0, chin + 0.18, 0.6, 0.18, -0.2)
 
@@ -72,11 +72,11 @@ def nose(sketch, face):
     sketch.shade(0, base + 0.09, 0.22, 0.07, -0.16)
     for side in SIDES:
         sketch.shade(side * 0.17, 0.12, 0.09, 0.3, -0.13)
-        sketch.stroke(side * wide * (1 - 0.3 * ALONG**2), base - 0.04 + 0.11 * ALONG, 0.68 * face.skin, 0.045, 1.2)
-        sketch.area(side * 0.55 * wide + 0.055 * np.cos(CIRCLE), base + 0.04 + 0.03 * np.sin(CIRCLE), 0.35 * face.skin)
+        sketch.add(side * wide * (1 - 0.3 * ALONG**2), base - 0.04 + 0.11 * ALONG, 0.68 * face.skin, 1.2, width=0.045)
+        sketch.add(side * 0.55 * wide + 0.055 * np.cos(CIRCLE), base + 0.04 + 0.03 * np.sin(CIRCLE), 0.35 * face.skin)
+        folded = (1 - 0.38 * wrinkle) * face.skin
         for start in (0.06, 0.16, 0.26):
-            folded = (1 - 0.38 * wrinkle) * face.skin
-            sketch.stroke(side * (0.13 + 0.1 * ALONG), start + 0.05 * ALONG, folded, 0.04 * wrinkle, 1.15)
+            sketch.add(side * (0.13 + 0.1 * ALONG), start + 0.05 * ALONG, folded, 1.15, width=0.04 * wrinkle)
 
 
 def mouth(sketch, face):
@@ -98,7 +98,7 @@ def mouth(sketch, face):
     sketch.band(x, top, bottom, 0.16 * face.skin)
     teeth = np.minimum(top + (0.02 + 0.12 * face.lips_part) * (1 - 0.6 * face.jaw_drop), bottom)
     sketch.band(x[1:-1], top[1:-1], teeth[1:-1], face.enamel)
-    sketch.stroke(x, top, min(0.45 * face.skin, 70), 0.045 + 0.02 * face.lip_press)
+    sketch.add(x, top, min(0.45 * face.skin, 70), width=0.045 + 0.02 * face.lip_press)
 
 
 def eyes(sketch, face):
@@ -107,21 +107,18 @@ def eyes(sketch, face):
     height = max(height + 0.09 * face.lid_raise, 0.02)
     depth = max(0.055 - 0.02 * face.lid_tighten - 0.06 * face.cheek_raise + 0.025 * face.lid_raise, 0.025 - height)
     droop = 0.5 * face.lid_droop + 0.3 * face.inner_brow_raise * face.brow_lower
+    top, bottom = -height * ARCH * (1 - droop * ALONG), depth * ARCH
     for side in SIDES:
-        x, top, bottom = (
-            side * (face.eye_gap + face.eye_width * ALONG),
-            -height * ARCH * (1 - droop * ALONG),
-            depth * ARCH,
-        )
+        x = side * (face.eye_gap + face.eye_width * ALONG)
         sketch.band(x, top, bottom, face.eye_white)
         for radius, tone in ((0.1, face.iris), (0.05, 12)):
             along = np.clip(radius * np.cos(CIRCLE) / face.eye_width, -1, 1)
             lids = np.interp(along, ALONG, top), np.interp(along, ALONG, bottom)
             y = np.clip(-0.015 + radius * np.sin(CIRCLE), *lids)
-            sketch.area(side * (face.eye_gap + face.eye_width * along), y, tone)
-        sketch.stroke(x, top, face.lash, 0.055)
-        sketch.stroke(x, top - 0.055 - 0.02 * ARCH, 0.72 * face.skin, 0.03)
-        sketch.stroke(x, bottom + 0.005, 0.68 * face.skin, 0.03)
+            sketch.add(side * (face.eye_gap + face.eye_width * along), y, tone)
+        sketch.add(x, top, face.lash, width=0.055)
+        sketch.add(x, top - 0.055 - 0.02 * ARCH, 0.72 * face.skin, width=0.03)
+        sketch.add(x, bottom + 0.005, 0.68 * face.skin, width=0.03)
 
 
 def brows(sketch, face):
@@ -133,7 +130,7 @@ def brows(sketch, face):
     across = (ALONG + 1) / 2
     x = 0.2 - 0.07 * lower + (face.brow_length - 0.03 * lower) * across
     for side in SIDES:
-        sketch.stroke(side * x, inner_y + (outer_y - inner_y) * across - bow * ARCH, face.brow, face.brow_width)
+        sketch.add(side * x, inner_y + (outer_y - inner_y) * across - bow * ARCH, face.brow, width=face.brow_width)
 
 
 def hair(sketch, face):
@@ -143,7 +140,7 @@ def hair(sketch, face):
     sketch.band(1.06 * face.width * ALONG, top, line, face.hair, 0.45)
     for height, tone in ((0.2, 0.8), (0.5, 1.25), (0.75, 0.8)):
         strand = line + height * (top - line)
-        sketch.stroke(0.85 * face.width * ALONG, strand, tone * face.hair, 0.06, 0.45)
+        sketch.add(0.85 * face.width * ALONG, strand, tone * face.hair, 0.45, width=0.06)
 
 
 PAINTERS = (head, nose, mouth, eyes, brows, hair)  # from the back to the front
