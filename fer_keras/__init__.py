@@ -7,41 +7,26 @@ from fer_keras.names import import_part
 
 __version__ = "0.1.0"
 
-# Public name -> the module that holds it.
-_PUBLIC = {
-    "FaceDataset": "fer_keras.data",
-    "audit": "fer_keras.data",
-    "concatenate": "fer_keras.data",
-    "explain": "fer_keras.evaluation.explain",
-    "make_faces": "fer_keras.data.synthetic_faces",
-    "load_ckplus": "fer_keras.data",
-    "Network": "fer_keras.models.weights",
-    "load": "fer_keras.models.weights",
-    "load_faces": "fer_keras.data",
-    "load_fer4": "fer_keras.data",
-    "load_fer7": "fer_keras.data",
-    "load_ferplus": "fer_keras.data",
-    "load_folder": "fer_keras.data",
-    "load_rafdb": "fer_keras.data",
-    "RECIPES": "fer_keras.recipes",
-    "find_recipe": "fer_keras.recipes",
-    "MODELS": "fer_keras.models",
-    "build": "fer_keras.models",
-    "fine_tune": "fer_keras.models",
-    "evaluate": "fer_keras.training",
-    "fit": "fer_keras.training",
-    "load_network": "fer_keras.training",
-    "Face": "fer_keras.recognition.recognizer",
-    "annotate": "fer_keras.recognition.annotate",
-    "Recognizer": "fer_keras.recognition.recognizer",
-    "export": "fer_keras.recognition.export",
-    "recognize": "fer_keras.recognition.recognizer",
-    "recognize_folder": "fer_keras.recognition.folders",
-    "recognize_on_ray": "fer_keras.recognition.ray_folders",
-    "recognize_video": "fer_keras.recognition.video",
-    "profile": "fer_keras.paths",
-    "reduce": "fer_keras.paths",
-}
+_BY_MODULE = {
+    "data": (
+        "FaceDataset", "audit", "concatenate", "load_ckplus", "load_faces", "load_fer4", "load_fer7", "load_ferplus",
+        "load_folder", "load_rafdb",
+    ),
+    "data.synthetic_faces": ("make_faces",),
+    "evaluation.explain": ("explain",),
+    "models": ("MODELS", "build", "fine_tune"),
+    "models.weights": ("Network", "load"),
+    "paths": ("profile", "reduce"),
+    "recipes": ("RECIPES", "find_recipe"),
+    "recognition.annotate": ("annotate",),
+    "recognition.export": ("export",),
+    "recognition.folders": ("recognize_folder",),
+    "recognition.ray_folders": ("recognize_on_ray",),
+    "recognition.recognizer": ("Face", "Recognizer", "recognize"),
+    "recognition.video": ("recognize_video",),
+    "training": ("evaluate", "fit", "load_network"),
+}  # fmt: skip
+_PUBLIC = {name: f"fer_keras.{module}" for module, names in _BY_MODULE.items() for name in names}
 __all__ = sorted(_PUBLIC)
 
 

@@ -13,33 +13,15 @@ FER3 = tuple(name for name in FER7 if name not in FER4)
 FERPLUS8 = (*FER7, "contempt")
 REST = "rest"  # all classes but one, for a network that tells one from them
 CKPLUS7 = (*FER6, "contempt")  # CK+48 has no neutral faces
-
 # RAF-DB numbers its classes from 1, in this order (Li, Deng and Du, CVPR 2017).
-RAFDB_LABELS = {
-    "1": "surprise",
-    "2": "fear",
-    "3": "disgust",
-    "4": "happy",
-    "5": "sad",
-    "6": "angry",
-    "7": "neutral",
-}
-
+RAFDB_LABELS = dict(zip("1234567", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"), strict=True))
 # What other sets call the emotions.
-SYNONYMS = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
+SYNONYMS = {"anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy"}
+SYNONYMS |= {"sadness": "sad", "surprised": "surprise"}
 
 
 def emotion(name):
     """The name in FER-2013 and FER+ of the emotion that a set calls `name`, whatever its case; None if none.
-
-    Example:
 
     >>> emotion("Happiness"), emotion("bored")
     ('happy', None)
@@ -50,8 +32,6 @@ def emotion(name):
 
 def check_classes(classes) -> tuple:
     """Class names as a tuple of distinct strings, two at least; a `ValueError` if they are none.
-
-    Example:
 
     >>> check_classes(["sad", "happy"])
     ('sad', 'happy')
@@ -76,35 +56,16 @@ def check_same_classes(classes, known, name: str) -> None:
 
 
 SPLITS = ("train", "validation", "test")
-USAGE_TO_SPLIT = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
-
+USAGE_TO_SPLIT = dict(zip(("Training", "PublicTest", "PrivateTest"), SPLITS, strict=True))
 # The ten columns of FER+ (Barsoum et al., 2016), in the order of its file. "NF" is "not a face".
-FERPLUS_VOTES = (
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "NF",
-)
+FERPLUS_VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FERPLUS_TO_CLASS = {name: emotion(name) for name in FERPLUS_VOTES if emotion(name)}
 
 # Colour-blind safe (Okabe and Ito, 2008).
 COLOURS = {
-    "angry": "#D55E00",
-    "disgust": "#009E73",
-    "fear": "#CC79A7",
-    "happy": "#E69F00",
-    "sad": "#0072B2",
-    "surprise": "#56B4E9",
-    "neutral": "#595959",
-    "contempt": "#F0E442",
-}
-
+    "angry": "#D55E00", "disgust": "#009E73", "fear": "#CC79A7", "happy": "#E69F00", "sad": "#0072B2",
+    "surprise": "#56B4E9", "neutral": "#595959", "contempt": "#F0E442",
+}  # fmt: skip
 
 # By protocol: a row a split, in the order of `SPLITS`; a column a class, in that of `FER7`. "folders" is what
 # jonathanoheix/face-expression-recognition-dataset has on Kaggle: 28,821 for training, 7,066 for validation.
@@ -114,16 +75,8 @@ PUBLISHED_COUNTS = {
         (467, 56, 496, 895, 653, 415, 607),
         (491, 55, 528, 879, 594, 416, 626),
     ),
-    "folders": (
-        (3993, 436, 4103, 7164, 4938, 3205, 4982),
-        (960, 111, 1018, 1825, 1139, 797, 1216),
-        (0, 0, 0, 0, 0, 0, 0),
-    ),
-    "course": (
-        (0, 0, 0, 3976, 3982, 3173, 3978),
-        (0, 0, 0, 1825, 1139, 797, 1216),
-        (0, 0, 0, 32, 32, 32, 32),
-    ),
+    "folders": ((3993, 436, 4103, 7164, 4938, 3205, 4982), (960, 111, 1018, 1825, 1139, 797, 1216), (0,) * 7),
+    "course": ((0, 0, 0, 3976, 3982, 3173, 3978), (0, 0, 0, 1825, 1139, 797, 1216), (0, 0, 0, 32, 32, 32, 32)),
 }
 # By `data.load.content_difference`, of FER-2013's rows, splits, labels and pixels, of the course set's without pixels,
 # of FER+'s votes. Pixels of `JPEG_ROWS` don't count: the Parquet files hold them as JPEG, fer2013.csv as they were.
@@ -137,7 +90,7 @@ KNOWN_AS_JPEG = (
     "17947 18012 18337 18492 18625 18912 19238 19422 19632 19638 19997 20222 20712 20817 21320 21792 21817 21937 "
     "22063 22198 22314 22407 22550 22638 22813 22927 23047 23320 23561 23596 23894 24053 24191 24441 24593 24891 "
     "24971 25168 25219 25603 25909 26383 26860 26897 28601 29447 29557 30002 30705 30981 31127 31734 31825 32032 "
-    "32257 32299 32603 32662 32683 33195 33422 33750 33928 34691 35121 35469 35632 35743 35825 35883 "
+    "32257 32299 32603 32662 32683 33195 33422 33750 33928 34691 35121 35469 35632 35743 35825 35883"
 )
 JPEG_ROWS = tuple(map(int, KNOWN_AS_JPEG.split()))
 MIN_DISTINCT = 33_500  # different images of FER-2013, which has 34,032; as JPEG a few more may coincide
@@ -145,14 +98,7 @@ NUM_IMAGES = sum(map(sum, PUBLISHED_COUNTS["official"]))  # all of FER-2013
 
 
 def count_difference(protocol, counts):
-    """Return in words where counts of FER-2013's classes differ from the published ones; an empty text if nowhere.
-
-    Args:
-        protocol: whose split it is, one of `PUBLISHED_COUNTS`.
-        counts: dictionary of splits to dictionaries of classes to numbers of images; a selection of classes is
-            compared with the same selection.
-
-    Example:
+    """Describe where counts of FER-2013's classes, by split and class, differ from the published; empty if nowhere.
 
     >>> none = {"happy": 0, "sad": 0}
     >>> count_difference("folders", {"train": none, "validation": {"happy": 1825, "sad": 1139}, "test": none})
@@ -163,10 +109,6 @@ def count_difference(protocol, counts):
         expected = {name: number for name, number in zip(FER7, row, strict=True) if name in counts[split]}
         received = {name: counts[split][name] for name in expected}
         if expected != received:
-            found.append(f"{split}: expected {in_words(expected)}; received {in_words(received)}")
+            words = [", ".join(f"{number:,} {name}" for name, number in each.items()) for each in (expected, received)]
+            found.append(f"{split}: expected {words[0]}; received {words[1]}")
     return "; ".join(found)
-
-
-def in_words(numbers):
-    """Return numbers of images by class in words."""
-    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())

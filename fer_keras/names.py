@@ -15,17 +15,7 @@ EXTRAS = {
 
 
 def check_name(kind: str, name: str, known: Iterable[str]) -> None:
-    """Check that a name is one of those that are known.
-
-    Args:
-        kind: what the name is of, e.g. `"recipe"`.
-        name: the name that was typed.
-        known: the possible names.
-
-    Raises:
-        ValueError: if it is none of them; the message gives the closest name, or lists all if none is close.
-
-    Example:
+    """Raise a `ValueError` with the closest name, or all if none is close, unless a name is a known one of its kind.
 
     >>> check_name("network", "vgg61", ["vgg16", "resnet18"])
     Traceback (most recent call last):
@@ -53,15 +43,12 @@ def import_part(name: str) -> ModuleType:
         raise ImportError(with_extra(error), name=error.name) from error
 
 
-def with_extra(error: ImportError) -> str:
-    """The words of an ImportError, and how to install the package that is missing.
-
-    Example:
+def with_extra(error: Exception) -> str:
+    """The words of an error and, if it is for a missing package, how to install it.
 
     >>> print(with_extra(ModuleNotFoundError("No module named 'cv2'", name="cv2")))
     No module named 'cv2'. Install it: pip install "fer_keras[recognition]"
     """
-    extra = EXTRAS.get(str(error.name).partition(".")[0])
-    if extra is None or "pip install" in str(error):
-        return str(error)
-    return f'{error}. Install it: pip install "fer_keras[{extra}]"'
+    extra = EXTRAS.get(str(getattr(error, "name", "")).partition(".")[0])
+    install = f'. Install it: pip install "fer_keras[{extra}]"'
+    return str(error) if extra is None or "pip install" in str(error) else f"{error}{install}"

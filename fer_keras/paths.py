@@ -10,38 +10,36 @@ from typing import TypeVar
 
 PACKAGE = Path(__file__).resolve().parent
 T = TypeVar("T")
-PROFILES = ("quick", "full")
-TEMPORARY = re.compile(r"\..+\.([1-9]\d{0,6})\.tmp", re.DOTALL)  # with the number of the process that writes it
 
 
 def project():
-    """Return the checkout that this package is imported from, or the working directory if it is installed."""
+    """The checkout that this package is imported from, or the working directory if it is installed."""
     checkout = PACKAGE.parent
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
 def results():
-    """Return the folder of the recorded results; `FER_KERAS_RESULTS` overrides it."""
+    """The folder of the recorded results; `FER_KERAS_RESULTS` overrides it."""
     return Path(os.environ.get("FER_KERAS_RESULTS") or project() / "reports" / "results")
 
 
 def own_results():
-    """Return the folder of results of what is trained on this machine and not to be published."""
+    """The folder of results of what is trained on this machine and not to be published."""
     return build() / "results"
 
 
 def figures():
-    """Return the folder of the figures; `FER_KERAS_FIGURES` overrides it."""
+    """The folder of the figures; `FER_KERAS_FIGURES` overrides it."""
     return Path(os.environ.get("FER_KERAS_FIGURES") or project() / "reports" / "figures")
 
 
 def build():
-    """Return the folder for what can be made again: trained weights, checkpoints, quick notebooks."""
+    """The folder for what can be made again: trained weights, checkpoints, quick notebooks."""
     return Path(os.environ.get("FER_KERAS_BUILD") or project() / "build")
 
 
 def cache():
-    """Return the user's cache folder for parsed data; `FER_KERAS_CACHE` overrides it."""
+    """The user's cache folder for parsed data; `FER_KERAS_CACHE` overrides it."""
     if os.environ.get("FER_KERAS_CACHE"):
         return Path(os.environ["FER_KERAS_CACHE"])
     base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
@@ -52,22 +50,15 @@ def profile() -> str:
     """Name of the profile in force: `"quick"` (synthetic faces, a few steps) or `"full"` (FER-2013, recorded runs).
 
     `FER_PROFILE` decides; where it is unset, the profile is full if `FER_KERAS_DATA` is set and quick otherwise.
-
-    Raises:
-        ValueError: if `FER_PROFILE` holds anything else.
     """
     chosen = os.environ.get("FER_PROFILE") or ("full" if os.environ.get("FER_KERAS_DATA") else "quick")
-    if chosen not in PROFILES:
-        raise ValueError(
-            f"FER_PROFILE must be one of {PROFILES}. Received: {chosen!r}. Unset it, or set it to 'quick' or 'full'."
-        )
+    if chosen not in ("quick", "full"):
+        raise ValueError(f"FER_PROFILE must be 'quick' or 'full'. Received: {chosen!r}. Set it so, or unset it.")
     return chosen
 
 
 def reduce(full: T, quick: T) -> T:
     """Choose between `full` and `quick` by the profile in force, so that a notebook page shows both.
-
-    Example:
 
     >>> reduce(20, quick=20)
     20
@@ -105,52 +96,39 @@ def replacing(path: str | os.PathLike):
 def sweep(folder: str | os.PathLike, name: str = "*") -> None:
     """Remove what killed processes left in a folder: files and folders `.NAME.PID.tmp` whose process no longer runs.
 
-    `name` is a pattern of file names, as for `glob`; the default is of all.
-
-    Those of a live process stay. Processes are looked for on this machine only: of several that share a folder, one
-    must not sweep names that another writes. Sub-folders are not searched. On Windows nothing is removed.
+    `name` is a pattern of file names, as for `glob`. Those of a live process stay. Processes are looked for on this
+    machine only: of several that share a folder, one must not sweep names that another writes. Sub-folders are not
+    searched. On Windows nothing is removed.
     """
     for path in Path(folder).glob(f".{name}.*.tmp"):
-        found = TEMPORARY.fullmatch(path.name)
-        if found and not is_running(int(found[1])):
-            remove(path)
-
-
-def is_running(process: int) -> bool:
-    """True if a process of that number runs on this machine, or if that cannot be asked."""
-    if os.name == "nt":  # there, signal 0 is Ctrl-C
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is somebody else's
-    return True
+        found = re.fullmatch(r"\..+\.([1-9]\d{0,6})\.tmp", path.name, re.DOTALL)
+        if found and os.name != "nt":  # there, signal 0 is Ctrl-C
+            with contextlib.suppress(PermissionError):  # of a process of somebody else's
+                try:
+                    os.kill(int(found[1]), 0)
+                except ProcessLookupError:
+                    remove(path)
 
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole folder, if it is there and may be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-        return
-    with contextlib.suppress(OSError):
-        path.unlink()
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def check_writable(path: str | os.PathLike) -> None:
     """Raise a `ValueError` if a file cannot be written at a path, whose folders may be missing; nothing stays there."""
     path = Path(path).absolute()
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: Expected the path of a file. Received: a folder or a device.")
-    folder = next(each for each in path.parents if each.exists())
+    fault = "a folder or a device" if path.exists() and not path.is_file() else None
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=next(each for each in path.parents if each.exists())).close()
     except OSError as error:
-        raise ValueError(
-            f"{path}: Expected a place where a file can be written. Received: {error.strerror}."
-        ) from error
+        fault = fault or error.strerror
+    if fault:
+        raise ValueError(f"{path}: Expected a place where a file can be written. Received: {fault}.")
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
@@ -161,9 +139,8 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 def write_changed(path: str | os.PathLike, content: str | bytes) -> bool:
     """Write bytes or text unless the file holds exactly that, so that it keeps its time; True if it was written."""
-    path = Path(path)
-    content = content.encode() if isinstance(content, str) else content
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    write_whole(path, content)
-    return True
+    path, content = Path(path), content.encode() if isinstance(content, str) else content
+    changed = not path.is_file() or path.read_bytes() != content
+    if changed:
+        write_whole(path, content)
+    return changed

@@ -25,15 +25,10 @@ def ray_cluster(address=None, *, cores=None):
         import ray
     except ImportError as error:
         raise ImportError(f'Many processes or machines need Ray: pip install "fer_keras[ray]". ({error})') from error
-    with contextlib.ExitStack() as stack:
-        if not ray.is_initialized():
-            connect(ray, address, {} if address else {"num_cpus": cores or num_cores(), "include_dashboard": False})
-            stack.callback(ray.shutdown)
+    if ray.is_initialized():
         yield ray
-
-
-def connect(ray, address, options):
-    """Connect to a cluster, or start one on this machine."""
+        return
+    options = {} if address else {"num_cpus": cores or num_cores(), "include_dashboard": False}
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
         with silent_stderr():
@@ -45,6 +40,10 @@ def connect(ray, address, options):
             f"Expected a Ray cluster {f'at {address!r}' if address else 'on this machine'}. Received: "
             f"{str(error)[:300]} Start one (ray start --head), or leave the address out: one is started here then."
         ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager
