@@ -10,38 +10,29 @@ import numpy as np
 
 from fer_keras import paths
 from fer_keras.data.images import as_batch
+from fer_keras.evaluation.calibration import fit_temperature
 from fer_keras.names import closest
 
 SUFFIXES = (".keras", ".h5")
 EXPORTED = ("name", "classes", "size", "sha256")  # what the card of an exported network must say
-
-
-def is_classes(value) -> bool:
-    """True for a list of different names, two at least."""
-    is_named = isinstance(value, list) and all(isinstance(name, str) and name.strip() for name in value)
-    return is_named and len(set(value)) == len(value) > 1
-
-
-def is_temperature(value) -> bool:
-    """True for a number by which logarithms can be divided."""
-    return isinstance(value, int | float) and 0.01 <= value <= 100
-
-
 # How the values of a card are checked.
 USABLE = {
     "name": lambda value: isinstance(value, str) and bool(value),
-    "classes": is_classes,
+    "classes": lambda value: (
+        isinstance(value, list)
+        and all(isinstance(name, str) and name.strip() for name in value)
+        and len(set(value)) == len(value) > 1
+    ),
     "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
     "sha256": lambda value: isinstance(value, str),
-    "temperature": is_temperature,
-    "temperature_mirrored": is_temperature,
+    "temperature": lambda value: isinstance(value, int | float) and 0.01 <= value <= 100,
 }
+USABLE["temperature_mirrored"] = USABLE["temperature"]
 
 
 class BaseNetwork:
     """A trained network with its card; a subclass has `card`, `size`, `batch` and `run(images)`, a batch's output."""
 
-    card: dict
     batch = 64
 
     @property
@@ -60,10 +51,9 @@ class BaseNetwork:
         return float(self.card.get("temperature", 1.0))
 
     def predict(self, images) -> np.ndarray:
-        """Predict the probabilities of grey faces, float32 `(n, classes)`.
+        """Predict the probabilities, float32 `(n, classes)`, of grey faces `(n, height, width[, 1])` in [0, 255].
 
-        Images are `(n, height, width, 1)` or `(n, height, width)` of the network's input size, with values in [0, 255];
-        others are refused by a `ValueError`, as is a network whose output is not finite.
+        A `ValueError` refuses faces of another size or other values, and a network whose output is not finite.
         """
         images, rows = as_batch(images, self.size), [np.zeros((0, len(self.classes)))]
         rows += [self.run(images[start : start + self.batch]) for start in range(0, len(images), self.batch)]
@@ -71,6 +61,36 @@ class BaseNetwork:
         if not np.isfinite(found).all():
             raise ValueError(f"{self.name}: Expected finite probabilities. Received: NaN. Its weights are broken.")
         return found
+
+
+def make_card(run, input_shape: tuple, name: str) -> dict:
+    """Card of a `results.Run`'s network, but for the sum of its file; metrics on validation only unless it is final."""
+    source, disputed, licence = run.data["source"], "", "; whether their terms allow"
+    framing, terms = f"as in its training images, {source}", f"The pictures that it was trained on ({source}) are not "
+    if "FER-2013" in source:
+        framing = "a face as FER-2013 cuts it: about square, from forehead to chin"
+        terms = "FER-2013's pictures were collected from the web for research and are not "
+        licence = ". The file is under this package's licence; whether the terms of the data allow"
+        disputed = "FER+'s voters dispute many of FER-2013's labels, those of disgust and fear above all. "
+    views = {"temperature": "validation", "temperature_mirrored": "validation_flip"}
+    found = {key: run.predictions(split)[1:3] for key, split in views.items() if split in run.metrics}
+    shape = f"(batch, {', '.join(map(str, input_shape[1:]))})"
+    return {
+        "name": name,
+        "classes": list(run.classes),
+        "input": {"shape": shape, "values": "grey, [0, 255]; the network scales them itself", "framing": framing},
+        **{key: getattr(run, key) for key in ("recipe", "run", "data")},
+        "terms": f"{terms}part of this file, which holds trained values only{licence} a use is the user's to check.",
+        "metrics": {split: run.metrics[split] for split in run.metrics if run.final or split.startswith("validation")},
+        **{key: round(fit_temperature(labels, given), 4) for key, (labels, given) in found.items()},
+        "parameters": run.num_parameters,
+        **{key: getattr(run, key) for key in ("multiply_adds", "versions")},
+        "intended_use": "Naming the expression of a face that was cut out of a photo, for study, teaching and software "
+        "that the people pictured agreed to.",
+        "limits": f"It names what strangers would call an expression, not what a person feels. {disputed}Ages, genders "
+        "and origins of the faces were never counted. Not for judging or watching people: not in hiring, schools, "
+        "policing or at borders.",
+    }
 
 
 def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
@@ -90,9 +110,10 @@ def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
 def read_card(text: str | bytes | None, place) -> dict:
     """Read the card of an exported network from JSON, and check it."""
     try:
-        return check_card(json.loads(text or "null"), place)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return check_card(None, place)
+        card = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        card = None
+    return check_card(card, place)
 
 
 def check_network(name: str | os.PathLike, known: Iterable[str]) -> None:

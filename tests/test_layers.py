@@ -15,8 +15,8 @@ PACKAGE = Path(fer_keras.__file__).parent
 LEVELS = (
     {"labels", "names", "paths", "ray_cluster", "__pyinstaller"},
     {"data"},
-    {"cards", "evaluation", "recipes"},
-    {"results"},
+    {"evaluation", "recipes"},
+    {"cards", "results"},
     {"models", "plots"},
     {"training"},
     {"recognition"},

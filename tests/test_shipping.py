@@ -24,7 +24,7 @@ from fer_keras.labels import FER4, FER7
 from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
-from fer_keras.results import card, find_run, read_run, read_table, write_run, write_table
+from fer_keras.results import find_run, read_run, read_table, write_run, write_table
 from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 
@@ -78,7 +78,7 @@ def test_the_mean_with_the_mirror_image_has_a_temperature_of_its_own(own_folders
     flat = said["validation"]._replace(probabilities=with_temperature(said["validation"].probabilities, 2.0))
     run = dataclasses.replace(run, metrics={**run.metrics, "validation_flip": run.metrics["validation"]})
     write_run(run, history, said | {"validation_flip": flat})
-    found = card(find_run("fer-small"), (None, 48, 48, 1), "fer-small")
+    found = cards.make_card(find_run("fer-small"), (None, 48, 48, 1), "fer-small")
     assert found["temperature_mirrored"] == pytest.approx(found["temperature"] / 2, rel=0.02)
 
 
@@ -199,7 +199,7 @@ def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsy
 def test_the_cards_that_ship_are_those_of_todays_code(name):
     network = weights.load(name)
     run = read_run(paths.results() / "runs" / f"{network.card['run']}.json")
-    today = card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
+    today = cards.make_card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
     assert list(today) == list(network.card)
     assert json.loads(json.dumps(today)) == network.card
 

@@ -3,7 +3,6 @@
 # A line a name would be sixty lines.
 # ruff: noqa: F401, I001
 # fmt: off
-from fer_keras.results.cards import card
 from fer_keras.results.comparisons import (
     HUMAN_ACCURACY, calibration_table, compare_runs, comparison_table, confusion_pairs, level_table, majority_level,
     rate_falls, seed_table,

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_keras import paths
+from fer_keras.cards import make_card
 from fer_keras.data import load_fer7
 from fer_keras.evaluation.explain import measure_explanations
 from fer_keras.evaluation.robustness import robustness
 from fer_keras.models import weights
 from fer_keras.models.weights import adapt
-from fer_keras.results import Run, as_published, card, find_own_run, find_table, network_path, write_table
+from fer_keras.results import Run, as_published, find_own_run, find_table, network_path, write_table
 from fer_keras.training.scoring import load_network
 
 SPLIT = "validation"  # on which networks are measured: nothing here looks at the test split
@@ -59,7 +60,8 @@ def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -
 def network_of(run: Run, name: str) -> weights.Network:
     """Load the network of a run on this machine, with the card that it ships with; a ValueError if it is not there."""
     model = adapt(load_network(run), len(run.classes), name=name)
-    return weights.Network(model, card(run, model.input_shape, name) | {"sha256": weights.digest_of(network_path(run))})
+    card = make_card(run, model.input_shape, name) | {"sha256": weights.digest_of(network_path(run))}
+    return weights.Network(model, card)
 
 
 def inspect(names: Sequence[str] | None = None) -> list[str]:
