@@ -5,6 +5,7 @@ import importlib.machinery
 import itertools
 import math
 import os
+import pkgutil
 import sys
 import warnings
 from pathlib import Path
@@ -18,48 +19,45 @@ from fer_keras import paths
 from fer_keras.names import check_name, with_extra
 from fer_keras.ray_cluster import silent_stderr
 
-app = typer.Typer(
-    help="Facial expression recognition in Keras.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+settings = {"pretty_exceptions_enable": False, "rich_markup_mode": None, "add_completion": False}
+app = typer.Typer(help="Facial expression recognition in Keras.", **settings)
 UsageError = typer.BadParameter.__base__  # Typer exports no other of its usage errors.
-TRAINING = ("train", "search", "label-errors")
-MAX_TRACKS = 20  # printed for a video
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 after an error in one line, 130 after Ctrl-C."""
-    arguments, context = sys.argv[1:] if arguments is None else list(arguments), None
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if QuietTensorFlow not in sys.meta_path:
         sys.meta_path.insert(0, QuietTensorFlow)
-    if sys.stdout is None:  # no console, as of pythonw
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    if sys.stderr is None:
-        sys.stderr = sys.stdout
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # no console, as of pythonw
+    sys.stderr = sys.stderr or sys.stdout
     if hasattr(sys.stdout, "reconfigure"):  # names that the console cannot show
         sys.stdout.reconfigure(errors="replace")
-    commands = typer.main.get_command(app)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-            context = commands.make_context("fer-keras", with_addresses(arguments) or ["--help"])
-            status = commands.invoke(context) or 0
+            commands = typer.main.get_command(app)
+            status = commands.invoke(commands.make_context("fer-keras", with_addresses(arguments) or ["--help"]))
         sys.stdout.flush()
-        return status
+        return status or 0
     except typer.Exit as ended:
         return ended.exit_code
     except BrokenPipeError:  # The reader has seen enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (UsageError, ValueError, OSError, ImportError) as error:
-        words = with_extra(error) if isinstance(error, ImportError) else error
-        print(f"error: {usage(error) if isinstance(error, UsageError) else words}", file=sys.stderr)
+    except UsageError as error:
+        close = getattr(error, "possibilities", None)
+        text = f"{error.message}. Did you mean {' or '.join(close)}?" if close else error.format_message()
+        text = " ".join(text.split())
+        text += "" if text.endswith((".", "?")) else "."
+        print(f"error: {text} See {error.ctx.command_path} --help.", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {with_extra(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = context is not None and context.invoked_subcommand in TRAINING
+        resumes = not {"train", "search", "label-errors"}.isdisjoint(arguments[:1])
         print(f"stopped{'; the same command goes on from the last whole epoch' * resumes}", file=sys.stderr)
         return 130
 
@@ -68,14 +66,6 @@ def with_addresses(arguments):
     """Give `--ray` an empty value where no address follows: Typer has no options whose value may be left out."""
     pairs = itertools.pairwise([*arguments, "-"])
     return [f"{word}=" if word == "--ray" and after.startswith("-") else word for word, after in pairs]
-
-
-def usage(error):
-    """One line on a wrong command, option or value, with the options that come close."""
-    close = getattr(error, "possibilities", None)
-    text = f"{error.message}. Did you mean {' or '.join(close)}?" if close else error.format_message()
-    text = " ".join(text.split())
-    return f"{text if text.endswith(('.', '?')) else f'{text}.'} See {error.ctx.command_path} --help."
 
 
 class QuietTensorFlow:
@@ -90,31 +80,18 @@ class QuietTensorFlow:
         return spec
 
 
-def search_spaces():
-    """`SPACES`, which takes a moment to import."""
-    from fer_keras.recipes import SPACES
-
-    return SPACES
-
-
 def architecture_names():
     """Names in `models.MODELS`, read from the recipes, since `models` imports Keras."""
     return sorted({recipe.model for recipe in fer_keras.RECIPES.values()} - {"ensemble"})
 
 
-def network_names():
-    """Names of the networks that there are, which take a moment to import."""
-    from fer_keras.recognition import networks
-
-    return networks.network_names()
-
-
 def known(kind, names, free=()):
-    """Callback that checks a value; what begins or ends with one of `free` passes. `names` may be a function."""
+    """Callback that checks a value: one of `names`, which `module:name` finds when needed, or it ends as in `free`."""
 
     def check(value: str | None):
         if value is not None and not value.startswith(free) and not value.endswith(free):
-            check_name(kind, value, names() if callable(names) else names)
+            found = pkgutil.resolve_name(names) if isinstance(names, str) else names
+            check_name(kind, value, found() if callable(found) else found)
         return value
 
     return check
@@ -125,14 +102,9 @@ def choice(kind, *names, more="", free=()):
     return Option(metavar=kind.upper(), help=" or ".join(names) + more, callback=known(kind, names, free))
 
 
-def class_names(value: str | None):
-    """Split class names at their commas."""
-    return value if value is None else [name.strip() for name in value.split(",")]
-
-
-check_recipe, check_space = known("recipe", lambda: fer_keras.RECIPES), known("search space", search_spaces)
-check_trained, check_architecture = known("recipe", network_names), known("network", architecture_names)
-check_network = known("network", network_names, (".keras", ".h5", ".onnx"))
+check_recipe, check_space = known("recipe", "fer_keras:RECIPES"), known("search space", "fer_keras.recipes:SPACES")
+NETWORKS = "fer_keras.recognition.networks:network_names"
+check_trained, check_network = known("recipe", NETWORKS), known("network", NETWORKS, (".keras", ".h5", ".onnx"))
 check_devices = known("choice of devices", ("all",), tuple("0123456789"))
 NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
 
@@ -147,8 +119,8 @@ Minutes = Annotated[float | None, Option(metavar="N", min=0, help="begin no epoc
 Force = Annotated[bool, Option("--force", help="train although there is a record, and overwrite it")]
 Record = Annotated[bool, Option("--record", help="for maintainers: write to reports/results, not to build/results")]
 Precision = Annotated[str, choice("precision", "float32", "mixed_bfloat16")]
-SHARE = "split each batch over all devices or N (JAX)"
-Devices = Annotated[str | None, Option(metavar="all|N", help=SHARE, callback=check_devices)]
+Devices = Annotated[str | None, Option(metavar="all|N",
+    help="split each batch over all devices or N (JAX)", callback=check_devices)]
 Tensorboard = Annotated[str | None, Option(metavar="DIR", help="write TensorBoard's logs there")]
 Checkpoints = Annotated[str | None, Option(metavar="DIR", help="save the network there whenever validation loss falls")]
 SpaceName = Annotated[str | None, Argument(metavar="SPACE", help="none lists the search spaces", callback=check_space)]
@@ -159,12 +131,14 @@ Gallery = Annotated[bool, Option("--gallery", help="write the faces with the lea
 Name = Annotated[str, Argument(metavar="NAME", help=NETWORK, callback=check_network)]
 Split = Annotated[str, choice("split", "train", "validation", "test")]
 CLASSES = "the classes of a .keras file without a card, in the order of its outputs"
-Classes = Annotated[str | None, Option(metavar="A,B,C", help=CLASSES, callback=class_names)]
+Classes = Annotated[str | None, Option(
+    metavar="A,B,C", help=CLASSES, callback=lambda names: names and [name.strip() for name in names.split(",")])]
 Trained = Annotated[str, Argument(metavar="NAME", help="a recipe that was trained here", callback=check_trained)]
 Out = Annotated[str | None, Option(metavar="PATH", help="where to write; its default is given above")]
 DataPath = Annotated[str | None, Argument(metavar="PATH", help="default: FER_KERAS_DATA, cache, Kaggle")]
 Skip = Annotated[bool, Option("--skip", help="list every bad row or picture, instead of the first")]
-Model = Annotated[str | None, Argument(metavar="NAME", help="one, stage by stage", callback=check_architecture)]
+Model = Annotated[str | None, Argument(
+    metavar="NAME", help="one, stage by stage", callback=known("network", architecture_names))]
 NumClasses = Annotated[int | None, Option("--classes", metavar="N", min=2, help="default: as in its recipes")]
 Listed = Annotated[str | None, Argument(metavar="NAME", help="one recipe, field by field", callback=check_recipe)]
 Pictures = Annotated[list[str], Argument(metavar="PATH", help="pictures, folders of them, or .zip files of these")]
@@ -213,14 +187,14 @@ def train(
     if folder:
         data = fer_keras.load_folder(folder)
         recipe = own_recipe(fer_keras.find_recipe(recipe), data)
-    how = {"epochs": epochs, "minutes": minutes, "force": force, **training_options(precision, record)}
+    callbacks = [keras.callbacks.TensorBoard(tensorboard)] if tensorboard else []
+    callbacks += [Checkpoints(checkpoints)] if checkpoints else []
+    how = {"epochs": epochs, "minutes": minutes, "force": force, "callbacks": callbacks}
     how["devices"] = int(devices) if devices and devices.isdecimal() else devices
-    how["callbacks"] = [keras.callbacks.TensorBoard(tensorboard)] if tensorboard else []
-    how["callbacks"] += [Checkpoints(checkpoints)] if checkpoints else []
-    run = fer_keras.fit(recipe, seed, faces=data, **how)
+    run = fer_keras.fit(recipe, seed, faces=data, **how, **training_options(precision, record))
     scores = ", ".join(f"{split} {with_interval(metrics)}" for split, metrics in run.metrics.items())
-    ended = f"stopped by time, {run.epochs_run} of {run.recipe['epochs']} epochs"
-    ended = ended if run.stopped_by_time else f"ended by {run.stopped}"
+    by_time = f"stopped by time, {run.epochs_run} of {run.recipe['epochs']} epochs"
+    ended = by_time if run.stopped_by_time else f"ended by {run.stopped}"
     print(f"{run.run}: {scores}; best epoch {run.best_epoch} of {run.epochs_run}, {ended}")
 
 
@@ -235,18 +209,16 @@ def with_interval(metrics, name="accuracy"):
     return f"{metrics[name]:.4f} ({metrics[f'{name}_low']:.4f} to {metrics[f'{name}_high']:.4f})"
 
 
-def show(rows, without=()):
-    """Print a table without some columns: a DataFrame with its index, or dicts of which the first key is the index."""
+def show(table):
+    """Print a table, dicts or a DataFrame without its index: text to the left, numbers to the right."""
     import pandas as pd
 
-    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows).set_index(next(iter(rows[0])))
-    table = table.drop(columns=list(without)).rename_axis(index=None, columns=table.index.name)
-    table = table.rename(index="{} ".format)
+    table = pd.DataFrame(table)
     how = dict.fromkeys(table.select_dtypes("integer"), "{:,} ".format)
     for name in table.select_dtypes(exclude="number"):
         how[name] = f"{{!s:{table[name].astype(str).str.len().max()}}} ".format
-    text = table.to_string(float_format="{:.4f}".format, formatters=how, justify="left")
-    print(*map(str.rstrip, text.splitlines()), sep="\n")
+    text = table.to_string(index=False, float_format="{:.4f}".format, formatters=how, justify="left")
+    print(*map(str.strip, text.splitlines()), sep="\n")
 
 
 @app.command()
@@ -256,7 +228,7 @@ def search(
 ):  # fmt: skip
     """Train the cells of a grid. Stopped or killed, the same command goes on."""
     if space is None:
-        for each in search_spaces().values():
+        for each in pkgutil.resolve_name("fer_keras.recipes:SPACES").values():
             cells = math.prod(map(len, each.grid.values()))
             print(f"{each.name:16}{cells:>4} trainings of {each.recipe}: {each.source}")
         return
@@ -265,7 +237,7 @@ def search(
     from fer_keras.training.search import search as train_grid
 
     how = {"minutes": minutes, "ray": True if ray == "" else ray, "workers": workers}
-    show(train_grid(space, seed, faces=data, **how, **training_options(precision, record)))
+    show(train_grid(space, seed, faces=data, **how, **training_options(precision, record)).reset_index())
 
 
 @app.command()
@@ -285,11 +257,9 @@ def label_errors(
 
     faces = load_recipe_data(fer_keras.find_recipe(finding.RECIPE), data)
     how = training_options(precision, record)
-    folder = how["results"] or paths.own_results()
     found, rows = finding.find_label_errors(seed=seed, faces=faces, folds=folds, **how)
-    show(label_error_table(folder=folder))
-    if found["crowd"]:
-        show(label_error_groups(folder=folder))
+    for table in (label_error_table, label_error_groups)[: 2 if found["crowd"] else 1]:
+        show(table(folder=how["results"] or paths.own_results()).reset_index())
     if gallery and len(rows):
         print(finding.gallery(faces, rows))
 
@@ -317,9 +287,9 @@ def ship(name: Trained, seed: Seed = 0, out: Out = None):
     The network is written for Keras and for ONNX Runtime, by default to the folder of what ships, else to a path that
     ends in .keras; the card says its classes, scores, terms and limits.
     """
-    from fer_keras.training import ship as write
+    from fer_keras import training
 
-    path = write(name, seed, path=out)
+    path = training.ship(name, seed, path=out)
     path.with_suffix(".onnx").unlink(missing_ok=True)  # of the network that was there before
     print(path, path.with_suffix(".json"), fer_keras.export(path, path.with_suffix(".onnx")), sep="\n")
 
@@ -342,15 +312,14 @@ def fetch(what: Fetched, source: CopyOf = None):
 @app.command()
 def models(name: Model = None, classes: NumClasses = None):
     """List the networks, or the stages of one."""
-    from fer_keras.models import BUILDERS
-    from fer_keras.models.summary import describe_network
+    from fer_keras.models.summary import BUILDERS, describe_network
 
-    if name is None:
-        show([{"network": each} | describe_network(each, classes) for each in BUILDERS], without=["stages"])
-        return
-    network = describe_network(name, classes)
-    show([{"stage": stage.pop("label")} | stage for stage in network["stages"]])
-    print(f"{network['parameters']:,} parameters, {network['multiply_adds']:,} multiply-adds: {network['source']}")
+    networks = [{"network": each} | describe_network(each, classes) for each in ([name] if name else BUILDERS)]
+    stages = [{"stage": stage.pop("label")} | stage for network in networks for stage in network.pop("stages")]
+    show(stages if name else networks)
+    if name:
+        found = networks[0]
+        print(f"{found['parameters']:,} parameters, {found['multiply_adds']:,} multiply-adds: {found['source']}")
 
 
 @app.command()
@@ -360,40 +329,31 @@ def recipes(name: Listed = None):
     Columns: network, data, split, epochs; of the record, validation accuracy in percent and training time as
     hours:minutes; the published accuracy in percent and what it was measured on.
     """
-    from fer_keras.results import find_seeds
+    from fer_keras.results import find_run, find_seeds
 
-    if name is None:
-        show([recipe_row(recipe) for recipe in fer_keras.RECIPES.values()])
+    def hours(run):
+        return "{}:{:02}".format(*divmod(round(run.seconds / 60), 60))
+
+    if name:
+        recipe = fer_keras.RECIPES[name]
+        fields = [(field.name, getattr(recipe, field.name), field.default) for field in dataclasses.fields(recipe)]
+        lines = {key: value for key, value, default in fields if value != default}
+        for run in find_seeds(name):
+            accuracy = with_interval(run.metrics["validation"])
+            lines[f"recorded, seed {run.seed}"] = f"validation {accuracy}, {hours(run)} hours on {run.device}"
+        print(*(f"{key:24}{value}" for key, value in lines.items()), sep="\n")
         return
-    recipe = fer_keras.RECIPES[name]
-    for field in dataclasses.fields(recipe):
-        if (value := getattr(recipe, field.name)) != field.default:
-            print(f"{field.name:24}{value}")
-    for run in find_seeds(name):
-        accuracy = with_interval(run.metrics["validation"])
-        print(f"{f'recorded, seed {run.seed}':24}validation {accuracy}, {as_hours(run.seconds)} hours on {run.device}")
-
-
-def recipe_row(recipe):
-    """A recipe's row in the table of all; what is recorded is that of its first seed."""
-    from fer_keras.results import find_run
-
-    run = find_run(recipe, recipe.seeds[0])
-    return {
-        "recipe": recipe.name,
-        "network": recipe.model,
-        "data": recipe.data,
-        "split": recipe.protocol,
-        "epochs": f"{run.epochs_run} of {recipe.epochs}" if run and run.stopped_by_time else f"{recipe.epochs}",
-        "validation": f"{100 * run.metrics['validation']['accuracy']:.2f}" if run else "-",
-        "time": as_hours(run.seconds) if run else "-",
-        "published": f"{recipe.published} ({recipe.published_split})" if recipe.published else "-",
-    }
-
-
-def as_hours(seconds):
-    """A time as hours:minutes."""
-    return "{}:{:02}".format(*divmod(round(seconds / 60), 60))
+    rows = []
+    for recipe in fer_keras.RECIPES.values():
+        run = find_run(recipe, recipe.seeds[0])
+        by_time = run and run.stopped_by_time
+        row = {"recipe": recipe.name, "network": recipe.model, "data": recipe.data, "split": recipe.protocol}
+        row["epochs"] = f"{run.epochs_run} of {recipe.epochs}" if by_time else f"{recipe.epochs}"
+        row["validation"] = f"{100 * run.metrics['validation']['accuracy']:.2f}" if run else "-"
+        row["time"] = hours(run) if run else "-"
+        row["published"] = f"{recipe.published} ({recipe.published_split})" if recipe.published else "-"
+        rows.append(row)
+    show(rows)
 
 
 @app.command()
@@ -406,22 +366,19 @@ def recognize(
 
     With --ray: those in millions, to Parquet files; the same command, stopped or killed, goes on where it was.
     """
-    if ray is None and (out_data, workers) != (None, None):
-        raise ValueError("--out-data and --workers are for --ray. Add it, or write the table with --csv.")
-    if ray is not None and (not out_data or out or csv or json):
-        raise ValueError("--ray needs --out-data DIR, and writes all it finds there: no --out, --csv or --json.")
-    if ray is not None and len(pictures) != 1:
-        raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     if ray is None:
+        if out_data or workers:
+            raise ValueError("--out-data and --workers are for --ray. Add it, or write the table with --csv.")
         from fer_keras.recognition.folders import list_faces
 
         return list_faces(pictures, out=out, csv=csv, bars=bars, as_json=json, **options)
-    from fer_keras.recognition.ray_folders import recognize_on_ray
-
-    options |= {"out": out_data, "address": ray or None, "workers": workers}
+    if not out_data or out or csv or json:
+        raise ValueError("--ray needs --out-data DIR, and writes all it finds there: no --out, --csv or --json.")
+    if len(pictures) != 1:
+        raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
     try:
-        found = recognize_on_ray(pictures[0], **options)
+        found = fer_keras.recognize_on_ray(pictures[0], out_data, address=ray or None, workers=workers, **options)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 130
@@ -435,8 +392,7 @@ def recognize(
 def recognizer_options(weights, classes, detector, min_confidence, mirrored, **more):
     """The options of `Recognizer`, and more, that were given on the command line."""
     values = {"network": weights, "classes": classes, "detector": detector, "min_confidence": min_confidence, **more}
-    found = {name: value for name, value in values.items() if value is not None}
-    found |= {"mirrored": True} if mirrored else {}
+    found = {name: value for name, value in values.items() if value is not None} | {"mirrored": mirrored}
     return found | ({"detector": None} if detector == "none" else {})
 
 
@@ -452,16 +408,16 @@ def video(
     return print_tracks(fer_keras.recognize_video(source, target, start=start, stop=stop, **options), source)
 
 
-def print_tracks(table, name):
+def print_tracks(table, name, most=20):
     """Print a line for each face that is seen long; return 0, 1 if the video broke off, 130 if it was stopped."""
     frames = table["id"].value_counts()
     print(f"{name}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
-    classes = table.columns[list(table.columns).index("detected") + 1 :]
-    for number, rows in table[table["id"].isin(frames.index[:MAX_TRACKS])].groupby("id"):
+    classes = table.columns[table.columns.get_loc("detected") + 1 :]
+    for number, rows in table[table["id"].isin(frames.index[:most])].groupby("id"):
         words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in rows[classes].mean().nlargest(3).items())
         print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
-    if len(frames) > MAX_TRACKS:
-        print(f"and {len(frames) - MAX_TRACKS:,} that are seen for a shorter time; --csv writes them all")
+    if len(frames) > most:
+        print(f"and {len(frames) - most:,} that are seen for a shorter time; --csv writes them all")
     return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
 
 
@@ -471,10 +427,9 @@ def demo(
     detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False,
 ):  # fmt: skip
     """Serve a page for pictures, clips and the camera, to this machine alone."""
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     from fer_keras.recognition.page import serve
 
-    serve(host=host, port=port, **options)
+    serve(host=host, port=port, **recognizer_options(weights, classes, detector, min_confidence, mirrored))
 
 
 @app.command()
@@ -506,14 +461,13 @@ def explain(
 
         print(f"measured: {', '.join(inspect([weights] if weights else None)) or 'all was'}")
         return
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     from fer_keras.recognition.annotate import explain_picture
 
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     target = out or f"{Path(picture).stem}-explained.png"
     for face, shares in explain_picture(picture, target, method=method, **options):
-        parts = sorted(shares, key=shares.get, reverse=True)[:3]
-        read = ", ".join(f"{part} {shares[part]:.2f}" for part in parts)
-        print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heatmap: {read}")
+        parts = ", ".join(f"{part} {shares[part]:.2f}" for part in sorted(shares, key=shares.get, reverse=True)[:3])
+        print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heatmap: {parts}")
     print(target)
 
 
