@@ -1,11 +1,11 @@
 """Recipes: every training as plain data, and the grids around them. No other place holds a hyper-parameter."""
 
+from fer_keras.names import check_name
 from fer_keras.recipes import fer_small, published
 from fer_keras.recipes.recipe import (
     Recipe,
     Space,
     describe,
-    find,
     for_split,
     make_targets,
     own_recipe,
@@ -22,10 +22,12 @@ SPACES = {space.name: space for space in (*published.SPACES, *fer_small.SPACES)}
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name; the ValueError where there is none lists those that there are."""
-    return find("recipe", name, RECIPES)
+    """The recipe of that name; the ValueError where there is none says which is meant, or lists them."""
+    check_name("recipe", name, RECIPES)
+    return RECIPES[name]
 
 
 def find_space(name: str) -> Space:
-    """The search space of that name; the ValueError where there is none lists those that there are."""
-    return find("search space", name, SPACES)
+    """The search space of that name; the ValueError where there is none says which is meant, or lists them."""
+    check_name("search space", name, SPACES)
+    return SPACES[name]

@@ -12,19 +12,12 @@ WEIGHTED = SMALL | {"model_options": (("pooling", "weighted"),)}
 # From the backbone of the same network of seven classes, on the same split; a lower rate keeps what it learned.
 FROM_SEVEN = {"epochs": 30, "learning_rate": 0.03, "warmup_epochs": 1.0}
 WEIGHTED_4 = WEIGHTED | FROM_SEVEN | {"start_recipe": "fer-small@weighted", "data": "fer4"}
-# Learns the mean probabilities of three of its own kind for each training image: soft targets need no smoothing.
-DISTILLED = SMALL | {"epochs": 150, "label_smoothing": 0.0, "teacher_share": 0.8}
 # Faces cropped looser or tighter than FER-2013's, and from other cameras.
 WIDER = {"zoom": (0.8, 1.25), "shift_fraction": 0.12, "blur_pixels": 0.8}
 WIDER |= {"brightness": (0.5, 1.2), "contrast": (0.5, 1.4), "gamma": (0.6, 1.5)}
-# Learns its teachers' predictions, in each step, for the very images that it sees, mixed ones among them.
-MIXED = {"label_smoothing": 0.0, "mixup_alpha": 0.2, "teacher_share": 0.8, "teachers_see": "changes"}
-TAUGHT = SMALL | WIDER | MIXED
 # FER+'s votes for an image of Training are a distribution already: no smoothing.
-FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0}
-FERPLUS |= {
-    "note": "Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels."
-}
+FERPLUS_NOTE = "Learns the distribution of FER+'s votes for the Training images; scored on FER+'s majority labels."
+FERPLUS = {"data": "ferplus8", "targets": "votes", "label_smoothing": 0.0, "note": FERPLUS_NOTE}
 # Four times the parameters: mixup against overfitting.
 BASE = SMALL | WIDER | {"model": "fer-base", "mixup_alpha": 0.2}
 # Twenty times the parameters, for accelerators.
@@ -42,41 +35,31 @@ def all_seeds(*recipes):
     return tuple((recipe.name, recipe.digest, seed) for recipe in recipes for seed in recipe.seeds)
 
 
-def mean_of(*recipes):
-    """The settings of the ensemble of all seeds of recipes for the same classes."""
-    same = {name: getattr(recipes[0], name) for name in ("system", "data")}
-    return same | {"model": "ensemble", "rule": "mean", "final": True, "members": all_seeds(*recipes)}
-
-
 SMALLS = make(SMALL, "fer-small", "fer-small", seeds=(0, 1, 2))
 WEIGHTEDS = make(WEIGHTED, "fer-small@weighted", "fer-small with weighted pooling", seeds=(0, 1))
 BASES = make(BASE, "fer-base", "fer-base")
+MEAN = {"system": "F", "data": "fer7", "final": True, "model": "ensemble", "rule": "mean"}
+# Learns the mean probabilities of three of its own kind for each training image: soft targets need no smoothing.
+DISTILLED = SMALL | {"epochs": 150, "label_smoothing": 0.0, "teacher_share": 0.8, "teachers": all_seeds(SMALLS)}
+DISTILLED |= {"note": "Learns what three fer-small with other seeds say of each training image and its mirror image."}
+# Learns its teachers' predictions, in each step, for the very images that it sees, mixed ones among them.
+TAUGHT = SMALL | WIDER | {"teachers": all_seeds(BASES, SMALLS, WEIGHTEDS), "teachers_see": "changes"}
+TAUGHT |= {"label_smoothing": 0.0, "mixup_alpha": 0.2, "teacher_share": 0.8}
+TAUGHT |= {"note": "Learns the mean prediction of six networks for the augmented pictures that it sees."}
 
 RECIPES = (
     SMALLS,
     WEIGHTEDS,
     make(WEIGHTED, "fer-small@mixup", "fer-small@weighted with mixup", mixup_alpha=0.2),
-    make(mean_of(SMALLS, WEIGHTEDS), "fer-small-ensemble", "Five fer-small"),
-    make(
-        DISTILLED,
-        "fer-small-distilled",
-        "fer-small, taught by three",
-        teachers=all_seeds(SMALLS),
-        note="Learns what three fer-small with other seeds say of each training image and its mirror image.",
-    ),
-    make(
-        TAUGHT,
-        "fer-small-taught",
-        "fer-small, taught by fer-base and five fer-small",
-        teachers=all_seeds(BASES, SMALLS, WEIGHTEDS),
-        note="Learns the mean prediction of six networks for the augmented pictures that it sees.",
-    ),
+    make(MEAN, "fer-small-ensemble", "Five fer-small", members=all_seeds(SMALLS, WEIGHTEDS)),
+    make(DISTILLED, "fer-small-distilled", "fer-small, taught by three"),
+    make(TAUGHT, "fer-small-taught", "fer-small, taught by fer-base and five fer-small"),
     make(SMALL | FROM_SEVEN, "fer-small-4", "fer-small, four classes", start_recipe="fer-small", data="fer4"),
     make(WEIGHTED_4, "fer-small-4@weighted", "fer-small with weighted pooling, four classes"),
     make(SMALL | FROM_SEVEN | FERPLUS, "fer-small-ferplus", "fer-small on FER+", start_recipe="fer-small"),
     BASES,
     make(BASE | FROM_SEVEN | FERPLUS, "fer-base-ferplus", "fer-base on FER+", start_recipe="fer-base"),
-    make(mean_of(SMALLS, WEIGHTEDS, BASES), "fer-ensemble", "fer-base and five fer-small"),
+    make(MEAN, "fer-ensemble", "fer-base and five fer-small", members=all_seeds(SMALLS, WEIGHTEDS, BASES)),
     make(LARGE, "fer-large", "fer-large", note="Prepared for accelerators."),
     make(SHORT, "fer-small@short", "fer-small, eight epochs"),
     make(SHORT, "fer-small@three", "fer-small on angry, disgust and fear", data="fer3", epochs=15),
@@ -105,15 +88,9 @@ INGREDIENTS = {
     "no weight decay": {"weight_decay": 0.0},
     "votes": {"targets": "votes"},
 }
+EACH = {"variant": list(INGREDIENTS), "seed": [0, 1, 2], "epochs": [15]}
+WHY = "does transfer help, frozen or fine-tuned, and from how many images on"
 SPACES = (
-    Space(
-        "transfer", "fer-small@four", TRANSFER, "does transfer help, frozen or fine-tuned, and from how many images on"
-    ),
-    Space(
-        "ingredients",
-        "fer-small",
-        {"variant": list(INGREDIENTS), "seed": [0, 1, 2], "epochs": [15]},
-        "what each ingredient of our recipe gives",
-        INGREDIENTS,
-    ),
+    Space("transfer", "fer-small@four", TRANSFER, WHY),
+    Space("ingredients", "fer-small", EACH, "what each ingredient of our recipe gives", INGREDIENTS),
 )

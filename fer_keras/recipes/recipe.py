@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 
@@ -14,7 +15,6 @@ from fer_keras.labels import FER3, FER4, FER6, FER7, FERPLUS8, REST
 from fer_keras.names import closest
 
 CLASSES = {"fer7": FER7, "fer4": FER4, "fer3": FER3, "ferplus8": FERPLUS8, "ferplus6": FER6}
-
 CHOICES = {
     "data": (*CLASSES, "own"),
     "protocol": PROTOCOLS,
@@ -27,29 +27,14 @@ CHOICES = {
 }
 # Where a field is a pair, both lie in the interval and the lower one stands first.
 RANGES = {
-    "(0, 1)": ("reduce_factor",),
-    "(0, 1]": ("train_fraction", "crop_fraction"),
+    "(0, 1)": ("reduce_factor",), "(0, 1]": ("train_fraction", "crop_fraction"),
     "[0, 1)": ("momentum", "label_smoothing", "ema_decay"),
-    "[0, 1]": ("teacher_share", "shift_fraction", "erase_probability"),
-    "[0, 2]": ("blur_pixels",),
-    "[0, 90)": ("shear_degrees",),
-    "[0, 100]": ("published",),
-    "[0, 180]": ("rotation_degrees",),
-    "(0, inf)": ("learning_rate", "teacher_temperature", "zoom", "gamma"),
-    "[0, inf)": (
-        "weight_decay",
-        "warmup_epochs",
-        "reduce_patience_epochs",
-        "reduce_floor",
-        "stop_patience_epochs",
-        "brightness",
-        "contrast",
-        "mixup_alpha",
-    ),
-    "[1, inf)": ("batch_size", "epochs"),
-}
-# How many values each entry has; the first is a name.
-ENTRIES = {"model_options": (2,), "teachers": (3,), "members": (2, 3)}
+    "[0, 1]": ("teacher_share", "shift_fraction", "erase_probability"), "[0, 2]": ("blur_pixels",),
+    "[0, 90)": ("shear_degrees",), "[0, 100]": ("published",), "[0, 180]": ("rotation_degrees",),
+    "(0, inf)": ("learning_rate", "teacher_temperature", "zoom", "gamma"), "[1, inf)": ("batch_size", "epochs"),
+    "[0, inf)": ("weight_decay", "warmup_epochs", "reduce_patience_epochs", "reduce_floor", "stop_patience_epochs",
+                 "brightness", "contrast", "mixup_alpha"),
+}  # fmt: skip
 # What a digest does not count, since it decides nothing about the trained network.
 DESCRIPTIVE = {"title", "note", "system", "seeds", "final", "flip_view"}
 DESCRIPTIVE |= {"published", "published_split", "published_source"}
@@ -57,60 +42,7 @@ DESCRIPTIVE |= {"published", "published_split", "published_source"}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one network is trained, on what, and what its authors published.
-
-    Every value is checked when a recipe is made. The augmentation's fields, flip to mixup_alpha, are those of
-    `data.augmentation.Augmentation`.
-
-    Args:
-        name: the recipe's name; variants are called `<recipe>@<variant>`.
-        system: letter of the project it comes from (A EmoVision, B Facial Expression Recognition, C capstone, D CS337,
-            E SEP-CVDL, F ours).
-        title: a name for tables.
-        model: name in `models.MODELS`, `"ensemble"`, or `"own"` for a model that a user compiled.
-        data: `"fer7"`; `"fer4"`; `"fer3"`, the three that these four leave out; `"ferplus8"` or `"ferplus6"` for the
-            labels of FER+ by majority; or `"own"` for one's own pictures, whose classes are `class_names`.
-        model_options: pairs of a name and a value, passed to the model's builder.
-        class_names: the classes of `data="own"`, in the order of their labels.
-        positive: for one against the rest, the one class; None for all classes.
-        train_fraction: share in (0, 1] of each class's training images, as `FaceDataset.keep_of_train` picks them.
-        protocol: `"official"` (train on Training, choose on PublicTest) or `"course"` (the four-class course set);
-            variants may have another of `data.dataset.PROTOCOLS`.
-        batch_size: images in a batch.
-        epochs: the most that it may train.
-        optimizer: `"adam"`, `"adamw"`, `"sgd"` (with Nesterov momentum), or `"own"` for that of a compiled model.
-        learning_rate: the highest rate.
-        momentum: of SGD.
-        weight_decay: decoupled; biases and batch-normalisation weights are excluded.
-        schedule: `"constant"`, or `"cosine"` after `warmup_epochs` of linear warm-up.
-        reduce_factor, reduce_patience_epochs, reduce_floor: ReduceLROnPlateau on the validation loss; patience 0
-            is none.
-        stop_patience_epochs: EarlyStopping on `monitor`; 0 is none. The best epoch by `monitor` is always the one kept.
-        monitor: `"val_loss"`, `"val_accuracy"`, `"val_precision"` or `"val_recall"`; the last two are means over the
-            classes.
-        label_smoothing: share in [0, 1) of the target spread over all classes.
-        class_weights: weigh classes by the inverse of their frequency.
-        targets: `"labels"`, or `"votes"` for the distribution of the FER+ votes.
-        teachers: name, digest and seed of each run whose mean probabilities are learned too (distillation); these have
-            `teacher_share` of the target of a training image, after softening by `teacher_temperature`.
-        teachers_see: `"images"`, once, each training image and its mirror image; or `"changes"`, in each step, the
-            augmented images of the student (Beyer et al., 2022, arXiv:2106.05237: "consistent").
-        ema_decay: decay a step of the averaged weights that are validated and kept; 0 is none.
-        flip, ..., mixup_alpha: the augmentation.
-        weights: the initial weights: None for random initialisation, `"imagenet"`, `"hed"`, or a file.
-        start_recipe: recipe whose kept weights are the initial ones, or None; from one with other classes only the
-            backbone is taken, without the head.
-        members: for an ensemble, name and digest of each recipe whose run is combined, and the run's seed unless it is
-            the ensemble's own.
-        rule: how the members are combined, `"mean"` or `"stacking"` (see `results.combine`).
-        trainable_from: for a nested backbone, the first layer that is trained, `"everything"`, or None for none of it
-            (all of it where it has neither `weights` nor a start).
-        frozen_body: train the head alone; the backbone keeps its initial weights.
-        flip_view: record flip test-time augmentation too, as `validation_flip` and `test_flip`.
-        seeds: the seeds that are recorded.
-        final: whether its test predictions are recorded, once, after everything was chosen.
-        published: the authors' accuracy in percent, on `published_split`, from `published_source`.
-        note: what a reader should know.
+    """How one network is trained, on what, and what its authors published; a comment beside each field explains it.
 
     Raises:
         ValueError: on a value of another type, outside its choices or range, or that does not go with another.
@@ -122,37 +54,41 @@ class Recipe:
     ('angry', False, 'edbb57fdbc01')
     """
 
-    name: str
-    system: str
-    title: str
-    model: str
+    name: str  # variants are called `<recipe>@<variant>`
+    system: str  # project: A EmoVision, B Facial Expression Recognition, C capstone, D CS337, E SEP-CVDL, F ours
+    title: str  # for tables
+    model: str  # in `models.MODELS`, "ensemble", or "own" for a model that a user compiled
+    # "fer7"; "fer4"; "fer3", the three that these four leave out; "ferplus8", "ferplus6", FER+'s majority labels; "own"
     data: str
-    model_options: tuple = ()
-    class_names: tuple = ()
-    positive: str | None = None
-    train_fraction: float = 1.0
-    protocol: str = "official"
+    model_options: tuple = ()  # pairs of a name and a value, passed to the model's builder
+    class_names: tuple = ()  # classes of data="own", in the order of their labels
+    positive: str | None = None  # for one against the rest, the one class
+    train_fraction: float = 1.0  # share of each class's training images, as `FaceDataset.keep_of_train` picks them
+    protocol: str = "official"  # trained on Training, chosen on PublicTest; "course"; a variant's: `dataset.PROTOCOLS`
     batch_size: int = 32
-    epochs: int = 50
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup_epochs: float = 0.0
-    reduce_factor: float = 0.2
-    reduce_patience_epochs: int = 0
+    epochs: int = 50  # the most that it may train
+    optimizer: str = "adam"  # "adamw", "sgd" (with Nesterov momentum), or "own" for that of a compiled model
+    learning_rate: float = 1e-3  # the highest
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 0.0  # decoupled; biases and batch-normalisation weights are excluded
+    schedule: str = "constant"  # or "cosine" after `warmup_epochs`
+    warmup_epochs: float = 0.0  # linear
+    reduce_factor: float = 0.2  # ReduceLROnPlateau on the validation loss
+    reduce_patience_epochs: int = 0  # 0 is no reduction
     reduce_floor: float = 0.0
-    stop_patience_epochs: int = 0
-    monitor: str = "val_loss"
-    label_smoothing: float = 0.0
-    class_weights: bool = False
-    targets: str = "labels"
-    teachers: tuple = ()
-    teacher_share: float = 0.5
-    teacher_temperature: float = 1.0
+    stop_patience_epochs: int = 0  # EarlyStopping on `monitor`, 0 is none; the best epoch by `monitor` is always kept
+    monitor: str = "val_loss"  # "val_accuracy"; or a mean over the classes, "val_precision" or "val_recall"
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    class_weights: bool = False  # weigh classes by the inverse of their frequency
+    targets: str = "labels"  # or "votes" for the distribution of the FER+ votes
+    teachers: tuple = ()  # name, digest and seed of each run whose mean probabilities are learned too (distillation)
+    teacher_share: float = 0.5  # of the teachers' probabilities in the target of a training image
+    teacher_temperature: float = 1.0  # softens them
+    # "images", once, each training image and its mirror image; "changes", in each step, the augmented images of the
+    # student (Beyer et al., 2022, arXiv:2106.05237: "consistent")
     teachers_see: str = "images"
-    ema_decay: float = 0.0
+    ema_decay: float = 0.0  # decay a step of the averaged weights that are validated and kept; 0 is none
+    # From here to mixup_alpha, the fields of `data.augmentation.Augmentation`
     flip: bool = False
     rotation_degrees: float = 0.0
     shift_fraction: float = 0.0
@@ -166,24 +102,30 @@ class Recipe:
     blur_pixels: float = 0.0
     erase_probability: float = 0.0
     mixup_alpha: float = 0.0
-    weights: str | None = None
-    start_recipe: str | None = None
-    members: tuple = ()
-    rule: str = ""
+    weights: str | None = None  # the initial ones: None for random initialisation, "imagenet", "hed", or a file
+    start_recipe: str | None = None  # whose kept weights are the initial ones; only the backbone's, from other classes
+    members: tuple = ()  # of an ensemble: name and digest of each run's recipe; its seed, unless the ensemble's
+    rule: str = ""  # how the members are combined, "mean" or "stacking" (see `results.combine`)
+    # The first layer of a nested backbone that is trained, "everything", or None for none of it (all of it where it has
+    # neither `weights` nor a start)
     trainable_from: str | None = None
-    frozen_body: bool = False
-    flip_view: bool = False
-    seeds: tuple = (0,)
-    final: bool = False
-    published: float | None = None
+    frozen_body: bool = False  # train the head alone; the backbone keeps its initial weights
+    flip_view: bool = False  # record flip test-time augmentation too, as `validation_flip` and `test_flip`
+    seeds: tuple = (0,)  # that are recorded
+    final: bool = False  # whether its test predictions are recorded, once, after everything was chosen
+    published: float | None = None  # the authors' accuracy in percent, on `published_split`, from `published_source`
     published_split: str = ""
     published_source: str = ""
-    note: str = ""
+    note: str = ""  # what a reader should know
 
     def __post_init__(self):
-        check_types(self)
-        check_values(self)
-        check_together(self)
+        fault = next(itertools.chain(field_faults(self), joint_faults(self)), None)
+        if fault:
+            fields, expected = fault
+            received = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
+            near = closest(getattr(self, fields[0]), CHOICES.get(fields[0], ()))
+            action = f"Did you mean {near!r}?" if near else f"Change {' or '.join(fields)}."
+            raise ValueError(f"Recipe {self.name}: {expected}. Received: {received}. {action}")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -202,37 +144,26 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Hex digest (12 characters) of all that decides the trained network.
+        """Hex digest (12 characters) of all that decides the trained network: not of titles, notes and the like.
 
-        Titles, notes and published figures do not. A field at its default does not count either, so that a field
-        added later leaves the records of earlier runs valid; a default is therefore never changed.
+        A field at its default does not count, so that a field added later leaves the records of earlier runs valid; a
+        default is therefore never changed.
         """
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in DESCRIPTIVE and getattr(self, field.name) != field.default
-        }
+        fields = [field for field in dataclasses.fields(self) if field.name not in DESCRIPTIVE]
+        values = {field.name: getattr(self, field.name) for field in fields}
+        values = {field.name: values[field.name] for field in fields if values[field.name] != field.default}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A grid around a recipe.
-
-    Args:
-        name: the space's name.
-        recipe: name of the recipe whose fields are varied.
-        grid: dict from a field of the recipe to the list of its values, as scikit-learn's `ParameterGrid` takes it;
-            also `"seed"`, and `"variant"` for names in `variants`.
-        source: who published the grid, or why it is as it is.
-        variants: dict from a name to the fields of the recipe that it changes together.
-    """
+    """A grid around a recipe."""
 
     name: str
-    recipe: str
-    grid: dict
-    source: str
-    variants: dict = dataclasses.field(default_factory=dict)
+    recipe: str  # name of the one whose fields are varied
+    grid: dict  # lists of a field's values, as scikit-learn's `ParameterGrid` takes them; "seed"; "variant", a name
+    source: str  # who published the grid, or why it is as it is
+    variants: dict = dataclasses.field(default_factory=dict)  # from a name to the fields that it changes together
 
     def cell(self, recipe: Recipe, chosen: dict) -> Recipe:
         """The recipe of one cell of the grid, named after its settings."""
@@ -253,9 +184,8 @@ def make(settings, name, title, **changes):
 def describe(model, **how) -> Recipe:
     """The recipe of a compiled Keras model: its name, digests of its architecture, compilation and initial weights."""
     config = json.dumps([model.get_config(), model.get_compile_config()], default=str, sort_keys=True)
-    names = dict.fromkeys(re.findall(r'"name": "([^"]+)"', config))
-    for number, name in enumerate(names):  # names that Keras counts up from model to model are no difference
-        config = config.replace(f'"{name}"', f'"#{number}"')
+    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": "([^"]+)"', config))):
+        config = config.replace(f'"{name}"', f'"#{number}"')  # Keras counts names up from model to model
     values = b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())
     made_of = {"config": config.encode(), "weights": values}
     options = tuple((name, hashlib.sha256(content).hexdigest()[:12]) for name, content in made_of.items())
@@ -267,8 +197,7 @@ def describe(model, **how) -> Recipe:
 def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None = None) -> Recipe:
     """The recipe for faces of a split or data set: itself, or its variant `<recipe>@<protocol>`, which is never final.
 
-    Synthetic faces stand in for any. The official split and the course's never stand in for each other: they share
-    images.
+    Synthetic faces stand in for any. The official split and the course's never do for each other: they share images.
 
     Args:
         recipe: a `Recipe`.
@@ -302,13 +231,6 @@ def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None 
     return dataclasses.replace(recipe, name=f"{recipe.name}@{protocol}", protocol=protocol, final=False)
 
 
-def find(kind, name, known):
-    """The value of that name; the ValueError where there is none lists the names that there are."""
-    if name not in known:
-        raise ValueError(f"There is no {kind} {name!r}. Expected one of: {', '.join(known)}. {suggest(name, known)}")
-    return known[name]
-
-
 def own_recipe(recipe: Recipe, faces: FaceDataset) -> Recipe:
     """The recipe's variant `<recipe>@own` for one's own pictures, with their classes."""
     own = {"name": f"{recipe.name}@own", "data": "own", "protocol": "own", "final": False}
@@ -340,10 +262,8 @@ def select_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
 def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
     """Bring faces into a recipe's classes, in its order, with as many training images as it takes.
 
-    How many images of other classes are left out stands on stderr.
-
-    Raises:
-        ValueError: if the faces lack a class, are of another split, or have no training or no validation images.
+    How many images of other classes are left out stands on stderr. A `ValueError` if the faces lack a class, are of
+    another split, or have no training or no validation images.
     """
     if faces.classes != recipe.classes:
         faces = select_classes(recipe, faces)
@@ -365,10 +285,9 @@ def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
 
 
 def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.ndarray | None = None) -> np.ndarray:
-    """The target distribution of every image, float32 `(n, classes)`.
+    """The target distribution of every image, float32 `(n, classes)`; a `ValueError` if the votes it needs are missing.
 
-    The votes, and the mean probabilities of the recipe's teachers `(n, classes)`, count for training images only. A
-    ValueError if the recipe learns from votes and the faces have none.
+    The votes, and the mean probabilities of the recipe's teachers `(n, classes)`, count for training images only.
     """
     train = (faces.split == "train")[:, None]
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
@@ -386,72 +305,45 @@ def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.n
     return targets
 
 
-def check_types(recipe):
-    """Raise a ValueError if a field, or an entry of one, has another type or number of values."""
+def field_faults(recipe):
+    """Fields of another type, of none of their possible values, or outside their range, with what was expected."""
     for field in dataclasses.fields(recipe):
-        if not has_type(getattr(recipe, field.name), field.type):
-            kind = getattr(field.type, "__name__", field.type)
-            refuse(recipe, [field.name], f"`{field.name}` must be of type {kind}", "Pass that type.")
-    for name, sizes in ENTRIES.items():
+        name, value, kind = field.name, getattr(recipe, field.name), field.type
+        interval = next((interval for interval, names in RANGES.items() if name in names), None)
+        numbers = value if kind is tuple else [value] * (value is not None)
+        if not has_type(value, kind):
+            yield [name], f"`{name}` must be of type {getattr(kind, '__name__', kind)}"
+        elif value not in CHOICES.get(name, [value]):
+            yield [name], f"`{name}` must be one of {', '.join(map(repr, CHOICES[name]))}"
+        elif interval and not all(is_within(number, interval) for number in numbers):
+            yield [name], f"`{name}` must {'be two numbers in' if kind is tuple else 'lie in'} {interval}"
+        elif interval and kind is tuple and (len(value) != 2 or value[0] > value[1]):
+            yield [name], f"`{name}` must be two numbers, the lower one first"
+
+
+def joint_faults(recipe):
+    """Tuples that hold something else, and fields that do not go with each other, with what was expected."""
+    for name, sizes in {"model_options": (2,), "teachers": (3,), "members": (2, 3)}.items():
         entries = [list(each) if isinstance(each, tuple | list) else [] for each in getattr(recipe, name)]
         if not all(len(entry) in sizes and isinstance(entry[0], str) for entry in entries):
-            refuse(recipe, [name], f"each of `{name}` must have {sizes[-1]} values, a name first", "Pass tuples.")
+            yield [name], f"each of `{name}` must have {sizes[-1]} values, a name first"
     names, seeds = recipe.class_names, recipe.seeds
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names) or len(names) == 1:
-        refuse(recipe, ["class_names"], "`class_names` must be two or more different names", "Name each class once.")
+        yield ["class_names"], "`class_names` must be two or more different names"
     if not all(has_type(seed, int) and seed >= 0 for seed in seeds) or not 0 < len(set(seeds)) == len(seeds):
-        refuse(recipe, ["seeds"], "`seeds` must be different integers from 0 on", "The default is (0,).")
-
-
-def check_values(recipe):
-    """Raise a ValueError if a field has none of its possible values, or lies outside its range."""
-    for name, choices in CHOICES.items():
-        if getattr(recipe, name) not in choices:
-            expected = f"`{name}` must be one of {', '.join(map(repr, choices))}"
-            refuse(recipe, [name], expected, suggest(getattr(recipe, name), choices))
-    for interval, name in ((interval, name) for interval, names in RANGES.items() for name in names):
-        value, default = getattr(recipe, name), getattr(Recipe, name)
-        if isinstance(default, tuple):
-            good = len(value) == 2 and all(is_within(each, interval) for each in value) and value[0] <= value[1]
-            expected = f"`{name}` must be two numbers in {interval}, the lower one first"
-        else:
-            good, expected = value is None or is_within(value, interval), f"`{name}` must lie in {interval}"
-        if not good:
-            refuse(recipe, [name], expected, f"The default is {default!r}.")
-
-
-def check_together(recipe):
-    """Raise a ValueError if fields do not go with each other."""
+        yield ["seeds"], "`seeds` must be different integers from 0 on"
     if not recipe.name or set(recipe.name) & set("/\\"):
-        refuse(recipe, ["name"], "`name` is part of file names: no slash, and not empty", "Choose another.")
+        yield ["name"], "`name` is part of file names: no slash, and not empty"
     if recipe.schedule == "cosine" and recipe.reduce_patience_epochs:
-        action = "Set `reduce_patience_epochs=0` or `schedule='constant'`."
-        refuse(recipe, ["schedule", "reduce_patience_epochs"], "ReduceLROnPlateau needs a constant rate", action)
+        yield ["schedule", "reduce_patience_epochs"], "ReduceLROnPlateau needs a constant rate"
     if recipe.schedule == "cosine" and recipe.warmup_epochs >= recipe.epochs:
-        action = "Shorten the warm-up, or train for more epochs."
-        refuse(recipe, ["warmup_epochs", "epochs"], "`warmup_epochs` must be less than `epochs`", action)
-    if (recipe.data == "own") != bool(recipe.class_names):
-        expected = "`data='own'` needs `class_names`, and other data has its own"
-        refuse(recipe, ["data", "class_names"], expected, "Set both or neither.")
+        yield ["warmup_epochs", "epochs"], "`warmup_epochs` must be less than `epochs`"
+    if (recipe.data == "own") != bool(names):
+        yield ["data", "class_names"], "`data='own'` needs `class_names`, and other data has its own"
     if recipe.positive is not None and recipe.positive not in recipe.label_classes:
-        expected = f"`positive` must be one of {', '.join(recipe.label_classes)}"
-        refuse(recipe, ["positive"], expected, "Choose one of them, or None.")
+        yield ["positive"], f"`positive` must be one of {', '.join(recipe.label_classes)}"
     if len({bool(recipe.members), bool(recipe.rule), recipe.model == "ensemble"}) > 1:
-        expected = "an ensemble has `model='ensemble'`, `members` and a `rule`"
-        refuse(recipe, ["model", "members", "rule"], expected, "Set all three or none.")
-
-
-def refuse(recipe, fields, expected, action):
-    """Raise the ValueError on a recipe's fields: what was expected, what came, what to do."""
-    values = {name: getattr(recipe, name) for name in fields}
-    received = ", ".join(f"{name}={value!r}" if len(fields) > 1 else repr(value) for name, value in values.items())
-    raise ValueError(f"Recipe {recipe.name}: {expected}. Received: {received}. {action}")
-
-
-def suggest(name, known):
-    """What to do about a name that is not known."""
-    near = closest(name, known)
-    return f"Did you mean {near!r}?" if near else "Choose one of them."
+        yield ["model", "members", "rule"], "an ensemble has `model='ensemble'`, `members` and a `rule`"
 
 
 def has_type(value, kind):
@@ -463,7 +355,6 @@ def has_type(value, kind):
 
 def is_within(value, interval):
     """Whether a value is a number in an interval, such as "(0, 1]"."""
-    if not has_type(value, float):
-        return False
     low, high = map(float, interval[1:-1].split(","))
-    return low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    ends = {"[": low, "]": high}
+    return has_type(value, float) and (low < value < high or value in (ends.get(interval[0]), ends.get(interval[-1])))
