@@ -9,21 +9,13 @@ from fer_keras.labels import COLOURS, FER7
 from fer_keras.recognition.video import COLUMNS
 
 
-def table(classes=FER7, **stretches):
-    """The table of a video: for each face (`face_1=[(start, end), ...]`) the seconds in which it is seen."""
-    generator = np.random.default_rng(0)
-    parts = []
-    for name, seen in stretches.items():
-        times = np.concatenate([np.arange(round(start * 25), round(end * 25)) / 25 for start, end in seen])
-        values = generator.dirichlet(np.ones(len(classes)), size=len(times))
-        part = pd.DataFrame(values, columns=list(classes))
-        part.insert(0, "time", times)
-        part.insert(1, "id", int(name.removeprefix("face_")))
-        part.insert(2, "emotion", [classes[number] for number in values.argmax(axis=1)])
-        part.insert(3, "confidence", values.max(axis=1))
-        parts.append(part)
-    found = pd.concat(parts).sort_values(["time", "id"], ignore_index=True)
-    return found.assign(**{name: kind() for name, kind in COLUMNS.items() if name not in found})
+def table(*stretches, classes=FER7):
+    """The table of a video: each `(face, start, end)` is a stretch of seconds in which a face is seen."""
+    seen = [(face, time / 25) for face, start, end in stretches for time in range(round(start * 25), round(end * 25))]
+    found = pd.DataFrame(seen, columns=["id", "time"]).sort_values(["time", "id"], ignore_index=True)
+    values = np.random.default_rng(0).dirichlet(np.ones(len(classes)), size=len(found))
+    fixed = {name: kind() for name, kind in COLUMNS.items() if name not in found}
+    return found.assign(**fixed, **dict(zip(classes, values.T, strict=True)))
 
 
 def lines(axes):
@@ -31,58 +23,51 @@ def lines(axes):
     return {line.get_label(): line for line in axes.lines if line.get_label() in (*FER7, "calm", "bored")}
 
 
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
 def test_each_face_has_a_panel_and_each_class_its_colour_and_values():
-    seen = table(face_1=[(0, 2)], face_2=[(1, 3)])
-    figure = plots.timeline(seen, title="clip.mp4")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["clip.mp4: face 1", "clip.mp4: face 2"]
+    figure = plots.timeline(seen := table((1, 0, 2), (2, 1, 3)), title="clip.mp4")
+    assert titles(figure) == ["clip.mp4: face 1", "clip.mp4: face 2"]
     assert figure.axes[-1].get_xlabel() == "time (seconds)"
     for number, axes in enumerate(figure.axes, 1):
-        assert axes.get_ylabel() == "probability"
         rows = seen[seen["id"] == number]
-        assert list(lines(axes)) == list(FER7)
+        assert (axes.get_ylabel(), list(lines(axes))) == ("probability", list(FER7))
+        assert len(axes.lines) == len(FER7), "no level: the majority class of a video is not known"
         for name, line in lines(axes).items():
             assert line.get_color() == COLOURS[name]
-            assert np.allclose(line.get_xdata(), rows["time"])
-            assert np.allclose(line.get_ydata(), rows[name])
-    assert len(figure.axes[0].lines) == len(FER7), "no level: the majority class of a video is not known"
+            assert np.allclose(line.get_xydata(), rows[["time", name]])
 
 
-def test_lines_are_broken_where_the_face_was_away():
-    (axes,) = plots.timeline(table(face_1=[(0, 1), (3, 4)])).axes
+@pytest.mark.parametrize(("start", "unit"), [(3, "seconds"), (600, "minutes")])
+def test_lines_are_broken_where_the_face_was_away_and_long_videos_are_drawn_in_minutes(start, unit):
+    (axes,) = plots.timeline(table((1, 0, 1), (1, start, start + 1))).axes
     times, values = lines(axes)["sad"].get_data()
-    assert np.isnan(values).sum() == 1
-    place = np.flatnonzero(np.isnan(values))[0]
-    assert (times[place - 1], times[place + 1]) == (0.96, 3.0)
+    (place,) = np.flatnonzero(np.isnan(values))
+    around = np.array([0.96, start]) / (1 if unit == "seconds" else 60)
+    assert (axes.get_xlabel(), times[[place - 1, place + 1]]) == (f"time ({unit})", pytest.approx(around))
 
 
 def test_the_faces_seen_longest_are_drawn_unless_others_are_asked_for():
-    seen = table(face_1=[(0, 0.2)], face_2=[(0, 3)], face_3=[(0, 1)], face_4=[(0, 2)])
-    titles = [axes.get_title(loc="left") for axes in plots.timeline(seen, faces=2).axes]
-    assert titles == ["face 2", "face 4"]
-    titles = [axes.get_title(loc="left") for axes in plots.timeline(seen, faces=[3, 1]).axes]
-    assert titles == ["face 3", "face 1"]
-
-
-def test_long_videos_are_drawn_in_minutes():
-    seen = table(face_1=[(0, 1), (600, 601)])
-    figure = plots.timeline(seen)
-    assert figure.axes[0].get_xlabel() == "time (minutes)"
-    assert np.nanmax(lines(figure.axes[0])["sad"].get_xdata()) == pytest.approx(600.96 / 60)
+    seen = table((1, 0, 0.2), (2, 0, 3), (3, 0, 1), (4, 0, 2))
+    assert titles(plots.timeline(seen, faces=2)) == ["face 2", "face 4"]
+    assert titles(plots.timeline(seen, faces=[3, 1])) == ["face 3", "face 1"]
 
 
 def test_a_face_of_one_frame_and_classes_of_ones_own_can_be_drawn():
-    (axes,) = plots.timeline(table(("calm", "bored"), face_7=[(2, 2.04)])).axes
+    (axes,) = plots.timeline(table((7, 2, 2.04), classes=("calm", "bored"))).axes
     assert sorted(lines(axes)) == ["bored", "calm"]
     assert len({line.get_color() for line in lines(axes).values()}) == 2
 
 
-@pytest.mark.parametrize("bad", [pd.DataFrame({"time": [1.0]}), table(face_1=[(0, 1)]).iloc[:0]])
-def test_a_table_that_is_not_a_videos_is_refused(bad):
+@pytest.mark.parametrize("bad", [pd.DataFrame({"time": [1.0]}), table((1, 0, 1)).iloc[:0]])
+def test_a_table_that_is_not_a_videos_is_an_error(bad):
     with pytest.raises(ValueError, match=r"table of a video.*Received: [01] rows"):
         plots.timeline(bad)
 
 
 @pytest.mark.parametrize("faces", [0, [], [9]])
-def test_faces_that_are_not_there_are_refused(faces):
+def test_faces_that_are_not_there_are_an_error(faces):
     with pytest.raises(ValueError, match="`faces` must be"):
-        plots.timeline(table(face_1=[(0, 1)]), faces=faces)
+        plots.timeline(table((1, 0, 1)), faces=faces)
