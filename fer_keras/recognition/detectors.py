@@ -20,7 +20,7 @@ LONGEST_SIDE = 1024  # pixels; larger pictures are searched at this size, so tha
 SMALLEST_SHARE = 0.05  # of a picture's longer side: smaller faces are not sought unless asked for
 SMALLEST_SIDE = 48  # pixels, that of FER-2013's faces: a network would see smaller ones enlarged
 MAX_OVERLAP = 0.5  # two boxes that share more of the smaller one show one face
-CLOSE_SIDE = 320  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
+CLOSE_SIDE = 224  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
 YUNET_ADDRESS = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
 YUNET_FILES = {  # with their SHA-256, the best first; both hold the same weights
     "face_detection_yunet_2026may.onnx": "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
@@ -377,9 +377,9 @@ def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
     """
     left, top, width, height = region.box
     if region.angle:  # all that the turned box may show
-        middle, reach = (left + width / 2, top + height / 2), math.ceil(math.hypot(width, height) / 2) + 1
-        left, top = math.floor(middle[0]) - reach, math.floor(middle[1]) - reach
-        middle, width, height = (middle[0] - left, middle[1] - top), 2 * reach + 1, 2 * reach + 1
+        reach = math.ceil(math.hypot(width, height) / 2) + 1
+        left, top = math.floor(left + width / 2) - reach, math.floor(top + height / 2) - reach
+        width = height = 2 * reach + 1
     rows = slice(max(0, top), max(0, top + height))
     columns = slice(max(0, left), max(0, left + width))
     inside = rgb[rows, columns]
@@ -390,9 +390,21 @@ def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
     below, after = height - above - len(grey), width - before - grey.shape[1]
     if above or before or below or after:
         grey = np.pad(grey, ((above, below), (before, after)), mode="edge")
-    found, box = Image.fromarray(grey), (0, 0, width, height)
+    found = Image.fromarray(grey)
     if region.angle:
-        found = found.rotate(region.angle, Image.Resampling.BICUBIC, center=middle)
-        across, down = region.box[2] / 2, region.box[3] / 2
-        box = (middle[0] - across, middle[1] - down, middle[0] + across, middle[1] + down)
-    return np.asarray(found.resize(tuple(size)[::-1], Image.Resampling.BILINEAR, box))[..., None]
+        found = turned_upright(found, region, (left, top), size)
+    return np.asarray(found.resize(tuple(size)[::-1], Image.Resampling.BILINEAR))[..., None]
+
+
+def turned_upright(grey, region, corner, size):
+    """The turned box in a grey PIL image that begins at `corner`, upright, at no more than twice the size asked for."""
+    sides, enough = region.box[2:], [2 * side for side in size[::-1]]
+    shrink = max(1, min(sides[0] // enough[0], sides[1] // enough[1]))
+    result = tuple(max(1, round(min(side / shrink, most))) for side, most in zip(sides, enough, strict=True))
+    across, down = sides[0] / shrink / result[0], sides[1] / shrink / result[1]  # pixels of the reduced image a pixel
+    cos, sin = math.cos(math.radians(region.angle)), math.sin(math.radians(region.angle))
+    matrix = np.array([[cos * across, -sin * down], [sin * across, cos * down]])
+    middle = (np.add(region.box[:2], np.divide(sides, 2)) - corner) / shrink
+    first = middle - matrix @ np.divide(result, 2)
+    affine = np.column_stack([matrix, first]).ravel()
+    return grey.reduce(shrink).transform(result, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
