@@ -21,18 +21,16 @@ from fer_keras.recognition.recognizer import Recognizer
 
 NETWORK = "mini-xception"
 WITH = {"network": NETWORK, "detector": "haar"}
-RGB = Image.fromarray(files.noise(3).transpose(1, 2, 0))
 
 
 def encoded(image_format):
     stream = io.BytesIO()
-    RGB.save(stream, image_format)
+    Image.fromarray(files.noise(3).transpose(1, 2, 0)).save(stream, image_format)
     return stream.getvalue()
 
 
 EPS = encoded("EPS")
 WITH_A_PREVIEW = b"\xc5\xd0\xd3\xc6" + (32).to_bytes(4, "little") + len(EPS).to_bytes(4, "little") + bytes(20) + EPS
-CONTENTS = {"EPS": EPS, "EPS with a preview": WITH_A_PREVIEW}
 
 
 @pytest.fixture
@@ -48,77 +46,64 @@ def mark(tmp_path, monkeypatch):
     return mark
 
 
-def written(place, content, make):
-    """A data set that `make` writes below `place`, the content in the place of one of its pictures."""
-    root = make(place / "data")
-    sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))[0].write_bytes(content)
-    return root
-
-
-def own(folder):
-    return files.write_tree(folder, {f"{name}/{n}.jpg": files.noise(1)[0] for name in ("happy", "sad") for n in "123"})
-
-
-def course(folder):
-    listing = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
-    return files.write_course(folder, files.noise(4), listing)
-
-
-def kaggle(folder):
-    return files.write_tree(folder, files.named_folders(files.fer_table(70)))
-
-
-def parquet(place, content):
+def parquet(folder, content):
     frame = files.parquet_frame(files.fer_table(70))
     frame["png"] = [content, *frame["png"][1:]]
-    return files.write_parquet(place / "data", frame)
+    return files.write_parquet(folder, frame)
 
 
-def zipped(place, content):
-    root = written(place, content, kaggle)
-    return shutil.make_archive(place / "zipped", "zip", root)
+def holding(make):
+    """A function that writes a data set by `make`, the content in the place of one of its pictures."""
+
+    def write(folder, content):
+        root = make(folder)
+        sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))[0].write_bytes(content)
+        return root
+
+    return write
 
 
-def photo(place, content):
-    (place / "holiday.jpg").write_bytes(content)
-    return place / "holiday.jpg"
-
-
-def opened(place, content):
-    with open(photo(place, content), "rb") as file:
-        return fer_keras.recognize(file, **WITH)
-
-
+OWN = {f"{name}/{number}.jpg": files.noise(1)[0] for name in ("happy", "sad") for number in "123"}
+COURSE = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
+own = holding(lambda folder: files.write_tree(folder, OWN))
+kaggle = holding(lambda folder: files.write_tree(folder, files.named_folders(files.fer_table(70))))
+DATA_READERS = {
+    "load_folder": (load_folder, own),
+    "load_faces": (load_faces, own),
+    "load_fer4": (
+        lambda root: load_fer4(root, protocol="course"),
+        holding(lambda folder: files.write_course(folder, files.noise(4), COURSE)),
+    ),
+    "load_fer7": (load_fer7, kaggle),
+    "load_fer7, Parquet": (load_fer7, parquet),
+    "load_fer7, zip": (lambda root: load_fer7(shutil.make_archive(f"{root}-zipped", "zip", root)), kaggle),
+    "load_ckplus": (load_ckplus, holding(lambda folder: files.write_tree(folder, files.ckplus_folders()))),
+    "load_rafdb": (load_rafdb, holding(lambda folder: files.write_rafdb_list(folder, files.rafdb_faces()))),
+}
 READERS = {
-    "decode": lambda place, content: decode(photo(place, content)),
-    "decode bytes": lambda place, content: decode(content),
-    "open_photo": lambda place, content: open_photo(photo(place, content)),
-    "recognize": lambda place, content: fer_keras.recognize(photo(place, content), **WITH),
-    "recognize bytes": lambda place, content: fer_keras.recognize(content, **WITH),
-    "recognize an open file": opened,
-    "annotate": lambda place, content: fer_keras.annotate(photo(place, content), place / "a.png", **WITH),
-    "explain_picture": lambda place, content: explain_picture(photo(place, content), place / "a.png", **WITH),
-    "recognize_video": lambda place, content: fer_keras.recognize_video(photo(place, content), **WITH),
-    "load_folder": lambda place, content: load_folder(written(place, content, own)),
-    "load_faces": lambda place, content: load_faces(written(place, content, own)),
-    "load_fer4": lambda place, content: load_fer4(written(place, content, course), protocol="course"),
-    "load_fer7": lambda place, content: load_fer7(written(place, content, kaggle)),
-    "load_fer7, Parquet": lambda place, content: load_fer7(parquet(place, content)),
-    "load_fer7, zip": lambda place, content: load_fer7(zipped(place, content)),
-    "load_ckplus": lambda place, content: load_ckplus(
-        written(place, content, lambda folder: files.write_tree(folder, files.ckplus_folders()))
-    ),
-    "load_rafdb": lambda place, content: load_rafdb(
-        written(place, content, lambda folder: files.write_rafdb_list(folder, files.rafdb_faces()))
-    ),
+    "decode": decode,
+    "decode bytes": lambda path: decode(path.read_bytes()),
+    "open_photo": open_photo,
+    "recognize": lambda path: fer_keras.recognize(path, **WITH),
+    "recognize bytes": lambda path: fer_keras.recognize(path.read_bytes(), **WITH),
+    "recognize an open file": lambda path: fer_keras.recognize(io.BytesIO(path.read_bytes()), **WITH),
+    "annotate": lambda path: fer_keras.annotate(path, path.with_name("a.png"), **WITH),
+    "explain_picture": lambda path: explain_picture(path, path.with_name("a.png"), **WITH),
+    "recognize_video": lambda path: fer_keras.recognize_video(path, **WITH),
 }
 
 
-@pytest.mark.parametrize("kind", CONTENTS)
-@pytest.mark.parametrize("reader", READERS)
-def test_every_reader_refuses_what_would_start_a_program(reader, kind, mark, tmp_path):
+@pytest.mark.parametrize("content", [EPS, WITH_A_PREVIEW], ids=["EPS", "EPS with a preview"])
+@pytest.mark.parametrize("reader", [*READERS, *DATA_READERS])
+def test_every_reader_refuses_what_would_start_a_program(reader, content, mark, tmp_path):
+    read, place = READERS.get(reader), tmp_path / "holiday.jpg"
+    if read:
+        place.write_bytes(content)
+    else:
+        read, write = DATA_READERS[reader]
+        place = write(tmp_path / "data", content)
     with pytest.raises(ValueError, match=r"Expected .*Received"):
-        READERS[reader](tmp_path, CONTENTS[kind])
+        read(place)
     assert not mark.exists()
 
 
@@ -135,7 +120,7 @@ def test_the_trap_is_real_and_an_opened_pil_image_is_refused_too(mark):
 def test_among_many_pictures_it_is_an_error_of_its_own(mark, tmp_path, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
-    photo(folder, EPS)
+    (folder / "holiday.jpg").write_bytes(EPS)
     (folder / "sound.png").write_bytes(encoded("PNG"))
     table = fer_keras.recognize_folder(folder, **WITH).set_index("picture")
     assert "Expected a whole picture" in table.error["holiday.jpg"]

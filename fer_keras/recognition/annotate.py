@@ -1,11 +1,11 @@
 """Copies of pictures with what was recognised: boxes and emotions, bars of probabilities, heatmaps."""
 
-import dataclasses
 import functools
 import importlib.util
 import io
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fer_keras.labels import COLOURS
 from fer_keras.paths import check_writable, write_whole
 from fer_keras.recognition.detectors import Detection, shared
 from fer_keras.recognition.photos import open_photo
-from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, at_full_size, recognizer
+from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, recognizer, scaled_box
 
 FORMATS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 OTHER_COLOUR = "#FFFFFF"  # of "uncertain", and of classes that are no emotions
@@ -39,7 +39,7 @@ def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **op
     """
     check_target(source, target)
     photo = open_photo(source)
-    faces = [resized(face, photo.rgb.shape, photo.size) for face in recognizer(**options).recognize(photo.rgb)]
+    faces = resized(recognizer(**options).recognize(photo.rgb), photo.rgb.shape, photo.size)
     write_faces(photo, faces, target, bars=bars)
     return faces
 
@@ -47,34 +47,29 @@ def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **op
 def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, method="occlusion", **options):
     """Write a picture with a heatmap over each face: where the network reads its likeliest emotion.
 
-    Args:
-        source: as for `annotate`, as is `target`.
-        network: as for `Recognizer`, as are `classes` and `options`, but of Keras: ONNX Runtime has no gradients.
-        method: as for `evaluation.explain.explain`.
-
-    Returns:
-        A list of `(Face, shares)`: `shares` is a dict from a part of the face to its share of the heatmap.
+    Args are those of `annotate`, `Recognizer` (a network of Keras: ONNX Runtime has no gradients) and `explain`. The
+    result is a list of `(Face, shares)`: `shares` is a dict from a part of the face to its share of the heatmap.
     """
+    check_target(source, target)
+    photo = open_photo(source)  # before Keras is imported
     from fer_keras.evaluation.explain import explain
     from fer_keras.evaluation.heatmaps import region_shares
     from fer_keras.recognition.networks import keras_network
 
-    check_target(source, target)
-    photo = open_photo(source)
     rgb, found = photo.rgb, Recognizer(keras_network(network, classes=classes), **options)
     crops = found.crops(rgb, detections := found.detect(rgb))
     heatmaps = explain(found.network.model, crops, method=method)
     for region, heatmap in zip(found.squares(detections), heatmaps, strict=True):
         rgb = paint_heatmap(rgb, heatmap, region)
-    faces = [resized(face, rgb.shape, photo.size) for face in found.faces(detections, found.calibrated(crops))]
+    faces = resized(found.faces(detections, found.calibrated(crops)), rgb.shape, photo.size)
     write_faces(photo._replace(rgb=rgb), faces, target)
     shares = region_shares(heatmaps)
     return [(face, {part: float(shares[part][number]) for part in shares}) for number, face in enumerate(faces)]
 
 
-def resized(face, shape, size):
-    """A face in a picture of `shape` as one in the same picture of `size`."""
-    return dataclasses.replace(face, box=at_full_size(Detection(face.box, 1.0), shape, size).box)
+def resized(faces, shape, size):
+    """Faces in a picture of `shape` as those in the same picture of `size`."""
+    return [replace(face, box=scaled_box(face.box, shape, size)) for face in faces]
 
 
 def check_target(source, target) -> None:
@@ -89,8 +84,8 @@ def check_target(source, target) -> None:
 
 def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None:
     """Write a `Photo` with its faces, whose boxes are in pixels of its full size; the suffix says the kind."""
-    faces = [resized(face, photo.size, photo.rgb.shape) for face in faces]
-    picture, content = Image.fromarray(draw_faces(photo.rgb, faces, bars=bars)), io.BytesIO()
+    drawn = draw_faces(photo.rgb, resized(faces, photo.size, photo.rgb.shape), bars=bars)
+    picture, content = Image.fromarray(drawn), io.BytesIO()
     try:
         image_format = Image.registered_extensions()[Path(target).suffix.lower()]
         picture.save(content, image_format, quality=95, icc_profile=photo.profile)

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import csv
+import itertools
 import json
 import os
 import re
@@ -36,7 +37,7 @@ is_photo = re.compile(
     r"(?ais)[^.].*\.(apng|arw|avifs?|bmp|bw|cr[23]|dds|dib|dng|emf|eps|gif|hei[cf]|hif|icb|icns|ico|j2[ck]|jfif|jpeg|"
     r"jp[2cefgx]|jxl|mpo|nef|orf|p[bgnp]m|pcx|pfm|png|ps[bd]|qoi|raf|ras|rgba?|rw2|sgi|svg|tga|tiff?|vda|vst|webp|wmf)"
 ).fullmatch
-Picture = collections.namedtuple("Picture", "name file copy is_given")  # `copy` is a path below the folder of copies
+Picture = collections.namedtuple("Picture", "name file copy is_given")
 
 
 def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
@@ -91,8 +92,8 @@ def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
 
 def as_sorted(name):
     """A key that sorts names as people do: 2 before 10, whatever their case."""
-    parts = re.split(r"([0-9]+)", Path(name).stem)
-    return [int(part) if number % 2 else part.casefold() for number, part in enumerate(parts)], name
+    parts = enumerate(re.split(r"([0-9]+)", Path(name).stem))
+    return [int(part) if number % 2 else part.casefold() for number, part in parts], name
 
 
 def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple]:
@@ -116,13 +117,12 @@ def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple
 
 def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
     """The rows of one picture: dicts of the columns that have a value."""
-    name = as_text(name)
     if error is not None:
-        return [{"picture": name, "status": "error", "error": as_text(error)}]
-    return [
-        {"picture": name, "face": number, "detector_score": face.detector_score, **face_row(face)}
-        for number, face in enumerate(faces, 1)
-    ] or [{"picture": name, "status": NO_FACE, "face": 0}]
+        found = [{"status": "error", "error": as_text(error)}]
+    else:
+        places = enumerate(faces, 1)
+        found = [face_row(face) | {"face": number, "detector_score": face.detector_score} for number, face in places]
+    return [{"picture": as_text(name), **row} for row in found or [{"status": NO_FACE, "face": 0}]]
 
 
 def face_row(face):
@@ -140,8 +140,8 @@ def as_table(found: Iterable[dict], classes: tuple):
     """Make a `pandas.DataFrame` of rows, with all columns in order."""
     import pandas as pd
 
-    kinds = {**COLUMNS, **dict.fromkeys(classes, float)}
-    table = pd.DataFrame.from_records([[row.get(name) for name in kinds] for row in found], columns=list(kinds))
+    kinds = COLUMNS | dict.fromkeys(classes, float)
+    table = pd.DataFrame([[row.get(name) for name in kinds] for row in found], columns=list(kinds))
     return table.astype({name: {int: "Int64", float: float, str: object}[kind] for name, kind in kinds.items()})
 
 
@@ -153,12 +153,10 @@ def table_file(path: Path, columns: Collection[str], *, digits: int = 4):
         lines = csv.DictWriter(file, columns, lineterminator="\n")
         lines.writeheader()
 
-        def write(found):
-            for row in found:
-                floats = {name: f"{each:.{digits}f}" for name, each in row.items() if isinstance(each, float)}
-                lines.writerow(row | floats)
+        def shown(value):
+            return f"{value:.{digits}f}" if isinstance(value, float) else value
 
-        yield write
+        yield lambda found: lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
     os.replace(partial(path), path)
 
 
@@ -170,7 +168,7 @@ def partial(path: Path) -> Path:
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
     """Print the faces in pictures, folders and zips, copy pictures into `out`, write a table; give the exit status."""
     with contextlib.ExitStack() as stack:
-        pictures, copies, status = find_pictures(paths, out, csv, stack)
+        pictures, status = find_pictures(paths, out, csv, stack)
         recognizer = Recognizer(**options)
         write = stack.enter_context(table_file(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
         bar = pictures if sys.stdout and sys.stdout.isatty() else progress(pictures, unit=" pictures")
@@ -182,20 +180,21 @@ def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **
                 if as_json:
                     found = faces and [*map(vars, faces)]
                     print(json.dumps({"picture": picture.name, "faces": found, "error": error}), flush=True)
-                for number, face in enumerate(faces if faces and not as_json else (), 1):
-                    guess = max(face.probabilities, key=face.probabilities.get)
-                    words = face.emotion if guess == face.emotion else f"{face.emotion} {guess}?"
-                    place = "{2}x{3} at ({0}, {1})".format(*face.box)
-                    show(f"{picture.name}: face {number} {words} {face.confidence:.2f}, {place}")
-                if faces == [] and not as_json:
-                    show(f"{picture.name}: {NO_FACE}")
+                elif error is None:
+                    for number, face in enumerate(faces, 1):
+                        guess = max(face.probabilities, key=face.probabilities.get)
+                        words = face.emotion if guess == face.emotion else f"{face.emotion} {guess}?"
+                        place = "{2}x{3} at ({0}, {1})".format(*face.box)
+                        show(f"{picture.name}: face {number} {words} {face.confidence:.2f}, {place}")
+                    if not faces:
+                        show(f"{picture.name}: {NO_FACE}")
                 if write:
                     write(rows(picture.name, faces, error))
                 try:
                     if error is None and out:
-                        write_faces(open_photo(picture.file), faces, copies[picture], bars=bars)
+                        write_faces(open_photo(picture.file), faces, picture.copy, bars=bars)
                 except (ValueError, OSError) as fault:
-                    name = f"{copies[picture]}: " if isinstance(fault, OSError) else ""
+                    name = f"{picture.copy}: " if isinstance(fault, OSError) else ""
                     show(f"error: {name}{fault}", sys.stderr)
                     status = 2
         except KeyboardInterrupt:
@@ -205,31 +204,26 @@ def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **
 
 
 def find_pictures(paths, out, csv, stack):
-    """Find pictures, the files of their copies, numbered where a name is taken, and the status; check these files."""
-    pictures, copies, taken, status = [], {}, {}, 0
+    """Find pictures, with files for their copies, numbered where a name is taken, and the status; check these files."""
+    pictures, taken, status = [], {}, 0
     for path in map(Path, paths):
+        is_given, found = not (path.is_dir() or path.suffix.lower() == ".zip"), [(path.name, path)]
         try:
-            if path.is_dir() or path.suffix.lower() == ".zip":
-                inside = stack.enter_context(pictures_at(path, without=out))
-                pictures += [Picture(str(path / name), file, Path(name), False) for name, file in inside]
-            else:
-                pictures.append(Picture(str(path), path, Path(path.name), True))
+            found = found if is_given else stack.enter_context(pictures_at(path, without=out))
         except ValueError as error:
             show(f"error: {error}", sys.stderr)
-            status = 2
-    for picture in pictures if out else ():
-        wanted = Path(out, picture.copy if picture.copy.suffix.lower() in FORMATS else f"{picture.copy}.png")
-        place, number = wanted, 1
-        while taken.setdefault(str(place).casefold(), picture) != picture:
-            number += 1
-            place = wanted.with_stem(f"{wanted.stem}-{number}")
-        copies[picture] = place
-    places = [*copies.values(), *([Path(csv)] if csv else [])]
+            found, status = [], 2
+        for name, file in found:
+            wanted, own = Path(out or "", name if Path(name).suffix.lower() in FORMATS else f"{name}.png"), (path, file)
+            places = itertools.chain([wanted], (wanted.with_stem(f"{wanted.stem}-{n}") for n in itertools.count(2)))
+            copy = next(place for place in places if taken.setdefault(str(place).casefold(), own) == own)
+            pictures.append(Picture(str(path if is_given else path / name), file, copy, is_given))
+    places = [*(picture.copy for picture in pictures if out), *([Path(csv)] if csv else [])]
     if lost := {os.path.realpath(place) for place in places} & {os.path.realpath(each.file) for each in pictures}:
         raise ValueError(f"{min(lost)!r}: Expected another --out or --csv than a picture, which would be lost.")
     for place in {place.parent: place for place in places}.values():
         check_writable(place)
-    return pictures, copies, status
+    return pictures, status
 
 
 def show(text, file=None):

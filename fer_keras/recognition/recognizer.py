@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import os
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,32 +19,18 @@ from fer_keras.recognition.photos import ENOUGH_SIDE, open_photo
 DEFAULT_NETWORK = "fer-small"
 UNCERTAIN = "uncertain"
 MIN_CONFIDENCE = 0.5  # probabilities are calibrated: below it, an answer would be wrong more often than right
+Seen = namedtuple("Seen", "detections crops")  # of a picture; the crops wait for their batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """A face in a picture, and what it shows.
+    """A face in a picture, and what it shows."""
 
-    Args:
-        box: `(left, top, width, height)` in pixels of the upright picture.
-        emotion: the likeliest class, or "uncertain" where its probability is below `min_confidence`.
-        confidence: the calibrated probability of the likeliest class, in [0, 1].
-        probabilities: dict from every class to its calibrated probability; they sum to 1.
-        detector_score: how sure the detector is that this is a face, in [0, 1].
-    """
-
-    box: tuple
-    emotion: str
-    confidence: float
-    probabilities: dict
-    detector_score: float
-
-
-class Seen(NamedTuple):
-    """Detections in a picture, and the crops that the network takes, which wait for their batch."""
-
-    detections: list[Detection]
-    crops: np.ndarray
+    box: tuple  # (left, top, width, height) in pixels of the upright picture
+    emotion: str  # the likeliest class, or "uncertain" where its probability is below `min_confidence`
+    confidence: float  # the calibrated probability of the likeliest class, in [0, 1]
+    probabilities: dict  # from every class to its calibrated probability; they sum to 1
+    detector_score: float  # how sure the detector is that this is a face, in [0, 1]
 
 
 class Recognizer:
@@ -61,24 +48,12 @@ class Recognizer:
     Raises:
         ValueError: if there is no such network or detector, or a number is out of range.
         ImportError: if the detector or the network needs a package that is not installed.
-
-    Example:
-
-    >>> recognizer = Recognizer("mini-xception", detector=None)
-    >>> len(recognizer.recognize(np.zeros((48, 48), np.uint8)))
-    1
     """
 
     def __init__(
-        self,
-        network: Any = DEFAULT_NETWORK,
-        *,
-        classes: Sequence[str] | None = None,
-        detector: Any = "auto",
-        min_confidence: float = MIN_CONFIDENCE,
-        min_size: float | None = None,
-        mirrored: bool = False,
-    ):
+        self, network: Any = DEFAULT_NETWORK, *, classes: Sequence[str] | None = None, detector: Any = "auto",
+        min_confidence: float = MIN_CONFIDENCE, min_size: float | None = None, mirrored: bool = False,
+    ):  # fmt: skip
         if not 0 <= min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
         self.min_confidence, self.mirrored = min_confidence, mirrored
@@ -102,8 +77,8 @@ class Recognizer:
         """Find the faces in a picture, in pixels of the picture at its full size, and cut them out."""
         rgb, size, _ = open_photo(source, side=ENOUGH_SIDE)
         detections = self.detect(rgb)
-        crops = self.crops(rgb, detections)
-        return Seen([at_full_size(detection, rgb.shape, size) for detection in detections], crops)
+        at_full_size = [each._replace(box=scaled_box(each.box, rgb.shape, size)) for each in detections]
+        return Seen(at_full_size, self.crops(rgb, detections))
 
     def recognize_seen(self, pictures: list[Seen]) -> list[list[Face]]:
         """Recognise the faces in each of several pictures that were `Seen`, in one batch."""
@@ -133,33 +108,29 @@ class Recognizer:
 
     def calibrated(self, crops: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of crops, float32 `(n, classes)`."""
-        temperature = self.network.temperature
+        temperature, views = self.network.temperature, [crops, crops[:, :, ::-1]] if self.mirrored else [crops]
+        predictions = np.mean(np.split(self.network.predict(np.concatenate(views)), len(views)), axis=0)
         if self.mirrored:
-            predictions = self.network.predict(np.concatenate([crops, crops[:, :, ::-1]]))
-            predictions = (predictions[: len(crops)] + predictions[len(crops) :]) / 2
             temperature = self.network.card.get("temperature_mirrored", temperature)
-        else:
-            predictions = self.network.predict(crops)
         return with_temperature(predictions, temperature).astype(np.float32)
 
     def faces(self, detections: list[Detection], probabilities: np.ndarray) -> list[Face]:
         """A `Face` for each detection and its row of `probabilities`."""
         found = []
         for detection, values in zip(detections, np.asarray(probabilities).tolist(), strict=True):
-            by_class = dict(zip(self.classes, values, strict=True))
-            likeliest = max(by_class, key=by_class.get)
-            emotion = likeliest if by_class[likeliest] >= self.min_confidence else UNCERTAIN
-            found.append(Face(detection.box, emotion, by_class[likeliest], by_class, detection.score))
+            confidence, by_class = max(values), dict(zip(self.classes, values, strict=True))
+            emotion = max(by_class, key=by_class.get) if confidence >= self.min_confidence else UNCERTAIN
+            found.append(Face(detection.box, emotion, confidence, by_class, detection.score))
         return found
 
 
-def at_full_size(detection, shape, size):
-    """A detection in a picture of `shape` as one in the same picture of `size`."""
+def scaled_box(box, shape, size):
+    """A box in a picture of `shape` as one in the same picture of `size`."""
     down, across = size[0] / shape[0], size[1] / shape[1]
-    left, top, width, height = detection.box
+    left, top, width, height = box
     left, right = round(left * across), min(size[1], round((left + width) * across))
     top, bottom = round(top * down), min(size[0], round((top + height) * down))
-    return detection._replace(box=(left, top, right - left, bottom - top))
+    return left, top, right - left, bottom - top
 
 
 def recognize(source: Any, **options: Any) -> list[Face]:
@@ -182,7 +153,7 @@ def recognize(source: Any, **options: Any) -> list[Face]:
 def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_size=None, **options) -> Recognizer:
     """Make a `Recognizer` whose parts are those of an earlier one where they have the same names."""
     if isinstance(network, str | os.PathLike):
-        changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None
+        changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None  # since: it is opened anew
         classes = None if classes is None else check_classes(classes)
         network, classes = kept_network(os.fspath(network), classes, changed), None
     if isinstance(detector, str):
@@ -191,10 +162,5 @@ def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_si
     return Recognizer(network, classes=classes, detector=detector, min_size=min_size, **options)
 
 
-@functools.lru_cache(maxsize=4)
-def kept_network(name, classes, changed):
-    """The network of a name, opened once; a file that was `changed` since is opened anew."""
-    return open_network(name, classes=classes)
-
-
+kept_network = functools.lru_cache(maxsize=4)(lambda name, classes, changed: open_network(name, classes=classes))
 kept_detector = functools.lru_cache(maxsize=4)(lambda name, min_size: find_detector(name, min_size=min_size))
