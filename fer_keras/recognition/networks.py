@@ -1,6 +1,6 @@
 """Trained networks by name, whatever file they lie in. One in an `.onnx` file needs neither Keras nor a backend."""
 
-import dataclasses
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -19,36 +19,26 @@ from fer_keras.ray_cluster import num_threads
 # exported from. In the same card beside the file, NAME.onnx.json, `file_sha256` is that of the `.onnx` file itself.
 CARD = "fer_keras"
 BATCH = 64  # more faces at once are no faster, and leave the processor's cache
-MOST_THREADS = 4  # such small networks are split no further
 
 
-@dataclasses.dataclass(frozen=True)
 class OnnxNetwork(BaseNetwork):
     """A trained network that runs on ONNX Runtime, with the attributes of a `models.weights.Network`.
 
-    Args:
-        session: an `onnxruntime.InferenceSession`, from pixels in [0, 255], `(batch, height, width, 1)`, to
-            probabilities.
-        card: dict with the keys `cards.EXPORTED`, and `temperature` if it is known.
-        content: bytes of the `.onnx` file, of which copies and other processes make their own session.
+    Copies, and other processes, make their own session of the bytes of the `.onnx` file.
     """
 
-    session: object
-    card: dict
-    content: bytes = dataclasses.field(repr=False)
     batch = BATCH
 
-    @property
-    def size(self) -> tuple:
-        """`(height, width)` of the faces that it takes, in pixels."""
-        return tuple(self.card["size"])
+    def __init__(self, content: bytes, card: dict, session=None):
+        self.content, self.card, self.session = content, card, session or new_session(content)
+        self.size = tuple(card["size"])  # (height, width) of the faces that it takes
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Predict one batch."""
         return self.session.run(None, {self.session.get_inputs()[0].name: images.astype(np.float32)})[0]
 
     def __reduce__(self):
-        return reopened, (self.content, self.card)
+        return OnnxNetwork, (self.content, self.card)
 
 
 def open_network(network, *, classes=None):
@@ -57,23 +47,16 @@ def open_network(network, *, classes=None):
     A network that ships is run by ONNX Runtime, which starts in a moment, if that is installed, and by Keras if not.
 
     Args:
-        network: the name of a network that ships, such as `"mini-xception"`; the path of an `.onnx` file that
-            `fer_keras.export` wrote, or of a `.keras` or `.h5` file; the name of a recipe that was trained on this
-            machine; a `keras.Model`; or an object as this function returns them, which is passed through.
-        classes: class names in the order of the outputs, for a `keras.Model` and for a file without a card, see
-            `models.load`; others' must agree with them.
+        network: name of a network that ships or of a recipe trained on this machine; path of an `.onnx` file that
+            `fer_keras.export` wrote, or of a `.keras` or `.h5` file; a `keras.Model`; or an object with `name`,
+            `classes`, `size`, `temperature`, `card` and `predict(images)`, which is passed through.
+        classes: class names in the order of the outputs, as for `models.load`; needed where there is no card.
 
     Returns:
-        An object with `name`, `classes`, `size` (`(height, width)`), `temperature`, `card` and `predict(images)`: an
-        `OnnxNetwork`, or a `models.Network`.
+        An `OnnxNetwork` or a `models.Network`.
 
     Raises:
         ValueError: if there is no such network, its file is broken, or it has no card and no `classes`.
-
-    Example:
-
-    >>> open_network("mini-xception").size
-    (48, 48)
     """
     found = network
     if isinstance(network, str | os.PathLike):
@@ -87,14 +70,11 @@ def open_network(network, *, classes=None):
 
 
 def keras_network(network, *, classes=None):
-    """Open a trained network as a `models.Network`, from all that `open_network` takes but what ONNX Runtime runs.
-
-    A name or path that leads nowhere is refused before Keras is imported.
-    """
+    """Open a trained network as a `models.Network`, from all that `open_network` takes but what ONNX Runtime runs."""
     is_named = isinstance(network, str | os.PathLike)
-    if is_named and Path(network).suffix == ".onnx":
-        raise ValueError(f"{network}: Expected a network of Keras. Received: an .onnx file. Pass its .keras file.")
-    if is_named:
+    if is_named:  # what leads nowhere is refused before Keras is imported
+        if Path(network).suffix == ".onnx":
+            raise ValueError(f"{network}: Expected a network of Keras. Received: an .onnx file. Pass its .keras file.")
         check_network(network, network_names())
     weights = import_part("fer_keras.models.weights")
     if is_named and (Path(network).suffix in SUFFIXES or str(network) in weights.shipped()):
@@ -123,47 +103,34 @@ def network_names() -> list[str]:
 
 
 def read_onnx(path):
-    """Open an `.onnx` file that `fer_keras.export` wrote as an `OnnxNetwork`.
-
-    Raises:
-        ValueError: if there is no such file, it is broken, or holds no card that fits its network.
-        ImportError: if ONNX Runtime is not installed.
-    """
+    """Open an `.onnx` file that `fer_keras.export` wrote; a `ValueError` if it is broken or its cards do not fit."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: Expected an .onnx file that fer_keras.export wrote. Received: no file there.")
-    content = path.read_bytes()
-    own, sibling = path.with_name(f"{path.name}.json"), path.with_suffix(".json")
-    expected, found = read_beside(own).get("file_sha256"), hashlib.sha256(content).hexdigest()
+    content, own, sibling = path.read_bytes(), path.with_name(f"{path.name}.json"), path.with_suffix(".json")
+    expected, found = str(read_beside(own).get("file_sha256")), hashlib.sha256(content).hexdigest()
     if own.exists() and expected != found:
-        raise ValueError(
-            f"{path}: Expected the file that {own.name} describes, SHA-256 {str(expected)[:12]}. "
-            f"Received: {found[:12]}. It was changed, is broken, or its writing was stopped: fetch or export it again."
-        )
+        what = f"{found[:12]}. It was changed, is broken, or its writing was stopped: fetch or export it again"
+        raise ValueError(f"{path}: Expected the file that {own.name} describes, {expected[:12]}. Received: {what}.")
     try:
         session = new_session(content)
     except ImportError as error:
         raise ImportError(f'{path} needs ONNX Runtime: pip install "fer_keras[recognition]". ({error})') from error
     except Exception as error:  # ONNX Runtime's own have no common ancestor below this one
-        raise ValueError(
-            f"{path}: Expected a whole .onnx file. Received: {str(error)[:200]} Export or fetch it again."
-        ) from error
+        what = f"{str(error)[:200]} Export or fetch it again"
+        raise ValueError(f"{path}: Expected a whole .onnx file. Received: {what}.") from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(CARD), path)
     keras_card = read_beside(sibling)
     if "recipe" in keras_card and keras_card.get("sha256", card["sha256"]) != card["sha256"]:
-        raise ValueError(
-            f"{path}: Expected the network that {sibling.name} describes. Received: one exported from another file, as "
-            "where shipping was stopped half way. Export it again: "
-            f"python -m fer_keras export {path.with_suffix('.keras')} --out {path}; or ship it again."
-        )
+        what = "one exported from another file, as where shipping was stopped half way. Export it again: "
+        command = f"python -m fer_keras export {path.with_suffix('.keras')} --out {path}; or ship it again"
+        raise ValueError(f"{path}: Expected the network that {sibling.name} describes. Received: {what}{command}.")
     shapes = [each.shape for each in (*session.get_inputs(), *session.get_outputs())]
     expected = [["batch", *card["size"], 1], ["batch", len(card["classes"])]]
-    if [["batch" if not isinstance(side, int) else side for side in shape] for shape in shapes] != expected:
-        raise ValueError(
-            f"{path}: Expected the input and output that its card describes, {expected}. Received: {shapes}. "
-            "Export it again."
-        )
-    network = OnnxNetwork(session, card, content)
+    if [[side if isinstance(side, int) else "batch" for side in shape] for shape in shapes] != expected:
+        what = f"input and output that its card describes, {expected}. Received: {shapes}"
+        raise ValueError(f"{path}: Expected the {what}. Export it again.")
+    network = OnnxNetwork(content, card, session)
     try:
         network.predict(np.zeros((1, *network.size), np.uint8))
     except Exception as error:  # such as NaN, or an input of another type
@@ -173,30 +140,23 @@ def read_onnx(path):
 
 def read_beside(place):
     """The dict in a JSON file; an empty one if there is none."""
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def reopened(content, card):
-    """The `OnnxNetwork` of a file's bytes, which were checked before."""
-    return OnnxNetwork(new_session(content), card, content)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def new_session(file, *, threads=None):
-    """Open an ONNX Runtime session on the CPU, of a path or of bytes, with a thread for each core up to a few.
+    """Open an ONNX Runtime session on the CPU, of a path or of bytes, with a thread for each core up to four.
 
     `OMP_NUM_THREADS`, with which engines share cores, may ask for fewer.
     """
     onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(num_threads("OMP_NUM_THREADS"), MOST_THREADS)
+    options.intra_op_num_threads = threads or min(num_threads("OMP_NUM_THREADS"), 4)  # small networks gain no more
     # Threads that wait for work in a loop would take the core that the detector needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong is raised
-    file = file if isinstance(file, bytes) else str(file)
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
