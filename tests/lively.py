@@ -7,7 +7,7 @@ from fer_keras.models.inputs import leaves
 
 
 def pictures(count, shape, *, seed=0):
-    """Return random pictures of 8x8-pixel squares, float32 `(count, *shape)`: finer noise all looks alike from afar."""
+    """Random pictures of 8x8-pixel squares, float32 `(count, *shape)`: finer noise all looks alike from afar."""
     height, width, channels = shape
     squares = np.random.default_rng(seed).integers(0, 256, (count, -(-height // 8), -(-width // 8), channels))
     return squares.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width].astype("float32")

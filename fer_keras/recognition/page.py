@@ -31,9 +31,9 @@ from fer_keras.recognition.video import find_ffmpeg, follow, recognize_video
 
 LARGEST_UPLOAD, LARGEST_MESSAGE = 100 * 2**20, 4 * 2**20  # bytes; a frame of the camera comes as a message
 KEPT_SECONDS = 600  # for which files, and what was seen in them, wait for the browser
-FRAME_SECONDS, PLOT_SECONDS, SHOWN_SECONDS, EVERY = 0.1, 1.0, 60, 2  # of the camera; frames between two detections
-MOST_SECONDS, MOST_POINTS, HEIGHT, SIDE = 120, 300, 400, 320  # of a clip, a line; pixels of a picture, a heatmap
+SHOWN_SECONDS, HEIGHT, SIDE = 60, 400, 320  # of the camera; pixels of a picture, of a heatmap
 SHOWN = {"height": HEIGHT, "interactive": False, "buttons": ["fullscreen"]}  # not Gradio's button to share
+opened = functools.cache(keras_network)  # at the first click: ONNX Runtime has no gradients
 HEADERS = {  # a browser that keeps to this policy asks no other machine for anything; Gradio evaluates strings
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
@@ -52,8 +52,8 @@ def serve(network=DEFAULT_NETWORK, *, host: str = "127.0.0.1", port: int = 7860,
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        words = f"Expected a free --port, and this machine's --host. Received: {port}, {host}: {error}."
-        raise ValueError(words) from error
+        received = f"Received: {port}, {host}: {error}."
+        raise ValueError(f"Expected a free --port, and this machine's --host. {received}") from error
     place = Path(tempfile.gettempdir()).resolve()
     paths.sweep(place, "fer_keras-page-*")  # of pages that were killed
     own = {"prefix": ".fer_keras-page-", "suffix": f".{os.getpid()}.tmp", "ignore_cleanup_errors": True}
@@ -138,7 +138,7 @@ def build_page(network=DEFAULT_NETWORK, **options):
     return page.queue(max_size=16, default_concurrency_limit=1, api_open=False)
 
 
-def picture_tab(gr, recognizer, network):
+def picture_tab(gr, recognizer, name):
     """Lay out a picture, its faces, the probabilities of one of them, and where the network looks in it."""
     with gr.Row():
         given = gr.Image(label="Picture", height=HEIGHT, buttons=["fullscreen"], elem_id="given")
@@ -151,7 +151,6 @@ def picture_tab(gr, recognizer, network):
             ask = gr.Button("Where does the network look?", visible=False, elem_id="ask")
         heat = gr.Image(label="Where it looks", visible=False, elem_id="heat", **SHOWN | {"height": None})
     state = gr.State(time_to_live=KEPT_SECONDS)
-    model = functools.cache(lambda: keras_model(recognizer.network, network))  # opened at the first click
 
     def on_picture(file):
         try:
@@ -171,12 +170,12 @@ def picture_tab(gr, recognizer, network):
         return gr.Label(visible=bool(found), **values), gr.Button(visible=bool(found)), gr.Image(visible=False)
 
     def on_ask(index, seen):
-        if not seen:
-            return gr.Image(visible=False), problem("picture", "explained", OSError())
         try:
-            picture, likeliest = explained(model(), *seen, index)
+            if not seen:
+                raise DataError("It is gone: give it again.")
+            picture, likeliest = explained(recognizer.network, name, *seen, index)
         except (ImportError, ValueError) as error:
-            return gr.Image(visible=False), problem("network", "explained", error)
+            return gr.Image(visible=False), problem("network" if seen else "picture", "explained", error)
         words = f"Face {index + 1}: the brighter a place, the more it speaks for “{html.escape(likeliest)}” (Grad-CAM)."
         return gr.Image(picture, visible=True), f"<p>{words} Read the coarse map as a region, not as a feature.</p>"
 
@@ -204,23 +203,16 @@ def face_at(faces, point, default=None):
     return min(areas, key=areas.get, default=default)
 
 
-def explained(model, faces, crops, index):
+def explained(network, name, faces, crops, index):
     """Draw a face as the network sees it and, beside it, what speaks for its likeliest class; `(picture, class)`."""
     from fer_keras.evaluation.explain import explain
 
-    grey = np.asarray(Image.fromarray(crops[index, ..., 0]).resize((SIDE, SIDE)).convert("RGB"))  # bicubic
-    heat = paint_heatmap(grey, explain(model, crops[index])[0], Detection((0, 0, SIDE, SIDE), 1.0))
-    return np.hstack([grey, heat]), max(faces[index].probabilities, key=faces[index].probabilities.get)
-
-
-def keras_model(network, name):
-    """Find the `keras.Model` of a network that was opened by a name; ONNX Runtime has no gradients."""
-    if hasattr(network, "model"):
-        return network.model
-    found = keras_network(re.sub(r"\.onnx$", ".keras", name))
-    if found.card["sha256"] != network.card["sha256"]:
+    found = network if hasattr(network, "model") else opened(re.sub(r"\.onnx$", ".keras", name))
+    if found.card.get("sha256") != network.card.get("sha256"):
         raise ValueError(f"Expected the network that {name} was exported from. Received: another.")
-    return found.model
+    grey = np.asarray(Image.fromarray(crops[index, ..., 0]).resize((SIDE, SIDE)).convert("RGB"))  # bicubic
+    heat = paint_heatmap(grey, explain(found.model, crops[index])[0], Detection((0, 0, SIDE, SIDE), 1.0))
+    return np.hstack([grey, heat]), max(faces[index].probabilities, key=faces[index].probabilities.get)
 
 
 def camera_tab(gr, recognizer, _):
@@ -234,49 +226,40 @@ def camera_tab(gr, recognizer, _):
     state = gr.State(time_to_live=KEPT_SECONDS)
 
     def on_frame(file, live):
-        live = live or Live(recognizer)
+        live = live or {"tracker": Tracker(every=2), "rows": [], "tabulated": -np.inf}
         try:
-            rgb, table = live.frame(open_photo(f"data:{file['url']}").rgb, time.monotonic())  # never a path
+            rgb = open_photo(f"data:{file['url']}").rgb  # never a path
+            rgb, table = live_frame(recognizer, live, rgb, time.monotonic())
         except (DataError, KeyError, TypeError):
             return gr.skip(), gr.skip(), live
-        picture = {
-            "url": "data:image/jpeg;base64," + base64.b64encode(cv2.imencode(".jpg", rgb[..., ::-1])[1]).decode()
-        }
-        return picture, gr.skip() if table is None else plot.postprocess(table).model_dump(), live
+        content = base64.b64encode(cv2.imencode(".jpg", rgb[..., ::-1])[1]).decode()
+        found = gr.skip() if table is None else plot.postprocess(table).model_dump()
+        return {"url": f"data:image/jpeg;base64,{content}"}, found, live
 
     # Frames are read and written here, in memory: otherwise each would lie in Gradio's folder for a while.
-    options = {"stream_every": FRAME_SECONDS, "concurrency_limit": 4, "show_progress": "hidden"}
+    options = {"stream_every": 0.1, "concurrency_limit": 4, "show_progress": "hidden"}
     camera.stream(on_frame, [camera, state], [faces, plot, state], preprocess=False, postprocess=False, **options)
 
 
-class Live:
-    """The faces of a camera, with numbers that stay, and what they showed in the last minute."""
+def live_frame(recognizer, live, rgb, seconds):
+    """Draw the faces of the camera's next frame into a copy of it; once a second, tabulate the last minute too."""
+    import pandas as pd
 
-    def __init__(self, recognizer):
-        self.recognizer, self.tracker, self.rows, self.tabulated = recognizer, Tracker(every=EVERY), [], -np.inf
-
-    def frame(self, rgb, seconds):
-        """Draw the faces of the next frame into a copy of it; once a second, tabulate the last minute too."""
-        import pandas as pd
-
-        tracks, faces = follow(self.recognizer, self.tracker, rgb, seconds)
-        drawn = draw_faces(rgb, faces, names=[str(track.id) for track in tracks], bars=True)
-        self.rows = [row for row in self.rows if row[0] >= seconds - SHOWN_SECONDS]
-        self.rows += [
-            (seconds, track.id, *face.probabilities.values()) for track, face in zip(tracks, faces, strict=True)
-        ]
-        if seconds - self.tabulated < PLOT_SECONDS:
-            return drawn, None
-        self.tabulated, table = seconds, pd.DataFrame(self.rows, columns=["time", "id", *self.recognizer.classes])
-        return drawn, one_face(table.assign(time=table["time"] - seconds), self.recognizer.classes)
+    tracks, faces = follow(recognizer, live["tracker"], rgb, seconds)
+    drawn = draw_faces(rgb, faces, names=[str(track.id) for track in tracks], bars=True)
+    new = [(seconds, one.id, *face.probabilities.values()) for one, face in zip(tracks, faces, strict=True)]
+    live["rows"] = [row for row in live["rows"] if row[0] >= seconds - SHOWN_SECONDS] + new
+    if seconds - live["tabulated"] < 1.0:
+        return drawn, None
+    live["tabulated"], table = seconds, pd.DataFrame(live["rows"], columns=["time", "id", *recognizer.classes])
+    return drawn, one_face(table.assign(time=table["time"] - seconds), recognizer.classes)
 
 
 def clip_tab(gr, recognizer, _):
     """Lay out a clip with its faces, and what the face seen most showed in it."""
     clip = gr.File(label="Clip", file_types=["video"], elem_id="clip")
     faces = gr.Video(label="Faces", interactive=False, autoplay=True, height=HEIGHT, elem_id="clip-faces")
-    note = gr.HTML(elem_id="clip-note")
-    plot = timeline(gr, elem_id="clip-timeline")
+    note, plot = gr.HTML(elem_id="clip-note"), timeline(gr, elem_id="clip-timeline")
 
     def on_clip(file):
         if not file:
@@ -285,7 +268,7 @@ def clip_tab(gr, recognizer, _):
         try:
             target = os.path.join(tempfile.mkdtemp(dir=clip.GRADIO_CACHE), f"faces{suffix}")
             table = recognize_video(
-                file["path"], target, network=recognizer.network, detector=recognizer.detector, stop=MOST_SECONDS,
+                file["path"], target, network=recognizer.network, detector=recognizer.detector, stop=120.0,
                 min_confidence=recognizer.min_confidence, mirrored=recognizer.mirrored, bars=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
@@ -306,7 +289,7 @@ def timeline(gr, **options):
 def one_face(table, classes):
     """Reshape a table of faces to one row per time and class, of the face that has most rows, few enough to draw."""
     rows = table[table["id"] == table["id"].mode().min()].sort_values("time")
-    return rows.iloc[:: 1 + len(rows) // MOST_POINTS].round(3).melt("time", list(classes), "emotion", "probability")
+    return rows.iloc[:: 1 + len(rows) // 300].round(3).melt("time", list(classes), "emotion", "probability")
 
 
 def problem(name, verb, error):
@@ -320,10 +303,8 @@ def small_print(recognizer):
     """Write what one must know of the network before one believes it, from its card."""
     network, card = recognizer.network, recognizer.network.card
     scores, source = card.get("metrics", {}).get("test"), card.get("data", {}).get("source", "its data")
-    right = (
-        "right on {accuracy:.1%} ({accuracy_low:.1%} to {accuracy_high:.1%}) of {num_images:,} test faces of {source}"
-    )
-    accuracy = right.format(**scores, source=source) if scores else "its accuracy on a test split is not recorded"
+    right = "{accuracy:.1%} ({accuracy_low:.1%} to {accuracy_high:.1%}) of {num_images:,} test faces of {source}"
+    accuracy = f"right on {right.format(**scores, source=source)}" if scores else "its test accuracy is not recorded"
     limits = f"A face is not a feeling. {card.get('limits', '')} Below {recognizer.min_confidence:.0%}: uncertain."
     facts = f"Network {network.name}; {accuracy}; temperature {network.temperature:g}."
     return "".join(f"<p><small>{html.escape(line)}</small></p>" for line in (limits, facts))
