@@ -15,7 +15,7 @@ WRITER = """
 import sys, time
 from fer_keras import paths
 
-with paths.replacing(sys.argv[1]) as file, paths.temporary_folder(sys.argv[2]) as folder:
+with paths.replacing("record.json") as file, paths.temporary_folder("made") as folder:
     file.write_bytes(b"half")
     (folder / "inside").mkdir()
     (folder / "inside" / "part").write_bytes(b"half")
@@ -24,37 +24,20 @@ with paths.replacing(sys.argv[1]) as file, paths.temporary_folder(sys.argv[2]) a
 """
 
 
-@pytest.fixture
-def writer(tmp_path):
-    """A process in the middle of writing a file and a folder; killed at the end, if it still runs."""
-    places = [str(tmp_path / name) for name in ("record.json", "made")]
-    process = subprocess.Popen([sys.executable, "-c", WRITER, *places], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "writing\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_a_live_process_writes_stays_and_what_a_killed_one_left_goes(writer, tmp_path):
-    temporary = [f".made.{writer.pid}.tmp", f".record.json.{writer.pid}.tmp"]
-    assert names(tmp_path) == temporary
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_a_live_process_writes_stays_and_a_killed_one_left_goes_and_a_stopped_one_leaves_nothing(number, tmp_path):
+    with subprocess.Popen([sys.executable, "-c", WRITER], cwd=tmp_path, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"writing\n"
+        temporary = [f".made.{writer.pid}.tmp", f".record.json.{writer.pid}.tmp"]
+        paths.sweep(tmp_path)
+        assert names(tmp_path) == temporary, "it is still being written"
+        writer.send_signal(number)
+    assert names(tmp_path) == (temporary if number == signal.SIGKILL else [])
     paths.sweep(tmp_path)
-    assert names(tmp_path) == temporary, "it is still being written"
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
-    assert names(tmp_path) == temporary
-    paths.sweep(tmp_path)
-    assert names(tmp_path) == []
-
-
-def test_a_stopped_writer_leaves_nothing(writer, tmp_path):
-    writer.send_signal(signal.SIGINT)
-    writer.wait()
     assert names(tmp_path) == []
 
 
@@ -71,12 +54,11 @@ def test_only_temporaries_are_swept(tmp_path, dead):
     kept += [".note.99999999999999999999.tmp", f".mine.{os.getpid()}.tmp", ".init.1.tmp"]
     for name in (*kept, f".note.{dead}.tmp"):
         (tmp_path / name).write_text("")
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "file").write_text("")
+    (tmp_path / "precious" / "folder").mkdir(parents=True)
     (tmp_path / f".link.{dead}.tmp").symlink_to(tmp_path / "precious")
     paths.sweep(tmp_path)
     assert names(tmp_path) == sorted([*kept, "precious"])
-    assert names(tmp_path / "precious") == ["file"]
+    assert names(tmp_path / "precious") == ["folder"]
     paths.sweep(tmp_path / "not there")
 
 
