@@ -24,6 +24,12 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def fer2013_cache(monkeypatch, tmp_path_factory):
+    """One cache for all tests that read the whole of FER-2013."""
+    monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "fer2013_cache"))
+
+
+@pytest.fixture
 def table():
     """The rows of a small made-up fer2013.csv."""
     return data_files.fer_table(42)

@@ -1,8 +1,10 @@
-"""Writers of files in the published forms, from made-up pixels."""
+"""Writers of files in the published forms, from made-up pixels; a tree is a dict of paths to pictures."""
 
 import io
 import os
 import struct
+import tarfile
+import zipfile
 import zlib
 
 import numpy as np
@@ -19,105 +21,95 @@ needs_real_data = pytest.mark.skipif(not REAL_DATA, reason="FER_KERAS_DATA is no
 
 
 def noise(count, *, seed=0):
-    """Return made-up faces, uint8 `(count, 48, 48)`; small and large values are all there."""
-    generator = np.random.default_rng(seed)
-    images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
-    images[:, :16] //= 26  # one digit
+    """Made-up faces, uint8 `(count, 48, 48)`, with numbers of one digit, too."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, 48, 48), dtype=np.uint8)
+    images[:, :16] //= 26
     return images
 
 
 def fer_table(count, *, seed=0):
-    """Return a table of `count` rows: labels 0..6 in turn, Usages in turn, made-up images and votes."""
-    generator = np.random.default_rng(seed)
+    """Rows of FER-2013: labels 0..6 in turn, Usages in turn, made-up images and votes."""
     return {
         "emotion": np.arange(count) % 7,
         "Usage": np.array(USAGES)[np.arange(count) // 7 % 3],
         "images": noise(count, seed=seed),
-        "votes": generator.multinomial(10, np.full(10, 0.1), count),
+        "votes": np.random.default_rng(seed).multinomial(10, np.full(10, 0.1), count),
     }
 
 
-def csv_row(emotion, image, usage):
-    """Return one line of fer2013.csv."""
-    return f"{emotion},{' '.join(map(str, image.ravel()))},{usage}"
+def rows_of(table, *names):
+    """The rows of some columns, pixels as text in `"pixels"`."""
+    pixels = (" ".join(map(str, image.ravel())) for image in table["images"])
+    return zip(*(pixels if name == "pixels" else table[name] for name in names), strict=True)
 
 
 def csv_lines(table):
-    """Return the lines of fer2013.csv, header first."""
-    rows = zip(table["emotion"], table["images"], table["Usage"], strict=True)
-    return ["emotion,pixels,Usage", *(csv_row(*row) for row in rows)]
+    """The lines of fer2013.csv, header first."""
+    return ["emotion,pixels,Usage", *(f"{e},{p},{u}" for e, p, u in rows_of(table, "emotion", "pixels", "Usage"))]
 
 
 def icml_lines(table):
-    """Return the lines of icml_face_data.csv, whose last two names have a leading blank."""
-    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
-    rows = [f"{emotion},{usage},{' '.join(map(str, image.ravel()))}" for emotion, usage, image in rows]
-    return ["emotion, Usage, pixels", *rows]
+    """The lines of icml_face_data.csv, whose last two names have a leading blank."""
+    return ["emotion, Usage, pixels", *(f"{e},{u},{p}" for e, u, p in rows_of(table, "emotion", "Usage", "pixels"))]
 
 
 def challenge_lines(table, *, labels=True):
-    """Return the lines of the challenge's train.csv, or of its test.csv, which has no labels; pixels are quoted."""
-    pixels = [f'"{" ".join(map(str, image.ravel()))}"' for image in table["images"]]
-    if not labels:
-        return ["pixels", *pixels]
-    return ["emotion,pixels", *(f"{emotion},{row}" for emotion, row in zip(table["emotion"], pixels, strict=True))]
+    """The lines of the challenge's train.csv, or of its test.csv, which has no labels; pixels are quoted."""
+    rows = rows_of(table, "emotion", "pixels")
+    return ["emotion,pixels", *(f'{e},"{p}"' for e, p in rows)] if labels else ["pixels", *(f'"{p}"' for _, p in rows)]
 
 
 def ferplus_lines(table):
-    """Return the lines of fer2013new.csv; the image's name is empty where all votes are NF."""
-    rows = zip(table["Usage"], table["votes"].tolist(), strict=True)
-    names = (f"fer{row:07d}.png" if votes[-1] < 10 else "" for row, votes in enumerate(table["votes"].tolist()))
-    lines = [",".join([usage, name, *map(str, votes)]) for (usage, votes), name in zip(rows, names, strict=True)]
-    return [",".join(["Usage", "Image name", *FERPLUS_VOTES]), *lines]
+    """The lines of fer2013new.csv; the image's name is empty where all votes are NF."""
+    lines = [",".join(["Usage", "Image name", *FERPLUS_VOTES])]
+    for row, (usage, votes) in enumerate(zip(table["Usage"], table["votes"].tolist(), strict=True)):
+        lines.append(",".join([usage, f"fer{row:07d}.png" if votes[-1] < 10 else "", *map(str, votes)]))
+    return lines
+
+
+def text(lines):
+    return ("\n".join(lines) + "\n").encode()
 
 
 def write_csv(folder, lines, name="fer2013.csv"):
     """Write lines and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / name
-    file.write_bytes(("\n".join(lines) + "\n").encode())
-    return file
+    (folder / name).write_bytes(text(lines))
+    return folder / name
 
 
 def png(image, image_format="PNG", **options):
-    """Return the bytes of an encoded picture."""
+    """The bytes of an encoded picture."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, image_format, **options)
     return stream.getvalue()
 
 
+def jpeg(image):
+    return png(image, "JPEG", quality=95)
+
+
 def claimed(width, height):
-    """Return the bytes of a tiny PNG whose header claims another size."""
+    """The bytes of a tiny PNG whose header claims another size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     content = png(np.zeros((1, 1), np.uint8))
     return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
 
 
 def parquet_frame(table):
-    """Return the rows as the Parquet files hold them."""
+    """The rows as the Parquet files hold them."""
     frame = pd.DataFrame({"row": np.arange(len(table["emotion"]), dtype=np.int32), "Usage": table["Usage"]})
     frame["emotion"] = table["emotion"].astype(np.int8)
     frame["png"] = [png(image) for image in table["images"]]
-    for index, name in enumerate(FERPLUS_VOTES):
-        frame[f"ferplus_{name}"] = table["votes"][:, index].astype(np.int8)
+    frame[[f"ferplus_{name}" for name in FERPLUS_VOTES]] = table["votes"].astype(np.int8)
     return frame
 
 
 def write_parquet(folder, frame):
-    """Write the three files, rows by `Usage` (an unknown one goes with Training), and return their folder."""
+    """Write the three files, rows by `Usage`, and return their folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = frame["Usage"].where(frame["Usage"].isin(USAGES), "Training")
     for usage in USAGES:
-        frame[place == usage].to_parquet(folder / f"fer2013-{usage.lower()}.parquet", index=False)
-    return folder
-
-
-def write_course(folder, images, listing):
-    """Write `split/class/row.jpg` JPEG files of `(split, class, row)`, and return their folder."""
-    for split, name, row in listing:
-        file = folder / split / name / f"{row}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(images[row], "JPEG", quality=95))
+        frame[frame["Usage"] == usage].to_parquet(folder / f"fer2013-{usage.lower()}.parquet", index=False)
     return folder
 
 
@@ -126,78 +118,113 @@ def write_tree(folder, tree):
     for path, image in tree.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(image, "PNG") if file.suffix == ".png" else png(image, "JPEG", quality=95))
+        file.write_bytes(png(image) if file.suffix == ".png" else jpeg(image))
     return folder
 
 
+def write_course(folder, images, listing):
+    """Write `split/class/row.jpg` files of `(split, class, row)`, and return their folder."""
+    return write_tree(folder, {f"{split}/{name}/{row}.jpg": images[row] for split, name, row in listing})
+
+
+def write_zip(file, entries):
+    """Write a zip of names to bytes and return its path."""
+    with zipfile.ZipFile(file, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return file
+
+
+def as_zip(folder, name="faces.zip"):
+    """Write a zip of a folder beside it, and return its path."""
+    items = [item for item in folder.rglob("*") if item.is_file()]
+    return write_zip(folder.parent / name, {str(item.relative_to(folder.parent)): item.read_bytes() for item in items})
+
+
+def as_tar(folder, name="faces.tar.gz", mode="w:gz"):
+    """Write a tar of a folder beside it, and return its path."""
+    with tarfile.open(folder.parent / name, mode) as archive:
+        archive.add(folder, folder.name)
+    return folder.parent / name
+
+
 def as_jpeg(image):
-    """Return the pixels that a picture has once `write_tree` has made it a grey JPEG."""
-    return np.asarray(Image.open(io.BytesIO(png(image, "JPEG", quality=95))))
+    """The pixels that a picture has once `write_tree` has made it a JPEG."""
+    return np.asarray(Image.open(io.BytesIO(jpeg(image))))
+
+
+def split_folders(table, name):
+    """The tree `train|test/<name(row, label, usage)>`."""
+    rows = enumerate(zip(table["emotion"], table["Usage"], table["images"], strict=True))
+    return {
+        f"{'train' if usage == 'Training' else 'test'}/{name(row, label, usage)}": image
+        for row, (label, usage, image) in rows
+    }
 
 
 def named_folders(table):
-    """Return the tree `train|test/<emotion>/Usage_<id>.jpg`; the ids rise with the rows, and are none."""
-    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
-    return {
-        f"{'train' if usage == 'Training' else 'test'}/{FER7[label]}/{usage}_{902573 + 10**6 * row}.jpg": image
-        for row, (label, usage, image) in enumerate(rows)
-    }
+    """The tree `train|test/<emotion>/Usage_<id>.jpg`; the ids rise with the rows, and are none."""
+    return split_folders(table, lambda row, label, usage: f"{FER7[label]}/{usage}_{902573 + 10**6 * row}.jpg")
 
 
 def unnamed_folders(table):
-    """Return the tree `train|test/<emotion>/im<number>.png` of another upload, with its names of the emotions."""
+    """The tree `train|test/<emotion>/im<number>.png` of another upload, with its names of the emotions."""
     names = ("angry", "disgusted", "fearful", "happy", "sad", "surprised", "neutral")
-    rows = zip(table["emotion"], table["Usage"], table["images"], strict=True)
-    return {
-        f"{'train' if usage == 'Training' else 'test'}/{names[label]}/im{row}.png": image
-        for row, (label, usage, image) in enumerate(rows)
-    }
+    return split_folders(table, lambda row, label, usage: f"{names[label]}/im{row}.png")
 
 
 def validated_folders(table):
-    """Return the tree `images/train|validation/<emotion>/<row>.jpg`, two rows of ten for validation."""
+    """The tree `images/train|validation/<emotion>/<row>.jpg`, two rows of ten for validation."""
     return {
         f"images/{'train' if row % 10 > 1 else 'validation'}/{FER7[label]}/{row}.jpg": image
         for row, (label, image) in enumerate(zip(table["emotion"], table["images"], strict=True))
     }
 
 
+def write_ferplus(folder, table):
+    """Write FER+'s own folders, as its script makes them, and return the folder that holds them."""
+    for usage, name in zip(USAGES, ("FER2013Train", "FER2013Valid", "FER2013Test"), strict=True):
+        rows = np.flatnonzero(np.asarray(table["Usage"]) == usage)
+        write_tree(folder, {f"{name}/fer{row:07}.png": table["images"][row] for row in rows})
+        lines = [f'fer{row:07}.png,"(0, 0, 48, 48)",{",".join(map(str, table["votes"][row]))}' for row in rows]
+        write_csv(folder / name, lines, "label.csv")
+    return folder
+
+
 def ckplus_folders(num_persons=40):
-    """Return the tree of CK+48: of each person two sequences of three frames, each sequence of one emotion."""
+    """The tree of CK+48: of each person two sequences of three frames, each sequence of one emotion."""
     names = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
-    images = iter(noise(num_persons * 6))
+    shown = [
+        (person, sequence, frame) for person in range(num_persons) for sequence in (1, 4) for frame in (15, 16, 17)
+    ]
     return {
-        f"CK+48/{names[person * sequence % 7]}/S{person + 10:03}_{sequence:03}_{frame:08}.png": next(images)
-        for person in range(num_persons)
-        for sequence in (1, 4)
-        for frame in (15, 16, 17)
+        f"CK+48/{names[person * sequence % 7]}/S{person + 10:03}_{sequence:03}_{frame:08}.png": image
+        for (person, sequence, frame), image in zip(shown, noise(len(shown)), strict=True)
     }
 
 
 def rafdb_faces(num_train=70, num_test=14):
-    """Return made-up rows of RAF-DB, `(name, label 1..7, colour picture 100x100)`, as its list names them."""
-    generator = np.random.default_rng(0)
+    """Made-up rows of RAF-DB, `(name, label 1..7, colour picture 100x100)`, as its list names them."""
     names = [f"train_{n:05}" for n in range(1, num_train + 1)] + [f"test_{n:04}" for n in range(1, num_test + 1)]
-    pictures = generator.integers(0, 256, (len(names), 5, 5, 3), dtype=np.uint8).repeat(20, axis=1).repeat(20, axis=2)
+    pictures = np.random.default_rng(0).integers(0, 256, (len(names), 5, 5, 3), dtype=np.uint8)
+    pictures = pictures.repeat(20, axis=1).repeat(20, axis=2)
     return [(name, 1 + row % 7, picture) for row, (name, picture) in enumerate(zip(names, pictures, strict=True))]
 
 
 def write_rafdb_list(folder, faces):
     """Write RAF-DB as its authors publish it, and return the folder that holds `basic`."""
     write_tree(folder, {f"basic/Image/aligned/{name}_aligned.jpg": picture for name, _, picture in faces})
-    (folder / "basic" / "EmoLabel").mkdir()
-    lines = "".join(f"{name}.jpg {label}\n" for name, label, _ in faces)
-    (folder / "basic" / "EmoLabel" / "list_patition_label.txt").write_text(lines)
+    lines = [f"{name}.jpg {label}" for name, label, _ in faces]
+    write_csv(folder / "basic" / "EmoLabel", lines, "list_patition_label.txt")
     return folder
 
 
 def write_rafdb_folders(folder, faces):
     """Write RAF-DB in numbered folders, with its two lists of labels, and return the folder that holds them."""
-    split = {name: name.partition("_")[0] for name, *_ in faces}
-    write_tree(folder, {f"DATASET/{split[name]}/{label}/{name}_aligned.jpg": image for name, label, image in faces})
     for part in ("train", "test"):
-        lines = [f"{name}_aligned.jpg,{label}" for name, label, _ in faces if split[name] == part]
-        (folder / f"{part}_labels.csv").write_text("\n".join(["image,label", *lines]) + "\n")
+        held = [(f"{name}_aligned.jpg", label, image) for name, label, image in faces if name.startswith(part)]
+        write_tree(folder, {f"DATASET/{part}/{label}/{name}": image for name, label, image in held})
+        write_csv(folder, ["image,label", *(f"{name},{label}" for name, label, _ in held)], f"{part}_labels.csv")
     return folder
 
 
@@ -212,9 +239,7 @@ def expect(faces, table):
     np.testing.assert_array_equal(faces.images[..., 0], table["images"])
     np.testing.assert_array_equal(faces.labels, table["emotion"])
     assert faces.split.tolist() == [USAGE_TO_SPLIT[usage] for usage in table["Usage"]]
-    assert faces.classes == FER7
-    assert faces.protocol == "official"
-    assert faces.skipped == ()
+    assert (faces.classes, faces.protocol, faces.skipped) == (FER7, "official", ())
 
 
 def nothing_cached(tmp_path):

@@ -10,7 +10,7 @@ from moving import emotion_face
 
 from fer_keras.data import synthetic_features as features
 from fer_keras.data.synthetic_faces import Sketch, make_faces, sample_face
-from fer_keras.labels import FER4, FER7, FERPLUS8, SPLITS
+from fer_keras.labels import FER4, FER7, FERPLUS8
 
 
 @pytest.fixture(scope="module")
@@ -20,48 +20,30 @@ def faces():
 
 def test_counts_splits_and_origin(faces):
     counts = faces.counts()
-    assert faces.images.shape == (1400, 48, 48, 1)
-    assert faces.images.dtype == np.uint8
+    assert (faces.images.shape, faces.images.dtype) == ((1400, 48, 48, 1), np.uint8)
     assert faces.protocol == "drawn"
     assert "synthetic" in faces.source
     assert list(counts["total"]) == [142 * 7, 29 * 7, 29 * 7]
     assert (counts[list(FER7)].nunique(axis=1) == 1).all()
-    assert 0.69 < len(faces["train"][1]) / len(faces) < 0.73
-
-
-def test_fewest_faces_still_fill_every_split_and_class():
     assert (make_faces(3).counts()[list(FER7)] == 1).all(axis=None)
-    assert set(make_faces(3).split) == set(SPLITS)
 
 
 def test_no_two_faces_are_equal_and_grey_levels_are_used(faces):
     assert len(np.unique(faces.digests)) == len(faces)
-    spread = faces.images.std(axis=(1, 2, 3))
-    assert spread.min() > 15
+    assert faces.images.std(axis=(1, 2, 3)).min() > 15
     assert 80 < faces.images.mean() < 170
     # The mean picture of one class says little about a member: faces differ more from each other than classes do.
     means = np.stack([faces.images[faces.labels == label].mean(axis=0) for label in range(7)])
     assert means.std(axis=0).mean() < 0.3 * faces.images.std(axis=0).mean()
 
 
-def test_same_bytes_in_another_process(faces):
-    code = "from fer_keras.data.synthetic_faces import make_faces; print(make_faces(14, seed=5).fingerprint)"
-    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    assert other == make_faces(14, seed=5).fingerprint
-    assert other != make_faces(14, seed=6).fingerprint
-
-
-def test_a_smaller_set_is_the_beginning_of_a_larger_one(faces):
-    small = make_faces(10)
-    np.testing.assert_array_equal(small.images, faces.images[:70])
-    np.testing.assert_array_equal(small.split, faces.split[:70])
-    np.testing.assert_array_equal(small.labels, faces.labels[:70])
-
-
-def test_four_classes_are_four_of_the_seven(faces):
+def test_a_smaller_set_is_the_beginning_of_a_larger_one_in_another_process_too(faces):
+    code = "from fer_keras.data.synthetic_faces import make_faces; print(make_faces(10).fingerprint)"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    small = faces.take(np.arange(70))
+    assert small.fingerprint == printed != make_faces(10, seed=6).fingerprint
     four = make_faces(10, classes=FER4)
-    assert four.classes == FER4
-    assert four.fingerprint == faces.take(np.arange(70)).select(classes=FER4).fingerprint
+    assert (four.classes, four.fingerprint) == (FER4, small.select(classes=FER4).fingerprint)
 
 
 @pytest.mark.parametrize("size", [8, 64])
@@ -75,16 +57,16 @@ def test_other_sizes(size):
     ("arguments", "message"),
     [
         ({"num_per_class": 2}, "`num_per_class` must be at least 3. Received: 2"),
-        ({"num_per_class": 5, "classes": ("happy", "bored")}, "Unknown class 'bored'"),
-        ({"num_per_class": 5, "classes": ("happy", "happy")}, "each once"),
-        ({"num_per_class": 5, "classes": ()}, "at least one class"),
-        ({"num_per_class": 5, "seed": -1}, "`seed` must be at least 0"),
-        ({"num_per_class": 5, "size": 4}, "`size` must be at least 8"),
+        ({"classes": ("happy", "bored")}, "Unknown class 'bored'"),
+        ({"classes": ("happy", "happy")}, "each once"),
+        ({"classes": ()}, "at least one class"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"size": 4}, "`size` must be at least 8"),
     ],
 )
 def test_impossible_requests_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        make_faces(**arguments)
+        make_faces(**{"num_per_class": 5, **arguments})
 
 
 def test_one_person_shows_each_emotion():
@@ -96,17 +78,19 @@ def test_one_person_shows_each_emotion():
         assert difference[36:52, :12].max() <= 2, (first, second)
 
 
-def painted(part, emotion, seed):
-    """Return the x and y of the shapes that one painter adds for a person at full expression, in face coordinates."""
-    face = sample_face(np.random.default_rng(seed), emotion, intensity=1.0)
-    sketch = Sketch(face)
-    part(sketch, face)
-    return [(np.abs(shape[0]), shape[1]) for shape in sketch.shapes]
+def painted(part, seed):
+    """By emotion, |x| and y of the shapes that a painter adds for a person at full expression, in face coordinates."""
+    shapes = {}
+    for emotion in FER7:
+        sketch = Sketch()
+        part(sketch, sample_face(np.random.default_rng(seed), emotion, intensity=1.0))
+        shapes[emotion] = [(np.abs(x), y) for x, y, *_ in sketch.shapes]
+    return shapes
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_brows_follow_the_emotion(seed):
-    brow = {emotion: painted(features.brows, emotion, seed)[0] for emotion in FER7}
+def test_brows_eyes_and_mouth_follow_the_emotion(seed):
+    brow = {emotion: shapes[0] for emotion, shapes in painted(features.brows, seed).items()}
     inner = {emotion: y[x.argmin()] for emotion, (x, y) in brow.items()}
     outer = {emotion: y[x.argmax()] for emotion, (x, y) in brow.items()}
     # y points down.
@@ -116,33 +100,31 @@ def test_brows_follow_the_emotion(seed):
     assert inner["sad"] - outer["sad"] < inner["neutral"] - outer["neutral"] < inner["angry"] - outer["angry"]
     assert brow["angry"][0].min() < brow["neutral"][0].min()
 
-
-@pytest.mark.parametrize("seed", range(10))
-def test_eyes_and_mouth_follow_the_emotion(seed):
-    opened = {emotion: np.ptp(painted(features.eyes, emotion, seed)[0][1]) for emotion in FER7}
+    opened = {emotion: np.ptp(shapes[0][1]) for emotion, shapes in painted(features.eyes, seed).items()}
     assert min(opened["fear"], opened["surprise"]) > opened["neutral"]
     assert max(opened["happy"], opened["disgust"], opened["sad"]) < opened["neutral"]
+
+    mouth = painted(features.mouth, seed)
     # The last line of the mouth is the edge of the upper lip, from corner to corner.
-    lip = {emotion: painted(features.mouth, emotion, seed)[-1] for emotion in FER7}
-    sag = {emotion: y[[0, -1]].mean() - y[6] for emotion, (_, y) in lip.items()}
+    sag = {emotion: shapes[-1][1][[0, -1]].mean() - shapes[-1][1][6] for emotion, shapes in mouth.items()}
     assert sag["happy"] < sag["neutral"] < sag["sad"]
-    assert lip["fear"][0].max() > lip["neutral"][0].max() > lip["surprise"][0].max()
-    height = {e: max(np.ptp(y) for _, y in painted(features.mouth, e, seed)[2:]) for e in ("surprise", "neutral")}
-    assert height["surprise"] > 3 * height["neutral"]
+    wide = {emotion: shapes[-1][0].max() for emotion, shapes in mouth.items()}
+    assert wide["fear"] > wide["neutral"] > wide["surprise"]
+    high = {emotion: max(np.ptp(y) for _, y in shapes[2:]) for emotion, shapes in mouth.items()}
+    assert high["surprise"] > 3 * high["neutral"]
 
 
 def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
     import keras
     from keras import layers
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     x, y = faces["train"]
     held_out = faces.select(splits=("validation", "test"))
-    pixels = held_out.images.reshape(len(held_out), -1)
-    linear = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500)).fit(x.reshape(len(x), -1), y)
-    linear_accuracy = linear.score(pixels, held_out.labels)
+    linear = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e4)).fit(x.reshape(len(x), -1), y)
+    linear_accuracy = linear.score(held_out.images.reshape(len(held_out), -1), held_out.labels)
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((48, 48, 1)), layers.Rescaling(1 / 127.5, offset=-1)])
@@ -150,14 +132,13 @@ def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
         model.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
         model.add(layers.BatchNormalization(momentum=0.9))
         model.add(layers.MaxPooling2D())
-    model.add(layers.Flatten())
-    model.add(layers.Dropout(0.3))
-    model.add(layers.Dense(7, activation="softmax"))
+    for layer in (layers.Flatten(), layers.Dropout(0.3), layers.Dense(7, activation="softmax")):
+        model.add(layer)
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=32, epochs=9, verbose=0)
+    model.fit(x, y, batch_size=32, epochs=5, verbose=0)
     network_accuracy = model.evaluate(held_out.images, held_out.labels, verbose=0)[1]
 
-    # Measured on two seeds: 0.44 and 0.45, 0.80 and 0.74.
+    # Measured: 0.42 and 0.76.
     assert 0.25 < linear_accuracy < 0.55
     assert network_accuracy > 0.6
     assert network_accuracy > linear_accuracy + 0.15
