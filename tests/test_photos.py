@@ -4,21 +4,29 @@ import base64
 import contextlib
 import io
 import os
+import shutil
 import struct
 import zlib
 
+import data_files as files
 import numpy as np
+import pandas as pd
 import pytest
-from data_files import claimed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, PngImagePlugin
 
-from fer_keras.data import DataError, images
-from fer_keras.data.images import decode
+import fer_keras
+from fer_keras.__main__ import main
+from fer_keras.data import DataError, images, load_ckplus, load_faces, load_fer4, load_fer7, load_folder, load_rafdb
+from fer_keras.data.images import FORMATS, UNSAFE, decode, open_picture
+from fer_keras.labels import FER4
 from fer_keras.recognition import photos
+from fer_keras.recognition.annotate import explain_picture
+from fer_keras.recognition.folders import recognize_each
 from fer_keras.recognition.photos import open_photo
+from fer_keras.recognition.recognizer import Recognizer
 
 # Smooth, so that JPEG keeps it; no two of its corners are alike.
 ROWS, COLUMNS = np.mgrid[0:60, 0:90]
@@ -126,27 +134,15 @@ def test_of_what_moves_the_first_frame_is_taken_in_a_photo_and_none_in_a_data_se
         decode(content)
 
 
-TURNS = {
-    1: lambda pixels: pixels,
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: np.rot90,
-}
-
-
-@pytest.mark.parametrize("number", TURNS)
+@pytest.mark.parametrize("number", range(1, 9))
 def test_orientation_is_applied_and_the_full_size_is_upright(number):
-    for pixels in (COLOUR, GREY.astype(np.uint16) * 257):
+    for pixels, seen in ((COLOUR, COLOUR), (GREY.astype(np.uint16) * 257, GREY[..., None].repeat(3, axis=2))):
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(seen, exif=turned(number)))))
         for image_format in ("PNG", "TIFF"):
             content = encoded(pixels, image_format, exif=turned(number))
-            expected = TURNS[number](COLOUR if pixels is COLOUR else np.repeat(GREY[..., None], 3, axis=-1))
             rgb, size, _ = open_photo(content, side=20)
             np.testing.assert_array_equal(rgb, expected)
-            assert size == expected.shape[:2]
+            assert size == rgb.shape[:2]
             np.testing.assert_array_equal(open_photo(Image.open(io.BytesIO(content))).rgb, expected)
 
 
@@ -197,7 +193,7 @@ def test_a_large_jpeg_is_read_at_a_part_of_its_size_within_a_limit(monkeypatch):
 def test_an_absurd_size_is_refused_before_its_pixels_are_decoded(read, size, monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("decoded"))
     with pytest.raises(DataError, match=r"60000x1000|exceeds limit"):
-        read(claimed(*size))
+        read(files.claimed(*size))
 
 
 def test_the_profile_of_rgb_colours_is_kept():
@@ -278,3 +274,118 @@ def test_a_broken_file_gives_a_picture_or_a_data_error(content, place, put, cut,
     with contextlib.suppress(DataError):
         grey = decode(broken)
         assert (grey.dtype, grey.ndim) == (np.uint8, 2)
+
+
+EPS = encoded(COLOUR, "EPS")
+WITH_A_PREVIEW = b"\xc5\xd0\xd3\xc6" + (32).to_bytes(4, "little") + len(EPS).to_bytes(4, "little") + bytes(20) + EPS
+WITH = {"network": "mini-xception", "detector": "haar"}
+
+
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """A file that is there once somebody has started Ghostscript."""
+    mark, program = tmp_path / "started", tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho \"$@\" >> '{mark}'\necho 10.0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    files.set_up(monkeypatch, tmp_path)
+    return mark
+
+
+READERS_OF_PICTURES = {
+    "decode": decode,
+    "decode bytes": lambda path: decode(path.read_bytes()),
+    "open_photo": open_photo,
+    "recognize": lambda path: fer_keras.recognize(path, **WITH),
+    "recognize bytes": lambda path: fer_keras.recognize(path.read_bytes(), **WITH),
+    "recognize an open file": lambda path: fer_keras.recognize(io.BytesIO(path.read_bytes()), **WITH),
+    "annotate": lambda path: fer_keras.annotate(path, path.with_name("a.png"), **WITH),
+    "explain_picture": lambda path: explain_picture(path, path.with_name("a.png"), **WITH),
+    "recognize_video": lambda path: fer_keras.recognize_video(path, **WITH),
+}
+OWN = {f"{name}/{number}.jpg": files.noise(1)[0] for name in ("happy", "sad") for number in "123"}
+COURSE = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
+FER2013 = files.fer_table(70)
+DATA_SETS = {
+    "load_folder": (load_folder, lambda root: files.write_tree(root, OWN)),
+    "load_faces": (load_faces, lambda root: files.write_tree(root, OWN)),
+    "load_fer4": (
+        lambda root: load_fer4(root, protocol="course"),
+        lambda root: files.write_course(root, files.noise(4), COURSE),
+    ),
+    "load_fer7": (load_fer7, lambda root: files.write_tree(root, files.named_folders(FER2013))),
+    "load_fer7, Parquet": (load_fer7, lambda root: files.write_parquet(root, files.parquet_frame(FER2013))),
+    "load_fer7, zip": (
+        lambda root: load_fer7(shutil.make_archive(f"{root}-zipped", "zip", root)),
+        lambda root: files.write_tree(root, files.named_folders(FER2013)),
+    ),
+    "load_ckplus": (load_ckplus, lambda root: files.write_tree(root, files.ckplus_folders())),
+    "load_rafdb": (load_rafdb, lambda root: files.write_rafdb_list(root, files.rafdb_faces())),
+}
+
+
+@pytest.mark.parametrize("content", [EPS, WITH_A_PREVIEW], ids=["EPS", "EPS with a preview"])
+@pytest.mark.parametrize("reader", [*READERS_OF_PICTURES, *DATA_SETS])
+def test_every_reader_refuses_what_would_start_a_program(reader, content, mark, tmp_path):
+    read, source = READERS_OF_PICTURES.get(reader), tmp_path / "holiday.jpg"
+    if read:
+        source.write_bytes(content)
+    else:
+        read, write = DATA_SETS[reader]
+        source = write(tmp_path / "data")
+        if "Parquet" in reader:
+            file = source / "fer2013-training.parquet"
+            frame = pd.read_parquet(file)
+            frame.assign(png=[content, *frame["png"][1:]]).to_parquet(file)
+        else:
+            next(path for path in source.rglob("*") if path.suffix in (".png", ".jpg")).write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected .*Received"):
+        read(source)
+    assert not mark.exists()
+
+
+def test_the_trap_is_real_and_an_opened_pil_image_is_refused_too(mark):
+    with Image.open(io.BytesIO(EPS)) as picture:
+        with pytest.raises(DataError, match=r"Expected a picture of pixels .*Received: one of format EPS"):
+            open_photo(picture)
+        assert not mark.exists()
+        with pytest.raises(OSError, match=r"."):
+            picture.load()
+    assert mark.exists()
+
+
+def test_among_many_pictures_it_is_an_error_of_its_own(mark, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "holiday.jpg").write_bytes(EPS)
+    (folder / "sound.png").write_bytes(encoded(COLOUR))
+    table = fer_keras.recognize_folder(folder, **WITH).set_index("picture")
+    assert "Expected a whole picture" in table.error["holiday.jpg"]
+    assert pd.isna(table.error["sound.png"])
+    (row,) = recognize_each([("row", EPS)], Recognizer(**WITH))  # as the rows of Parquet files come
+    assert "Expected a whole picture" in row[2]
+    assert main(["recognize", str(folder / "holiday.jpg"), "--weights", "mini-xception", "--detector", "haar"]) == 2
+    assert "holiday.jpg: Expected a whole picture (PNG, JPEG, ...). Received: " in capsys.readouterr().err
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("image_format", [*FORMATS, "MPO"])
+def test_every_format_that_is_meant_is_read(image_format):
+    try:
+        content = encoded(COLOUR, image_format)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {image_format}")
+    assert decode(content).shape == open_photo(content).size
+
+
+def test_no_other_format_is_opened():
+    Image.init()
+    assert set(FORMATS) <= set(Image.OPEN)
+    assert not set(FORMATS) & {*UNSAFE, "BUFR", "FPX", "GBR", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WAL"}
+    for image_format in ("IM", "MSP", "SPIDER"):
+        stream = io.BytesIO()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).convert("1").save(stream, image_format)
+        with pytest.raises(OSError, match="cannot identify"):
+            open_picture(stream)
