@@ -16,7 +16,7 @@ from fer_keras.evaluation.metrics import compare_precision
 from fer_keras.labels import FER7, FERPLUS_VOTES, REST, SPLITS
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.recipes.published import PEERS
-from fer_keras.results import Predictions, find_run, recorded_data, write_run, write_table
+from fer_keras.results import Predictions, find_run, runs as recording, write_run, write_table
 
 TOTAL = 700
 LABELS = np.arange(TOTAL) % 7
@@ -221,7 +221,7 @@ def test_each_member_is_meant_with_its_own_seed(own_folders):
 
 
 def voters(images, judged, disputed):
-    """What FER+'s voters say of a group, as `against_crowd` records it."""
+    """What FER+'s voters say of a group, as `crowd_table` records it."""
     shares = (("disputed", disputed, judged), ("unsupported", 1, judged), ("with_crowd", 1, disputed))
     found = {"images": images, "judged": judged, "disputed": disputed}
     for name, part, whole in shares:
@@ -277,15 +277,15 @@ def faces_with_votes(winner):
 
 
 def test_recorded_networks_are_held_against_the_voters(recorded_project):
-    runs = results.read_runs()
-    found = recorded_data.count_sides(faces_with_votes("fear"), runs)
+    recorded = results.read_runs()
+    found = recording.count_sides(faces_with_votes("fear"), recorded)
     run = find_run("mini-xception")
     test, fear = run.predictions("test"), FER7.index("fear")
     predicted = test.probabilities.argmax(axis=1)
     assert found[run.run]["agreed"] == (test.labels == fear).sum()
     assert found[run.run]["with_crowd"] == ((predicted == fear) & (test.labels != fear)).sum()
     assert not [name for name in found if "@course" in name]
-    unknown = recorded_data.count_sides(faces_with_votes("unknown"), runs)
+    unknown = recording.count_sides(faces_with_votes("unknown"), recorded)
     assert set(unknown[run.run].values()) == {0}
 
 
@@ -305,10 +305,10 @@ def test_shares_with_label_and_voters_are_of_the_disputed_images(recorded_projec
 
 def test_data_are_counted_and_recorded(recorded_project, monkeypatch):
     faces = faces_with_votes("happiness")
-    monkeypatch.setattr(recorded_data, "load_fer7", lambda path: faces)
-    monkeypatch.setattr(recorded_data, "load_fer4", lambda path, protocol: no_course_set())
+    monkeypatch.setattr(recording, "load_fer7", lambda: faces)
+    monkeypatch.setattr(recording, "load_fer4", lambda protocol: no_course_set())
     assert results.record_data() == faces.fingerprint
-    assert results.read_table("crowd") == recorded_data.count_sides(faces, results.read_runs())
+    assert results.read_table("crowd") == recording.count_sides(faces, results.read_runs())
     agreement, counts = results.agreement_table("validation").set_index("label"), faces.counts()
     assert agreement.loc["happy", "agreement_of_judged"] == 1
     assert agreement.loc["sad", "agreement_of_judged"] == 0
@@ -320,7 +320,7 @@ def test_data_are_counted_and_recorded(recorded_project, monkeypatch):
 
 
 def no_course_set():
-    raise recorded_data.DataError("none")
+    raise recording.DataError("none")
 
 
 # Saliency, peers

@@ -5,15 +5,5 @@ from fer_keras.evaluation.intervals import Comparison, compare, difference, wils
 from fer_keras.evaluation.label_errors import label_crowd_agreement
 from fer_keras.evaluation.metrics import summarise
 
-__all__ = [
-    "Comparison",
-    "calibration_error",
-    "compare",
-    "difference",
-    "fit_temperature",
-    "label_crowd_agreement",
-    "reliability",
-    "summarise",
-    "wilson",
-    "with_temperature",
-]
+__all__ = ["Comparison", "calibration_error", "compare", "difference", "fit_temperature", "label_crowd_agreement"]
+__all__ += ["reliability", "summarise", "wilson", "with_temperature"]

@@ -6,9 +6,6 @@ from numpy.typing import ArrayLike
 from fer_keras.evaluation.intervals import wilson
 from fer_keras.evaluation.metrics import SMALLEST, check_predictions
 
-BINS = 15
-STEPS = 60  # halvings of the interval in which the temperature is sought
-
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Fit the temperature, in [0.05, 20], that makes probabilities most likely: above 1 if they were too sure.
@@ -29,7 +26,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     logits = np.log(probabilities.clip(SMALLEST))
     chosen = logits[np.arange(len(labels)), labels].mean()
     low, high = 1 / 20, 20.0  # of 1 / T
-    for _ in range(STEPS):
+    for _ in range(60):
         middle = (low + high) / 2
         expected = (softmax(middle * logits) * logits).sum(axis=1).mean()
         low, high = (low, middle) if expected > chosen else (middle, high)
@@ -37,10 +34,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def with_temperature(probabilities: ArrayLike, temperature: float) -> np.ndarray:
-    """Apply a temperature to probabilities `(n, classes)`: 1 changes nothing, more makes them flatter.
-
-    Raises:
-        ValueError: unless the temperature is above 0.
+    """Apply a temperature to probabilities `(n, classes)`: 1 changes nothing, more makes them flatter; never 0 or less.
 
     Example:
 
@@ -52,7 +46,7 @@ def with_temperature(probabilities: ArrayLike, temperature: float) -> np.ndarray
     return softmax(np.log(np.asarray(probabilities, float).clip(SMALLEST)) / temperature)
 
 
-def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS) -> list[dict]:
+def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> list[dict]:
     """Accuracy of the predictions of each confidence, as a reliability diagram shows it.
 
     Args:
@@ -70,19 +64,16 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS
     for part in np.unique(place):
         inside = place == part
         low, high = wilson(int(right[inside].sum()), int(inside.sum()))
-        values = {"confidence": confidence[inside].mean(), "accuracy": right[inside].mean()}
-        values |= {"accuracy_low": low, "accuracy_high": high}
-        rows.append({name: float(value) for name, value in values.items()} | {"num_images": int(inside.sum())})
+        row = {"confidence": float(confidence[inside].mean()), "accuracy": float(right[inside].mean())}
+        rows.append(row | {"accuracy_low": low, "accuracy_high": high, "num_images": int(inside.sum())})
     return rows
 
 
-def calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS) -> float:
-    """Expected calibration error in [0, 1]: how far confidence lies from accuracy, on average.
+def calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> float:
+    """Expected calibration error in [0, 1]: how far confidence lies from accuracy, on average; as `reliability`.
 
     Reference:
         Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning, AAAI.
-
-    Args, Raises: as `reliability`.
 
     Example:
 
@@ -90,8 +81,8 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int 
     0.0
     """
     rows = reliability(labels, probabilities, bins=bins)
-    total = sum(row["num_images"] for row in rows)
-    return float(sum(row["num_images"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total)
+    gaps = [abs(row["accuracy"] - row["confidence"]) for row in rows]
+    return float(np.average(gaps, weights=[row["num_images"] for row in rows]))
 
 
 def softmax(logits):

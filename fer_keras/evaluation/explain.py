@@ -22,28 +22,21 @@ from fer_keras.evaluation.intervals import mean_with_interval
 METHODS = ("grad-cam", "grad-cam++", "occlusion")
 IMAGES_PER_CLASS = 100  # correctly classified images of each class that are measured, at most
 LAST_MAP = "grad-cam on the last map"  # however coarse that is
-REGION_METHODS = ("grad-cam++", "occlusion")  # methods whose heatmaps are averaged by emotion and region
 BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
 PATCHES = 6  # that fit side by side; each is half its side further than the one before
 MIN_SIDE = 6  # of the map that is taken, where one is so large; what a coarser one marks matters no more than chance
-SMALLEST = 1e-30  # probability, before a logarithm is taken
 # Layers behind the last activation that leave logits logits, and probabilities probabilities.
 NEUTRAL = (layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Identity, layers.Reshape)
 
 
 class LayerCall(NamedTuple):
-    """A layer as it was run: its path, itself, its output, and whether all that follows rests on that."""
+    """A layer as it was run."""
 
     path: str
     layer: layers.Layer
     output: Any
-    is_cut: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the output for one image."""
-        return tuple(self.output.shape[1:])
+    is_cut: bool  # all that follows rests on the output
 
 
 def explain(
@@ -82,31 +75,29 @@ def explain(
     """
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}. Expected one of: {', '.join(METHODS)}.")
-    images = check_images(model, images)
-    targets = check_targets(model, images, target_class)
-    if not len(images):
-        return np.zeros(images.shape[:3], np.float32)
-    model = in_float32(to_probabilities(model))
-    if targets is None:
-        probabilities = [ops.convert_to_numpy(model(part, training=False)) for part in in_parts(images)]
-        targets = np.concatenate(probabilities).argmax(axis=-1)
-    if method == "occlusion":
-        maps = occlusion(lambda faces, classes: log_odds(model.predict_on_batch(faces), classes), images, targets)
-    else:
-        trace = layer_trace(model)
-        path = find_layer(trace, model.name, layer)
-        activation = class_activation(model, images, targets, path, plus=method == "grad-cam++")
-        maps = enlarge(activation, trace, images.shape[1:3])
+    images, targets = check_faces(model, images, target_class)
+    model = to_probabilities(model)
+    # In half precision gradients vanish.
+    if any(getattr(call.layer, "compute_dtype", "float32") != "float32" for call in layer_trace(model)):
+        model = copy_with(model, lambda layer: {"dtype": "float32"} if isinstance(layer, layers.Layer) else {})
+    maps = np.zeros(images.shape[:3], np.float32)
+    for part in parts(images):
+        faces = images[part]
+        outputs = model(faces, training=False) if targets is None else None
+        classes = targets[part] if outputs is None else ops.convert_to_numpy(outputs).argmax(axis=-1)
+        if method == "occlusion":
+            maps[part] = occlusion(model, faces, classes)
+        else:
+            maps[part] = grad_cam(model, faces, classes, layer, plus=method == "grad-cam++")
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
 
 
 def feature_maps(model: keras.Model, images: ArrayLike, layer: str | None = None) -> np.ndarray:
     """Output of a layer for faces, float32 `(n, rows, columns, channels)`; arguments and errors as for `explain`."""
-    images = check_images(model, images)
-    path = find_layer(layer_trace(model), model.name, layer)
-    parts = [ops.cast(layer_output(model, part, path), "float32") for part in in_parts(images)]
-    return np.concatenate([ops.convert_to_numpy(part) for part in parts])
+    images, _ = check_faces(model, images)
+    outputs = [find_layer(layer_trace(model, images[part]), model.name, layer).output for part in parts(images)]
+    return np.concatenate([ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs])
 
 
 def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -115,37 +106,50 @@ def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
     A layer of a nested model has a path like `"vgg16/block5_conv3"`; its last part will do if no other has it.
     """
     check_model(model)
-    return {call.path: call.shape for call in map_calls(layer_trace(model))}
+    return {call.path: tuple(call.output.shape[1:]) for call in layer_trace(model) if is_map(call)}
 
 
-def class_activation(model, images, targets, path, *, plus):
-    """Grad-CAM, or Grad-CAM++, in the cells of a layer's map: float32 `(n, rows, columns)`, 0 and above."""
-    result = []
-    for part, classes in zip(in_parts(images), in_parts(targets), strict=True):
-        maps = layer_output(model, part, path)
+def grad_cam(model, images, targets, layer, *, plus):
+    """Grad-CAM, or Grad-CAM++, of a batch of faces: float32 `(n, height, width)`, 0 and above."""
+    trace = layer_trace(model, images)
+    taken = find_layer(trace, model.name, layer)
 
-        def score(values, part=part, classes=classes):
-            outputs = run_layers(model, part, lambda name, layer, taken, output: values if name == path else output)
-            return ops.sum(log_odds(outputs, classes))
+    def score(values):
+        outputs = run_layers(model, images, lambda path, layer, given, output: values if path == taken.path else output)
+        return ops.sum(log_odds(outputs, targets))
 
-        slopes, maps = ops.convert_to_numpy(gradients(score, maps)), ops.convert_to_numpy(maps)
-        if plus:  # equation 19 of its reference, which takes maps for what a ReLU leaves
-            maps, slopes = np.maximum(maps, 0), np.maximum(slopes, 0)
-            below = 2 + maps.sum(axis=(1, 2), keepdims=True) * slopes
-            weights = (slopes / below).sum(axis=(1, 2), keepdims=True)
-        else:
-            weights = slopes.mean(axis=(1, 2), keepdims=True)
-        result.append(np.maximum((weights * maps).sum(axis=-1), 0))
-    return np.concatenate(result)
+    slopes, maps = (ops.convert_to_numpy(each) for each in (gradients(score, taken.output), taken.output))
+    if plus:  # equation 19 of its reference, which takes maps for what a ReLU leaves
+        maps, slopes = np.maximum(maps, 0), np.maximum(slopes, 0)
+        below = 2 + maps.sum(axis=(1, 2), keepdims=True) * slopes
+        weights = (slopes / below).sum(axis=(1, 2), keepdims=True)
+    else:
+        weights = slopes.mean(axis=(1, 2), keepdims=True)
+    edges = np.array([[0.0, 1.0], [0.0, 1.0]])  # in shares of rows and of columns: what the network does not crop away
+    for call in trace:
+        if isinstance(call.layer, layers.Cropping2D):
+            cropped = np.array(call.layer.cropping)
+            share = np.diff(edges) / (np.array(call.output.shape[1:3]) + cropped.sum(axis=1))[:, None]
+            edges += cropped * share * (1, -1)
+    (top, bottom), (left, right) = np.rint(edges * np.array(images.shape[1:3])[:, None]).astype(int)
+    result = np.zeros(images.shape[:3], np.float32)
+    for one, cells in zip(result, np.maximum((weights * maps).sum(axis=-1), 0), strict=True):
+        size = right - left, bottom - top
+        one[top:bottom, left:right] = Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR)
+    return result
 
 
-def occlusion(score: Callable, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Fall of a class' log odds where a patch of the picture's mean grey covers it.
+def occlusion(model, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Fall of a class's log odds where a patch of the picture's mean grey covers it.
 
-    `score` is a function from float32 pictures `(OCCLUSION_BATCH, height, width, 1)` and their classes to log odds. At
-    each pixel stands the mean fall over the patches that cover it, 0 where the odds rise.
+    At each pixel stands the mean fall over the patches that cover it, 0 where the odds rise.
     """
-    boxes = [(slice(0), slice(0)), *patches(images.shape[1:3])]  # the first covers nothing
+    spans = []
+    for whole in images.shape[1:3]:
+        side = max(1, round(whole / PATCHES))
+        starts = sorted({*range(0, whole - side, max(1, side // 2)), whole - side})
+        spans.append([slice(start, start + side) for start in starts])
+    boxes = [(slice(0), slice(0)), *itertools.product(*spans)]  # the first covers nothing
     numbers, places = np.divmod(np.arange(len(images) * len(boxes)), len(boxes))
     scores = []
     for start in range(0, len(numbers), OCCLUSION_BATCH):
@@ -153,7 +157,7 @@ def occlusion(score: Callable, images: np.ndarray, targets: np.ndarray) -> np.nd
         covered = images[chosen]
         for one, place in zip(covered, at, strict=True):
             one[boxes[place]] = one.mean()
-        scores.append(ops.convert_to_numpy(score(covered, targets[chosen])))
+        scores.append(ops.convert_to_numpy(log_odds(model.predict_on_batch(covered), targets[chosen])))
     scores = np.concatenate(scores)[: len(numbers)].reshape(len(images), len(boxes))
     maps, times = np.zeros(images.shape[:3], np.float32), np.zeros(images.shape[1:3], np.float32)
     for box, fall in zip(boxes[1:], (scores[:, :1] - scores[:, 1:]).T, strict=True):
@@ -162,38 +166,25 @@ def occlusion(score: Callable, images: np.ndarray, targets: np.ndarray) -> np.nd
     return np.maximum(maps / times, 0)
 
 
-def patches(size):
-    """Places of the patches on pictures of a size, as pairs of slices; together they cover all of it."""
-    spans = []
-    for whole in size:
-        side = max(1, round(whole / PATCHES))
-        starts = sorted({*range(0, whole - side, max(1, side // 2)), whole - side})
-        spans.append([slice(start, start + side) for start in starts])
-    return list(itertools.product(*spans))
-
-
 def log_odds(probabilities, targets):
     """Logarithm of the probability of a class over that of all others, a tensor `(n,)`: not flat where 1 is reached."""
-    logs = ops.log(ops.maximum(ops.cast(probabilities, "float32"), SMALLEST))
+    logs = ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-30))
     own = ops.equal(np.arange(logs.shape[-1]), np.asarray(targets)[:, None])
     return ops.sum(ops.where(own, logs, 0.0), axis=-1) - ops.logsumexp(ops.where(own, -1e30, logs), axis=-1)
 
 
 def gradients(function, at):
     """Gradient of a function from a tensor to one number, by whichever backend Keras runs on."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow
-
-        with tensorflow.GradientTape() as tape:
-            tape.watch(at)
-            value = function(at)
-        return tape.gradient(value, at)
-    if backend == "jax":
+    if keras.backend.backend() == "jax":
         import jax
 
         return jax.grad(function)(at)
-    raise ValueError(f"Grad-CAM needs Keras on TensorFlow or JAX. Received: {backend}. Take method='occlusion'.")
+    import tensorflow
+
+    with tensorflow.GradientTape() as tape:
+        tape.watch(at)
+        value = function(at)
+    return tape.gradient(value, at)
 
 
 def run_layers(model: keras.Model, x, hook: Callable, prefix: str = ""):
@@ -237,50 +228,27 @@ def layer_trace(model: keras.Model, images: ArrayLike | None = None) -> list[Lay
     return trace
 
 
-def layer_output(model, images, path):
-    """Output, as a tensor, of the layer at a path."""
-    return {call.path: call.output for call in layer_trace(model, images)}[path]
+def is_map(call):
+    """True for a layer that returns a map of more than one place."""
+    return len(call.output.shape) == 4 and min(call.output.shape[1:3]) > 1
 
 
-def map_calls(trace):
-    """The layers that return a map of more than one place."""
-    return [call for call in trace if len(call.shape) == 3 and min(call.shape[:2]) > 1]
-
-
-def find_layer(trace: list[LayerCall], network: str, name: str | None = None) -> str:
-    """Path of the layer of a name or path; without one, of the layer that `explain` takes."""
-    maps = map_calls(trace)
-    names = ", ".join(call.path for call in maps) or "none, as no layer returns maps"
-    if name is not None:
-        same = [call.path for call in maps if name in (call.path, call.path.rpartition("/")[2])]
-        if len(same) != 1:
-            raise ValueError(f"{network} has {len(same)} layers {name!r} that return maps. Expected one of: {names}.")
-        return same[0]
-    sizes = [call.shape[:2] for call in maps if hasattr(call.layer, "kernel_size")]
-    sizes = [size for size in sizes if min(size) >= MIN_SIDE] or sizes
-    cuts = [call.path for call in maps if sizes and call.is_cut and call.shape[:2] == sizes[-1]]
-    if not cuts:
-        raise ValueError(
-            f"{network} has no convolution with a map on which its output rests. Pass as `layer` one of: {names}; "
-            "or method='occlusion', which needs none."
-        )
-    return cuts[-1]
-
-
-def enlarge(maps, trace, size):
-    """Lay maps `(n, rows, columns)` over the part of pictures that a network does not crop away."""
-    edges = np.array([[0.0, 1.0], [0.0, 1.0]])  # of rows and columns, in shares
-    for call in trace:
-        if isinstance(call.layer, layers.Cropping2D):
-            cropped = np.array(call.layer.cropping)
-            share = np.diff(edges) / (np.array(call.shape[:2]) + cropped.sum(axis=1))[:, None]
-            edges += cropped * share * (1, -1)
-    (top, bottom), (left, right) = np.rint(edges * np.array(size)[:, None]).astype(int)
-    result = np.zeros((len(maps), *size), np.float32)
-    for one, cells in zip(result, maps, strict=True):
-        whole = Image.fromarray(cells).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
-        one[top:bottom, left:right] = np.asarray(whole)
-    return result
+def find_layer(trace: list[LayerCall], network: str, name: str | None = None) -> LayerCall:
+    """The layer of a name or path; without one, the layer that `explain` takes."""
+    maps = [call for call in trace if is_map(call)]
+    if name is None:
+        sizes = [call.output.shape[1:3] for call in maps if hasattr(call.layer, "kernel_size")]
+        sizes = [size for size in sizes if min(size) >= MIN_SIDE] or sizes
+        found = [call for call in maps if sizes and call.is_cut and call.output.shape[1:3] == sizes[-1]][-1:]
+        fault = "no convolution with a map on which its output rests"
+    else:
+        found = [call for call in maps if name in (call.path, call.path.rpartition("/")[2])]
+        fault = f"{len(found)} layers {name!r} that return maps"
+    if len(found) != 1:
+        names = ", ".join(call.path for call in maps) or "none, as no layer returns maps"
+        action = f"Pass as `layer` one of: {names}; or method='occlusion', which needs none."
+        raise ValueError(f"{network} has {fault}. {action}")
+    return found[0]
 
 
 def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model:
@@ -294,8 +262,7 @@ def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     units, (tensor, activation) = model.outputs[0].shape[-1], last_activation(model.outputs[0])
     last, one_value = tensor._keras_history[0], units == 1 and math.prod(tensor.shape[1:]) == 1
-    expected = {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}
-    if not expected.get(activation):
+    if not {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}.get(activation):
         raise ValueError(
             f"{name or model.name}: Expected a last activation of softmax, linear (logits), or one sigmoid. Received: "
             f"{activation} of {units} output{'s' * (units > 1)}. End the network with "
@@ -324,22 +291,15 @@ def last_activation(tensor):
     return last_activation(given[0]) if is_neutral and given else (tensor, name)
 
 
-def in_float32(model):
-    """The model, or a copy that computes in float32 if it computes in half precision, in which gradients vanish."""
-    if all(getattr(call.layer, "compute_dtype", "float32") == "float32" for call in layer_trace(model)):
-        return model
-    return copy_with(model, lambda layer: {"dtype": "float32"} if isinstance(layer, layers.Layer) else {})
-
-
 def copy_with(model, changes):
     """Copy a model, with its weights; `changes` is a function from a layer to what differs in its configuration."""
     # Keras would compile the copy of a compiled model; this one is not.
     whole = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    copy = keras.models.clone_model(
-        whole,
-        clone_function=lambda layer: type(layer).from_config(layer.get_config() | changes(layer)),
-        recursive=True,
-    )
+
+    def changed(layer):
+        return type(layer).from_config(layer.get_config() | changes(layer))
+
+    copy = keras.models.clone_model(whole, clone_function=changed, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -352,51 +312,42 @@ def is_graph(layer):
 
 def check_model(model):
     """Raise a `ValueError` on a model whose layers cannot be run one by one, or that is no classifier."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"`model` must be a keras.Model; a loaded network has it as `.model`. Received: {type(model).__name__}."
-        )
-    shapes = [[tuple(tensor.shape) for tensor in getattr(model, each, None) or ()] for each in ("inputs", "outputs")]
-    if not is_graph(model) or len(model.inputs) != 1 or len(model.outputs[0].shape) != 2:
+    ends = [[tuple(each.shape) for each in getattr(model, name, None) or ()] for name in ("inputs", "outputs")]
+    if not is_graph(model) or len(ends[0]) != 1 or len(ends[1][0]) != 2:
         raise ValueError(
             "`model` must be a built Sequential or functional keras.Model with one input and one output of shape "
-            f"(batch, classes). Received: {model.name}, a {type(model).__name__} with inputs {shapes[0]} and outputs "
-            f"{shapes[1]}. Build it as keras.Model(input, output)."
+            "(batch, classes); a loaded network has it as `.model`. "
+            f"Received: a {type(model).__name__} with inputs {ends[0]} and outputs {ends[1]}. "
+            "Build it as keras.Model(input, output)."
         )
 
 
-def check_images(model, images):
-    """Convert images to float32 `(n, height, width, 1)`; raise a `ValueError` on what the model does not take."""
+def check_faces(model, images, target_class=None):
+    """Images as float32 `(n, height, width, 1)` and their classes as int `(n,)`, or None; a `ValueError` on others."""
     check_model(model)
     size, images = tuple(model.inputs[0].shape[1:]), np.asarray(images)
-    if images.shape in (size, size[:2]):
-        images = images.reshape(1, *size)
+    images = images.reshape(1, *size) if images.shape in (size, size[:2]) else images
     if images.ndim != 4 or images.shape[1:] != size:
         raise ValueError(
             f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))}). "
             f"Received: shape {images.shape}. Cut out the face and resize it first."
         )
     check_pixels(images)
-    return images.astype(np.float32)
-
-
-def check_targets(model, images, target_class):
-    """The class asked for of each image, int `(n,)`, or None; raise a `ValueError` on what is no class of the model."""
     if target_class is None:
-        return None
-    classes, target = max(model.outputs[0].shape[-1], 2), np.asarray(target_class)
+        return images.astype(np.float32), None
+    classes, target = range(max(model.outputs[0].shape[-1], 2)), np.asarray(target_class)
     is_whole = target.shape in ((), (len(images),)) and np.issubdtype(target.dtype, np.integer)
-    if not is_whole or ((target < 0) | (target >= classes)).any():
+    if not is_whole or not np.isin(target, classes).all():
+        expected = f"an int in 0..{classes[-1]}, or one for each of the {len(images)} images"
         raise ValueError(
-            f"`target_class` must be an int in 0..{classes - 1}, or one for each of the {len(images)} images. "
-            f"Received: {target}."
+            f"`target_class` must be {expected}. Received: {target}. Leave it out for the likeliest class."
         )
-    return np.broadcast_to(target, len(images)).astype(np.int64)
+    return images.astype(np.float32), np.broadcast_to(target, len(images)).astype(np.int64)
 
 
-def in_parts(array):
-    """Parts of at most `BATCH` rows."""
-    return [array[start : start + BATCH] for start in range(0, len(array), BATCH)]
+def parts(images):
+    """Slices of at most `BATCH` images."""
+    return [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
 
 
 def measure_explanations(network, images: np.ndarray, labels: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
@@ -407,10 +358,10 @@ def measure_explanations(network, images: np.ndarray, labels: np.ndarray) -> tup
     images, labels = images[np.concatenate(chosen)], labels[np.concatenate(chosen)]
     maps = {method: explain(network.model, images, method=method, target_class=labels) for method in METHODS}
     last = list(map_layers(network.model))[-1]
-    if last != find_layer(layer_trace(network.model), network.name):
+    if last != find_layer(layer_trace(network.model), network.name).path:
         maps[LAST_MAP] = explain(network.model, images, target_class=labels, layer=last)
-    emotions, means = {method: {} for method in REGION_METHODS}, {}
-    for method, label in itertools.product(REGION_METHODS, np.unique(labels)):
+    emotions, means = {method: {} for method in METHODS[1:]}, {}  # by emotion and region
+    for method, label in itertools.product(emotions, np.unique(labels)):
         emotion, chosen = network.classes[label], maps[method][labels == label]
         regions = {name: mean_with_interval(shares) for name, shares in heatmaps.region_shares(chosen).items()}
         emotions[method][emotion] = {"num_images": len(chosen), "regions": regions}

@@ -11,18 +11,10 @@ from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.robustness import blur
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the pixels that are deleted, the hottest first
-FILLS = ("mean", "blur")  # what stands in a deleted pixel's place
-GRID = 6  # cells a side of a random map, about as fine as the maps of networks
-SIGMA = 6.0  # pixels, of the blur that deletes
+FILLS = ("mean", "blur")  # what stands in a deleted pixel's place: the picture's mean grey, or a blurred copy
 # The bands of FER-2013's framing as shares of the height from the top: see its mean faces.
-REGIONS = {
-    "forehead": (0.0, 0.17),
-    "brows": (0.17, 0.28),
-    "eyes": (0.28, 0.44),
-    "nose": (0.44, 0.66),
-    "mouth": (0.66, 0.9),
-    "chin": (0.9, 1.0),
-}
+REGIONS = {"forehead": (0.0, 0.17), "brows": (0.17, 0.28), "eyes": (0.28, 0.44)}
+REGIONS |= {"nose": (0.44, 0.66), "mouth": (0.66, 0.9), "chin": (0.9, 1.0)}
 
 
 def deletion_scores(
@@ -35,40 +27,26 @@ def deletion_scores(
     fill: str = "mean",
     seed: int = 0,
 ) -> np.ndarray:
-    """Probability of each face's class while its hottest pixels are deleted, share by share.
+    """Probability of each face's class, float32 `(n, shares)`, while its hottest pixels are deleted, share by share.
 
-    The sooner it falls, the more the map marks what the network needs.
+    The sooner it falls, the more the map marks what the network needs. Equal values go in random order, of `seed`.
 
     Reference:
         Petsiuk, Das and Saenko (2018), RISE, arXiv:1806.07421, section 4.2.
 
     Args:
         predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
-        images: uint8 `(n, height, width, 1)`.
-        heatmaps: float `(n, height, width)`; equal values are deleted in random order, of `seed`.
-        targets: int `(n,)`, the class of each.
-        shares: of the pixels, each in [0, 1].
-        fill: what stands in a deleted pixel's place: `"mean"`, the picture's mean grey, or `"blur"`, a blurred copy.
-
-    Returns:
-        float32 `(n, len(shares))`.
-
-    Raises:
-        ValueError: if the maps are not those of the images, or there is no such fill.
+        images, heatmaps, targets: uint8 `(n, height, width, 1)`, float `(n, height, width)`, and the class of each.
+        shares, fill: each in [0, 1], and one of `FILLS`.
     """
-    heatmaps = np.asarray(heatmaps, np.float32)
-    if heatmaps.shape != images.shape[:3]:
-        raise ValueError(
-            f"`heatmaps` must have a map for each image, {images.shape[:3]}. Received: {heatmaps.shape}. "
-            "Explain these images."
-        )
-    if fill not in FILLS:
-        raise ValueError(f"`fill` must be 'mean' or 'blur'. Received: {fill!r}. Pass one of these.")
-    pixels = images[..., 0].astype(np.float32)
-    put = blur(pixels, SIGMA) if fill == "blur" else pixels.mean(axis=(1, 2), keepdims=True)
-    flat = heatmaps.reshape(len(heatmaps), -1)
+    heatmaps, pixels = np.asarray(heatmaps, np.float32), images[..., 0].astype(np.float32)
+    if heatmaps.shape != pixels.shape or fill not in FILLS:
+        expected = f"Expected a map for each image, {pixels.shape}, and a `fill` of {' or '.join(FILLS)}"
+        raise ValueError(f"{expected}. Received: {heatmaps.shape} and {fill!r}. Explain these images.")
+    flat = heatmaps.reshape(len(images), -1)
+    put = blur(pixels, 6.0) if fill == "blur" else pixels.mean(axis=(1, 2), keepdims=True)
     ties = np.random.default_rng(seed).random(flat.shape)
-    ranks = np.lexsort((ties, -flat), axis=-1).argsort(axis=-1).reshape(heatmaps.shape)
+    ranks = np.lexsort((ties, -flat), axis=-1).argsort(axis=-1).reshape(pixels.shape)
     scores = []
     for share in shares:
         changed = np.where(ranks < round(share * flat.shape[1]), put, pixels)
@@ -77,29 +55,17 @@ def deletion_scores(
     return np.stack(scores, axis=1).astype(np.float32)
 
 
-def deletion_area(scores: np.ndarray, shares: Sequence[float] = SHARES) -> np.ndarray:
-    """Mean of each row of `deletion_scores` over the shares, `(n,)`: low if the probability fell soon.
-
-    Example:
-
-    >>> deletion_area(np.array([[1.0, 0.5, 0.0]]), (0.0, 0.25, 0.5))
-    array([0.5])
-    """
-    return np.trapezoid(scores, shares, axis=1) / (shares[-1] - shares[0])
-
-
 def random_heatmaps(images: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Random maps, float32 `(n, height, width)` in [0, 1], as smooth as those of a network: a fair rival."""
     height, width = images.shape[1:3]
-    cells = np.random.default_rng(seed).random((len(images), GRID, GRID), np.float32)
-    size, smooth = (width, height), Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(each).resize(size, smooth)) for each in cells])
+    cells = np.random.default_rng(seed).random((len(images), 6, 6), np.float32)  # about as fine as the maps of networks
+    smooth = Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(each).resize((width, height), smooth)) for each in cells])
 
 
 def shuffled_heatmaps(heatmaps: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Each map replaced by that of another image, in a random round."""
-    order = np.random.default_rng(seed).permutation(len(heatmaps))
-    result = np.empty_like(heatmaps)
+    order, result = np.random.default_rng(seed).permutation(len(heatmaps)), np.empty_like(heatmaps)
     result[order] = heatmaps[np.roll(order, 1)]
     return result
 
@@ -113,7 +79,8 @@ def deletion_curves(
 ) -> dict[str, dict]:
     """By heatmap, the mean of `deletion_scores`, and how much sooner it falls than by three controls, with intervals.
 
-    The controls are random smooth maps, single random pixels, and the same method's map of another face.
+    The controls are random smooth maps, single random pixels, and the same method's map of another face. How soon it
+    falls is the mean over the shares.
     """
     scores = functools.partial(deletion_scores, predict, images, targets=targets, fill=fill)
     pixels = np.random.default_rng(0).random(images.shape[:3])
@@ -123,7 +90,7 @@ def deletion_curves(
     result = {name: {"curve": [round(value, 6) for value in mean]} for name, mean in means.items()}
     for name, each in maps.items():
         rivals = controls | {"another face": scores(shuffled_heatmaps(each))}
-        gains = {rival: deletion_area(curve) - deletion_area(curves[name]) for rival, curve in rivals.items()}
+        gains = {rival: np.trapezoid(curve - curves[name], SHARES) / SHARES[-1] for rival, curve in rivals.items()}
         result[name]["sooner_than"] = {rival: mean_with_interval(gain) for rival, gain in gains.items()}
     return result
 
@@ -133,13 +100,9 @@ def region_shares(heatmaps: ArrayLike) -> dict[str, np.ndarray]:
 
     Maps that are all 0 count as even ones. Bands end between two rows where their share of the height does.
     """
-    heatmaps = np.asarray(heatmaps, float)
-    rows = heatmaps.sum(axis=2)
+    rows = np.asarray(heatmaps, float).sum(axis=2)
     rows = np.where(rows.sum(axis=1, keepdims=True) > 0, rows, 1)
-    rows = rows / rows.sum(axis=1, keepdims=True)
-    edges = np.arange(heatmaps.shape[1] + 1) / heatmaps.shape[1]
-    below = np.pad(rows.cumsum(axis=1), ((0, 0), (1, 0)))
-    return {
-        name: np.array([np.interp(bottom, edges, each) - np.interp(top, edges, each) for each in below])
-        for name, (top, bottom) in REGIONS.items()
-    }
+    edges = np.linspace(0, 1, rows.shape[1] + 1)
+    below = np.pad((rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1), ((0, 0), (1, 0)))
+    ends = {name: np.array([np.interp(band, edges, each) for each in below]) for name, band in REGIONS.items()}
+    return {name: np.diff(each)[:, 0] for name, each in ends.items()}

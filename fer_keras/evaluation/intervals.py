@@ -16,9 +16,6 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
     Reference:
         Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22.
 
-    Raises:
-        ValueError: unless `0 <= successes <= total` and `total > 0`.
-
     Example:
 
     >>> low, high = wilson(119, 128)
@@ -61,7 +58,7 @@ def mean_with_interval(values: ArrayLike, *, seed: int = 0) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The difference of two accuracies on the same images (second minus first) and its 95 % interval."""
+    """The difference of two accuracies (second minus first) and its 95 % interval."""
 
     difference: float
     low: float
@@ -78,18 +75,14 @@ class Comparison:
 
 
 def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
-    """Compare two classifiers on the same images, as a pair.
-
-    The interval is Bonett and Price's for a difference of paired shares: only the images that one gets right and the
-    other wrong count.
+    """Compare two classifiers on the same images, as a pair: only those that one gets right and the other wrong count.
 
     Reference:
         Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions based on
         paired data, Journal of Educational and Behavioral Statistics 37.
 
     Args:
-        labels: int array `(n,)`, true classes.
-        first, second: float arrays `(n, classes)`, the probabilities of both.
+        labels, first, second: int array `(n,)`, true classes; float arrays `(n, classes)`, the probabilities of both.
 
     Raises:
         ValueError: if the arrays do not fit each other.

@@ -9,40 +9,23 @@ from numpy.typing import ArrayLike
 from fer_keras.data.ferplus import emotion_votes, names_emotion, not_a_face, plurality
 from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.evaluation.metrics import check_predictions
+from fer_keras.names import import_part
 
 FILTER = "prune_by_noise_rate"  # cleanlab's own choice, made before we looked
-NUM_POINTS = 40  # of the curve over the images in cleanlab's order
-FIRST_POINT = 50  # images
 
 
 class LabelErrors(NamedTuple):
-    """What cleanlab finds, a value an image `(n,)`, and over all of them.
+    """What cleanlab finds, a value an image `(n,)`, and over all of them."""
 
-    `flagged` (bool) are the likely errors; `likely` (int) is the predicted class; `quality` in [0, 1] is the lower the
-    less the label is believed; `joint` `(classes, classes)` is the estimated share of images by given label (rows) and
-    true class (columns), summing to 1.
-    """
-
-    flagged: np.ndarray
-    likely: np.ndarray
-    quality: np.ndarray
-    joint: np.ndarray
-
-    @property
-    def noise(self) -> float:
-        """The estimated share of images in [0, 1] whose label is wrong."""
-        return 1 - float(np.trace(self.joint))
+    flagged: np.ndarray  # bool, the likely errors
+    likely: np.ndarray  # int, the predicted class
+    quality: np.ndarray  # in [0, 1], the lower the less the label is believed
+    joint: np.ndarray  # (classes, classes), estimated share of images by given label (rows) and true class; sums to 1
 
 
 def import_cleanlab():
-    """Import cleanlab, or raise an `ImportError` that says how to install it."""
-    try:
-        import cleanlab.count
-        import cleanlab.filter
-        import cleanlab.rank
-    except ImportError as error:
-        raise ImportError("Finding label errors needs cleanlab. Install it: pip install 'fer_keras[labels]'") from error
-    return cleanlab
+    """Import cleanlab; the `ImportError` without it says how to install it."""
+    return import_part("cleanlab")
 
 
 def assign_folds(labels: np.ndarray, digests: np.ndarray, folds: int, *, seed: int) -> np.ndarray:
@@ -70,9 +53,7 @@ def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[
         https://github.com/cleanlab/cleanlab
 
     Args:
-        labels: int array `(n,)`, the given labels.
-        probabilities: float array `(n, len(classes))`, out-of-fold predictions.
-        classes: class names, in the order of the columns.
+        labels, probabilities, classes: as for `evaluation.summarise`, the given labels and out-of-fold predictions.
 
     Raises:
         ValueError: if the arrays do not fit each other, or a class has no image.
@@ -95,20 +76,21 @@ def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) ->
     """Count label errors by class, as plain values.
 
     Returns:
-        Dict of `noise`, `flagged` (counts by given label and likely class), `joint`, and `per_class`, a dict by name of
-        `images` (that carry the label), `named` (of these predicted so), `said` (of all predicted so), `flagged`, and
-        `noise`, the estimated share of its labels that are wrong.
+        Dict of `noise` (the estimated share of images whose label is wrong), `flagged` (counts by given label and
+        likely class), `joint`, and `per_class`, a dict by name of `images` (that carry the label), `named` (of these
+        predicted so), `said` (of all predicted so), `flagged`, and `noise`.
     """
     from sklearn.metrics import confusion_matrix
 
-    order = range(len(classes))
-    flagged = confusion_matrix(labels[result.flagged], result.likely[result.flagged], labels=order)
+    every, flagged = (
+        confusion_matrix(labels[chosen], result.likely[chosen], labels=range(len(classes)))
+        for chosen in (slice(None), result.flagged)
+    )
     given = result.joint.sum(axis=1)
     wrong = 1 - np.diag(result.joint) / np.where(given > 0, given, 1)
-    every = confusion_matrix(labels, result.likely, labels=order)
     columns = {"images": every.sum(1), "named": np.diag(every), "said": every.sum(0), "flagged": flagged.sum(1)}
     return {
-        "noise": round(result.noise, 6),
+        "noise": round(1 - float(np.trace(result.joint)), 6),
         "flagged": flagged.tolist(),
         "joint": result.joint.round(6).tolist(),
         "per_class": {
@@ -136,84 +118,53 @@ def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayL
     """
     labels, predicted, crowd = (np.asarray(names, str) for names in (labels, predicted, crowd))
     agreed, disputed = (crowd != "") & (labels == crowd), (crowd != "") & (labels != crowd)
-    masks = {
-        "agreed": agreed,
-        "right": agreed & (predicted == labels),
-        "disputed": disputed,
-        "with_label": disputed & (predicted == labels),
-        "with_crowd": disputed & (predicted == crowd),
-        "with_neither": disputed & (predicted != labels) & (predicted != crowd),
-    }
+    with_label, with_crowd = predicted == labels, predicted == crowd
+    masks = {"agreed": agreed, "right": agreed & with_label, "disputed": disputed}
+    masks |= {"with_label": disputed & with_label, "with_crowd": disputed & with_crowd}
+    masks["with_neither"] = disputed & ~with_label & ~with_crowd
     return {name: int(mask.sum()) for name, mask in masks.items()}
-
-
-def against_crowd(labels: ArrayLike, likely: ArrayLike, crowd: ArrayLike, support: ArrayLike) -> dict:
-    """Compare some images' labels, and the classes that cleanlab finds likely, with what people say.
-
-    Args:
-        labels, likely, crowd: str arrays `(n,)`, the given labels, what cleanlab finds instead, and what most people
-            said; empty where they named no emotion: such images are not judged.
-        support: array `(n,)`, how many people gave the label.
-
-    Returns:
-        Dict of the counts of `label_crowd_agreement` (of `likely`), `images`, `judged`, and with 95 % intervals the
-        `disputed_share` of the judged, the `unsupported_share` of the judged (nobody gave the label) and the
-        `with_crowd_share` of the disputed.
-
-    Example:
-
-    >>> shares = against_crowd(["fear", "sad", "sad"], ["sad", "fear", "fear"], ["sad", "sad", ""], [0, 8, 1])
-    >>> shares["judged"], shares["disputed_share"], shares["unsupported_share"], shares["with_crowd_share"]
-    (2, 0.5, 0.5, 1.0)
-    """
-    labels, likely, crowd, support = (np.asarray(values) for values in (labels, likely, crowd, support))
-    judged, disputed = crowd != "", (crowd != "") & (crowd != labels)
-    return {
-        "images": len(labels),
-        "judged": int(judged.sum()),
-        **label_crowd_agreement(labels, likely, crowd),
-        **share_of(disputed[judged], "disputed_share"),
-        **share_of(support[judged] == 0, "unsupported_share"),
-        **share_of(likely[disputed] == crowd[disputed], "with_crowd_share"),
-    }
 
 
 def crowd_table(
     errors: LabelErrors, labels: np.ndarray, votes: np.ndarray | None, classes: Sequence[str]
 ) -> dict | None:
-    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing."""
-    names, numbers = np.asarray(classes), labels
+    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing.
+
+    For a group of images these are the counts of `label_crowd_agreement` (of the likely classes), `images`, `judged`
+    (people named an emotion), and with 95 % intervals the `disputed_share` of the judged, the `unsupported_share` of
+    the judged (nobody gave the label) and the `with_crowd_share` of the disputed. `in_order` has the share of disputed
+    labels among the `images` that cleanlab believes least, more and more.
+    """
     crowd = np.array("") if votes is None else np.where(names_emotion(votes), plurality(votes), "")
-    judged, labels = crowd != "", names[labels]
+    judged = crowd != ""
     if not judged.any():
         return None
-    support = emotion_votes(votes, classes)[np.arange(len(labels)), numbers]
-    images = np.array([labels, names[errors.likely], crowd])
-    no_face, flagged = not_a_face(votes), errors.flagged
+    names, no_face, flagged = np.asarray(classes), not_a_face(votes), errors.flagged
+    given, likely, support = names[labels], names[errors.likely], emotion_votes(votes, classes)
+    unsupported, disputed = support[np.arange(len(labels)), labels] == 0, judged & (crowd != given)
 
-    def judge(mask):
-        return against_crowd(*images[:, mask], support[mask])
+    def judge(group):
+        return {
+            "images": int(group.sum()),
+            "judged": int((group & judged).sum()),
+            **label_crowd_agreement(given[group], likely[group], crowd[group]),
+            **share_of(disputed[group & judged], "disputed_share"),
+            **share_of(unsupported[group & judged], "unsupported_share"),
+            **share_of((likely == crowd)[group & disputed], "with_crowd_share"),
+        }
 
+    ordered = disputed[judged][np.argsort(errors.quality[judged], kind="stable")]
+    counts = np.unique(np.geomspace(min(50, len(ordered)), len(ordered), 40).round().astype(int))
     return {
-        "all": judge(slice(None)),
+        "all": judge(np.ones(len(labels), bool)),
         "flagged": judge(flagged),
         "unflagged": judge(~flagged),
-        "per_class": {name: judge(flagged & (labels == name)) for name in classes},
+        "per_class": {name: judge(flagged & (given == name)) for name in classes},
         "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & flagged).sum())},
-        "in_order": in_order(errors.quality[judged], (crowd != labels)[judged]),
+        "in_order": [{"images": int(count), **share_of(ordered[:count], "disputed_share")} for count in counts],
     }
-
-
-def in_order(quality: ArrayLike, disputed: ArrayLike) -> list[dict]:
-    """Share of disputed labels, with its 95 % interval, among the `images` that cleanlab believes least, more and more.
-
-    `quality` is that of `LabelErrors`, `disputed` a mask of what people dispute, both `(n,)`.
-    """
-    disputed = np.asarray(disputed)[np.argsort(quality, kind="stable")]
-    counts = np.unique(np.geomspace(min(FIRST_POINT, len(disputed)), len(disputed), NUM_POINTS).round().astype(int))
-    return [{"images": int(count), **share_of(disputed[:count], "disputed_share")} for count in counts if count]
 
 
 def share_of(mask, name):
     """`{name, name_low, name_high}`: the share of a mask that is true, with its interval; None if empty."""
-    return accuracy_with_interval(np.asarray(mask, bool), np.ones(len(mask), bool), name)
+    return accuracy_with_interval(mask, np.ones(len(mask), bool), name)

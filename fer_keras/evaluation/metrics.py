@@ -20,20 +20,16 @@ def summarise(
     copies: ArrayLike | None = None,
     views: str = "single",
 ) -> dict:
-    """Compute the metrics of one split, as a run's record holds them.
+    """Compute the metrics of one split, as a run's record holds them: plain values, fractions rounded to 6 digits.
 
     Accuracy carries Wilson's interval and macro-F1 a bootstrap interval, both at 95 %.
 
     Args:
-        labels: int array `(n,)`, true classes as indices into `classes`.
-        probabilities: float array `(n, len(classes))`; rows are normalised to sum to 1.
+        labels, probabilities: int array `(n,)`, true classes; and float array `(n, len(classes))`, rows are normalised.
         classes: class names, in the order of the columns.
-        split: which split this is: `"train"`, `"validation"` or `"test"`.
+        split, views: `"train"`, `"validation"` or `"test"`; and what was averaged for each image: `"single"`, `"flip"`
+            or `"ten crops"`.
         copies: bool array `(n,)`, True where the image is also a training image: adds the accuracy without these.
-        views: what was averaged for each image: `"single"`, `"flip"` or `"ten crops"`.
-
-    Returns:
-        A dict of plain Python values; fractions in [0, 1], rounded to 6 digits.
 
     Raises:
         ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
@@ -51,19 +47,13 @@ def summarise(
     confusion = metrics.confusion_matrix(labels, predicted, labels=order)
     columns = metrics.precision_recall_fscore_support(labels, predicted, labels=order, zero_division=0)
     low, high = bootstrap_macro_f1(confusion)
-    scores = {
-        "split": split,
-        "num_images": len(labels),
-        "views": views,
-        **accuracy_with_interval(labels, predicted, "accuracy"),
-        **rounded({"macro_f1": columns[2].mean(), "macro_f1_low": low, "macro_f1_high": high}),
-        "log_loss": round(log_loss(labels, probabilities), 6),
-        "per_class": {
-            name: rounded({"precision": precision, "recall": recall, "f1": f1}) | {"support": int(support)}
-            for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
-        },
-        "confusion": confusion.tolist(),
-    }
+    scores = {"split": split, "num_images": len(labels), "views": views}
+    scores |= accuracy_with_interval(labels, predicted, "accuracy")
+    scores |= rounded({"macro_f1": columns[2].mean(), "macro_f1_low": low, "macro_f1_high": high})
+    scores |= {"log_loss": round(log_loss(labels, probabilities), 6), "per_class": {}, "confusion": confusion.tolist()}
+    for name, precision, recall, f1, support in zip(classes, *columns, strict=True):
+        values = rounded({"precision": precision, "recall": recall, "f1": f1})
+        scores["per_class"][name] = values | {"support": int(support)}
     if copies is not None:
         copies = np.asarray(copies, bool)
         if copies.shape != labels.shape:
@@ -98,13 +88,11 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, dict]:
-    """Score how well each class is distinguished from the rest.
+    """Score how well each class is distinguished from the rest; arguments and errors as for `summarise`.
 
     A class counts as predicted where it is more probable than all the others together. `majority` is the accuracy of
     the same answer for every image: for a rare class accuracy hardly rises above it, while balanced accuracy and the
     area under the ROC curve then stay at .5, and average precision at the class's share.
-
-    Args, Raises: as for `summarise`.
 
     Returns:
         Dict by class of dicts with `share` (of images that are of the class), `majority`, `accuracy` with its 95 %
@@ -141,9 +129,6 @@ def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
         truth: bool array `(n,)`, which images are of the class; one at least.
         first, second: float arrays `(n,)`, the scores, higher for images that are rather of the class.
 
-    Returns:
-        A `Comparison`, second minus first.
-
     Example:
 
     >>> right, wrong = [0.9, 0.8, 0.1, 0.1], [0.1, 0.1, 0.9, 0.8]
@@ -153,8 +138,7 @@ def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
     truth = np.asarray(truth, bool)
     times = resample_counts(len(truth))
     gains = average_precisions(truth, second, times) - average_precisions(truth, first, times)
-    low, high = np.quantile(gains[1:], (0.025, 0.975))
-    return Comparison(*map(float, (gains[0], low, high)))
+    return Comparison(*map(float, (gains[0], *np.quantile(gains[1:], (0.025, 0.975)))))
 
 
 @functools.lru_cache(maxsize=1)  # the classes of one test split are compared one after the other
@@ -169,8 +153,9 @@ def average_precisions(truth, scores, times):
 
     It is the mean, over the images of the class, of the share of the class among all that score as high or higher.
     """
-    order = np.argsort(-np.asarray(scores, float), kind="stable")
-    falling, times, hits = -np.asarray(scores, float)[order], times[:, order], np.flatnonzero(truth[order])
+    falling = -np.asarray(scores, float)
+    order = np.argsort(falling, kind="stable")
+    falling, times, hits = falling[order], times[:, order], np.flatnonzero(truth[order])
     # Equal scores come together: the precision at the last of them is that of all.
     last = np.searchsorted(falling, falling[hits], side="right") - 1
     counts, met = times[:, hits], (times * truth[order]).cumsum(axis=1)[:, last]

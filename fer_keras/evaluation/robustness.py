@@ -23,16 +23,12 @@ CENTRES = {"eyes covered": 0.35, "mouth covered": 0.78}
 
 
 def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np.ndarray:
-    """Corrupt pictures in one way.
+    """Corrupt pictures, uint8 `(n, height, width, 1)`, in one way.
 
     Args:
-        images: uint8 `(n, height, width, 1)`, values in [0, 255].
-        kind: key of `CORRUPTIONS`.
-        level: in the unit that stands there; its first level changes nothing.
+        images: values in [0, 255].
+        kind, level: key of `CORRUPTIONS`, and a number in the unit that stands there; its first level changes nothing.
         seed: of the noise, and of the side to which each picture is turned.
-
-    Returns:
-        uint8 `(n, height, width, 1)`.
 
     Raises:
         ValueError: if there is no such kind.
@@ -48,17 +44,16 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
     if kind == "blur":
         pixels = blur(pixels, level)
     elif kind == "noise":
-        pixels = pixels + generator.normal(0, level, pixels.shape) if level else pixels
+        pixels = pixels + generator.normal(0, level, pixels.shape)
     elif kind == "darkness":
         pixels = pixels * (1 - level)
     elif kind == "rotation":
         pixels = rotate(pixels, level * generator.choice((-1, 1), len(pixels)))
     elif kind == "resolution":
-        pixels = coarsen(pixels, level)
+        pixels = coarsen(images[..., 0], level)
     else:  # a bar of the picture's own mean grey across the width
         top, bottom = (round(pixels.shape[1] * (CENTRES[kind] + side * level / 2)) for side in (-1, 1))
-        mean = pixels.mean(axis=(1, 2), keepdims=True)
-        pixels[:, top:bottom] = mean
+        pixels[:, top:bottom] = pixels.mean(axis=(1, 2), keepdims=True)
     return np.rint(pixels.clip(0, 255)).astype(np.uint8)[..., None]
 
 
@@ -74,10 +69,8 @@ def robustness(
 
     Args:
         predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
-        images: uint8 `(n, height, width, 1)`.
-        labels: int array `(n,)`, true classes.
-        kinds: keys of `CORRUPTIONS`.
-        seed: as for `corrupt`.
+        images, labels: such pictures, and their true classes, int `(n,)`.
+        kinds, seed: keys of `CORRUPTIONS`, and as for `corrupt`.
 
     Returns:
         A list of dicts: `kind`, `level`, and `accuracy` with its 95 % interval.
@@ -109,15 +102,10 @@ def rotate(pixels, degrees):
 
 
 def coarsen(pixels, factor):
-    """Make `(n, height, width)` pixels so many times smaller, by averaging, and enlarge them to their size again."""
+    """Make uint8 `(n, height, width)` pixels so many times smaller, by averaging, and enlarge them to their size."""
     from PIL import Image
 
     height, width = pixels.shape[1:]
     small = (max(1, round(width / factor)), max(1, round(height / factor)))
-    if small == (width, height):
-        return pixels
-    result = np.empty_like(pixels)
-    for one, coarse in zip(pixels, result, strict=True):
-        picture = Image.fromarray(np.rint(one).astype(np.uint8)).resize(small, Image.Resampling.BOX)
-        coarse[:] = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return result
+    coarse = [Image.fromarray(one).resize(small, Image.Resampling.BOX) for one in pixels]
+    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BILINEAR)) for one in coarse])
