@@ -13,15 +13,13 @@ from fer_keras.results.runs import Run, as_run, as_runs, find_seeds
 # Share of FER-2013's labels that people gave too: 65 ± 5 %, Goodfellow et al. (2013), Challenges in representation
 # learning, section 4.
 HUMAN_ACCURACY = {7: 0.65}
-AMONG_RUNS, AMONG_LEVELS = ("better", "worse"), ("above", "below")
 
 
 def compare_runs(first: Run | str, second: Run | str, *, split: str | None = None) -> Comparison:
     """Compare the accuracies of two runs (second minus first) on the same images, as a pair.
 
     Args:
-        first: a `Run`, or a recipe's name (seed 0).
-        second: the other.
+        first, second: `Run`s, or names of recipes (seed 0).
         split: by default the split that both are judged by.
 
     Raises:
@@ -42,73 +40,62 @@ def compare_runs(first: Run | str, second: Run | str, *, split: str | None = Non
 def comparison_table(pairs: Iterable[tuple[Run | str, Run | str]], *, split: str | None = None) -> pd.DataFrame:
     """Compare pairs of runs, a row each; see `compare_runs`.
 
-    Columns: `first`, `second`, `split`, `num_images`, `difference` (second minus first), `low`, `high`,
-    `no_difference`, `verdict` (`"better"`, `"worse"`, `"no difference"`). There is no verdict where a run was stopped
-    by time and the other trained for another number of epochs; a pair that is not recorded has names alone.
+    There is no verdict (`"better"`, `"worse"`, `"no difference"`) where a run was stopped by time and the other trained
+    for another number of epochs; a pair that is not recorded has names alone.
     """
     rows = []
     for pair in pairs:
-        first, second = (getattr(run, "label", run) for run in pair)
-        row, runs = {"first": first, "second": second}, as_runs(pair)
+        runs = as_runs(pair)
+        row = {key: getattr(run, "label", run) for key, run in zip(("first", "second"), pair, strict=True)}
         if len(runs) == 2:
-            scores = runs[0].metrics_of(split)
-            row |= {"split": scores["split"], "num_images": scores["num_images"]}
-            same_length = not any(run.stopped_by_time for run in runs) or runs[0].epochs_run == runs[1].epochs_run
-            row |= as_columns(compare_runs(*runs, split=split), AMONG_RUNS if same_length else None)
+            row |= {key: runs[0].metrics_of(split)[key] for key in ("split", "num_images")}
+            comparable = not any(run.stopped_by_time for run in runs) or runs[0].epochs_run == runs[1].epochs_run
+            row |= as_columns(compare_runs(*runs, split=split), ("better", "worse") if comparable else None)
         rows.append(row)
     columns = ["first", "second", "split", "num_images", *as_columns(Comparison(0, 0, 0))]
     return pd.DataFrame(rows, columns=columns).astype({"num_images": "Int64"})
 
 
-def as_columns(result: Comparison, words: Sequence[str] | None = AMONG_RUNS) -> dict:
+def as_columns(result: Comparison, words: Sequence[str] | None = ("better", "worse")) -> dict:
     """A `Comparison` as columns of a table; without words there is no verdict."""
     verdict = words and ("no difference" if result.no_difference else words[result.difference < 0])
-    values = {"difference": result.difference, "low": result.low, "high": result.high}
-    return values | {"no_difference": result.no_difference, "verdict": verdict}
+    return vars(result) | {"no_difference": result.no_difference, "verdict": verdict}
 
 
-def to_level(scores: dict, level: float) -> Comparison:
-    """The difference of an accuracy to a level that is known exactly, with the accuracy's own interval."""
-    return Comparison(*(scores[name] - level for name in ACCURACY))
+def above_level(scores: dict, level: float, *, verdict: bool = True) -> dict:
+    """The difference of an accuracy, with its own interval, to a level that is known exactly, as columns of a table."""
+    result = Comparison(*(scores[name] - level for name in ACCURACY))
+    return as_columns(result, ("above", "below") if verdict else None)
 
 
 def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Hold the accuracy of runs against the majority class, people, and the published number on its own split.
 
-    Columns, a row a run and level that it has: `run`, `recipe`, `seed`, `level` (`"majority"`, `"human"`,
-    `"published"`), `level_accuracy`, `split`, `num_images`, `accuracy` and its difference to the level (`"above"`,
-    `"below"`); no verdict for a published number and a run that was stopped by time.
+    A row a run and `level` (`"majority"`, `"human"`, `"published"`) that it has, with its difference to the level;
+    there is no verdict on a published number and a run that was stopped by time.
     """
     rows = []
     for run in as_runs(runs):
-        published, human = run.recipe.get("published"), HUMAN_ACCURACY.get(len(run.classes))
-        levels = {"majority": run.majority(), "human": human, "published": published and published / 100}
-        for level, share in levels.items():
+        published = run.recipe.get("published")
+        levels = {"majority": run.majority(), "human": HUMAN_ACCURACY.get(len(run.classes))}
+        for level, share in (levels | {"published": published and published / 100}).items():
             theirs = level == "published"
             scores = run.metrics_of("validation" if theirs and run.recipe["published_split"] == "validation" else None)
             row = {"run": run.run, "recipe": run.recipe_name, "seed": run.seed, "level": level, "level_accuracy": share}
             row |= {name: scores[name] for name in ("split", "num_images", *ACCURACY)}
             if share is not None:
-                words = None if theirs and run.stopped_by_time else AMONG_LEVELS
-                rows.append(row | as_columns(to_level(scores, share), words))
+                rows.append(row | above_level(scores, share, verdict=not (theirs and run.stopped_by_time)))
     return pd.DataFrame(rows)
 
 
 def majority_level(split: str = "test", *, classes: Sequence[str] = FER7, protocol: str = "official") -> float:
-    """Accuracy of predicting the most frequent of some classes for every image of a published split of FER-2013.
-
-    >>> round(majority_level("test"), 4)
-    0.2449
-    """
+    """Accuracy of predicting the most frequent of some classes for every image of a published split of FER-2013."""
     counts = dict(zip(FER7, PUBLISHED_COUNTS[protocol][SPLITS.index(split)], strict=True))
     return max(counts[name] for name in classes) / sum(counts[name] for name in classes)
 
 
 def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
-    """List which class is taken for which: `true`, `predicted`, `count`, `share_of_true`, `share_of_mistakes`.
-
-    The largest share of a true class comes first; pairs that never occur are left out.
-    """
+    """List which class is taken for which, the largest `share_of_true` first; pairs that never occur are left out."""
     counts = as_run(run).confusion(split)
     pairs = counts.stack().rename("count").reset_index()
     pairs["share_of_true"] = pairs["count"] / pairs["true"].map(counts.sum(axis=1))
@@ -120,8 +107,7 @@ def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
 def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation.
 
-    Columns: `recipe`, `seed`, `num_images`, `temperature`, `calibration_error`, `calibration_error_scaled`,
-    `log_loss`, `log_loss_scaled`; runs that were not scored on test are left out.
+    Runs that were not scored on test are left out.
     """
     rows = []
     for run in [run for run in as_runs(runs) if "test" in run.metrics]:
@@ -136,7 +122,7 @@ def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
 
 
 def seed_table(names: Iterable[str]) -> pd.DataFrame:
-    """Accuracy of recorded seeds by split and view: `recipe`, `seed`, `split`, `views`, `num_images`, `accuracy`."""
+    """Accuracy of recorded seeds of recipes, a row a seed, split and view."""
     return pd.DataFrame(
         {"recipe": name, "seed": run.seed}
         | {key: run.metrics[entry][key] for key in ("split", "views", "num_images", *ACCURACY)}

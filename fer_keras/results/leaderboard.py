@@ -12,32 +12,37 @@ from fer_keras.results.runs import Run, find_run, read_runs
 ENDS = ("", "_low", "_high")
 ACCURACY = tuple(f"accuracy{end}" for end in ENDS)
 SCORES = tuple(f"{name}{end}" for name in ("accuracy", "accuracy_without_copies", "macro_f1") for end in ENDS)
-VALIDATION = ("num_images", *ACCURACY, "macro_f1")
 OF_RUN = ("num_parameters", "multiply_adds", "epochs_run", "best_epoch", "stopped", "seconds", "device", "run")
 COLUMNS = (
     *("recipe", "title", "system", "model", "starts_from", "seed", "num_classes", "protocol"),
     *("split", "num_images", "num_copies", "views", *SCORES, "log_loss"),
-    *(f"validation_{name}" for name in VALIDATION),
+    *(f"validation_{name}" for name in ("num_images", *ACCURACY, "macro_f1")),
     *("published", "published_split", "published_source", *OF_RUN),
 )
 WHOLE = ("seed", "num_classes", "num_images", "num_copies", "validation_num_images", *OF_RUN[:4])
 
 
 def leaderboard(runs: Iterable[Run] | None = None) -> pd.DataFrame:
-    """Rank runs, a row each: those of the same classes and protocol together, the best on validation first.
+    """Rank runs, by default all that are recorded: those of the same classes and protocol together, the best first.
 
-    `split` names the split that the scores were measured on: test for a recipe marked final, validation for any other.
-    Fractions lie in [0, 1], the published number's too.
-
-    Args:
-        runs: of `Run`; default all that are recorded.
+    The best is that on validation. `split` names the split that the scores were measured on: test for a recipe marked
+    final, validation for any other. Fractions lie in [0, 1], the published number's too.
     """
-    table = pd.DataFrame([row(run) for run in (read_runs() if runs is None else runs)], columns=COLUMNS)
-    order = table.assign(protocol=table["protocol"].map(PROTOCOLS.index), best=-table["validation_accuracy"])
-    order = order.sort_values(
-        ["num_classes", "protocol", "best", "recipe", "seed"], ascending=[False, True, True, True, True]
-    )
-    return table.astype(dict.fromkeys(WHOLE, "Int64")).loc[order.index].reset_index(drop=True)
+    rows = [
+        run.recipe
+        | vars(run)
+        | run.scores
+        | {f"validation_{name}": value for name, value in run.metrics["validation"].items()}
+        | {"recipe": run.recipe_name, "starts_from": starts_from(run.recipe)}
+        | {"num_classes": len(run.classes), "protocol": run.protocol}
+        for run in (read_runs() if runs is None else runs)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64") | {"published": float})
+    table["published"] /= 100
+    order = table.assign(protocol=table["protocol"].map(PROTOCOLS.index))
+    by = {"num_classes": False, "protocol": True, "validation_accuracy": False, "recipe": True, "seed": True}
+    order = order.sort_values(list(by), ascending=list(by.values()))
+    return table.loc[order.index].reset_index(drop=True)
 
 
 def as_csv(runs: Iterable[Run]) -> str:
@@ -45,27 +50,8 @@ def as_csv(runs: Iterable[Run]) -> str:
     return leaderboard(runs).to_csv(index=False, float_format="%.4f", lineterminator="\n")
 
 
-def row(run: Run) -> dict:
-    """A run's row of the leaderboard."""
-    scores, recipe = run.scores, run.recipe
-    return {
-        **{name: scores.get(name) for name in ("split", "num_images", "num_copies", "views", "log_loss", *SCORES)},
-        **{f"validation_{name}": run.metrics["validation"][name] for name in VALIDATION},
-        **{name: recipe.get(name) for name in ("title", "system", "model", "published_split", "published_source")},
-        **{name: getattr(run, name) for name in ("seed", "protocol", *OF_RUN)},
-        "recipe": run.recipe_name,
-        "starts_from": starts_from(recipe),
-        "num_classes": len(run.classes),
-        "published": None if recipe.get("published") is None else recipe["published"] / 100,
-    }
-
-
 def starts_from(recipe: Mapping) -> str:
-    """Where a network's weights come from before it is trained, by the fields of its recipe.
-
-    >>> starts_from({"weights": "imagenet"}), starts_from({"start_recipe": "vgg16"}), starts_from({})
-    ('ImageNet', 'vgg16', 'random initialisation')
-    """
+    """Where a network's weights come from before it is trained, by the fields of its recipe."""
     if recipe.get("members"):
         return "its members"
     weights = {None: "random initialisation", "imagenet": "ImageNet"}
@@ -73,17 +59,13 @@ def starts_from(recipe: Mapping) -> str:
 
 
 def row_name(row: Mapping) -> str:
-    """Name of a row of the leaderboard: recipe, seed if not the first, and what limits it.
-
-    >>> row_name({"recipe": "vgg16", "seed": 1, "split": "validation", "stopped": "epochs"})
-    'vgg16, seed 1, on validation'
-    """
+    """Name of a row of the leaderboard: recipe, seed if not the first, and what limits it, such as "on validation"."""
     limits = f"seed {row['seed']}" if row["seed"] else "", "on validation" if row["split"] == "validation" else ""
     return ", ".join(filter(None, (row["recipe"], *limits, "stopped by time" if row["stopped"] == "cut short" else "")))
 
 
 def with_interval(table: pd.DataFrame, name: str = "accuracy") -> pd.Series:
-    """Write a column in percent with its 95 % interval (the columns `_low` and `_high`), as text; "-" where it is NaN.
+    """A column in percent with its 95 % interval, from the columns `_low` and `_high`, as text; "-" where it is NaN.
 
     >>> with_interval(pd.DataFrame([{"accuracy": 0.682, "accuracy_low": 0.667, "accuracy_high": 0.697}]))[0]
     '68.2 (66.7 to 69.7)'
@@ -97,9 +79,7 @@ def accuracy_table(names: Iterable[str]) -> pd.DataFrame:
     """Tabulate training, validation and test accuracy of recipes, recorded or not (then NaN), seed 0.
 
     All three are measured with the weights that were kept, on the images as they are and without dropout. Only rows of
-    the same `num_classes` and `protocol` are comparable. Columns: `recipe`, `num_classes`, `protocol`, `starts_from`,
-    `recorded`, `best_epoch`, `epochs_run`, `epochs` (allowed), `stopped`; and of each split `test_num_images`,
-    `test_accuracy` and so on.
+    the same `num_classes` and `protocol` are comparable. `epochs` are those allowed, `epochs_run` those trained.
 
     Args:
         names: names of recipes; or the letter of a system, for all of its recipes. A ValueError on any other.
@@ -114,6 +94,6 @@ def accuracy_table(names: Iterable[str]) -> pd.DataFrame:
             row |= {key: getattr(run, key, None) for key in ("best_epoch", "epochs_run", "stopped")}
             for split in SPLITS:
                 scores = run.metrics.get(split, {}) if run else {}
-                row |= {f"{split}_{key}": scores.get(key, float("nan")) for key in VALIDATION[:-1]}
+                row |= {f"{split}_{key}": scores.get(key, float("nan")) for key in ("num_images", *ACCURACY)}
             rows.append(row)
     return pd.DataFrame(rows)

@@ -1,37 +1,30 @@
-"""Records of runs, one JSON each with history and predictions beside it, and recorded tables."""
+"""Records of runs, one JSON each with history and predictions beside it; recorded tables, those of FER-2013 too."""
 
+import collections
+import contextlib
 import dataclasses
 import glob
 import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fer_keras import paths
-from fer_keras.data import FaceDataset
-from fer_keras.evaluation import wilson
-from fer_keras.labels import SPLITS
+from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
+from fer_keras.data.ferplus import names_emotion, plurality
+from fer_keras.evaluation import label_crowd_agreement, wilson
+from fer_keras.labels import REST, SPLITS
+from fer_keras.names import check_name
 from fer_keras.recipes import RECIPES, Recipe, find_recipe
 
 SCHEMA = 1
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
-# Macro precision and recall; histories recorded before they were computed lack them.
-MACRO_COLUMNS = ("precision", "recall", "val_precision", "val_recall")
-# Two runs of the same recipe, seed and data may differ in these fields.
-ENVIRONMENT_FIELDS = ("commit", "device", "resumed", "seconds", "seconds_per_epoch", "versions")
-
-
-class Predictions(NamedTuple):
-    """Predictions on one split: `rows`, `labels` and `copies` `(n,)`, `probabilities` `(n, classes)`."""
-
-    rows: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
-    copies: np.ndarray
+# Of one split: rows, labels and copies are arrays `(n,)`, probabilities `(n, classes)`.
+Predictions = collections.namedtuple("Predictions", ("rows", "labels", "probabilities", "copies"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,15 +60,12 @@ class Run:
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
         expected = run_id(self.recipe_name, self.recipe_digest, self.seed)
-        if self.schema != SCHEMA or self.run != expected:
+        is_tested = not {"test", "test_flip"}.isdisjoint(self.metrics)
+        if (self.schema, self.run) != (SCHEMA, expected) or (is_tested and not self.final):
             raise ValueError(
-                f"A record must have schema {SCHEMA} and be named after its recipe, digest and seed, {expected!r}. "
-                f"Received: schema {self.schema}, name {self.run!r}. Train the recipe again."
-            )
-        if {"test", "test_flip"} & set(self.metrics) and not self.final:
-            raise ValueError(
-                f"Only recipes marked `final` are scored on the test split. Received: test metrics in {self.run!r}. "
-                "Choose on validation, then mark the recipe final."
+                f"A record must have schema {SCHEMA}, be named after its recipe, digest and seed, {expected!r}, and "
+                f"have metrics on test only if its recipe is marked `final`. Received: schema {self.schema}, "
+                f"{self.run!r}, metrics on {', '.join(self.metrics)}. Choose on validation, then mark it final."
             )
 
     @property
@@ -107,9 +97,8 @@ class Run:
 
     def metrics_of(self, split: str | None = None) -> dict:
         """Metrics of one split, by default of the one that the run is judged by; a ValueError if it was not scored."""
-        if split is not None and split not in self.metrics:
-            scored = ", ".join(self.metrics)
-            raise ValueError(f"{self.run!r} has no metrics on {split!r}. Expected one of: {scored}. Pass one of these.")
+        if split is not None:
+            check_name(f"recorded split of {self.run}", split, self.metrics)
         return self.scores if split is None else self.metrics[split]
 
     def history(self) -> pd.DataFrame:
@@ -121,8 +110,8 @@ class Run:
         path = self.place("predictions", f"-{split}.npz")
         if not path.is_file():
             raise ValueError(
-                f"Run {self.run!r} has no recorded predictions on {split!r}. Recorded metrics: {list(self.metrics)}. "
-                "Test predictions are recorded for final recipes only."
+                f"Run {self.run!r} has no recorded predictions on {split!r}. Expected one of {list(self.metrics)} but "
+                "train; those on test are recorded for final recipes only."
             )
         with np.load(path) as arrays:
             found = Predictions(**{name: arrays[name] for name in Predictions._fields})
@@ -157,33 +146,28 @@ class Run:
 
 
 def run_id(recipe_name: str, recipe_digest: str, seed: int) -> str:
-    """Name of a run's files.
-
-    >>> run_id("mini-xception", "0123456789ab", 1)
-    'mini-xception-01234567-s1'
-    """
+    """Name of a run's files."""
     return f"{recipe_name}-{recipe_digest[:8]}-s{seed}"
 
 
 def read_run(path: str | Path) -> Run:
     """Read one record; a ValueError if it has another schema, or its recipe is not the one that its digest is of.
 
-    Fields of the recipe that the record lacks, or that today's `Recipe` does not know, are taken to be at their
-    defaults, which no digest counts.
+    Fields that the recipe lacks, or that today's `Recipe` does not know, are at their defaults, which no digest counts.
     """
     path, known = Path(path), {field.name for field in dataclasses.fields(Recipe)}
     try:
         run = Run(**json.loads(path.read_text(encoding="utf-8")), folder=path.parent.parent)
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in run.recipe.items()}
         digest = Recipe(**{name: value for name, value in fields.items() if name in known}).digest
-    except (TypeError, ValueError) as error:  # JSONDecodeError is a ValueError, a wrong field a TypeError.
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the record of a run: {error}") from error
     if digest != run.recipe_digest:
         unknown = ", ".join(sorted(set(run.recipe) - known))
+        newer = f"; a version of fer_keras that knows {unknown} may read it" if unknown else ""
         raise ValueError(
             f"{path} must hold the recipe that was trained, of digest {run.recipe_digest}. Received: one of digest "
-            f"{digest}. Restore the file, or train the recipe again"
-            + (f"; a version of fer_keras that knows {unknown} may read it." if unknown else ".")
+            f"{digest}. Restore the file, or train the recipe again{newer}."
         )
     return run
 
@@ -194,36 +178,28 @@ def read_runs(folder: str | Path | None = None) -> list[Run]:
 
 
 def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None = None) -> Run | None:
-    """Read the record of a recipe and seed; None if it was never trained. No other record is read.
+    """Read the record of a recipe and seed, and no other; None if it was never trained.
 
-    Args:
-        recipe: a `Recipe`, whose digest must match the record's; or its name. Of several records with that name, e.g.
-            of a recipe trained for fewer epochs too, the one of the recipe as it stands in `RECIPES` is meant; a
-            ValueError if there is none of that.
-        seed: int.
-        folder: folder of results; default `paths.results()`.
+    Of a `Recipe`, the digest must match the record's. Of several records of a name, e.g. of a recipe that was trained
+    for fewer epochs too, that of the recipe as it stands in `RECIPES` is meant; a ValueError if there is none of that.
     """
-    places = Path(folder or paths.results()) / "runs"
-    if not isinstance(recipe, str):
-        path = places / f"{run_id(recipe.name, recipe.digest, seed)}.json"
-        return read_run(path) if path.is_file() else None
-    found = sorted(places.glob(f"{glob.escape(recipe)}-{'[0-9a-f]' * 8}-s{seed}.json"))
-    if len(found) > 1 and recipe in RECIPES:
-        today = run_id(recipe, RECIPES[recipe].digest, seed)
+    name, digest = (recipe, "[0-9a-f]" * 8) if isinstance(recipe, str) else (recipe.name, recipe.digest[:8])
+    found = sorted(Path(folder or paths.results()).glob(f"runs/{glob.escape(name)}-{digest}-s{seed}.json"))
+    if len(found) > 1 and name in RECIPES:
+        today = run_id(name, RECIPES[name].digest, seed)
         found = [path for path in found if path.stem == today] or found
     if len(found) > 1:
         raise ValueError(
-            f"Expected one record of {recipe!r} with seed {seed}. Received: {', '.join(path.stem for path in found)}. "
+            f"Expected one record of {name!r} with seed {seed}. Received: {', '.join(path.stem for path in found)}. "
             "Pass the recipe itself, or remove the records of its older versions."
         )
     return read_run(found[0]) if found else None
 
 
 def find_own_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None = None) -> Run | None:
-    """The record of a run in a folder, by default that of one's own; None if there is none.
+    """Find the record of a run in a folder, by default that of one's own results; None if there is none.
 
-    One's own results and the recorded ones stand in for each other; what was trained before, to its end, is recorded
-    when `folder` is that of the recorded ones.
+    One's own results and the recorded ones stand in for each other; into those, what was trained to its end is copied.
     """
     own = paths.own_results()
     folder = Path(folder or own)
@@ -231,12 +207,33 @@ def find_own_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | No
     if found is None and folder == own:
         return find_run(recipe, seed)
     if found is None and folder == paths.results():
-        found = find_run(recipe, seed, folder=own)
-        if found is None or found.stopped_by_time:
-            return None
-        predictions = {split: found.predictions(split) for split in found.metrics if split != "train"}
-        return write_run(found, found.history(), predictions, folder=folder)
+        run = find_run(recipe, seed, folder=own)
+        if run and not run.stopped_by_time:
+            predictions = {split: run.predictions(split) for split in run.metrics if split != "train"}
+            return write_run(run, run.history(), predictions, folder=folder)
     return found
+
+
+def find_seeds(name: str) -> list[Run]:
+    """Read the recorded runs of a recipe, in the order of its seeds."""
+    found = (find_run(name, seed) for seed in sorted(find_recipe(name).seeds))
+    return [run for run in found if run]
+
+
+def as_runs(runs: Iterable[Run | str]) -> list[Run]:
+    """Read runs by the names of their recipes (seed 0), or pass them through; what is not recorded is left out."""
+    found = (find_run(run) if isinstance(run, str) else run for run in runs)
+    return [run for run in found if run]
+
+
+def as_run(run: Run | str) -> Run:
+    """Read a run by the name of its recipe (seed 0), or pass it through; a ValueError if it is not recorded."""
+    if found := as_runs([run]):
+        return found[0]
+    raise ValueError(
+        f"Expected a recorded run. Received: {run!r}, which has none in {paths.results()}. "
+        f"Train it: python -m fer_keras train {run}"
+    )
 
 
 def run_folder(name: str, fingerprint: str) -> Path:
@@ -270,35 +267,11 @@ def identity(recipe: Recipe, seed: int, faces: FaceDataset) -> dict[str, Any]:
         "seed": seed,
         "classes": faces.classes,
         "data": {
-            "source": faces.source,
-            "protocol": faces.protocol,
-            "fingerprint": faces.fingerprint,
+            **{name: getattr(faces, name) for name in ("source", "protocol", "fingerprint")},
             "train_digest": faces.select(splits=("train",)).fingerprint,
             "num_images": {split: int((faces.split == split).sum()) for split in SPLITS},
         },
     }
-
-
-def find_seeds(name: str, *, folder: str | Path | None = None) -> list[Run]:
-    """Read the recorded runs of a recipe, in the order of its seeds."""
-    found = (find_run(name, seed, folder=folder) for seed in sorted(find_recipe(name).seeds))
-    return [run for run in found if run]
-
-
-def as_runs(runs: Iterable[Run | str]) -> list[Run]:
-    """Read runs by the names of their recipes (seed 0), or pass them through; what is not recorded is left out."""
-    found = (find_run(run) if isinstance(run, str) else run for run in runs)
-    return [run for run in found if run]
-
-
-def as_run(run: Run | str) -> Run:
-    """Read a run by the name of its recipe (seed 0), or pass it through; a ValueError if it is not recorded."""
-    if found := as_runs([run]):
-        return found[0]
-    raise ValueError(
-        f"Expected a recorded run. Received: {run!r}, which has none in {paths.results()}. "
-        f"Train it: python -m fer_keras train {run}"
-    )
 
 
 def write_run(
@@ -309,32 +282,20 @@ def write_run(
     folder: str | Path | None = None,
     force: bool = False,
 ) -> Run:
-    """Write a run's history and predictions and, last, its record; each file appears whole or not at all.
+    """Write a run's history, a row an epoch, its predictions by split and, last, its record, each whole or not at all.
 
-    Results are append-only: where the record exists and holds the same (time, machine and versions apart) it is kept.
-
-    Args:
-        run: the `Run`.
-        history: DataFrame with the columns of `HISTORY_COLUMNS` and any of `MACRO_COLUMNS`, a row an epoch.
-        predictions: dict from split to `Predictions`.
-        folder: folder of results; default `paths.results()`.
-        force: True overwrites a record that holds something else.
-
-    Returns:
-        The `Run` as it now stands in the folder.
-
-    Raises:
-        ValueError: if another record stands there, columns are missing, or predictions have no metrics.
+    Results are append-only: a record that holds the same, time, machine and versions apart, is kept and returned; one
+    that holds something else is overwritten with `force` only. A ValueError too where history, predictions and metrics
+    do not fit each other.
     """
     run = dataclasses.replace(run, folder=Path(folder or paths.results()))
-    missing = [name for name in HISTORY_COLUMNS if name not in history.columns]
-    if missing or len(history) != run.epochs_run:
+    missing = [name for name in HISTORY_COLUMNS if name not in history]
+    if missing or len(history) != run.epochs_run or set(predictions) - set(run.metrics):
         raise ValueError(
-            f"`history` must have the columns {HISTORY_COLUMNS} and a row for each of the {run.epochs_run} epochs. "
-            f"Received: {len(history)} rows, without {missing}."
+            f"Expected a history of {run.epochs_run} epochs with the columns {HISTORY_COLUMNS}, and predictions on "
+            f"splits with metrics, {list(run.metrics)}. Received: {len(history)} rows without {missing}, predictions "
+            f"on {list(predictions)}. Pass those of the run {run.run!r}."
         )
-    if set(predictions) - set(run.metrics):
-        raise ValueError(f"Predictions need metrics of the same split. Received: {list(predictions)}, {run.run!r}.")
     record = run.place("runs", ".json")
     if record.is_file() and not force:
         standing = read_run(record)
@@ -346,8 +307,8 @@ def write_run(
         )
     for kind in ("runs", "histories", "predictions"):
         paths.sweep(run.folder / kind, f"{glob.escape(run.run)}*")
-    columns = [*HISTORY_COLUMNS, *(name for name in MACRO_COLUMNS if name in history.columns)]
-    table = history[columns].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    macro = [name for name in ("precision", "recall", "val_precision", "val_recall") if name in history]
+    table = history[[*HISTORY_COLUMNS, *macro]].to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths.write_whole(run.place("histories", ".csv"), table)
     dtypes = dict(zip(Predictions._fields, (np.int32, np.int8, np.float16, bool), strict=True))
     for split, arrays in predictions.items():
@@ -359,7 +320,8 @@ def write_run(
 
 def comparable_fields(run: Run) -> str:
     """The record as text without time, machine and versions: equal for two runs of the same training."""
-    return dataclasses.replace(run, **dict.fromkeys(ENVIRONMENT_FIELDS)).to_json()
+    others = ("commit", "device", "resumed", "seconds", "seconds_per_epoch", "versions")
+    return dataclasses.replace(run, **dict.fromkeys(others)).to_json()
 
 
 def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -390,8 +352,8 @@ def read_table(name: str, *, folder: str | Path | None = None) -> Any:
     """Read a recorded table as it was given to `write_table`; a ValueError if there is none of that name."""
     found = find_table(name, folder=folder)
     if found is None:
-        names = ", ".join(sorted(path.stem for path in Path(folder or paths.results()).glob("tables/*.*")))
-        raise ValueError(f"There is no recorded table {name!r}. Expected one of: {names}. Record it, or pass `folder`.")
+        tables = Path(folder or paths.results()).glob("tables/*.*")
+        check_name("recorded table", name, sorted(path.stem for path in tables))
     return found
 
 
@@ -406,3 +368,53 @@ def find_table(name: str, *, folder: str | Path | None = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+def record_data() -> str:
+    """Record audit, mean faces, published forms and agreement with FER+ of FER-2013, and the course set if it is there.
+
+    A form is made from FER-2013's rows as its reader does; Kaggle's folders train and validation, another kind of
+    selection, cannot be made so. The fingerprint of the data is returned.
+    """
+    faces = as_published(load_fer7())
+    write_table("audit", audit(faces).as_dict())
+    write_table("mean_faces", dict(zip(faces.classes, mean_faces(faces).round().astype(np.uint8), strict=True)))
+    if faces.votes is not None:
+        write_table("crowd", count_sides(faces, read_runs()))
+    folders = dataclasses.replace(faces, split=np.where(faces.split == "train", "train", "test"))
+    forms = {
+        "fer2013-csv": faces,
+        "challenge-csv": faces.select(splits=("train",)).resplit(0),
+        "fer2013-folders": faces,
+        "fer2013-unnamed-folders": folders.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)),
+    }
+    with contextlib.suppress(DataError):
+        forms["course-folders"] = load_fer4(protocol="course")
+    official, counts = pd.Series(faces.split, index=faces.rows), {}
+    for name, form in forms.items():
+        table = pd.crosstab(as_published(form).split, official.loc[form.rows].to_numpy())
+        counts[name] = table.reindex(index=SPLITS, columns=SPLITS, fill_value=0).to_dict("index")
+    write_table("forms", counts)
+    if course := forms.get("course-folders"):
+        write_table("course", {"audit": audit(course).as_dict(), "official_split": counts["course-folders"]})
+    return faces.fingerprint
+
+
+def as_published(faces: FaceDataset) -> FaceDataset:
+    """Faces to record figures of; a `DataError` if they call themselves FER-2013 and are not what was published."""
+    if faces.difference:
+        raise DataError(f"Figures are recorded on FER-2013 as it was published. Received: {faces.difference}.")
+    return faces
+
+
+def count_sides(faces: FaceDataset, runs: Iterable[Run]) -> dict[str, dict[str, int]]:
+    """Count by run, on FER-2013's test rows, with whom predictions agree where the label and the FER+ voters differ."""
+    judged = np.where(names_emotion(faces.votes), plurality(faces.votes), "")
+    by_row, found = pd.Series(judged, index=faces.rows), {}
+    for run in runs:
+        labelled = run.recipe["data"] in ("fer7", "fer4") and run.classes[0] != REST
+        if labelled and run.protocol == "official" and "test" in run.metrics:
+            test, classes = run.predictions("test"), np.array(run.classes)
+            given = classes[test.labels], classes[test.probabilities.argmax(axis=1)], by_row.loc[test.rows].to_numpy()
+            found[run.run] = label_crowd_agreement(*given)
+    return found

@@ -11,57 +11,77 @@ import numpy as np
 import pandas as pd
 
 from fer_keras.evaluation import Comparison, difference, metrics, wilson
-from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
-from fer_keras.recipes import Space, find_recipe, find_space
+from fer_keras.labels import FER7, PUBLISHED_COUNTS, REST, SPLITS
+from fer_keras.recipes import Recipe, Space, find_recipe, find_space
 from fer_keras.recipes.published import PEERS
-from fer_keras.results.comparisons import AMONG_LEVELS, as_columns, compare_runs, to_level
+from fer_keras.results.comparisons import above_level, as_columns, compare_runs
 from fer_keras.results.leaderboard import ACCURACY, ENDS
-from fer_keras.results.runs import Run, as_run, as_runs, find_run, read_table
+from fer_keras.results.runs import Predictions, Run, as_run, as_runs, find_run, read_runs, read_table
 
 # The columns of a search's table, after its settings.
-SCORES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss")
-IMAGES = {"train": "train_images", "validation": "validation_images"}
-EFFORT = ("best_epoch", "epochs_run", "seconds", "device")
-RANDOM = "random initialisation"
-# What a backbone was trained on, by the recipe that trained it.
-STARTS = {
-    "fer-small@short": "seven classes",
-    "fer-small@votes": "votes of FER+",
-    "fer-small@three": "three other classes",
-}
+SCORES = (*ACCURACY, "macro_f1", "log_loss")
 SEVEN = "one-vs-rest"
-# Recorded name of a share -> its column, which says of what it is a share.
-VOTED = {
-    "disputed_share": "disputed_of_judged",
-    "unsupported_share": "unsupported_of_judged",
-    "with_crowd_share": "likely_of_disputed",
-}
+
+
+def agreement_table(split: str = "test") -> pd.DataFrame:
+    """Share of FER-2013's labels that the FER+ voters gave too: of the images for which they name an emotion."""
+    found = read_table("audit")
+    images = {name: found["counts"][split][name] for name in found["classes"]}
+    table = pd.DataFrame({"label": [*images, "all"], "images": [*images.values(), sum(images.values())]})
+    return table.assign(agreement_of_judged=table["label"].map(found["agreement"][split]))
+
+
+def crowd_table(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
+    """On test, agreement of runs (default: all) with label and FER+ voters where these agree, and where they differ.
+
+    `right_share` is that of the images `agreed` on, the shares `with_label`, `with_crowd` and `with_neither` those of
+    the `disputed`. The best `right_share` comes first.
+    """
+    counts = read_table("crowd")
+    table = pd.DataFrame(
+        {"run": run.run, "recipe": run.recipe_name, "seed": run.seed, "num_classes": len(run.classes)} | counts[run.run]
+        for run in (read_runs() if runs is None else as_runs(runs))
+        if run.run in counts
+    )
+    if table.empty:
+        return table
+    table["right_share"] = table["right"] / table["agreed"]
+    for name in ("with_label", "with_crowd", "with_neither"):
+        table[f"{name}_share"] = table[name] / table["disputed"]
+    return table.sort_values("right_share", ascending=False, ignore_index=True)
 
 
 def search_table(space: Space, cells: Iterable[tuple[dict, Run]]) -> pd.DataFrame:
     """The settings and scores of trained cells, the best first."""
-    rows = [{**vars(run), **run.metrics["validation"], **run.data["num_images"], **chosen} for chosen, run in cells]
-    table = pd.DataFrame(rows, columns=[*space.grid, *SCORES, *IMAGES, *EFFORT]).rename(columns=IMAGES)
+    images = {"train": "train_images", "validation": "validation_images"}
+    columns = [*space.grid, *SCORES, *images, "best_epoch", "epochs_run", "seconds", "device"]
+    rows = [vars(run) | run.metrics["validation"] | run.data["num_images"] | chosen for chosen, run in cells]
+    table = pd.DataFrame(rows, columns=columns).rename(columns=images)
     return table.sort_values(["accuracy", *space.grid], ascending=False, ignore_index=True).rename_axis("place")
 
 
 def transfer_study() -> pd.DataFrame:
-    """Validation accuracy by starting point and number of training images, against random initialisation.
+    """Validation accuracy by starting point and number of training images.
 
-    Columns: `start`, `backbone` (`"trained"`, `"frozen"`), `train_images`, `num_images` (of validation), `accuracy`
-    and the difference to a whole network trained from random initialisation on as many images (NaN for that one). The
+    The difference is to a whole network trained from random initialisation on as many images (NaN for that one). The
     images of both are taken for different ones, so the intervals are rather too wide.
     """
+    starts = {
+        "fer-small@short": "seven classes",
+        "fer-small@votes": "votes of FER+",
+        "fer-small@three": "three other classes",
+    }
     study = read_table("search-transfer").sort_values("train_images", ascending=False)
-    study["start"] = study["start_recipe"].map(STARTS).fillna(RANDOM)
+    study["start"] = study["start_recipe"].map(starts).fillna("random initialisation")
     study["backbone"] = np.where(study["frozen_body"].astype(bool), "frozen", "trained")
     study["num_images"] = study["validation_images"]
-    order = [(start, backbone) for start in (RANDOM, *STARTS.values()) for backbone in ("trained", "frozen")]
-    rows = sorted(study.to_dict("records"), key=lambda row: order.index((row["start"], row["backbone"])))
-    base = {row["train_images"]: row for row in rows if (row["start"], row["backbone"]) == order[0]}
+    order = ["random initialisation", *starts.values()]
+    rows = study.to_dict("records")
+    rows.sort(key=lambda row: (order.index(row["start"]), row["backbone"] == "frozen"))
+    base = {row["train_images"]: row for row in rows if (row["start"], row["backbone"]) == (order[0], "trained")}
     return pd.DataFrame(
         {name: row[name] for name in ("start", "backbone", "train_images", "num_images", *ACCURACY)}
-        | (as_columns(difference(base[row["train_images"]], row)) if row is not base[row["train_images"]] else {})
+        | ({} if row in base.values() else as_columns(difference(base[row["train_images"]], row)))
         for row in rows
     )
 
@@ -78,16 +98,15 @@ def grid(name: str) -> pd.DataFrame:
 def grid_means(name: str) -> pd.DataFrame:
     """Mean validation accuracy at each value of each setting that a search varied; what matters most first.
 
-    Columns: `setting`, `value`, `trainings`, `accuracy` (mean), `range` (of the setting's means) and `no_difference`
-    (the range is no wider than the widest interval of one training).
+    `range` is that of the setting's means; there is `no_difference` where it is no wider than the widest interval of
+    one training.
     """
     cells, parts = grid(name), []
     for setting in [field for field in find_space(name).grid if field in cells and cells[field].nunique() > 1]:
-        accuracy = cells.groupby(setting, dropna=False)["accuracy"]
-        means = pd.DataFrame({"trainings": accuracy.size(), "accuracy": accuracy.mean()}).reset_index()
+        means = cells.groupby(setting, dropna=False)["accuracy"].agg(trainings="size", accuracy="mean")
+        means = means.rename_axis("value").reset_index().astype({"value": object})
         means.insert(0, "setting", setting)
-        parts.append(means.rename(columns={setting: "value"}).astype({"value": object}))
-        parts[-1]["range"] = means["accuracy"].max() - means["accuracy"].min()
+        parts.append(means.assign(range=np.ptp(means["accuracy"])))
     table = pd.concat(parts).sort_values("range", ascending=False, kind="stable", ignore_index=True)
     return table.assign(no_difference=table["range"] <= (cells["accuracy_high"] - cells["accuracy_low"]).max())
 
@@ -100,11 +119,7 @@ def runs_of(source: str) -> dict[str, Run]:
 
 
 def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
-    """How well each emotion is distinguished from the rest.
-
-    Columns: `emotion`, `source`, `seed`, `stopped_by_time`, `split`, `num_images`, `views`, `share` (of images of that
-    emotion), `majority` (accuracy of the same answer for every image), `balanced_accuracy`, `average_precision`,
-    `roc_auc`, `accuracy`, its difference to `majority` (`"above"`, `"below"`), and `published` (accuracy).
+    """How well each emotion is distinguished from the rest, beside the accuracy of the same answer for every image.
 
     Args:
         source: `"one-vs-rest"`, the seven networks that know one emotion each; or a recipe that knows several classes,
@@ -116,57 +131,111 @@ def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
         scores = metrics.one_vs_rest(found.labels, found.probabilities, run.classes)[name]
         row = {"emotion": name, "source": source, "seed": run.seed, "stopped_by_time": run.stopped_by_time}
         row |= {key: run.scores[key] for key in ("split", "num_images", "views")} | scores
-        row |= as_columns(to_level(scores, scores["majority"]), AMONG_LEVELS)
+        row |= above_level(scores, scores["majority"])
         rows.append(row | {"published": find_recipe(run.recipe_name).published / 100 if source == SEVEN else np.nan})
     return pd.DataFrame(rows)
 
 
 def majority_baseline() -> pd.DataFrame:
-    """The published accuracies of one emotion against the rest beside those of predicting "rest" for every image.
-
-    Columns: `emotion`, `published`, `majority_published` (on the same images), `majority_test` (on our test split) and
-    `published_is_majority` (equal to two digits of a percent).
-    """
-    theirs, ours = (
-        PUBLISHED_COUNTS["folders"][SPLITS.index("validation")],
-        PUBLISHED_COUNTS["official"][SPLITS.index("test")],
-    )
-    published = [find_recipe(f"{SEVEN}-{name}").published / 100 for name in FER7]
-    table = pd.DataFrame({"emotion": FER7, "published": published})
-    table["majority_published"] = 1 - np.divide(theirs, sum(theirs))
-    table["majority_test"] = 1 - np.divide(ours, sum(ours))
+    """Published accuracies of one emotion against the rest, and those of "rest" for every image there and on test."""
+    table = pd.DataFrame({"emotion": FER7, "published": [find_recipe(f"{SEVEN}-{name}").published for name in FER7]})
+    table["published"] /= 100
+    for column, protocol, split in (("published", "folders", "validation"), ("test", "official", "test")):
+        counts = PUBLISHED_COUNTS[protocol][SPLITS.index(split)]
+        table[f"majority_{column}"] = 1 - np.divide(counts, sum(counts))
     return table.assign(published_is_majority=table["published"].round(4) == table["majority_published"].round(4))
 
 
 def precision_gains(first: str, second: str) -> pd.DataFrame:
-    """Compare how two sources (see `one_vs_rest`) rank each emotion that both know, by average precision, as pairs.
-
-    Columns: `emotion`, `split`, `num_images`, `first`, `second` and the difference, second minus first. A ValueError if
-    their predictions are not of the same images.
-    """
-    runs, rows = (runs_of(first), runs_of(second)), []
-    for name in [name for name in runs[0] if name in runs[1]]:
-        pair = [(run, run.predictions(run.scores["split"])) for run in (runs[0][name], runs[1][name])]
-        truths = [found.labels == run.classes.index(name) for run, found in pair]
-        if not all(np.array_equal(*both) for both in (truths, [found.rows for _, found in pair])):
+    """Compare how two sources (see `one_vs_rest`) rank each emotion that both know, by average precision, as pairs."""
+    known, rows = (runs_of(first), runs_of(second)), []
+    for name in [name for name in known[0] if name in known[1]]:
+        runs = [each[name] for each in known]
+        found = [run.predictions(run.scores["split"]) for run in runs]
+        indices = [run.classes.index(name) for run in runs]
+        truths = [each.labels == index for each, index in zip(found, indices, strict=True)]
+        if not np.array_equal(*truths) or not np.array_equal(found[0].rows, found[1].rows):
             raise ValueError(
                 f"Expected two sources with predictions of the same images. Received: {first!r} and {second!r}, which "
                 f"differ on {name}. Compare sources of the same protocol and split."
             )
-        gain = metrics.compare_precision(
-            truths[0], *(found.probabilities[:, run.classes.index(name)] for run, found in pair)
-        )
-        about = {"emotion": name, "split": pair[0][0].scores["split"], "num_images": len(truths[0])}
-        rows.append(about | {"first": first, "second": second} | as_columns(gain))
+        scores = [each.probabilities[:, index] for each, index in zip(found, indices, strict=True)]
+        about = {"emotion": name, "split": runs[0].scores["split"], "num_images": len(truths[0])}
+        about |= {"first": first, "second": second}
+        rows.append(about | as_columns(metrics.compare_precision(truths[0], *scores)))
     return pd.DataFrame(rows)
 
 
-def ensemble_members(name: str) -> pd.DataFrame:
-    """Compare an ensemble with each of its recorded members on the same images.
+def combine(recipe: Recipe, members: list[Run], *, seed: int) -> dict[str, Predictions]:
+    """Combine the members' recorded predictions on validation, and on test if all of them have it; by split.
 
-    Columns: `ensemble`, `member`, `measure` (`"accuracy"`; `"average precision"` for a member that knows one emotion),
-    `split`, `num_images` and the difference, ensemble minus member.
+    `"mean"`: networks that tell one class from the rest give one distribution together, each class's probability over
+    their sum; it is averaged with the distributions of the networks that know all classes. Nothing is fitted.
+    `"stacking"`: multinomial logistic regression on the logarithms of all the members' probabilities, fitted on
+    validation; its predictions on validation itself are from five-fold cross-validation, whose folds `seed` decides.
     """
+    splits = [split for split in ("validation", "test") if all(split in run.metrics for run in members)]
+    found = {split: [run.predictions(split) for run in members] for split in splits}
+    labels = {split: ensemble_labels(recipe, members, each) for split, each in found.items()}
+    if recipe.rule == "mean":
+        combined = {split: mean_rule(recipe.classes, members, each) for split, each in found.items()}
+    else:
+        combined = stacking_rule(found, labels, len(recipe.classes), seed)
+    return {split: found[split][0]._replace(labels=labels[split], probabilities=combined[split]) for split in splits}
+
+
+def ensemble_labels(recipe, members, predictions):
+    """The labels in the ensemble's classes, int `(n,)`, from those of the members, which must agree."""
+    same = all(np.array_equal(each.rows, predictions[0].rows) for each in predictions)
+    if same:
+        given = np.array([np.array(run.classes)[each.labels] for run, each in zip(members, predictions, strict=True)])
+        names = given[(given != REST).argmax(axis=0), np.arange(given.shape[1])]
+        expected = [np.where(np.isin(names, run.classes), names, REST) for run in members]
+        same = (given == expected).all() and np.isin(names, recipe.classes).all()
+    if not same:
+        raise ValueError(
+            f"Members of {recipe.name} must have predictions of the same images and agree on the labels. Received: "
+            f"{', '.join(run.run for run in members)}, which do not. Train them on the same data."
+        )
+    return np.array([recipe.classes.index(name) for name in names])
+
+
+def mean_rule(classes, members, predictions):
+    """Average the members' distributions, those that tell one class from the rest taken as one."""
+    single, distributions = np.zeros((len(predictions[0].rows), len(classes))), []
+    for run, member in zip(members, predictions, strict=True):
+        if run.classes[0] == REST:
+            single[:, classes.index(run.classes[1])] = member.probabilities[:, 1]
+        else:
+            distributions.append(member.probabilities[:, [run.classes.index(name) for name in classes]])
+    if single.any():
+        single[~single.any(axis=1)] = 1  # where float16 left nothing of any, they prefer none
+        distributions.append(single / single.sum(axis=1, keepdims=True))
+    return np.mean(distributions, axis=0)
+
+
+def stacking_rule(predictions, labels, num_classes, seed):
+    """Fit a logistic regression on validation; its probabilities on each split, `(n, classes)`."""
+    from sklearn import linear_model, model_selection, pipeline, preprocessing
+
+    # Predictions are kept as float16, so no logarithm is taken of less than 1e-4.
+    given = {split: np.hstack([each.probabilities for each in found]) for split, found in predictions.items()}
+    inputs = {split: np.log(probabilities.clip(1e-4)) for split, probabilities in given.items()}
+    x, y = inputs.pop("validation"), labels["validation"]
+    if len(np.unique(y)) < num_classes:
+        raise ValueError(
+            f"Stacking needs validation images of all {num_classes} classes. Received: images of {np.unique(y)}. "
+            "Take the rule 'mean', which fits nothing."
+        )
+    classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1000))
+    folds = model_selection.StratifiedKFold(5, shuffle=True, random_state=seed)
+    found = {"validation": model_selection.cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")}
+    classifier.fit(x, y)
+    return found | {split: classifier.predict_proba(each) for split, each in inputs.items()}
+
+
+def ensemble_members(name: str) -> pd.DataFrame:
+    """Compare an ensemble with its recorded members: by accuracy, or average precision where one knows one emotion."""
     ensemble, rows = as_run(name), []
     members = [(member, seed[0] if seed else ensemble.seed) for member, _, *seed in ensemble.recipe["members"]]
     for run in filter(None, (find_run(*member) for member in members)):
@@ -183,11 +252,10 @@ def ensemble_members(name: str) -> pd.DataFrame:
 
 
 def label_error_table(*, folder: str | Path | None = None) -> pd.DataFrame:
-    """Likely label errors by class, and how many of them the FER+ voters dispute.
+    """Likely label errors by class, and how many of them the FER+ voters dispute, see `label_error_groups`.
 
-    Columns: `label`, `images` (with it), `predicted` (of these, predicted so), `predictions` (images predicted so in
-    all), `flagged`, `flagged_share` (of `images`), `noise` (estimated share of wrong labels), `likely` (the class most
-    often predicted instead), `likely_share` (of `flagged`); and of the flagged those of `label_error_groups`.
+    Of the `images` with a label, so many are `predicted` so, of `predictions` in all; `noise` is the estimated share of
+    wrong labels, `likely` the class most often predicted instead, `likely_share` its share of the `flagged`.
     """
     found, matrix = read_table("label-errors", folder=folder), label_error_matrix(folder=folder)
     one = pd.DataFrame(found["per_class"]).T.loc[found["classes"]]
@@ -202,11 +270,10 @@ def label_error_table(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def label_error_groups(*, folder: str | Path | None = None) -> pd.DataFrame:
-    """What the FER+ voters say of flagged and of other labels.
+    """What the FER+ voters say of all, of flagged and of unflagged labels.
 
-    Columns: `group` (`"all"`, `"flagged"`, `"unflagged"`), `images`, `judged` (the voters name an emotion), `disputed`
-    (another one) and the shares `disputed_of_judged`, `unsupported_of_judged` (nobody gave the label),
-    `likely_of_disputed` (they name the predicted class) and `disputed_of_images`.
+    Of `judged` labels they name an emotion, of `disputed` ones another; `unsupported` ones nobody gave, and where
+    `likely` they name the predicted class.
     """
     crowd = read_table("label-errors", folder=folder)["crowd"]
     return of_voters({name: crowd[name] for name in ("all", "flagged", "unflagged")}).rename_axis("group").reset_index()
@@ -214,7 +281,12 @@ def label_error_groups(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
     """Counts and shares of groups of labels that the FER+ voters judged, a row each."""
-    shares = {f"{old}{end}": f"{new}{end}" for old, new in VOTED.items() for end in ENDS}
+    shares = {
+        "disputed_share": "disputed_of_judged",
+        "unsupported_share": "unsupported_of_judged",
+        "with_crowd_share": "likely_of_disputed",
+    }
+    shares = {f"{old}{end}": f"{new}{end}" for old, new in shares.items() for end in ENDS}
     table = pd.DataFrame(groups).T.rename(columns=shares).astype({name: float for name in shares.values()})
     counts = table[["images", "judged", "disputed"]].astype(int)
     of_images = [(k / n, *wilson(k, n)) if n else (np.nan,) * 3 for n, _, k in counts.to_numpy()]
@@ -230,18 +302,12 @@ def label_error_matrix(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def deletion_table(networks: Iterable[str]) -> pd.DataFrame:
-    """How much earlier the probability falls when a saliency map's pixels are deleted than with a rival's.
-
-    Columns: `network`, `split`, `num_images`, `fill`, `map`, `rival` (`"chance"`: smooth maps of chance; `"another
-    face"`; `"single pixels"`) and the difference: by how much the map is ahead, in mean probability. Networks that are
-    not recorded are left out.
-    """
-    recorded = read_table("explain")
+    """How much earlier the mean probability falls when a saliency map's pixels are deleted than with a rival's."""
     return pd.DataFrame(
         {"network": network, "split": one["split"], "num_images": one["num_images"]}
         | {"fill": fill, "map": name, "rival": rival}
-        | as_columns(Comparison(*(value[end] for end in ("mean", "low", "high"))))
-        for network, one in recorded.items()
+        | as_columns(Comparison(value["mean"], value["low"], value["high"]))
+        for network, one in read_table("explain").items()
         if network in networks
         for fill, maps in one["deletion"].items()
         for name, each in maps.items()
@@ -250,16 +316,12 @@ def deletion_table(networks: Iterable[str]) -> pd.DataFrame:
 
 
 def peer_table(runs: Iterable[Run | str]) -> pd.DataFrame:
-    """Our networks beside those that people install today, on FER-2013's PrivateTest.
-
-    Columns: `network`, `num_parameters`, `multiply_adds`, `accuracy` (of peers without an interval), `chosen_on`, and
-    for ours the difference to the best peer (`"above"`, `"below"`).
-    """
+    """Our networks beside those that people install today, on FER-2013's PrivateTest; the difference is to the best."""
     best, rows = max(peer.accuracy for peer in PEERS) / 100, []
     for run in [run for run in as_runs(runs) if "test" in run.metrics]:
         row = {"network": run.label, "num_parameters": run.num_parameters, "multiply_adds": run.multiply_adds}
         row |= {name: run.metrics["test"][name] for name in ACCURACY} | {"chosen_on": "PublicTest"}
-        rows.append(row | as_columns(to_level(run.metrics["test"], best), AMONG_LEVELS))
+        rows.append(row | above_level(run.metrics["test"], best))
     for peer in PEERS:
         row = {"network": peer.name, "num_parameters": peer.parameters, "multiply_adds": peer.multiply_adds}
         rows.append(row | {"accuracy": peer.accuracy / 100, "chosen_on": peer.chosen_on})
