@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -43,11 +44,10 @@ def recognize_video(
 ) -> "pd.DataFrame":  # fmt: skip
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
-    The detector looks at every n-th frame; in between faces are followed by optical flow (`tracking.Tracker`). The
-    network sees every face in every frame, and its probabilities are smoothed over time. Rows and frames are written as
-    they come, so memory does not grow with the length; until they are whole, files are called `NAME.partial.SUFFIX`.
-    Where Ctrl-C ends the work, or the file is cut off, what was done is kept, with a warning. The video is as long as
-    its source, frames at their times, in H.264 if ffmpeg (`pip install imageio-ffmpeg`) or OpenCV has it, or it warns.
+    The detector looks at every n-th frame; in between faces are followed by optical flow. The network sees every face
+    in every frame. Rows and frames are written as they come, into files called `NAME.partial.SUFFIX` until they are
+    whole. Where Ctrl-C ends the work, or the file is cut off, what was done is kept, with a warning. The video is as
+    long as its source, frames at their times, in H.264 if ffmpeg (`pip install imageio-ffmpeg`) or OpenCV has it.
 
     Args:
         source: path of a video, or the number of a camera (the first is 0).
@@ -63,8 +63,7 @@ def recognize_video(
     Returns:
         A `pandas.DataFrame` with the columns `time` (seconds), `frame` (from 0), `status` ("ok"), `id` (of the face,
         from 1), `left`, `top`, `width`, `height` (pixels), `emotion`, `confidence`, `detected` (False where the face
-        was followed), and one for each class. Its `attrs` say `frames` (how many were looked at) and `ended`: "whole",
-        "stopped" or "broken".
+        was followed), and one for each class. `attrs`: `frames`, and `ended`: "whole", "stopped" or "broken".
 
     Raises:
         ValueError: if the source cannot be read, an option is out of range, or a file cannot or must not be written.
@@ -247,7 +246,7 @@ def open_writer(target, rate, size):
     """An object with the methods `write` and `release` of `cv2.VideoWriter`: of H.264 if that is at hand."""
     path, code = os.path.abspath(partial(target)), CODES[target.suffix.lower()]
     if code == "mp4v" and find_ffmpeg():
-        return Ffmpeg(path, rate, size)
+        return ffmpeg_writer(path, rate, size)
     for api, letters in [(cv2.CAP_ANY, "avc1")] * (code == "mp4v") + [(cv2.CAP_FFMPEG, code)]:
         with silent_stderr():  # where it has no encoder, OpenCV writes several lines of errors
             writer = cv2.VideoWriter(path, api, cv2.VideoWriter_fourcc(*letters), rate, size)
@@ -275,28 +274,27 @@ def find_ffmpeg() -> tuple[str, str] | None:
     return None
 
 
-class Ffmpeg:
-    """Writes H.264 through the program ffmpeg, with the methods of `cv2.VideoWriter`."""
+def ffmpeg_writer(path, rate, size):
+    """An object like `cv2.VideoWriter` that writes H.264 through the program ffmpeg."""
+    program, encoder = find_ffmpeg()
+    pixels = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", "{}x{}".format(*size), "-r", str(rate), "-i", "-"]
+    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    command = [program, "-loglevel", "error", "-y", *pixels, "-c:v", encoder, *ENCODERS[encoder], *even, path]
+    # A group of its own, so that Ctrl-C does not end it before its last frame.
+    own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"process_group": 0}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **own)
 
-    def __init__(self, path, rate, size):
-        program, encoder = find_ffmpeg()
-        pixels = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", "{}x{}".format(*size), "-r", str(rate), "-i", "-"]
-        even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        command = [program, "-loglevel", "error", "-y", *pixels, "-c:v", encoder, *ENCODERS[encoder], *even, path]
-        # A group of its own, so that Ctrl-C does not end it before its last frame.
-        own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"process_group": 0}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **own)
-
-    def write(self, bgr):
-        try:
-            self.process.stdin.write(bgr)
-        except OSError:  # it has ended
-            self.release()
-
-    def release(self):
-        """End the file; a `ValueError` if ffmpeg failed, as when the disk is full."""
-        if self.process.returncode is None:
-            _, errors = self.process.communicate()
-            if self.process.returncode:
+    def release():
+        if process.returncode is None:
+            _, errors = process.communicate()
+            if process.returncode:  # as when the disk is full
                 words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-                raise ValueError(f"{self.process.args[-1]}: Expected ffmpeg to write a video. Received: {words[0]}")
+                raise ValueError(f"{path}: Expected ffmpeg to write a video. Received: {words[0]}")
+
+    def write(bgr):
+        try:
+            process.stdin.write(bgr)
+        except OSError:  # it has ended
+            release()
+
+    return SimpleNamespace(write=write, release=release)
