@@ -3,16 +3,15 @@
 Names are imported when they are first used: this package alone loads neither Keras nor a backend.
 """
 
-import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
-from fer_keras.names import import_part
+from fer_keras.names import check_name, import_part
 
 if TYPE_CHECKING:
     import keras
 
 # Name of a network -> the module and the function that build it.
-# fmt: off
 BUILDERS = {
     "capstone-model-1": "scratch.capstone_model_1", "capstone-model-2": "scratch.capstone_model_2",
     "capstone-final": "scratch.capstone_final", "emovision-baseline": "scratch.emovision_baseline",
@@ -26,8 +25,7 @@ BUILDERS = {
     "inception-resnet-v2": "transfer.inception_resnet_v2", "efficientnet": "transfer.efficientnet",
     "fer-small": "residual.fer_small", "fer-base": "residual.fer_base",
     "fer-large": "residual.fer_large", "dual-channel": "residual.dual_channel",
-}
-# fmt: on
+}  # fmt: skip
 _PUBLIC = {"Network": "weights", "load": "weights", "fine_tune": "transfer", "multiply_adds": "inputs"}
 __all__ = ["MODELS", "Network", "build", "fine_tune", "load", "multiply_adds"]
 
@@ -57,28 +55,27 @@ def build(
     >>> build("capstone-model-1", 4).count_params()
     605572
     """
-    if name not in BUILDERS:
-        raise ValueError(f"There is no network {name!r}. Expected one of: {', '.join(BUILDERS)}.")
+    check_name("network", name, BUILDERS)
     return builder(name)(num_classes, input_shape=input_shape, **options)
 
 
 def builder(name):
     """Import the function that builds a network, of layers that say `channels_last` whatever keras.json says."""
+    keras = import_part("keras")
+
     module, _, function = BUILDERS[name].partition(".")
-    return channels_last()(getattr(import_part(f"{__name__}.{module}"), function))
+    build_network = getattr(import_part(f"{__name__}.{module}"), function)
 
+    @functools.wraps(build_network)
+    def build_channels_last(*args, **options):
+        before = keras.config.image_data_format()
+        keras.config.set_image_data_format("channels_last")
+        try:
+            return build_network(*args, **options)
+        finally:
+            keras.config.set_image_data_format(before)
 
-@contextlib.contextmanager
-def channels_last():
-    """Make layers that say `channels_last` themselves."""
-    import keras
-
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_last")
-    try:
-        yield
-    finally:
-        keras.config.set_image_data_format(before)
+    return build_channels_last
 
 
 def __getattr__(name: str) -> Any:

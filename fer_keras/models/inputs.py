@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -14,18 +13,14 @@ Weights = str | os.PathLike | None
 
 
 def check_input(num_classes: int, input_shape: Shape, *, least: int = 8, side: int | None = None) -> None:
-    """Check that a network can be built for these classes and this input; a `ValueError` if not.
+    """Check the arguments of a network whose input, or the `side` that it is resized to, has at least `least` pixels.
 
-    `least` is the smallest side in pixels that the network can halve as often as it does, and `side` the one that it
-    resizes the input to, if it does.
+    `least` is the smallest side that the network can halve as often as it does.
     """
-    if side is not None:
-        if not isinstance(side, int) or side < least:
-            raise ValueError(f"`side` must be an integer of at least {least} pixels. Received: {side!r}.")
-        least = 8
-    if not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"`num_classes` must be an integer of at least 2. Received: {num_classes!r}.")
-    shape = tuple(input_shape)
+    for name, value, bound in (("side", least if side is None else side, least), ("num_classes", num_classes, 2)):
+        if not isinstance(value, int) or value < bound:
+            raise ValueError(f"`{name}` must be an integer of at least {bound}. Received: {value!r}.")
+    shape, least = tuple(input_shape), least if side is None else 8
     if len(shape) != 3 or shape[2] != 1 or min(shape[:2]) < least:
         raise ValueError(
             f"`input_shape` must be (height, width, 1), grey, with sides of at least {least} pixels. "
@@ -61,10 +56,9 @@ def every_other(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def start_from(model: keras.Model, weights: Weights, *, backbone: keras.Model | None = None) -> keras.Model:
-    """Give a network the weights of a file; None leaves it at random initialisation.
+    """Give a network the weights of a file: `.keras`, `.h5` or `.weights.h5` of its own, or `.keras` of its `backbone`.
 
-    The file is a `.keras`, `.h5` or `.weights.h5` file of the same network, or a `.keras` file of its `backbone`; a
-    `ValueError` if there is none, or its weights do not fit.
+    None leaves it at random initialisation; a `ValueError` if there is no such file, or its weights do not fit.
     """
     if weights is None:
         return model
@@ -93,18 +87,14 @@ def start_from(model: keras.Model, weights: Weights, *, backbone: keras.Model | 
 def set_values(layer: layers.Layer, values: list) -> None:
     """Set the weights of a layer or model; `Normalization` computes from a copy of its own, which is made anew."""
     layer.set_weights(values)
-    for each in leaves(layer) if isinstance(layer, keras.Model) else [layer]:
+    for each in leaves(layer):
         if isinstance(each, layers.Normalization):
             each.finalize_state()
 
 
-def leaves(model: keras.Model) -> Iterator[layers.Layer]:
-    """Yield the layers of a model, those of nested models too."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from leaves(layer)
-        else:
-            yield layer
+def leaves(layer: layers.Layer) -> list[layers.Layer]:
+    """List the layers of a model, those of nested models too; for a layer, itself."""
+    return [x for each in layer.layers for x in leaves(each)] if isinstance(layer, keras.Model) else [layer]
 
 
 def multiply_adds(model: keras.Model | layers.Layer) -> int:
@@ -119,13 +109,11 @@ def multiply_adds(model: keras.Model | layers.Layer) -> int:
     >>> multiply_adds(model)
     288
     """
-    if isinstance(model, keras.Model):
-        return sum(multiply_adds(layer) for layer in model.layers)
-    names = ("kernel", "depthwise_kernel", "pointwise_kernel")
-    kernels = [getattr(model, name).shape for name in names if hasattr(model, name)]
-    if not kernels:
-        return 0
-    size = model.output.shape[1:-1]
-    if None in size:
-        raise ValueError(f"Layer {model.name} has an open output size {size}. Build it with a fixed `input_shape`.")
-    return math.prod(size) * sum(map(math.prod, kernels))
+    total, names = 0, ("kernel", "depthwise_kernel", "pointwise_kernel")
+    for layer in leaves(model):
+        kernels = [getattr(layer, name).shape for name in names if hasattr(layer, name)]
+        size = layer.output.shape[1:-1] if kernels else ()
+        if None in size:
+            raise ValueError(f"Layer {layer.name} has an open output size {size}. Build it with a fixed `input_shape`.")
+        total += math.prod(size) * sum(map(math.prod, kernels))
+    return total

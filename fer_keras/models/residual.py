@@ -1,8 +1,4 @@
-"""Networks of residual blocks: mini-Xception, ResNet-18, SEP-CVDL's with squeeze-and-excitation, and our own.
-
-All take `num_classes`, `input_shape` and `weights` as `fer_keras.build` describes them, and go from pixels in [0, 255],
-`(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
-"""
+"""Networks of residual blocks (mini-Xception, ResNet-18, SEP-CVDL's, ours), with the arguments of `fer_keras.build`."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +10,6 @@ from fer_keras.models.inputs import SHAPE, Shape, Weights, check_input, every_ot
 
 # Stem and blocks of `fer_small`, as `through_blocks` takes them.
 SMALL = (24, 5, 2), ((24, 1), (32, 2), (64, 1), (128, 2))
-POOLINGS = ("mean", "weighted")
 
 
 def convolution(x, filters, *, size=3, strides=1, initializer="glorot_uniform", momentum=0.99):
@@ -25,24 +20,16 @@ def convolution(x, filters, *, size=3, strides=1, initializer="glorot_uniform", 
 
 
 def residual_block(
-    x: KerasTensor,
-    filters: int,
-    *,
-    strides: int = 1,
-    attention: Callable | None = None,
-    convolution: Callable = convolution,
-    halve: Callable = every_other,
-    rectify: bool = True,
-    shortcut_first: bool = True,
-) -> KerasTensor:
+    x: KerasTensor, filters: int, *, strides: int = 1, attention: Callable | None = None, rectify: bool = True,
+    convolution: Callable = convolution, halve: Callable = every_other, shortcut_first: bool = True,
+) -> KerasTensor:  # fmt: skip
     """Add two 3x3 convolutions to their input, or to a 1x1 convolution of it where the number of channels changes.
 
     Args:
         x, filters: `(batch, height, width, channels)`, and the channels of the output.
-        strides: 1, or 2 to halve the sides.
+        strides: 1, or 2 to halve the sides, those of the shortcut by the function `halve`.
         attention: function of the convolutions' output, before it is added.
         convolution: function of `(x, filters, size=…, strides=…)` that convolves and normalises.
-        halve: function that halves the sides of the input.
         rectify: whether the sum goes through a ReLU.
         shortcut_first: order of the sum, on which the order of a network's weights rests.
     """
@@ -57,20 +44,12 @@ def residual_block(
 
 
 def squeeze_and_excite(x: KerasTensor, *, reduction: int = 16, least: int = 1, use_bias: bool = False) -> KerasTensor:
-    """Scale each channel by a gate in [0, 1] that two dense layers compute from the means of all channels.
-
-    The first has `reduction` times fewer units than there are channels, and no fewer than `least`.
-    """
+    """Scale each channel by a gate in [0, 1] that two dense layers compute from the means of all channels."""
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last")(x)
     gate = layers.Dense(max(least, channels // reduction), activation="relu", use_bias=use_bias)(gate)
     gate = layers.Dense(channels, activation="sigmoid", use_bias=use_bias)(gate)
     return layers.Multiply()([x, gate])
-
-
-def softmax(x, num_classes):
-    """A dense layer and the softmax, in float32 whatever the other layers compute in."""
-    return layers.Dense(num_classes, activation="softmax", dtype="float32")(x)
 
 
 def mini_xception(
@@ -95,7 +74,7 @@ def mini_xception(
     check_input(num_classes, input_shape, side=side, least=24)
     pixels = keras.Input(input_shape)
     x = pixels if side is None else resize(input_shape, side, side)(pixels)
-    x = to_signed()(x)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_signed")(x)
     for _ in range(2):
         x = layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=regularizers.L2(l2))(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
@@ -118,10 +97,8 @@ def resnet18(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights =
     x = layers.ReLU()(convolution(x, 64, size=7, strides=2))
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for filters, strides in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        x = residual_block(x, filters, strides=strides)
-        x = residual_block(x, filters)
-    outputs = softmax(layers.GlobalAveragePooling2D()(x), num_classes)
-    return start_from(Model(pixels, outputs, name="resnet18"), weights)
+        x = residual_block(residual_block(x, filters, strides=strides), filters)
+    return with_softmax("resnet18", pixels, layers.GlobalAveragePooling2D()(x), num_classes, weights)
 
 
 def sep_se(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, side: int = 64) -> Model:
@@ -135,14 +112,13 @@ def sep_se(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = N
     pixels, x = sep_entrance(num_classes, input_shape, side)
     for filters in (64, 128, 256, 512):
         x = sep_convolution(x, filters)
-    return start_from(Model(pixels, sep_head(x, num_classes), name="sep_se"), weights)
+    return with_softmax("sep_se", pixels, sep_head(x), num_classes, weights)
 
 
 def sep_se_residual(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, side: int = 64) -> Model:
     """Build the SEP-CVDL network with squeeze-and-excitation whose later convolutions are residual blocks.
 
-    5,926,406 parameters and 184 M multiply-adds for six classes. Each of the last three convolutions with its pool
-    becomes a block of two, the first at stride 2, with squeeze-and-excitation on its branch as in SE-ResNet.
+    5,926,406 parameters and 184 M multiply-adds for six classes. The last three convolutions are blocks of SE-ResNet.
 
     Reference: Jaschkowitz et al., who say no more than that residual connections were added; Hu et al., 2018,
     arXiv:1709.01507.
@@ -150,9 +126,8 @@ def sep_se_residual(num_classes: int, *, input_shape: Shape = SHAPE, weights: We
     pixels, x = sep_entrance(num_classes, input_shape, side)
     x = sep_convolution(x, 64)
     for filters in (128, 256, 512):
-        x = residual_block(x, filters, strides=2, attention=squeeze_and_excite)
-        x = layers.Dropout(0.2)(x)
-    return start_from(Model(pixels, sep_head(x, num_classes), name="sep_se_residual"), weights)
+        x = layers.Dropout(0.2)(residual_block(x, filters, strides=2, attention=squeeze_and_excite))
+    return with_softmax("sep_se_residual", pixels, sep_head(x), num_classes, weights)
 
 
 def sep_entrance(num_classes, input_shape, side, *, least=16):
@@ -170,12 +145,16 @@ def sep_convolution(x, filters):
     return layers.Dropout(0.2)(layers.MaxPooling2D(2)(x))
 
 
-def sep_head(x, num_classes):
-    """Global average pooling, Dense 1024, dropout .5, Dense 512 and the softmax."""
+def sep_head(x):
+    """Global average pooling, Dense 1024, dropout .5 and Dense 512."""
     x = layers.Dense(1024, activation="relu")(layers.GlobalAveragePooling2D()(x))
-    x = layers.Dropout(0.5)(x)
-    x = layers.Dense(512, activation="relu")(x)
-    return softmax(x, num_classes)
+    return layers.Dense(512, activation="relu")(layers.Dropout(0.5)(x))
+
+
+def with_softmax(name, pixels, x, num_classes, weights):
+    """Build a network of a dense layer and a softmax after `x`, in float32 whatever the other layers compute in."""
+    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32")(x)
+    return start_from(Model(pixels, outputs, name=name), weights)
 
 
 def fer_small(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, pooling: str = "mean") -> Model:
@@ -217,44 +196,37 @@ def dual_channel(
 ) -> Model:
     """Build a network with two channels, the whole face and the region of eyes and brows, joined before the softmax.
 
-    Each channel has `fer_small`'s stem and blocks; the capstone's author recommended such a network for later work,
-    without a system: the layers are ours. 647,844 parameters and 32 M multiply-adds for four classes. `crop` is
-    `(top, bottom, left, right)`, the pixels that the second channel does not see.
+    Each channel has `fer_small`'s stem and blocks, which are our choice. `crop` is `(top, bottom, left, right)`, the
+    pixels that the second does not see. 647,844 parameters and 32 M multiply-adds for four classes.
 
     Reference: Palacios Boyce, capstone project, 2022.
     """
     check_input(num_classes, input_shape, least=48)
     pixels = keras.Input(input_shape)
-    signed = to_signed()(pixels)
+    signed = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_signed")(pixels)
     region = layers.Cropping2D((tuple(crop[:2]), tuple(crop[2:])))(signed)
     pooled = [pool(through_blocks(x, *SMALL), "mean") for x in (signed, region)]
-    x = layers.Dropout(0.2)(layers.Concatenate()(pooled))
-    return start_from(Model(pixels, softmax(x, num_classes), name="dual_channel"), weights)
+    return with_softmax("dual_channel", pixels, layers.Dropout(0.2)(layers.Concatenate()(pooled)), num_classes, weights)
 
 
 def build_fer(name, num_classes, input_shape, weights, stem, blocks, *, dropout, pooling):
     """Build one of our networks: stem and blocks as `through_blocks` takes them, and a softmax on pooled channels."""
     check_input(num_classes, input_shape, least=16)
-    if pooling not in POOLINGS:
-        raise ValueError(f"`pooling` must be one of {', '.join(POOLINGS)}. Received: {pooling!r}.")
+    if pooling not in ("mean", "weighted"):
+        raise ValueError(f"`pooling` must be one of mean, weighted. Received: {pooling!r}.")
     pixels = keras.Input(input_shape)
-    x = pool(through_blocks(to_signed()(pixels), stem, blocks), pooling)
-    x = layers.Dropout(dropout)(x)
-    return start_from(Model(pixels, softmax(x, num_classes), name=name), weights)
-
-
-def to_signed():
-    """Scale pixels in [0, 255] to [-1, 1]."""
-    return layers.Rescaling(1 / 127.5, offset=-1.0, name="to_signed")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_signed")(pixels)
+    x = layers.Dropout(dropout)(pool(through_blocks(x, stem, blocks), pooling))
+    return with_softmax(name, pixels, x, num_classes, weights)
 
 
 def through_blocks(x, stem, blocks):
     """A stem `(filters, size, strides)` and residual blocks `(filters, strides)` with squeeze-and-excitation."""
     ours = functools.partial(convolution, initializer="he_normal", momentum=0.9)
-    # A reduction of 16 would leave one unit on the narrow stages.
-    attention = functools.partial(squeeze_and_excite, reduction=8, least=4, use_bias=True)
-    options = {"attention": attention, "convolution": ours, "shortcut_first": False}
+    options = {"convolution": ours, "shortcut_first": False}
     options["halve"] = lambda x: layers.AveragePooling2D(2, padding="same")(x)
+    # A reduction of 16 would leave one unit on the narrow stages.
+    options["attention"] = functools.partial(squeeze_and_excite, reduction=8, least=4, use_bias=True)
     filters, size, strides = stem
     x = layers.ReLU()(ours(x, filters, size=size, strides=strides))
     for filters, strides in blocks:
@@ -264,8 +236,6 @@ def through_blocks(x, stem, blocks):
 
 def pool(x: KerasTensor, pooling: str) -> KerasTensor:
     """Sum each channel over its places: `"mean"`, or `"weighted"` by a weight each that begins as the mean's.
-
-    A mean forgets where something was seen; in a face that was cut out, a mouth has its place.
 
     Reference: the global depthwise convolution of Chen et al., "MobileFaceNets", 2018, arXiv:1804.07573.
     """

