@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fer_keras.data import DataError
 from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 USAGES = tuple(USAGE_TO_SPLIT)
@@ -37,26 +38,22 @@ def fer_table(count, *, seed=0):
     }
 
 
-def rows_of(table, *names):
-    """The rows of some columns, pixels as text in `"pixels"`."""
-    pixels = (" ".join(map(str, image.ravel())) for image in table["images"])
-    return zip(*(pixels if name == "pixels" else table[name] for name in names), strict=True)
-
-
-def csv_lines(table):
-    """The lines of fer2013.csv, header first."""
-    return ["emotion,pixels,Usage", *(f"{e},{p},{u}" for e, p, u in rows_of(table, "emotion", "pixels", "Usage"))]
+def csv_lines(table, header="emotion,pixels,Usage"):
+    """The lines of fer2013.csv, header first; pixels are quoted where there is no Usage."""
+    pixels = [" ".join(map(str, image.ravel())) for image in table["images"]]
+    columns = {**table, "pixels": pixels if "Usage" in header else [f'"{each}"' for each in pixels]}
+    rows = zip(*(columns[name.strip()] for name in header.split(",")), strict=True)
+    return [header, *(",".join(map(str, row)) for row in rows)]
 
 
 def icml_lines(table):
     """The lines of icml_face_data.csv, whose last two names have a leading blank."""
-    return ["emotion, Usage, pixels", *(f"{e},{u},{p}" for e, u, p in rows_of(table, "emotion", "Usage", "pixels"))]
+    return csv_lines(table, "emotion, Usage, pixels")
 
 
 def challenge_lines(table, *, labels=True):
-    """The lines of the challenge's train.csv, or of its test.csv, which has no labels; pixels are quoted."""
-    rows = rows_of(table, "emotion", "pixels")
-    return ["emotion,pixels", *(f'{e},"{p}"' for e, p in rows)] if labels else ["pixels", *(f'"{p}"' for _, p in rows)]
+    """The lines of the challenge's train.csv, or of its test.csv, which has no labels."""
+    return csv_lines(table, "emotion,pixels" if labels else "pixels")
 
 
 def ferplus_lines(table):
@@ -226,6 +223,18 @@ def write_rafdb_folders(folder, faces):
         write_tree(folder, {f"DATASET/{part}/{label}/{name}": image for name, label, image in held})
         write_csv(folder, ["image,label", *(f"{name},{label}" for name, label, _ in held)], f"{part}_labels.csv")
     return folder
+
+
+def refused(message, load, *arguments, **options):
+    """Check that a loader raises a `DataError` that says so."""
+    with pytest.raises(DataError, match=message):
+        load(*arguments, **options)
+
+
+def skipped(message, load, *arguments, **options):
+    """The faces that a loader reads with `on_error="skip"`, after a check that without it raises."""
+    refused(message, load, *arguments, **options)
+    return load(*arguments, **options, on_error="skip")
 
 
 def set_up(monkeypatch, tmp_path):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fer_keras.data import FaceDataset, audit, load_fer4, load_fer7, mean_faces, soft_targets
-from fer_keras.data.ferplus import names_emotion, not_a_face, plurality
 from fer_keras.labels import FER7, FERPLUS8, FERPLUS_VOTES, SPLITS
 
 # By split, the picture and label of each row; pictures 0 and 1 are constant.
@@ -113,14 +112,6 @@ def test_wrong_votes_and_classes_are_refused():
         soft_targets(np.zeros((1, 10)), ("joy",))
     with pytest.raises(ValueError, match=r"`votes` must have the shape \(n, 10\). Received: \(1, 8\)"):
         soft_targets(np.zeros((1, 8)), FER7)
-
-
-def test_plurality_and_non_faces_follow_their_rules():
-    ballots = [{"anger": 4, "fear": 4, "NF": 2}, {"unknown": 10}, {"NF": 6, "contempt": 4}, {"NF": 5, "sadness": 5}]
-    votes = np.array([ballot(**votes) for votes in ballots])
-    assert plurality(votes).tolist() == ["angry", "", "contempt", "sad"]
-    assert not_a_face(votes).tolist() == [False, False, True, False]
-    assert names_emotion(votes).tolist() == [True, False, False, True]
 
 
 @needs_real_data

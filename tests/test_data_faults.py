@@ -1,9 +1,7 @@
 """Faults that data was seen to have: what differs from what was published is named, and nothing wrong is read."""
 
 import dataclasses
-import io
 import os
-import tarfile
 from pathlib import Path
 
 import data_files as files
@@ -11,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_keras.data import DataError, load_faces, load_fer4, load_fer7, load_ferplus, load_folder, load_rafdb
+from fer_keras.data import load_faces, load_fer4, load_fer7, load_ferplus, load_folder, load_rafdb
 from fer_keras.data.load import compare
 from fer_keras.labels import FERPLUS8
 
@@ -26,48 +24,20 @@ def pictures(folder, names, count=3, suffix=".png"):
     return files.write_tree(folder, {f"{name}/{n}{suffix}": next(images) for name in names for n in range(count)})
 
 
-# FER-2013 that is none
-
-
-def relabelled(faces):
-    labels = faces.labels.copy()
-    first, other = np.unique(labels[faces.split == "train"], return_index=True)[1][:2]
-    labels[[first, other]] = labels[[other, first]]
-    return {"labels": labels}
-
-
-def changed(name):
-    """A change of the first image, or of the votes on it."""
-
-    def change(faces):
-        array = getattr(faces, name).copy()
-        array[0] = array[0][::-1]
-        return {name: array}
-
-    return change
-
-
 @files.needs_real_data
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda faces: {"split": np.where(faces.split == "train", "train", np.roll(faces.split, 5))},
-        relabelled,
-        changed("images"),
-        changed("votes"),
-    ],
-    ids=["split", "labels", "pixels", "votes"],
-)
-def test_other_faces_of_the_published_numbers_are_not_as_published(change, fer2013_cache):
+@pytest.mark.parametrize("name", ["labels", "images", "votes", "split"])
+def test_faces_of_the_published_numbers_with_two_exchanged_are_not_as_published(name, fer2013_cache):
     faces = load_fer7(REAL)
+    first, other = (("validation", 3), ("test", 3)) if name == "split" else (("train", 0), ("train", 3))
+    places = [np.flatnonzero((faces.split == split) & (faces.labels == label))[0] for split, label in (first, other)]
+    array = getattr(faces, name).copy()
+    array[places] = array[places[::-1]]
     assert faces.difference == ""
-    assert compare(dataclasses.replace(faces, **change(faces))).difference
+    assert compare(dataclasses.replace(faces, **{name: array})).difference
 
 
 @files.needs_real_data
-def test_exchanged_and_repeated_parquet_files_are_named_and_the_published_ones_are_not_remarked_on(
-    tmp_path, capsys, fer2013_cache
-):
+def test_exchanged_and_repeated_parquet_files_are_named_and_the_published_are_not(tmp_path, capsys, fer2013_cache):
     assert load_fer7(REAL).difference == load_fer4(REAL, protocol="course").difference == ""
     assert capsys.readouterr().err == ""
     frames = {usage: pd.read_parquet(REAL / f"fer2013-{usage.lower()}.parquet") for usage in files.USAGES}
@@ -79,13 +49,16 @@ def test_exchanged_and_repeated_parquet_files_are_named_and_the_published_ones_a
     assert "not as published" in faces.source
     assert faces.select(classes=("happy", "sad")).difference == faces.difference != ""
     frames["PublicTest"].to_parquet(tmp_path / "fer2013-training.parquet")
-    with pytest.raises(DataError, match=r"training\.parquet, row 32298: Expected the Usage Training in this file"):
-        load_fer7(tmp_path)
+    files.refused(r"training\.parquet, row 32298: Expected the Usage Training in this file", load_fer7, tmp_path)
 
 
-def test_a_part_trains_as_ones_own_and_is_never_final(tmp_path, own_folders):
-    from fer_keras.training import fit
+def test_a_part_trains_as_ones_own_and_is_never_final(tmp_path, own_folders, monkeypatch):
+    import keras
 
+    from fer_keras.training import fit, trainer
+
+    layers = [keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(7, activation="softmax")]
+    monkeypatch.setattr(trainer, "build", lambda *_, **__: keras.Sequential(layers))
     faces = load_fer7(files.write_csv(tmp_path / "data", files.csv_lines(files.fer_table(84))))
     assert (faces.protocol, bool(faces.difference)) == ("official", True)
     run = fit("mini-xception", epochs=1, faces=faces, verbose=0)
@@ -98,16 +71,13 @@ def test_a_csv_cut_at_a_line_end_is_named(tmp_path, table):
     assert "train: expected 3,995 angry" in load_fer7(files.write_csv(tmp_path / "data", lines)).difference
 
 
-@pytest.mark.parametrize(
-    ("write", "name"), [(files.icml_lines, "icml_face_data.csv"), (files.challenge_lines, "train.csv")]
-)
+@pytest.mark.parametrize("write", [files.icml_lines, files.challenge_lines])
 @pytest.mark.parametrize("digits", [1, 2])
-def test_a_csv_cut_inside_its_last_number_is_refused(write, name, digits, tmp_path, table):
+def test_a_csv_cut_inside_its_last_number_is_refused(write, digits, tmp_path, table):
     table["images"][-1, -1, -1] = 131
-    file = files.write_csv(tmp_path / "data", write(table), name)
+    file = files.write_csv(tmp_path / "data", write(table))
     file.write_bytes(file.read_bytes().rstrip(b'"\n')[:-digits])
-    with pytest.raises(DataError, match=r"line 43: Expected a line break at the end of the file"):
-        load_fer7(file)
+    files.refused(r"line 43: Expected a line break at the end of the file", load_fer7, file)
     assert len(load_fer7(file, on_error="skip")) == 41
 
 
@@ -138,8 +108,7 @@ def test_a_bad_cell_of_parquet_is_named_and_can_be_skipped(column, value, messag
     values = [value if index == 3 else each for index, each in enumerate(frame[column])]
     frame[column] = [[each] if isinstance(value, list) and isinstance(each, str) else each for each in values]
     frame.to_parquet(file)
-    with pytest.raises(DataError, match=rf"training\.parquet, .*{message}"):
-        load_fer7(folder)
+    files.refused(rf"training\.parquet, .*{message}", load_fer7, folder)
     assert len(load_fer7(folder, on_error="skip")) == (28 if isinstance(value, list) else 41)
 
 
@@ -152,20 +121,15 @@ def test_an_emotion_of_many_bytes_and_huge_numbers_are_named(tmp_path, table):
     assert [text.partition(", ")[2][:6] for text in faces.skipped] == ["line 4", "line 5", "line 6"]
 
 
-# Pictures in folders
-
-
 def test_a_huge_number_and_an_id_under_two_labels_are_refused(tmp_path, table):
     tree = files.validated_folders(table)
     place = files.write_tree(tmp_path / "a", tree | {f"images/train/sad/{'9' * 20}.jpg": table["images"][0]})
-    with pytest.raises(DataError, match=r"99\.jpg: Expected a name N\.jpg"):
-        load_fer7(place)
+    files.refused(r"99\.jpg: Expected a name N\.jpg", load_fer7, place)
     assert len(load_fer7(place, on_error="skip")) == 42
     place = files.write_tree(tmp_path / "b", files.named_folders(table))
     (first, *_) = (place / "train" / "angry").iterdir()
     files.write_tree(place / "train" / "happy", {first.name: table["images"][0]})
-    with pytest.raises(DataError, match=r"Expected each number under one label\. Received: that of .*angry"):
-        load_fer7(place)
+    files.refused(r"Expected each number under one label\. Received: that of .*angry", load_fer7, place)
 
 
 def test_the_folders_of_ferplus_are_read_as_ferplus(tmp_path, table):
@@ -176,30 +140,24 @@ def test_the_folders_of_ferplus_are_read_as_ferplus(tmp_path, table):
         assert (faces.classes, faces.protocol, bool(faces.difference)) == (FERPLUS8, "official", True)
         assert faces.fingerprint == known.fingerprint
     for load in (load_fer7, load_folder):
-        with pytest.raises(DataError, match="load_ferplus"):
-            load(place)
+        files.refused("load_ferplus", load, place)
     label = place / "FER2013Train" / "label.csv"
     label.write_text(label.read_text().replace(",", ",99,", 1).replace("fer0000001.png", "../1.png"))
-    with pytest.raises(DataError, match=r"label\.csv, line 1"):
-        load_ferplus(place)
+    files.refused(r"label\.csv, line 1", load_ferplus, place)
     assert len(load_ferplus(place, on_error="skip").skipped) == 2
 
 
-@pytest.mark.parametrize(
-    "names", ["train test", "FER2013Train FER2013Valid FER2013Test", "train_set val-data test set"]
-)
+@pytest.mark.parametrize("names", ["train test", "FER2013Train FER2013Test", "train_set val-data test set"])
 def test_flat_folders_named_after_splits_are_no_classes(names, tmp_path):
+    place = pictures(tmp_path / "flat", names.split(" ", 2))
     for load in (load_folder, load_faces):
-        with pytest.raises(DataError, match="Expected class folders in the folder of a split"):
-            load(pictures(tmp_path / "flat", names.split(" ", 2)))
+        files.refused("Expected class folders in the folder of a split", load, place)
 
 
 @pytest.mark.parametrize("numbers", [range(1, 8), range(7), range(8), range(1, 4), range(12)])
 def test_numbered_class_folders_are_classes_in_numeric_order(numbers, tmp_path):
     names = tuple(map(str, numbers))
-    faces = load_faces(
-        pictures(tmp_path / "mine", [f"{split}/{name}" for split in ("train", "test") for name in names])
-    )
+    faces = load_faces(pictures(tmp_path, [f"{split}/{name}" for split in ("train", "test") for name in names]))
     assert (faces.classes, faces.protocol) == (names, "own")
     assert faces.counts()["total"].tolist() == [3 * len(names), 0, 3 * len(names)]
 
@@ -229,21 +187,14 @@ def test_pictures_of_every_suffix_and_in_deeper_folders_are_read_and_other_files
 def test_pipes_are_never_opened(tmp_path):
     place = pictures(tmp_path / "mine", ["happy", "sad"])
     os.mkfifo(place / "happy" / "9.jpg")
-    with pytest.raises(DataError, match=r"9\.jpg: Expected a regular file"):
-        load_folder(place)
+    files.refused(r"9\.jpg: Expected a regular file", load_folder, place)
     assert len(load_folder(place, on_error="skip")) == 6
     os.mkfifo(tmp_path / "fer2013.csv")
     for path in (tmp_path / "fer2013.csv", tmp_path):
-        with pytest.raises(DataError, match="Expected"):
-            load_fer7(path)
+        files.refused("Expected", load_fer7, path)
 
 
-# Places
-
-
-@pytest.mark.parametrize(
-    "name", ["Data/fer2013.csv", "FER2013.csv", "fer2013.csv/fer2013.csv", "a/b/ICML_face_data.csv"]
-)
+@pytest.mark.parametrize("name", ["Data/fer2013.csv", "FER2013.csv", "fer2013.csv/fer2013.csv", "a/ICML_face_data.csv"])
 def test_tables_are_found_in_folders_and_archives_whatever_their_case(name, tmp_path, table):
     lines, place = files.icml_lines(table) if "ICML" in name else files.csv_lines(table), tmp_path / "data"
     file = files.write_csv((place / name).parent, lines, Path(name).name)
@@ -269,39 +220,4 @@ def test_a_home_is_expanded_and_not_needed(tmp_path, table, monkeypatch):
     monkeypatch.setenv("FER_KERAS_DATA", str(tmp_path / "data"))
     with pytest.warns(UserWarning, match="Could not determine home"):
         files.expect(load_fer7(), table)
-    with pytest.raises(DataError, match="Expected a path"):
-        load_fer7("~/data")
-
-
-def tar_of(file, name, kind=tarfile.REGTYPE):
-    with tarfile.open(file, "w:gz") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.linkname = kind, "/etc/passwd"
-        archive.addfile(entry, io.BytesIO())
-    return file
-
-
-@pytest.mark.parametrize("kind", ["zip", "tgz"])
-def test_an_archive_of_1900_folders_is_refused_and_leaves_nothing(kind, tmp_path, monkeypatch):
-    temporary, name = tmp_path / "temporary", "a/" * 1900 + "1.png"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    file = tmp_path / f"deep.{kind}"
-    file = files.write_zip(file, {name: b""}) if kind == "zip" else tar_of(file, name)
-    for load in (load_fer7, load_faces):
-        with pytest.raises(DataError, match="more than 16 folders deep"):
-            load(file)
-    assert not list(temporary.iterdir())
-
-
-@pytest.mark.parametrize(("name", "kind"), [("../1.csv", b"0"), ("/1.csv", b"0"), ("1.csv", b"2"), ("1.csv", b"6")])
-def test_a_tar_that_leads_out_or_links_is_refused(name, kind, tmp_path):
-    with pytest.raises(DataError, match="Expected plain files inside the archive"):
-        load_fer7(tar_of(tmp_path / "a.tgz", name, kind))
-
-
-def test_what_a_killed_process_unpacked_is_swept(tmp_path, monkeypatch, table):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / ".fer_keras-abc.999999.tmp").mkdir()
-    load_fer7(files.as_zip(files.write_csv(tmp_path / "data", files.csv_lines(table)).parent))
-    assert not list(tmp_path.glob(".fer_keras-*"))
+    files.refused("Expected a path", load_fer7, "~/data")

@@ -3,11 +3,9 @@
 import data_files as files
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fer_keras.data import DataError, ferplus_targets, join_ferplus, load_fer4, load_fer7, load_ferplus
-from fer_keras.data.ferplus import EMOTIONS, ferplus_winners
+from fer_keras.data.ferplus import ferplus_winners
 from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
 
 VOTES = "fer2013new.csv"
@@ -30,14 +28,9 @@ def folder(tmp_path, table):
     return files.write_csv(tmp_path / "data", files.csv_lines(table)).parent
 
 
-# Joining
-
-
-@pytest.mark.parametrize(
-    ("name", "lines"), [("fer2013.csv", files.csv_lines), ("icml_face_data.csv", files.icml_lines)]
-)
-def test_votes_beside_the_faces_are_joined_and_said(tmp_path, table, name, lines):
-    file = files.write_csv(tmp_path / "data", lines(table), name)
+@pytest.mark.parametrize("lines", [files.csv_lines, files.icml_lines])
+def test_votes_beside_the_faces_are_joined_and_said(tmp_path, table, lines):
+    file = files.write_csv(tmp_path / "data", lines(table))
     assert load_fer7(file).votes is None
     files.write_csv(tmp_path / "data", files.ferplus_lines(table), VOTES)
     for path in (file, tmp_path / "data", file):  # the last from the cache
@@ -59,13 +52,10 @@ def test_votes_are_joined_by_row_to_any_selection_but_not_to_faces_of_other_rows
         np.testing.assert_array_equal(join_ferplus(faces.take(order), path).votes, table["votes"][order])
     # The rows of a part are numbered anew: those of all are others.
     part = load_fer7(files.write_csv(tmp_path / "part", [files.csv_lines(table)[0], *files.csv_lines(table)[4:8]]))
-    with pytest.raises(DataError, match=r"Expected 4 rows, .* Received: 42"):
-        join_ferplus(part, file)
+    files.refused(r"Expected 4 rows, .* Received: 42", join_ferplus, part, file)
     faces = load_fer7(files.write_csv(tmp_path / "own", files.challenge_lines(table), "train.csv"))
-    with pytest.raises(DataError, match=r"Expected faces that know their rows .* Join the votes to fer2013\.csv"):
-        join_ferplus(faces, file)
-    with pytest.raises(DataError, match="no such file"):
-        join_ferplus(faces, tmp_path)
+    files.refused(r"Expected faces that know their rows .* Join the votes to fer2013\.csv", join_ferplus, faces, file)
+    files.refused("no such file", join_ferplus, faces, tmp_path)
 
 
 def put(column, value):
@@ -92,9 +82,7 @@ def test_a_bad_row_of_votes_is_named_and_can_be_skipped(tmp_path, table, folder,
     lines = files.ferplus_lines(table)
     lines[30] = spoil(lines[30])
     files.write_csv(folder, lines, VOTES)
-    with pytest.raises(DataError, match=rf"{VOTES}, line 31: .*{message}"):
-        load_fer7(folder)
-    faces = load_fer7(folder, on_error="skip")
+    faces = files.skipped(rf"{VOTES}, line 31: .*{message}", load_fer7, folder)
     table["votes"][29] = 0
     np.testing.assert_array_equal(faces.votes, table["votes"])
     assert len(faces.skipped) == 1
@@ -112,10 +100,7 @@ def test_a_face_that_is_skipped_does_not_move_the_votes_of_others(folder, table)
 
 
 BAD_FILES = {
-    "a-row-less": (
-        lambda lines: lines[:20] + lines[21:],
-        r"Expected 42 rows, as many as the fer2013\.csv of these faces has\. Received: 41",
-    ),
+    "a-row-less": (lambda lines: lines[:-1], r"Expected 42 rows, as many as the fer2013\.csv .* has\. Received: 41"),
     "a-row-more": (lambda lines: [*lines, lines[-1]], "Received: 43"),
     "other-order": (
         lambda lines: [*lines[:5], lines[10], *lines[6:10], lines[5], *lines[11:]],
@@ -132,8 +117,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_votes_of_other_faces_are_refused_either_way(tmp_path, table, folder, spoil, message, on_error):
     files.write_csv(folder, spoil(files.ferplus_lines(table)), VOTES)
-    with pytest.raises(DataError, match=rf"{VOTES}.*{message}"):
-        load_fer7(folder, on_error=on_error)
+    files.refused(rf"{VOTES}.*{message}", load_fer7, folder, on_error=on_error)
     assert files.nothing_cached(tmp_path)
 
 
@@ -144,9 +128,6 @@ def test_the_course_set_knows_its_rows(tmp_path, table):
     file = files.write_csv(tmp_path / "votes", files.ferplus_lines(votes), VOTES)
     joined = join_ferplus(load_fer4(place, protocol="course"), file)
     np.testing.assert_array_equal(joined.votes, table["votes"][[3, 11]])
-
-
-# The rules
 
 
 #                 neutral happiness surprise sadness anger disgust fear contempt unknown NF
@@ -168,36 +149,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("votes", "majority", "probability"), CASES.values(), ids=CASES)
-def test_the_rules_of_ferplus(votes, majority, probability):
-    for mode, expected in (("majority", majority), ("probability", probability)):
-        (targets,) = ferplus_targets(np.array([votes]), mode=mode)
-        np.testing.assert_allclose(targets, [expected.get(name, 0) for name in FERPLUS8], rtol=1e-6)
-        (winner,) = ferplus_winners(np.array([votes]), mode=mode)
-        assert winner == next(iter(expected), "")
-
-
-def slowly(votes):
-    """What mode "probability" takes of one row, level by level of equal votes."""
-    left = [count if count > 1 else 0 for count in votes]
-    taken, seen = {}, 0
-    for level in sorted({count for count in left if count}, reverse=True):
-        if seen >= 0.75 * sum(left) or len(taken) >= 3:
-            break
-        equal = [place for place, count in enumerate(left) if count == level]
-        taken |= {EMOTIONS[place]: level for place in equal if place < 8}
-        seen += level * len(equal)
-        if equal[-1] >= 8:
-            break
-    good = sum(taken.values()) > sum(left) / 2 and len(taken) <= 3
-    return {name: count / sum(taken.values()) for name, count in taken.items()} if good else {}
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 9), min_size=10, max_size=10), min_size=1, max_size=8))
-def test_all_rows_at_once_are_what_each_is_alone(rows):
-    expected = [[slowly(row).get(name, 0) for name in FERPLUS8] for row in rows]
-    np.testing.assert_allclose(ferplus_targets(np.array(rows), mode="probability"), expected, rtol=1e-6)
+@pytest.mark.parametrize(("mode", "place"), [("majority", 1), ("probability", 2)])
+def test_the_rules_of_ferplus(mode, place):
+    votes, expected = np.array([case[0] for case in CASES.values()]), [case[place] for case in CASES.values()]
+    targets = [[each.get(name, 0) for name in FERPLUS8] for each in expected]
+    np.testing.assert_allclose(ferplus_targets(votes, mode=mode), targets, rtol=1e-6)
+    assert ferplus_winners(votes, mode=mode).tolist() == [next(iter(each), "") for each in expected]
 
 
 def test_a_selection_of_classes_leaves_out_rows_that_another_wins():
@@ -235,8 +192,6 @@ def test_load_ferplus_keeps_rows_with_a_winner_under_its_label(folder, table, mo
 
 
 @files.needs_real_data
-@pytest.mark.parametrize(
-    ("mode", "expected"), [("majority", [25060, 3199, 3153]), ("probability", [27956, 3505, 3505])]
-)
-def test_the_real_votes_leave_the_published_numbers_of_rows(mode, expected, fer2013_cache):
-    assert load_ferplus(files.REAL_DATA, mode=mode).counts()["total"].tolist() == expected
+def test_the_real_votes_leave_the_published_numbers_of_rows(fer2013_cache):
+    for mode, expected in (("majority", [25060, 3199, 3153]), ("probability", [27956, 3505, 3505])):
+        assert load_ferplus(files.REAL_DATA, mode=mode).counts()["total"].tolist() == expected
