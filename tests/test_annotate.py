@@ -32,13 +32,13 @@ def changed(before, after):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-@pytest.mark.parametrize("scale", [1, 2, 8])
+@pytest.mark.parametrize("scale", [1, 5])
 def test_box_words_and_bars_lie_around_the_face_in_the_size_of_the_picture(scale):
     picture = GREY.repeat(scale, axis=0).repeat(scale, axis=1)
     box = left, top, side, _ = tuple(scale * value for value in (60, 90, 70, 70))
-    found, before = face(box, confidence=0.5, sad=0.25, fear=0.25), picture.copy()
+    found = face(box, confidence=0.5, sad=0.25, fear=0.25)
     plain, drawn = (draw_faces(picture, [found], bars=bars) for bars in (False, True))
-    assert (picture == before).all(), "the picture itself stays"
+    assert (picture == 100).all(), "the picture itself stays"
     middle, edges, inside = side // 2, [0, side - 1], slice(9 * scale, 60 * scale)
     assert is_colour(plain[top:, left + middle][edges]).all()
     assert is_colour(plain[top + middle, left:][edges]).all()
@@ -74,22 +74,27 @@ def test_bars_hide_no_other_face_and_the_smallest_pictures_can_be_drawn_into():
         assert (draw_faces(picture, [], bars=True) == picture).all()
 
 
-@pytest.mark.parametrize("emotion", [*COLOURS, UNCERTAIN, "bored"])
-def test_words_stand_out_from_their_plate_on_any_picture(emotion, monkeypatch):
+@pytest.fixture
+def written(monkeypatch):
+    """A list of the texts that are written, and of their colours; none is drawn."""
+    found = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, at, text, fill, **options: found.append((text, fill)))
+    return found
+
+
+def test_words_stand_out_from_their_plate_on_any_picture(written):
     noise = np.random.default_rng(0).integers(0, 256, GREY.shape, np.uint8)
-    drawn, other = (draw_faces(picture, [face(emotion=emotion)])[:88] for picture in (GREY, noise))
-    left, top, right, _ = changed(GREY[:88], drawn)
-    np.testing.assert_array_equal(other[top:, left:right], drawn[top:, left:right])
-    colours = [COLOURS.get(emotion, OTHER_COLOUR)]
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda *_, fill, **options: colours.append(fill))
-    draw_faces(GREY, [face(emotion=emotion)])
-    channels = np.array([ImageColor.getrgb(colour) for colour in colours]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
-    assert (light + 0.05) / (dark + 0.05) >= 4.5, "the least contrast of WCAG 2 for text"
+    for emotion in (*COLOURS, UNCERTAIN, "bored"):
+        drawn, other = (draw_faces(picture, [face(emotion=emotion)])[:88] for picture in (GREY, noise))
+        left, top, right, _ = changed(GREY[:88], drawn)
+        np.testing.assert_array_equal(other[top:, left:right], drawn[top:, left:right], "the plate covers all")
+        channels = np.array([*map(ImageColor.getrgb, (COLOURS.get(emotion, OTHER_COLOUR), written[-1][1]))]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, "the least contrast of WCAG 2 for text"
 
 
-def test_what_is_written(monkeypatch):
+def test_what_is_written(written):
     faces = [face(), face((100, 60, 90, 90), emotion="sad", confidence=0.7)]
     above = is_colour(draw_faces(GREY, [face()]))
     above[88:] = False  # the plate, which the second face's box crosses
@@ -97,21 +102,18 @@ def test_what_is_written(monkeypatch):
     for names in (["1"], [], "123"):
         with pytest.raises(ValueError, match="a word for each of 2 faces"):
             draw_faces(GREY, faces, names=names)
-    texts = []
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, place, text, **options: texts.append(text))
+    written.clear()
     draw_faces(GREY, [face(), face(emotion=UNCERTAIN, confidence=0.4), face(confidence=0.9999)])
     draw_faces(GREY, faces, names=iter("34"))
-    assert texts == ["happy 88%", "uncertain", "happy 99%", "3 happy 88%", "4 sad 70%"]
+    assert [text for text, _ in written] == ["happy 88%", "uncertain", "happy 99%", "3 happy 88%", "4 sad 70%"]
 
 
 @pytest.mark.parametrize("name", ["fröhlich", "радость", "χαρά"])
 def test_class_names_beyond_ascii_are_drawn_or_a_warning_says_that_they_are_not(name, monkeypatch):
     pytest.importorskip("matplotlib")
     font_for.cache_clear()
-    drawn, boxes = (
-        draw_faces(GREY, [Face((100, 90, 80, 80), each, 0.9, {each: 0.9, "sad": 0.1}, 0.9)], bars=True)
-        for each in (name, "x" * len(name))
-    )
+    faces = [Face((100, 90, 80, 80), each, 0.9, {each: 0.9, "sad": 0.1}, 0.9) for each in (name, "x" * len(name))]
+    drawn, boxes = (draw_faces(GREY, [each], bars=True) for each in faces)
     assert (drawn != boxes).any()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="No font at hand has the letters '喜'.* Install matplotlib"):
@@ -119,24 +121,24 @@ def test_class_names_beyond_ascii_are_drawn_or_a_warning_says_that_they_are_not(
 
 
 @pytest.fixture
-def photo(tmp_path, monkeypatch):
-    """A photo in the working directory, with a colour profile and a note of the camera."""
+def profile(tmp_path, monkeypatch):
+    """The colour profile of a photo in the working directory, in which there is a note of the camera, too."""
     monkeypatch.chdir(tmp_path)
     profile, exif = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
     exif[271] = "a camera"
-    Image.fromarray(skimage.data.astronaut()).save("photo.png", icc_profile=profile, exif=exif)
+    Image.fromarray(skimage.data.astronaut()).save("photo.png", icc_profile=profile, exif=exif, compress_level=1)
     return profile
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
-def test_a_copy_keeps_the_colour_profile_and_not_what_the_camera_noted(photo, suffix):
+def test_a_copy_keeps_the_colour_profile_and_not_what_the_camera_noted(profile, suffix):
     (found,) = fer_keras.annotate("photo.png", f"copy{suffix}", bars=True, detector="haar", network="mini-xception")
     assert found.emotion == "happy"
     with Image.open(f"copy{suffix}") as copy:
-        assert (copy.info["icc_profile"], 271 in copy.getexif(), copy.size) == (photo, False, (512, 512))
+        assert (copy.info["icc_profile"], 271 in copy.getexif(), copy.size) == (profile, False, (512, 512))
 
 
-def test_where_a_copy_cannot_be_written(photo, tmp_path):
+def test_where_a_copy_cannot_be_written(profile, tmp_path):
     wrong = {"copy.psd": "ends with one of", "./photo.png": "which would be lost"}
     for target, message in (wrong | {"photo.png/copy.png": "be written. Received: Not a directory"}).items():
         with pytest.raises(ValueError, match=message):
@@ -146,7 +148,7 @@ def test_where_a_copy_cannot_be_written(photo, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def test_a_picture_is_explained_from_the_command_line(photo, capsys):
+def test_a_picture_is_explained_from_the_command_line(profile, capsys):
     options = ["--weights", "mini-xception", "--detector", "haar"]
     assert main(["explain", "photo.png", *options]) == 0
     found, written = capsys.readouterr().out.splitlines()
@@ -162,11 +164,11 @@ def test_a_picture_is_explained_from_the_command_line(photo, capsys):
     assert (np.asarray(Image.open("out.png")) == GREY).all()
 
 
-def test_what_cannot_be_explained_is_an_error_in_a_line(photo, capsys):
+def test_what_cannot_be_explained_is_an_error_in_a_line(profile, capsys):
     for arguments, message in (
         ("", "the path of a picture, or --record"),
         ("x.png --record", "the path of a picture, or --record"),
-        ("photo.png --out photo.png --weights mini-xception", "which would be lost"),
+        ("photo.png --out photo.png", "which would be lost"),
         ("photo.png --method lime --weights mini-xception", "no method 'lime'"),
     ):
         assert main(["explain", *arguments.split()]) == 2
@@ -179,7 +181,6 @@ def test_a_heatmap_is_painted_on_its_region_alone_and_turns_with_the_face():
     for angle, middle in ((0, (0, 15)), (45, (-10.6, 10.6)), (90, (-15, 0))):  # clockwise: the chin goes to the left
         left, top, right, bottom = changed(grey, paint_heatmap(grey, hot, Detection((30, 30, 40, 40), 1, angle)))
         assert ((left + right) / 2 - 50, (top + bottom) / 2 - 50) == pytest.approx(middle, abs=2)
-    hot[:] = 1
-    assert changed(grey, paint_heatmap(grey, hot, Detection((4, 5, 10, 10), 1))) == (4, 5, 14, 15)
-    assert changed(grey, paint_heatmap(grey, hot, Detection((-6, 94, 12, 12), 1))) == (0, 94, 6, 100)
+    for box, painted in (((4, 5, 10, 10), (4, 5, 14, 15)), ((-6, 94, 12, 12), (0, 94, 6, 100))):
+        assert changed(grey, paint_heatmap(grey, np.ones_like(hot), Detection(box, 1))) == painted
     assert (grey == 80).all()

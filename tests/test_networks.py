@@ -5,8 +5,6 @@ import hashlib
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -23,26 +21,6 @@ from fer_keras.training.data import load_recipe_data
 
 FILE = weights.folder() / "mini-xception.onnx"
 SHIPPED = sorted(path.name for path in weights.folder().iterdir() if path.suffix in (".keras", ".onnx"))
-ALONE = """
-import json, sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"keras", "tensorflow", "jax", "torch", "pandas", "matplotlib"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Refuse())
-import numpy as np
-from fer_keras.recognition.networks import keras_network, open_network
-
-print(json.dumps(open_network("mini-xception").predict(np.full((2, 48, 48, 1), 90, np.uint8)).tolist()))
-for name in ("fer-smal", "gone.keras", "gone.onnx", "nonsense"):
-    for use in (open_network, keras_network):
-        try:
-            use(name)
-        except ValueError as error:
-            print(error)
-"""
 
 
 @pytest.mark.parametrize("name", weights.shipped())
@@ -65,18 +43,19 @@ def test_what_ships_for_onnx_runtime_is_the_network_that_ships_for_keras(name):
         np.testing.assert_array_equal(again.predict(images[:3]), network.predict(images[:3]))
 
 
-def test_without_keras_backend_and_pandas_networks_predict_and_unknown_names_are_refused(own_folders):
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    predictions, *lines = done.stdout.splitlines()
-    expected = weights.load("mini-xception").model(np.full((2, 48, 48, 1), 90, np.float32))
-    np.testing.assert_allclose(json.loads(predictions), expected, atol=1e-5)
-    assert lines[:2] == ["There is no network 'fer-smal'. Did you mean 'fer-small'?"] * 2
-    assert lines[2].startswith("There is no network 'gone.keras'. Expected the path of a .keras or .h5 file, or one of")
-    assert lines[4] == "gone.onnx: Expected an .onnx file that fer_keras.export wrote. Received: no file there."
-    assert "mini-xception" in lines[6]
+def test_an_unknown_name_is_refused_with_what_comes_close_before_keras_is_imported(own_folders, monkeypatch):
     with pytest.raises(ValueError, match="Expected a network that was trained on this machine"):
         open_network("capstone-model-1")
+    monkeypatch.setattr(networks, "import_part", lambda name: pytest.fail("imported"))
+    for name, message in {
+        "fer-smal": r"^There is no network 'fer-smal'\. Did you mean 'fer-small'\?$",
+        "gone.keras": r"'gone\.keras'\. Expected the path of a \.keras or \.h5 file, or one of: .*mini-xception",
+        "nonsense": "no network 'nonsense'",
+        "gone.onnx": r"^gone\.onnx: Expected an \.onnx file that fer_keras\.export wrote\. Received: no file there",
+    }.items():
+        for use in (open_network, networks.keras_network) if name != "gone.onnx" else [open_network]:
+            with pytest.raises(ValueError, match=message):
+                use(name)
 
 
 def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tmp_path):
@@ -91,24 +70,23 @@ def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tm
     assert isinstance(open_network("mine"), weights.Network)
 
 
-WRONG_CARDS = [
-    ({"sha256": None}, "without a usable sha256"),
-    *(
-        ({"classes": value}, "usable classes")
-        for value in ("happy", ["happy"], ["sad", "sad"], ["sad", 1], ["sad", ""])
-    ),
-    *(({"temperature": value}, "usable temperature") for value in (0, -1, 1e-300, float("nan"), float("inf"), "1", [])),
-    ({"temperature_mirrored": 0}, "usable temperature_mirrored"),
-]
+USELESS = {
+    "sha256": [None],
+    "classes": ["happy", ["happy"], ["sad", "sad"], ["sad", 1], ["sad", ""]],
+    "temperature": [0, -1, 1e-300, float("nan"), float("inf"), "1", []],
+    "temperature_mirrored": [0],
+    "size": [[48.0, 48.0], [48], [0, 48], [True, True], 48],
+}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (None, "a card with name, classes, size, sha256. Received: none"),
-        *((text, "Received: none") for text in ("{", "[1]", "[" * 100_000)),
-        *WRONG_CARDS,
-        *(({"size": value}, "without a usable size") for value in ([48.0, 48.0], [48], [0, 48], [True, True], 48)),
+        *(
+            (text, "a card with name, classes, size, sha256. Received: none")
+            for text in (None, "{", "[1]", "[" * 100_000)
+        ),
+        *(({name: value}, f"without a usable {name}") for name, values in USELESS.items() for value in values),
         ({"size": [64, 64]}, r"\['batch', 64, 64, 1\].* Received: \[\['batch', 48, 48, 1\]"),
         ({"classes": list(FER7[:6])}, r"\['batch', 6\].* Received: .*\['batch', 7\]"),
     ],
@@ -124,7 +102,7 @@ def test_a_card_that_does_not_fit_is_refused(changes, message, tmp_path):
     onnx.save(proto, tmp_path / "odd.onnx")
     with pytest.raises(ValueError, match=rf"odd\.onnx: Expected .*{message}"):
         open_network(tmp_path / "odd.onnx")
-    if (changes, message) in WRONG_CARDS:
+    if "usable" in message and "size" not in changes:
         shutil.copy(FILE.with_suffix(".keras"), tmp_path / "odd.keras")
         (tmp_path / "odd.json").write_text(text)
         with pytest.raises(ValueError, match=rf"odd\.json: Expected .*{message}"):
@@ -205,6 +183,5 @@ def test_every_shipped_file_scores_on_publictest_what_its_card_says(file, fer201
     assert (answers == labels).mean() == pytest.approx(expected["accuracy"], abs=0.003 if quantized else 0.0015)
     if quantized:
         assert (answers == labels).mean() == pytest.approx(quantized["accuracy_float32"], abs=0.005)
-        whole = open_network(card["name"].removesuffix(f"-{quantized['kind']}"))
-        agreement = (answers == whole.predict(images).argmax(axis=1)).mean()
-        assert agreement == pytest.approx(quantized["agreement"], abs=0.005)
+        whole = open_network(card["name"].removesuffix("-int8")).predict(images).argmax(axis=1)
+        assert (answers == whole).mean() == pytest.approx(quantized["agreement"], abs=0.005)

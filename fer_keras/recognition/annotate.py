@@ -96,10 +96,7 @@ def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None
 
 
 def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = False) -> np.ndarray:
-    """Draw a box around each face into a copy of a picture, its emotion and confidence, and probabilities as `bars`.
-
-    `names` are words, one a face, to put before its emotion, such as the number of the person.
-    """
+    """Draw boxes, emotions (after `names`, a word a face), and probabilities as `bars` into a copy of a picture."""
     names = [""] * len(faces) if names is None else list(names)
     if len(names) != len(faces):
         raise ValueError(f"`names` must have a word for each of {len(faces)} faces. Received: {len(names)}.")
@@ -182,10 +179,7 @@ def font_for(text, size):
 
 
 def paint_heatmap(rgb: np.ndarray, heatmap: np.ndarray, region: Detection) -> np.ndarray:
-    """Paint a heatmap, float32 in [0, 1], over a region of a copy of a picture: black, red, yellow, white.
-
-    The region is turned about its centre by its angle, and may reach beyond the picture.
-    """
+    """Paint a heatmap, float32 in [0, 1], over a region of a copy of a picture: black, red, yellow, white."""
     left, top, width, height = region.box
     whole = Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR)
     if region.angle:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import types
 import warnings
-from collections import Counter, namedtuple
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from fer_keras.labels import FER7, FERPLUS8
 from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks
 
-INPUT = "pixels"
+INPUT = "pixels"  # name of the input in an .onnx file
+FORMATS = {"onnx": ".onnx", "litert": ".tflite", "savedmodel": ""}
 
 
 def export(
@@ -53,17 +54,16 @@ def export(
     """
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of: {', '.join(FORMATS)}. Received: {format!r}.")
-    kind = FORMATS[format]
     if quantize not in (None, "int8") or (quantize and format == "savedmodel"):
         raise ValueError(f"`quantize` must be None, or 'int8' for onnx, litert. Received: {quantize!r} for {format!r}.")
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ValueError(f"Expected Keras on TensorFlow. Received: Keras on {backend!r}. Set KERAS_BACKEND=tensorflow.")
-    network = networks.keras_network(network, classes=classes)
+    network, suffix = networks.keras_network(network, classes=classes), FORMATS[format]
     called = f"{network.name}-{quantize}" if quantize else network.name
-    path = Path(path or f"{called}{kind.suffix or '-savedmodel'}")
-    if kind.suffix and path.suffix != kind.suffix:
-        raise ValueError(f"Expected a path that ends in {kind.suffix}. Received: {path}.")
-    if path.is_dir() if kind.suffix else path.exists() and not (path / "saved_model.pb").is_file():
+    path = Path(path or f"{called}{suffix or '-savedmodel'}")
+    if suffix and path.suffix != suffix:
+        raise ValueError(f"Expected a path that ends in {suffix}. Received: {path}.")
+    if path.is_dir() if suffix else path.exists() and not (path / "saved_model.pb").is_file():
         raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
     scaling, *compared = choose_faces(network, quantize)
     before = tempfile.tempdir
@@ -73,20 +73,17 @@ def export(
         unfinished = folder / path.name
         try:
             tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
-            kind.write(plain(network.model), unfinished, scaling if quantize else None)
+            write(plain(network.model), unfinished, format, scaling if quantize else None)
         finally:
             tempfile.tempdir = before
-        found = compare(network, lambda images: kind.run(unfinished, images.astype(np.float32)), *compared, quantize)
+        found = compare(network, unfinished, *compared, quantize)
         keep(unfinished, path, {**network.card, "name": called, "size": list(network.size), **found})
     return path
 
 
 def plain(model):
-    """A `keras.Model` that computes the same and converts well.
-
-    Dense layers on `(batch, 1, 1, n)` become 1x1 convolutions, which converters do not wrap in transposes; what
-    `Normalization` subtracts and divides by becomes constants: tf2onnx takes tensors for inputs of the network.
-    """
+    """A `keras.Model` that computes the same and converts well."""
+    # Dense layers on (batch, 1, 1, n) become 1x1 convolutions, which converters do not wrap in transposes.
     on_maps = [layer for layer in model.layers if isinstance(layer, layers.Dense) and len(layer.input.shape) == 4]
 
     def copy(layer):
@@ -99,29 +96,27 @@ def plain(model):
         values, model = model.get_weights(), keras.models.clone_model(model, clone_function=copy)
         set_values(model, [value.reshape(new.shape) for value, new in zip(values, model.weights, strict=True)])
     for layer in leaves(model):
-        if isinstance(layer, layers.Normalization):
+        if isinstance(layer, layers.Normalization):  # constants: tf2onnx takes tensors for inputs of the network
             layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
     model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras converts only what has run
     return model
 
 
-def write_onnx(model, path, images=None):
-    """Write a built `keras.Model` as an ONNX file without a card; with images, in int8 with scales that fit them.
+def write(model, path, format, images=None):
+    """Write a built `keras.Model`; with images in int8, with scales that fit them or that LiteRT finds at run time."""
+    import tensorflow as tf
 
-    ONNX Runtime is quick with int8 weights, a scale for each channel, and uint8 activations only. Weights use 7 bits:
-    without VNNI (AVX2 only), it adds pairs of products in 16 bits, which saturate if weights use all 8.
-
-    Reference:
-        https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (`reduce_range`)
-    """
-    model.export(path, format="onnx", verbose=False)
+    options = {"optimizations": [tf.lite.Optimize.DEFAULT]} if images is not None and format == "litert" else {}
+    model.export(path, format="tf_saved_model" if format == "savedmodel" else format, verbose=False, **options)
+    if format != "onnx":
+        return
     proto = onnx.load(path)
     reshape_first(proto)
-    graph = proto.graph
-    names = {graph.input[0].name: INPUT, graph.output[0].name: "probabilities"}
-    for tensors in (each for node in graph.node for each in (node.input, node.output)):
+    ends = (proto.graph.input[0], proto.graph.output[0])
+    names = dict(zip((each.name for each in ends), (INPUT, "probabilities"), strict=True))
+    for tensors in (each for node in proto.graph.node for each in (node.input, node.output)):
         tensors[:] = [names.get(name, name) for name in tensors]
-    for each in (graph.input[0], graph.output[0]):
+    for each in ends:
         each.name, each.type.tensor_type.shape.dim[0].dim_param = names[each.name], "batch"
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
@@ -132,12 +127,15 @@ def write_onnx(model, path, images=None):
 
     parts = iter([{INPUT: images[start : start + networks.BATCH]} for start in range(0, len(images), networks.BATCH)])
     reader = types.SimpleNamespace(get_next=lambda: next(parts, None))
+    # ONNX Runtime is quick with int8 weights, a scale for each channel, and uint8 activations only. Weights use 7 bits:
+    # without VNNI (AVX2 only), it adds pairs of products in 16 bits, which saturate if weights use all 8, see
+    # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     kinds = {"activation_type": quantization.QuantType.QUInt8, "weight_type": quantization.QuantType.QInt8}
-    kinds["calibrate_method"] = quantization.CalibrationMethod.Percentile
+    options = {"per_channel": True, "reduce_range": True, "calibrate_method": quantization.CalibrationMethod.Percentile}
     prepared = path.with_name("prepared.onnx")
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of each step
+    with contextlib.redirect_stdout(io.StringIO()):  # where each step is reported
         quantization.quant_pre_process(path, prepared, skip_symbolic_shape=True)
-        quantization.quantize_static(prepared, path, reader, per_channel=True, reduce_range=True, **kinds)
+        quantization.quantize_static(prepared, path, reader, **kinds, **options)
 
 
 def reshape_first(proto):
@@ -147,10 +145,8 @@ def reshape_first(proto):
     """
     graph, source, kept = proto.graph, {}, []
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
-    shapes = {
-        each.name: [side.dim_value or -1 for side in each.type.tensor_type.shape.dim]
-        for each in onnx.shape_inference.infer_shapes(proto).graph.value_info
-    }
+    kinds = {each.name: each.type.tensor_type for each in onnx.shape_inference.infer_shapes(proto).graph.value_info}
+    shapes = {name: [side.dim_value or -1 for side in kind.shape.dim] for name, kind in kinds.items()}
     for node in graph.node:
         node.input[:] = [source.get(name, name) for name in node.input]
         is_idle = node.op_type == "Reshape" and node.input[1] in constants and node.output[0] != graph.output[0].name
@@ -172,45 +168,26 @@ def reshape_first(proto):
     graph.CopyFrom(onnx.helper.make_graph(kept, graph.name, graph.input, graph.output, initializers, graph.doc_string))
 
 
-def write_by_keras(model, path, images=None, *, format):
-    """Write a built `keras.Model` in another format; with images, in int8 with scales that LiteRT finds at run time."""
-    import tensorflow as tf
+def run(path, images):
+    """Predict with an exported file, float32 `(batch, height, width, 1)` to `(batch, classes)`."""
+    if path.is_dir():
+        import tensorflow as tf
 
-    options = {} if images is None else {"optimizations": [tf.lite.Optimize.DEFAULT]}
-    model.export(path, format=format, verbose=False, **options)
-
-
-def run_litert(path, images):
-    """Predict with a LiteRT file."""
+        loaded = tf.saved_model.load(path)  # its function does not hold on to the values
+        return loaded.serve(images).numpy()
+    if path.suffix == ".onnx":
+        return networks.new_session(path).run(None, {INPUT: images})[0]
     from ai_edge_litert.interpreter import Interpreter
 
     serve = Interpreter(str(path), num_threads=1).get_signature_runner()
-    ((name, _),) = serve.get_input_details().items()
-    ((_, found),) = serve(**{name: images}).items()
-    return found
-
-
-def run_saved_model(path, images):
-    """Predict with a SavedModel."""
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(path)  # its function does not hold on to the values
-    return loaded.serve(images).numpy()
-
-
-Format = namedtuple("Format", "suffix write run")
-FORMATS = {
-    "onnx": Format(".onnx", write_onnx, lambda path, faces: networks.new_session(path).run(None, {INPUT: faces})[0]),
-    "litert": Format(".tflite", lambda *given: write_by_keras(*given, format="litert"), run_litert),
-    "savedmodel": Format("", lambda *given: write_by_keras(*given, format="tf_saved_model"), run_saved_model),
-}
+    (name,) = serve.get_input_details()
+    return serve(**{name: images}).popitem()[1]
 
 
 def choose_faces(network, quantize):
     """Faces to choose scales on and to compare on, labels, source: FER-2013's where they are and fit, or synthetic."""
     made = make_faces(6, size=max(network.size)).images[:, : network.size[0], : network.size[1]]
-    scaling, compared, labels, source = made, made, None, "synthetic faces"
-    classes = network.classes
+    scaling, compared, labels, source, classes = made, made, None, "synthetic faces", network.classes
     if os.environ.get("FER_KERAS_DATA") and network.size == (48, 48) and set(classes) <= set(FERPLUS8):
         is_fer7 = set(classes) <= set(FER7)
         faces = data.load_fer7().select(classes=classes) if is_fer7 else data.load_ferplus(classes=classes)
@@ -221,29 +198,27 @@ def choose_faces(network, quantize):
     return scaling[np.sort(chosen)].astype(np.float32), compared, labels, source
 
 
-def compare(network, run, images, labels, source, quantize):
-    """Compare the predictions of a file, by `run`, with its network's; what its card is to say of them."""
+def compare(network, path, images, labels, source, quantize):
+    """Compare the predictions of a file with its network's; what its card is to hold of that."""
     wanted, starts = network.predict(images), [0, *range(1, len(images), 256), len(images)]  # one face, then many
-    got = np.concatenate([run(images[start:stop]) for start, stop in itertools.pairwise(starts)])
+    parts = (images[start:stop].astype(np.float32) for start, stop in itertools.pairwise(starts))
+    got = np.concatenate([run(path, part) for part in parts])
     difference = np.abs(got - wanted)
     worst, allowed = (difference.mean(), 0.05) if quantize else (difference.max(), 1e-4)
     if not worst <= allowed:  # also where it is no number
-        raise ValueError(
-            f"{network.name}: Expected a file that predicts what the Keras network predicts, within {allowed} on "
-            f"{len(images)} faces. Received: a difference of {worst:.2g}. Nothing was written."
-        )
+        what = f"as the Keras network, within {allowed}, on {len(images)} faces. Received: a difference of {worst:.2g}"
+        raise ValueError(f"{network.name}: Expected a file that predicts the same {what}. Nothing was written.")
     if not quantize:
         return {"parity": {"num_images": len(images), "largest_difference": float(f"{worst:.2g}")}}
-    share = (got.argmax(axis=1) == wanted.argmax(axis=1)).mean()
+    answers, expected = got.argmax(axis=1), wanted.argmax(axis=1)
+    found = {"kind": quantize, "num_images": len(images), "source": source, "agreement": np.mean(answers == expected)}
     meaning = "share of images with the same likeliest class as the float32 network, to which `metrics` belong"
-    found = {"kind": quantize, "num_images": len(images), "source": source, "agreement": share, "agreement_is": meaning}
+    found["agreement_is"] = meaning
     if labels is not None:
-        right = got.argmax(axis=1) == labels
-        low, high = wilson(int(right.sum()), len(labels))
-        found |= {"split": "validation", "accuracy": right.mean(), "accuracy_low": low, "accuracy_high": high}
-        found["accuracy_float32"] = (wanted.argmax(axis=1) == labels).mean()
-    found = {key: round(float(value), 4) if isinstance(value, float) else value for key, value in found.items()}
-    return {"quantized": found}
+        low, high = wilson(int((answers == labels).sum()), len(labels))
+        found |= {"split": "validation", "accuracy": np.mean(answers == labels), "accuracy_low": low}
+        found |= {"accuracy_high": high, "accuracy_float32": np.mean(expected == labels)}
+    return {"quantized": {key: round(float(x), 4) if isinstance(x, float) else x for key, x in found.items()}}
 
 
 def keep(unfinished, path, card):
@@ -264,7 +239,7 @@ def keep(unfinished, path, card):
 
 def read_card(path) -> dict:
     """The card of an exported file."""
-    beside = Path(f"{path}.json")
     if Path(path).suffix == ".onnx":
         return networks.read_onnx(path).card
+    beside = Path(f"{path}.json")
     return networks.read_card(beside.read_text(encoding="utf-8") if beside.is_file() else None, beside)

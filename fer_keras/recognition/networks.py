@@ -110,8 +110,10 @@ def read_onnx(path):
     content, own, sibling = path.read_bytes(), path.with_name(f"{path.name}.json"), path.with_suffix(".json")
     expected, found = str(read_beside(own).get("file_sha256")), hashlib.sha256(content).hexdigest()
     if own.exists() and expected != found:
-        what = f"{found[:12]}. It was changed, is broken, or its writing was stopped: fetch or export it again"
-        raise ValueError(f"{path}: Expected the file that {own.name} describes, {expected[:12]}. Received: {what}.")
+        what = f"{expected[:12]}. Received: {found[:12]}. It was changed, is broken, or its writing was stopped"
+        raise ValueError(
+            f"{path}: Expected the file that {own.name} describes, SHA-256 {what}: fetch or export it again."
+        )
     try:
         session = new_session(content)
     except ImportError as error:
