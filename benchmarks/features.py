@@ -34,7 +34,7 @@ def main():
     asked = ratios.arguments(__doc__.splitlines()[0])
     rounds, steps = (2, 2) if asked.quick else (4, STEPS)
     found = []
-    for name in NETWORKS:
+    for name in NETWORKS[:1] if asked.quick else NETWORKS:
         found += measure(find_recipe(name), rounds, steps, batch_size=4 if asked.quick else 32)
     where = ratios.machine("tensorflow", "keras", "numpy")
     ratios.show(found, where, rounds)

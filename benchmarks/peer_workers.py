@@ -9,7 +9,7 @@ that is timed, and another that makes plain values of what it returns. Only the 
 the peers' environments do not have.
 """
 
-import dataclasses
+import copy
 import functools
 import itertools
 import json
@@ -94,7 +94,8 @@ class Ours(Worker):
 
         detector = Timed(self.recognizer.detector, "detect")
         session = Timed(self.recognizer.network.session, "run")
-        network = dataclasses.replace(self.recognizer.network, session=session)
+        network = copy.copy(self.recognizer.network)
+        network.session = session
         recognizer = fer_keras.Recognizer(network, detector=detector)
         arrays = list(map(self.picture, pictures))
 
