@@ -148,8 +148,9 @@ class Yunet(Detector):
     """
 
     framing, close_framing = Framing(scale=1.08, down=-0.02), Framing(scale=1.3)
-    window = 40  # pixels, of the smallest face that it finds well when the face fills its square, as FER-2013's do
+    window = 48  # pixels, of the smallest face: so pictures of up to 960 pixels are searched as they are
     min_score = 0.5  # the default of its makers, 0.9, finds large frontal faces only
+    worth_a_look = 0.2  # faces of lower scores are not looked at again
 
     def __init__(self, file: str | os.PathLike, *, min_size: float | None = None):
         file = Path(file)
@@ -161,7 +162,7 @@ class Yunet(Detector):
         try:
             if not file.is_file():
                 raise FileNotFoundError("no file there")
-            self.network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=self.min_score)
+            self.network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=self.worth_a_look)
             self.lock = threading.Lock()  # it remembers the size of the picture it is at
             self.search(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
         except (FileNotFoundError, cv2.error) as error:
@@ -174,23 +175,26 @@ class Yunet(Detector):
         factor = window_factor(rgb, self.min_size, self.window, least=1)
         found = self.search(np.asarray(scaled(rgb, factor))[..., ::-1]) if factor else ()
         found = non_max_suppression([(row[:4], row[-1]) for row in found], rgb, factor)
-        return [each._replace(angle=self.angle(rgb, each)) for each in found]
+        found = [self.look_closely(rgb, each) for each in found]
+        return sorted((each for each in found if each.score >= self.min_score), key=lambda each: -each.score)
 
     def search(self, bgr):
         """Rows of the box, the points of both eyes, nose and both corners of the mouth, and the score."""
         with self.lock:
             self.network.setInputSize(bgr.shape[1::-1])
             _, found = self.network.detect(np.ascontiguousarray(bgr))
-        return np.zeros((0, 15)) if found is None else found
+        found = np.zeros((0, 15)) if found is None else found
+        return found[np.isfinite(found).all(axis=1)]  # a picture of one colour gives some NaN
 
-    def angle(self, rgb, detection):
-        """Angle of a face by its eyes, from a second look at it alone; 0.0 where that shows no face."""
+    def look_closely(self, rgb, detection):
+        """The face, looked at again alone: the better of both scores, and its angle by its eyes, 0.0 if not seen."""
         close = crop(rgb, to_square(detection, self.close_framing), (CLOSE_SIDE, CLOSE_SIDE)).repeat(3, axis=-1)
         found = self.search(close)
         away = np.abs(found[:, :2] + found[:, 2:4] / 2 - CLOSE_SIDE / 2).max(axis=1)
         if not len(found) or away.min() > CLOSE_SIDE / 4:
-            return 0.0
-        return tilt(found[away.argmin(), 4:6], found[away.argmin(), 6:8])
+            return detection
+        face = found[away.argmin()]
+        return detection._replace(score=max(detection.score, float(face[-1])), angle=tilt(face[4:6], face[6:8]))
 
 
 class WholePicture:
