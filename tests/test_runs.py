@@ -13,24 +13,19 @@ import pytest
 from fer_keras import paths
 from fer_keras.evaluation import summarise, wilson
 from fer_keras.recipes import RECIPES, Recipe
-from fer_keras.results import (
-    find_run,
-    find_seeds,
-    read_run,
-    read_runs,
-    read_table,
-    runs,
-    write_run,
-    write_table,
-)
+from fer_keras.results import find_run, find_seeds, read_run, read_runs, read_table, runs, write_run, write_table
 
 COMMITTED = paths.PACKAGE.parent / "reports" / "results"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("runs/*.json"))])
-def test_committed_metrics_are_those_of_the_committed_predictions(name):
+def test_committed_metrics_are_those_of_the_committed_predictions_and_histories_fit(name):
     run = read_run(COMMITTED / "runs" / f"{name}.json")
-    assert {"validation"} <= set(run.metrics)
+    history = run.history()
+    assert tuple(history.columns[: len(runs.HISTORY_COLUMNS)]) == runs.HISTORY_COLUMNS
+    assert history["epoch"].tolist() == list(range(1, run.epochs_run + 1))
+    assert 0 <= run.best_epoch <= run.epochs_run <= max(run.recipe["epochs"], run.epochs_run)
+    assert "validation" in run.metrics
     for split in set(run.metrics) - {"train"}:
         found, recorded = run.predictions(split), run.metrics[split]
         options = {"split": recorded["split"], "views": recorded["views"], "copies": found.copies}
@@ -38,60 +33,46 @@ def test_committed_metrics_are_those_of_the_committed_predictions(name):
         assert again.keys() == recorded.keys()
         assert again.pop("log_loss") == pytest.approx(recorded["log_loss"], abs=3e-5)  # of half precision
         for key, value in again.items():
-            assert (
-                value == pytest.approx(recorded[key], abs=2e-6) if isinstance(value, float) else value == recorded[key]
-            )
+            assert recorded[key] == (pytest.approx(value, abs=2e-6) if isinstance(value, float) else value)
 
 
-def test_committed_histories_fit_their_records():
-    for run in read_runs(COMMITTED):
-        history = run.history()
-        assert tuple(history.columns[: len(runs.HISTORY_COLUMNS)]) == runs.HISTORY_COLUMNS
-        assert history["epoch"].tolist() == list(range(1, run.epochs_run + 1))
-        assert 0 <= run.best_epoch <= run.epochs_run <= max(run.recipe["epochs"], run.epochs_run)
+@pytest.fixture
+def written(tmp_path):
+    """A made-up run that stands in a folder of its own."""
+    return write_run(*made_up.run(), folder=tmp_path / "results")
 
 
-def test_a_run_comes_back_as_it_was_written(tmp_path):
+def test_a_run_comes_back_as_it_was_written_and_the_same_bytes_when_written_again(written, tmp_path):
     run, history, predictions = made_up.run()
-    written = write_run(run, history, predictions, folder=tmp_path)
-    (back,) = read_runs(tmp_path)
+    (back,) = read_runs(written.folder)
     assert back == written == run
-    assert back.folder == tmp_path
+    assert back.folder == tmp_path / "results"
     pd.testing.assert_frame_equal(back.history(), history, rtol=1e-5)
     for split in ("validation", "test"):
         found = back.predictions(split)
-        for name in ("rows", "labels", "probabilities", "copies"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(predictions[split], name))
+        for mine, given in zip(found, predictions[split], strict=True):
+            np.testing.assert_array_equal(mine, given)
         assert found.probabilities.dtype == np.float32
-
-
-def test_the_files_are_the_same_bytes_when_written_again(tmp_path):
-    paths = [write_run(*made_up.run(), folder=tmp_path / side).folder for side in "ab"]
-    contents = [{path.name: path.read_bytes() for path in folder.rglob("*.*")} for folder in paths]
+    again = write_run(run, history, predictions, folder=tmp_path / "again")
+    contents = [{path.name: path.read_bytes() for path in each.folder.rglob("*.*")} for each in (written, again)]
     assert contents[0] == contents[1]
     assert len(contents[0]) == 4
 
 
-def test_a_record_that_says_something_else_is_refused_unless_forced(tmp_path):
+def test_a_record_of_something_else_is_refused_unless_forced_and_the_same_result_keeps_the_standing_one(written):
     run, history, predictions = made_up.run()
-    write_run(run, history, predictions, folder=tmp_path)
+    slower = dataclasses.replace(run, seconds=9999.0, commit="f" * 40, resumed=2)
+    assert write_run(slower, history, predictions, folder=written.folder).seconds == run.seconds
+    assert read_runs(written.folder)[0].resumed == 0
     other = dataclasses.replace(run, best_epoch=3)
     with pytest.raises(ValueError, match=r"append-only.*force"):
-        write_run(other, history, predictions, folder=tmp_path)
-    assert read_runs(tmp_path) == [run]
-    write_run(other, history, predictions, folder=tmp_path, force=True)
-    assert read_runs(tmp_path) == [other]
+        write_run(other, history, predictions, folder=written.folder)
+    assert read_runs(written.folder) == [run]
+    write_run(other, history, predictions, folder=written.folder, force=True)
+    assert read_runs(written.folder) == [other]
 
 
-def test_the_same_result_keeps_the_standing_record(tmp_path):
-    run, history, predictions = made_up.run()
-    write_run(run, history, predictions, folder=tmp_path)
-    slower = dataclasses.replace(run, seconds=9999.0, commit="f" * 40, resumed=2)
-    assert write_run(slower, history, predictions, folder=tmp_path).seconds == run.seconds
-    assert read_runs(tmp_path)[0].resumed == 0
-
-
-def test_only_final_recipes_may_bring_the_test_split(tmp_path):
+def test_only_final_recipes_may_bring_the_test_split_and_a_history_must_fit(tmp_path):
     run, history, predictions = made_up.run()
     recipe = {**run.recipe, "final": False}
     with pytest.raises(ValueError, match="only if its recipe is marked `final`"):
@@ -99,46 +80,39 @@ def test_only_final_recipes_may_bring_the_test_split(tmp_path):
     chosen = dataclasses.replace(run, recipe=recipe, metrics={"validation": run.metrics["validation"]})
     with pytest.raises(ValueError, match="splits with metrics"):
         write_run(chosen, history, predictions, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"history of 12 epochs.*11 rows without \['seconds'\]"):
+        write_run(run, history.iloc[1:].drop(columns="seconds"), predictions, folder=tmp_path)
     assert not list(tmp_path.rglob("*.*"))
-    standing = write_run(chosen, history, {"validation": predictions["validation"]}, folder=tmp_path)
+    more = history.assign(val_recall=0.5, precision=0.25, note="x")  # macro columns are kept where there are any
+    standing = write_run(chosen, more, {"validation": predictions["validation"]}, folder=tmp_path)
+    assert list(standing.history().columns) == [*runs.HISTORY_COLUMNS, "precision", "val_recall"]
+    assert standing.history()["precision"].eq(0.25).all()
     assert standing.scores["split"] == "validation"
     with pytest.raises(ValueError, match="final recipes only"):
         standing.predictions("test")
 
 
-def test_a_history_must_fit(tmp_path):
-    run, history, predictions = made_up.run()
-    with pytest.raises(ValueError, match=r"history of 12 epochs.*11 rows without \['seconds'\]"):
-        write_run(run, history.iloc[1:].drop(columns="seconds"), predictions, folder=tmp_path)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"run": "mini-xception-s0"}, "named after its recipe"),
-        ({"schema": 2}, "schema 1"),
-        ({"accuracy": 0.9}, "accuracy"),
+        ({"run": "mini-xception-s0"}, "is not the record of a run: .*named after its recipe"),
+        ({"schema": 2}, "is not the record of a run: .*schema 1"),
+        ({"accuracy": 0.9}, "is not the record of a run: .*accuracy"),
+        ({"recipe": {}}, "is not the record of a run"),
+        *(
+            ({"recipe": made_up.RECIPE | {"name": "mini-xception"} | edited}, r"must hold .* of digest \w+\. .*Restore")
+            for edited in ({"epochs": 13}, {"learning_rate": 0.5}, {"zoom": [0.5, 1.0]}, {"name": "vgg16"})
+        ),
     ],
 )
-def test_a_file_that_holds_no_record_is_named(tmp_path, change, message):
-    path = write_run(*made_up.run(), folder=tmp_path).place("runs", ".json")
+def test_a_file_that_holds_no_record_or_an_edited_one_is_named(written, change, message):
+    path = written.place("runs", ".json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ValueError, match=rf"{path.name} is not the record of a run: .*{message}"):
+    with pytest.raises(ValueError, match=rf"{path.name} {message}"):
         read_run(path)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=path.name):
-        read_runs(tmp_path)
-
-
-@pytest.mark.parametrize("change", [{"epochs": 13}, {"learning_rate": 0.5}, {"zoom": [0.5, 1.0]}, {"name": "vgg16"}])
-def test_a_record_whose_recipe_was_edited_is_refused(tmp_path, change):
-    path = write_run(*made_up.run(), folder=tmp_path).place("runs", ".json")
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"recipe": record["recipe"] | change}))
-    with pytest.raises(
-        ValueError, match=rf"{path.name} must hold .* digest {record['recipe_digest']}. Received: .*Restore"
-    ):
-        read_run(path)
+        read_runs(written.folder)
 
 
 def test_fields_that_a_recipe_gained_or_lost_do_not_matter_at_their_defaults(tmp_path):
@@ -153,23 +127,18 @@ def test_fields_that_a_recipe_gained_or_lost_do_not_matter_at_their_defaults(tmp
         read_run(path)
 
 
-def test_a_run_is_found_without_reading_any_other(tmp_path, monkeypatch):
+def test_a_run_is_found_by_name_or_recipe_without_reading_any_other(tmp_path, monkeypatch):
     made_up.results(tmp_path)
     read = []
     monkeypatch.setattr(runs, "read_run", lambda path: read.append(path.stem) or read_run(path))
     found = find_run("mini-xception", folder=tmp_path)
     assert (found.recipe_name, found.seed, read) == ("mini-xception", 0, [found.run])
-    assert find_run("mini", folder=tmp_path) is find_run("mini-xception", 7, folder=tmp_path) is None
-    assert find_run("mini-xception@*", folder=tmp_path) is None
-    assert len(read) == 1
-
-
-def test_find_run_by_recipe_asks_for_its_digest(tmp_path):
-    run = write_run(*made_up.run(), folder=tmp_path)
-    recipe = Recipe(**run.recipe)
-    assert find_run(recipe, 0, folder=tmp_path) == run
-    assert find_run(recipe, 1, folder=tmp_path) is None
-    assert find_run(dataclasses.replace(recipe, epochs=99), 0, folder=tmp_path) is None
+    recipe = Recipe(**found.recipe)
+    assert find_run(recipe, folder=tmp_path) == found
+    missing = (("mini", 0), ("mini-xception", 7), ("mini-xception@*", 0), (recipe, 7))
+    for name, seed in (*missing, (dataclasses.replace(recipe, epochs=99), 0)):
+        assert find_run(name, seed, folder=tmp_path) is None
+    assert len(read) == 2
 
 
 def test_of_several_records_of_a_name_todays_recipe_is_meant_and_nothing_is_guessed(tmp_path, monkeypatch):
@@ -187,14 +156,6 @@ def test_recorded_seeds_are_those_of_the_recipe_in_order(own_folders):
     assert [run.seed for run in find_seeds("fer-small")] == [0, 2]
     with pytest.raises(ValueError, match=r"Received: 'fer-base'.*python -m fer_keras train fer-base"):
         runs.as_run("fer-base")
-
-
-def test_macro_columns_of_a_history_are_kept_where_there_are_any(tmp_path):
-    run, history, predictions = made_up.run()
-    more = history.assign(val_recall=0.5, precision=0.25, note="x")
-    back = write_run(run, more, predictions, folder=tmp_path).history()
-    assert list(back.columns) == [*runs.HISTORY_COLUMNS, "precision", "val_recall"]
-    assert back["precision"].eq(0.25).all()
 
 
 def test_confusion_per_class_and_majority_follow_from_the_record():
