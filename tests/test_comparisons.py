@@ -7,22 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_keras import results
 from fer_keras.evaluation import calibration_error, compare, summarise, with_temperature
 from fer_keras.labels import FER4
-from fer_keras.results import (
-    calibration_table,
-    compare_runs,
-    comparison_table,
-    confusion_pairs,
-    find_run,
-    level_table,
-    majority_level,
-    rate_falls,
-    seed_table,
-    write_run,
-)
-
-ENDS = ("", "_low", "_high")
+from fer_keras.results import find_run, write_run
 
 
 def write(name, *, epochs=12, **options):
@@ -37,9 +25,9 @@ def test_runs_are_compared_on_the_same_images(recorded_project):
     for split in ("validation", "test"):
         ours, theirs = first.predictions(split), second.predictions(split)
         expected = compare(ours.labels, ours.probabilities, theirs.probabilities)
-        assert compare_runs(first, "mini-xception", split=split) == expected
-    assert compare_runs(first, second) == expected, "final recipes are judged by test"
-    table = comparison_table([(first, second), (second, first), (first, first), ("mini-xception", "fer-base")])
+        assert results.compare_runs(first, "mini-xception", split=split) == expected
+    assert results.compare_runs(first, second) == expected, "final recipes are judged by test"
+    table = results.comparison_table([(first, second), (second, first), (first, first), ("mini-xception", "fer-base")])
     assert table["verdict"].tolist()[:3] == ["better", "worse", "no difference"]
     row = table.iloc[0]
     assert (row["difference"], row["low"], row["high"]) == dataclasses.astuple(expected)
@@ -47,12 +35,11 @@ def test_runs_are_compared_on_the_same_images(recorded_project):
     assert table.iloc[3, 2:].isna().all(), "fer-base is not recorded"
 
 
-@pytest.mark.parametrize("other", ["capstone-model-1", "mini-xception@no-flip"])
-def test_other_images_are_not_compared(recorded_project, other):
-    with pytest.raises(ValueError, match=r"on the same images\. Received: .* on test, .*`split`"):
-        compare_runs("mini-xception", other)
-    if other == "mini-xception@no-flip":
-        assert not compare_runs("mini-xception", other, split="validation").no_difference
+def test_other_images_are_not_compared(recorded_project):
+    for other in ("capstone-model-1", "mini-xception@no-flip"):
+        with pytest.raises(ValueError, match=r"on the same images\. Received: .* on test, .*`split`"):
+            results.compare_runs("mini-xception", other)
+    assert not results.compare_runs("mini-xception", "mini-xception@no-flip", split="validation").no_difference
 
 
 @pytest.mark.parametrize(
@@ -68,43 +55,42 @@ def test_other_images_are_not_compared(recorded_project, other):
 def test_there_is_no_verdict_where_time_stopped_a_run_of_another_length(own_folders, lengths, stopped, verdict):
     for name, skill, epochs, how in zip(("sep-se", "resnet18"), (0.3, 2.0), lengths, stopped, strict=True):
         write(name, epochs=epochs, stopped=how, skill=skill, data="ferplus6")
-    (row,) = comparison_table([("sep-se", "resnet18")]).to_dict("records")
+    (row,) = results.comparison_table([("sep-se", "resnet18")]).to_dict("records")
     assert row["verdict"] == verdict or (verdict is None and pd.isna(row["verdict"]))
     assert row["low"] > 0
     assert not row["no_difference"]
 
 
-def levels(stopped="early stop", **scores):
-    """The levels of a made-up run with these test scores; 40 % were published for validation, where it has 30 %."""
+@pytest.mark.parametrize(
+    ("change", "stopped", "verdicts"),
+    [
+        ({}, "early stop", ["above", "below", "below"]),
+        ({"accuracy_high": 0.66}, "early stop", ["above", "no difference", "below"]),
+        ({}, "cut short", ["above", "below", "none"]),
+    ],
+)
+def test_a_run_is_held_against_levels(change, stopped, verdicts):
+    """40 % were published for validation, where the run has 30 %."""
     run = made_up.run("level", published=40.0, published_split="validation", stopped=stopped)[0]
-    test = {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.55} | scores
-    validation = {"accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35}
-    metrics = {"test": run.metrics["test"] | test, "validation": run.metrics["validation"] | validation}
-    return level_table([dataclasses.replace(run, metrics=metrics)]).set_index("level")
-
-
-def test_a_run_is_held_against_levels():
-    table = levels()
-    assert table["verdict"].to_dict() == {"majority": "above", "human": "below", "published": "below"}
-    assert table["split"].to_dict() == {"majority": "test", "human": "test", "published": "validation"}
+    scores = {"test": {"accuracy": 0.5, "accuracy_low": 0.45, "accuracy_high": 0.55} | change}
+    scores["validation"] = {"accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35}
+    metrics = {split: run.metrics[split] | scores[split] for split in scores}
+    table = results.level_table([dataclasses.replace(run, metrics=metrics)])
+    assert table["level"].tolist() == ["majority", "human", "published"]
+    assert table["verdict"].fillna("none").tolist() == verdicts
+    assert table["split"].tolist() == ["test", "test", "validation"]
     assert table["level_accuracy"].tolist()[1:] == [0.65, 0.4]
     assert table["difference"].tolist()[1:] == pytest.approx([-0.15, -0.1])
-    assert table.loc["published", ["low", "high"]].tolist() == pytest.approx([-0.15, -0.05])
-    assert levels(accuracy_high=0.66).loc["human", "verdict"] == "no difference"
-    stopped = levels(stopped="cut short")["verdict"]
-    assert stopped.isna().to_dict() == {"majority": False, "human": False, "published": True}
+    assert table.loc[2, ["low", "high"]].tolist() == pytest.approx([-0.15, -0.05])
 
 
 def test_a_run_has_only_the_levels_that_there_are(recorded_project):
-    table = level_table(["capstone-model-1", "fer-base"])
+    table = results.level_table(["capstone-model-1", "fer-base"])
     assert table["level"].tolist() == ["majority"], "nothing was published, people were not asked about four classes"
     counts = np.sum(find_run("capstone-model-1").metrics["test"]["confusion"], axis=1)
     assert table["level_accuracy"].tolist() == [counts.max() / 240]
-
-
-def test_the_majority_of_the_published_splits():
-    assert majority_level("test") == 879 / 3589
-    assert majority_level("validation", classes=FER4) == 895 / 2570
+    assert results.majority_level("test") == 879 / 3589
+    assert results.majority_level("validation", classes=FER4) == 895 / 2570
 
 
 def test_confusions_are_ordered_by_their_share_of_the_true_class():
@@ -112,28 +98,22 @@ def test_confusions_are_ordered_by_their_share_of_the_true_class():
     # happy, sad, surprise, neutral: 8 mistakes, 7 of them with neutral, 6 between sad and neutral.
     confusion = [[9, 0, 1, 0], [0, 5, 0, 4], [0, 0, 9, 0], [1, 2, 0, 9]]
     run = dataclasses.replace(run, metrics={"validation": {}, "test": {"confusion": confusion}})
-    table = confusion_pairs(run)
-    assert table[["true", "predicted", "count"]].to_numpy().tolist() == [
-        ["sad", "neutral", 4],
-        ["neutral", "sad", 2],
-        ["happy", "surprise", 1],
-        ["neutral", "happy", 1],
-    ]
+    table = results.confusion_pairs(run)
+    expected = "sad neutral 4, neutral sad 2, happy surprise 1, neutral happy 1"
+    assert ", ".join(f"{row.true} {row.predicted} {row.count}" for row in table.itertuples(index=False)) == expected
     assert table["share_of_true"].tolist() == [4 / 9, 2 / 12, 1 / 10, 1 / 12]
     assert table["share_of_mistakes"].tolist() == [0.5, 0.25, 0.125, 0.125]
     nothing = dataclasses.replace(run, metrics={"test": {"confusion": np.eye(4, dtype=int).tolist()}})
-    assert len(confusion_pairs(nothing)) == 0
+    assert len(results.confusion_pairs(nothing)) == 0
 
 
 def test_a_temperature_is_fitted_on_validation_and_judged_on_test(own_folders):
-    run, history, calibrated = made_up.run("fer-small", skill=1.0)  # by construction: noise and signal of one unit
-    sharp = {
-        split: found._replace(probabilities=with_temperature(found.probabilities, 0.4))
-        for split, found in calibrated.items()
-    }
+    run, history, sharp = made_up.run("fer-small", skill=1.0)  # calibrated: noise and signal of one unit
+    for split, found in sharp.copy().items():
+        sharp = sharp | {split: found._replace(probabilities=with_temperature(found.probabilities, 0.4))}
     write_run(run, history, sharp)
     write_run(*made_up.run("fer-small@mixup", final=False))
-    (row,) = calibration_table(["fer-small", "fer-small@mixup", "fer-base"]).to_dict("records")
+    (row,) = results.calibration_table(["fer-small", "fer-small@mixup", "fer-base"]).to_dict("records")
     assert 2 < row["temperature"] < 4, "probabilities sharpened by .4 need about 1 / .4"
     test = find_run("fer-small").predictions("test")
     scaled = with_temperature(test.probabilities, row["temperature"])
@@ -147,18 +127,18 @@ def test_every_recorded_seed_and_view_has_its_row(own_folders):
     run, history, found = made_up.run("fer-small", seed=2)
     flip = summarise(found["test"].labels, found["test"].probabilities, run.classes, split="test", views="flip")
     write_run(dataclasses.replace(run, metrics=run.metrics | {"test_flip": flip}), history, found)
-    table = seed_table(["fer-small", "fer-base"])
+    table = results.seed_table(["fer-small", "fer-base"])
     assert table.groupby("seed").size().tolist() == [2, 2, 3]
     views = [["validation", "single"], ["test", "single"], ["test", "flip"]]
     assert table.query("seed == 2")[["split", "views"]].to_numpy().tolist() == views
-    for end in ENDS:
+    for end in ("", "_low", "_high"):
         found = table.query("split == 'test' and seed < 2")[f"accuracy{end}"].tolist()
         assert found == [run.metrics["test"][f"accuracy{end}"] for run in runs]
 
 
 def test_falls_of_the_learning_rate_are_read_from_the_history(own_folders):
     run = write("mini-xception")
-    assert rate_falls(run) == rate_falls("mini-xception") == [10]
+    assert results.rate_falls(run) == results.rate_falls("mini-xception") == [10]
     run.history().assign(learning_rate=1e-3).to_csv(run.place("histories", ".csv"), index=False)
-    assert rate_falls(run) == []
-    assert rate_falls(write("fer-small", schedule="cosine")) == [], "it falls all the time"
+    assert results.rate_falls(run) == []
+    assert results.rate_falls(write("fer-small", schedule="cosine")) == [], "it falls all the time"

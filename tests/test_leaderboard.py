@@ -7,20 +7,9 @@ import made_up
 import pandas as pd
 import pytest
 
-from fer_keras import paths
 from fer_keras.recipes import RECIPES
-from fer_keras.results import (
-    accuracy_table,
-    as_csv,
-    find_run,
-    leaderboard,
-    read_runs,
-    row_name,
-    with_interval,
-)
+from fer_keras.results import accuracy_table, as_csv, find_run, leaderboard, read_runs, row_name, with_interval
 from fer_keras.results.leaderboard import COLUMNS
-
-COMMITTED = paths.PACKAGE.parent / "reports" / "results"
 
 
 @pytest.fixture
@@ -32,9 +21,8 @@ def scored(name, validation, test, **recipe):
     """A made-up run with these accuracies on validation and test."""
     run = made_up.run(name, **recipe)[0]
     shares = {"validation": validation, "test": test}
-    return dataclasses.replace(
-        run, metrics={split: run.metrics[split] | {"accuracy": shares[split]} for split in shares}
-    )
+    metrics = {split: run.metrics[split] | {"accuracy": share} for split, share in shares.items()}
+    return dataclasses.replace(run, metrics=metrics)
 
 
 def test_the_best_is_the_best_on_validation_inside_classes_and_protocol():
@@ -66,19 +54,18 @@ def test_scores_are_those_of_the_split_that_is_named(results):
     assert rows.loc[rows["recipe"] == "capstone-model-1", "published"].isna().all()
 
 
-def test_the_csv_has_fixed_columns_and_four_digits(results):
-    text = as_csv(read_runs())
-    table = pd.read_csv(io.StringIO(text), dtype=str)
+def test_the_csv_has_fixed_columns_and_four_digits_and_rows_are_called_after_what_limits_them(results):
+    table = pd.read_csv(io.StringIO(as_csv(read_runs())), dtype=str)
     assert tuple(table.columns) == COLUMNS
     assert table["accuracy"].str.fullmatch(r"0\.\d{4}").all()
     assert table["num_parameters"].eq("58423").all()
     assert as_csv([]) == ",".join(COLUMNS) + "\n"
-
-
-def test_a_row_is_called_after_its_recipe_and_what_limits_it(results):
-    names = leaderboard().apply(row_name, axis=1).tolist()
-    assert {"mini-xception, seed 1", "mini-xception@no-flip, on validation"} <= set(names)
-    assert "capstone-model-1@course, stopped by time" in names
+    names = {
+        "mini-xception, seed 1",
+        "mini-xception@no-flip, on validation",
+        "capstone-model-1@course, stopped by time",
+    }
+    assert names <= set(leaderboard().apply(row_name, axis=1))
 
 
 def test_intervals_are_written_in_percent():
@@ -101,8 +88,5 @@ def test_all_recipes_of_a_system_have_a_row_recorded_or_not(results):
     assert table.loc["vgg16@finetuned", "starts_from"] == "vgg16"
     assert table.loc["vgg16", "test_accuracy_low":"test_accuracy_high"].isna().all()
     assert table.loc["capstone-model-1@course", ["protocol", "stopped"]].tolist() == ["course", "cut short"]
-
-
-def test_a_name_of_neither_recipe_nor_system_is_refused(results):
     with pytest.raises(ValueError, match="no recipe 'Z'"):
         accuracy_table(["Z"])
