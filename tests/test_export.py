@@ -33,7 +33,7 @@ def as_network(name, model):
 
 
 # One of each kind of stage: repeated channels, resizing, dense layers on maps, depthwise convolutions.
-KINDS = [(name, "onnx") for name in ("capstone-model-1", "capstone-model-2", "fer-small", "mini-xception", "sep-se")]
+KINDS = [(name, "onnx") for name in ("capstone-model-1", "capstone-model-2", "fer-small", "mini-xception")]
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
         assert picture.getpixel((0, 0)) == tuple(COLOUR[0, 0]), "a PIL image is left open"
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
 def test_pixels_come_back_as_they_were(image_format):
-    expect(encoded(GREY, image_format, lossless=True), GREY)
-    expect(encoded(COLOUR, image_format, lossless=True), COLOUR, atol=60 if image_format == "GIF" else 0)
+    for seen in (GREY, COLOUR):
+        expect(encoded(seen, image_format, lossless=True), seen)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ import skimage.data
 from PIL import Image
 
 import fer_keras
-from fer_keras.evaluation import with_temperature
 from fer_keras.labels import FER7
 from fer_keras.recognition import photos
 from fer_keras.recognition.detectors import Detection, shared
@@ -109,16 +109,20 @@ def test_without_a_detector_every_picture_is_one_face_that_reaches_the_network_p
     assert whole.recognize(np.zeros((1, 1), np.uint8))[0].box == (0, 0, 1, 1)
 
 
-@pytest.mark.parametrize("card", [{}, {"temperature_mirrored": 0.5}], ids=["", "with a temperature of its own"])
-def test_mirrored_takes_the_mean_over_both_views(card):
-    face = np.repeat(np.array([[204, 102]], np.uint8), 4, axis=1).repeat(8, axis=0)  # of 255: .8 and .4, the mean is .6
-    both = Recognizer(Brightness(2.0), detector=None, mirrored=True)
-    both.network.card = card
-    odds = (0.6 / 0.4) ** (1 / card.get("temperature_mirrored", 2.0))
-    for found in (*both.recognize_batch([face]), *both.recognize_batch([face, face])):
-        assert found[0].probabilities["high"] == pytest.approx(odds / (1 + odds), abs=1e-4)
-    assert [len(batch) for batch in both.network.batches] == [2, 4]
-    assert Recognizer(Brightness(), detector=Quarters(), mirrored=True).recognize(quarters(0)) == []
+@pytest.mark.parametrize(
+    ("mirrored", "card", "share", "temperature"),
+    [(False, {}, 0.8, 2.0), (True, {}, 0.6, 2.0), (True, {"temperature_mirrored": 0.5}, 0.6, 0.5)],
+)
+def test_probabilities_are_calibrated_and_mirrored_the_mean_over_both_views(mirrored, card, share, temperature):
+    face = np.repeat(np.array([[204, 102]], np.uint8), 4, axis=1).repeat(8, axis=0)  # of 255: 0.8 and 0.4
+    found = Recognizer(Brightness(2.0), detector=None, mirrored=mirrored)
+    found.network.card = card
+    odds = (share / (1 - share)) ** (1 / temperature)
+    for faces in (*found.recognize_batch([face]), *found.recognize_batch([face, face])):
+        assert faces[0].probabilities["high"] == pytest.approx(odds / (1 + odds), abs=1e-4)
+    assert [len(batch) for batch in found.network.batches] == ([2, 4] if mirrored else [1, 2])
+    none = found.probabilities(quarters(0), [])
+    assert (none.shape, none.dtype) == ((0, 2), np.float32)
 
 
 def test_the_faces_of_several_pictures_are_one_batch():
@@ -133,15 +137,6 @@ def test_the_faces_of_several_pictures_are_one_batch():
     assert (many.recognize_batch([]), many.recognize_batch([quarters(0)])) == ([], [[]])
 
 
-def test_probabilities_are_calibrated_by_the_temperature_of_the_network():
-    found = [Detection(box, 1.0) for box in QUARTERS[1:3]]
-    plain, mild = (Recognizer(Brightness(value), detector=Quarters()) for value in (1.0, 2.5))
-    before, after = plain.probabilities(quarters(4), found), mild.probabilities(quarters(4), found)
-    np.testing.assert_allclose(after, with_temperature(before, 2.5), rtol=1e-5)
-    assert after.dtype == np.float32
-    assert plain.probabilities(quarters(4), []).shape == (0, 2)
-
-
 def test_below_the_least_confidence_the_answer_is_uncertain_and_the_probabilities_stay():
     for least, emotion in ((0.0, "low"), (0.6, "low"), (0.9, UNCERTAIN), (1.0, UNCERTAIN)):
         face = Recognizer(Brightness(), detector=Quarters(), min_confidence=least).recognize(quarters(2))[1]
@@ -153,11 +148,9 @@ def test_below_the_least_confidence_the_answer_is_uncertain_and_the_probabilitie
 
 
 def test_ones_own_detector_may_be_careless():
-    class Careless:
-        def detect(self, rgb):
-            return [(np.array([-5.0, 2, 20, 20]), 0.2), ([30.4, 30, 100, 100], 3), ((50, 50, 9, 9), 0.7)]
-
-    found = Recognizer(Brightness(), detector=Careless()).recognize(quarters(0))
+    boxes = [(np.array([-5.0, 2, 20, 20]), 0.2), ([30.4, 30, 100, 100], 3), ((50, 50, 9, 9), 0.7)]
+    detector = SimpleNamespace(detect=lambda rgb: boxes)
+    found = Recognizer(Brightness(), detector=detector).recognize(quarters(0))
     assert [(face.box, face.detector_score) for face in found] == [((30, 30, 10, 10), 1.0), ((0, 2, 15, 20), 0.2)]
 
 

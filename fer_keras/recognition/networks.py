@@ -22,10 +22,7 @@ BATCH = 64  # more faces at once are no faster, and leave the processor's cache
 
 
 class OnnxNetwork(BaseNetwork):
-    """A trained network that runs on ONNX Runtime, with the attributes of a `models.weights.Network`.
-
-    Copies, and other processes, make their own session of the bytes of the `.onnx` file.
-    """
+    """A trained network on ONNX Runtime, used as a `models.weights.Network`; copies open their own session."""
 
     batch = BATCH
 
@@ -149,10 +146,7 @@ def read_beside(place):
 
 
 def new_session(file, *, threads=None):
-    """Open an ONNX Runtime session on the CPU, of a path or of bytes, with a thread for each core up to four.
-
-    `OMP_NUM_THREADS`, with which engines share cores, may ask for fewer.
-    """
+    """Open an ONNX Runtime session on the CPU, of a path or of bytes; `OMP_NUM_THREADS` may ask for fewer threads."""
     onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or min(num_threads("OMP_NUM_THREADS"), 4)  # small networks gain no more
