@@ -54,13 +54,9 @@ def test_a_model_is_written_compiled_fitted_with_both_callbacks_and_plotted(path
 
 def ours_in(cells):
     """The names that a notebook imports from the package."""
-    imports = [node for cell in cells for node in ast.walk(cell) if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {
-        (alias.asname or alias.name).partition(".")[0]
-        for node in imports
-        for alias in node.names
-        if (getattr(node, "module", None) or alias.name).partition(".")[0] == "fer_keras"
-    }
+    nodes = [node for cell in cells for node in ast.walk(cell)]
+    ours = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("fer_keras")]
+    return {"fer_keras"} | {alias.asname or alias.name for node in ours for alias in node.names}
 
 
 def test_at_most_a_third_of_the_cells_are_a_single_call_of_ours():
@@ -70,7 +66,7 @@ def test_at_most_a_third_of_the_cells_are_a_single_call_of_ours():
         total += len(cells)
         alone = [cell.body[0].value for cell in cells if len(cell.body) == 1 and isinstance(cell.body[0], ast.Expr)]
         single += sum(isinstance(value, ast.Call) and root(value) in ours_in(cells) for value in alone)
-        for call in calls(cells, "Markdown"):
-            assert root(call.args[0]) not in ours_in(cells), "no Markdown comes from the package"
+        from_us = [call for call in calls(cells, "Markdown") if root(call.args[0]) in ours_in(cells)]
+        assert not from_us, "no Markdown comes from the package"
     assert total > 150
     assert single <= total / 3
