@@ -24,16 +24,10 @@ DIFFERENCES = pd.DataFrame(
     {"change": ["mixup", "Adam"], "difference": [0.01, -0.02], "low": [-0.01, -0.03], "high": [0.03, -0.01]}
 )
 EMOTIONS = pd.DataFrame(
-    {
-        "emotion": ["happy", "sad", "sad"],
-        "source": ["one-vs-rest", "one-vs-rest", "general"],
-        "accuracy": [0.8, 0.6, 0.5],
-        "accuracy_low": [0.7, 0.5, 0.4],
-        "accuracy_high": [0.9, 0.7, 0.6],
-        "majority": [0.75, 0.83, 0.83],
-        "published": [np.nan, 0.9, np.nan],
-    }
-)
+    [("happy", "one-vs-rest", 0.8, 0.7, 0.9, 0.75, np.nan), ("sad", "one-vs-rest", 0.6, 0.5, 0.7, 0.83, 0.9),
+     ("sad", "general", 0.5, 0.4, 0.6, 0.83, np.nan)],
+    columns=["emotion", "source", "accuracy", "accuracy_low", "accuracy_high", "majority", "published"],
+)  # fmt: skip
 STAGES = [
     {"kind": kind, "label": label, "shape": shape, "parameters": 10, "multiply_adds": 1000, "marks": ["SE", "+"]}
     for kind, label, shape in (("input", "pixels", [8, 8, 1]), ("convolution", "conv 3x3", [8, 8, 4]))
@@ -120,20 +114,14 @@ def test_the_majority_level_is_that_of_the_split_that_is_shown():
     confusion = np.array(run().metrics["validation"]["confusion"])
     expected = confusion.sum(axis=1).max() / confusion.sum()
     assert expected != run().majority("test")
-    _, accuracy = ACCURACY["training_history"]().axes
-    assert line(accuracy, MAJORITY).get_ydata()[0] == pytest.approx(expected)
-    (curves,) = plots.learning_curves([run()]).axes
-    assert line(curves, MAJORITY).get_ydata()[0] == pytest.approx(expected)
-    (points,) = ACCURACY["cost"]().axes
-    assert line(points, MAJORITY).get_ydata()[0] == pytest.approx(run().majority("test"))
-
-
-def test_accuracies_without_the_majority_level_are_refused():
+    (curves,), (points,) = plots.learning_curves([run()]).axes, ACCURACY["cost"]().axes
+    for axes, level in ((curves, expected), (points, run().majority("test"))):
+        assert line(axes, MAJORITY).get_ydata()[0] == pytest.approx(level)
     with pytest.raises(ValueError, match=r"column `majority`.*Received the columns: emotion"):
         plots.intervals(EMOTIONS.drop(columns="majority"), label="emotion")
 
 
-def test_intervals_show_rows_in_order_with_their_ends_and_levels():
+def test_intervals_show_rows_in_order_with_their_ends_and_levels_and_ticks_where_there_is_a_value():
     (axes,) = ACCURACY["intervals"]().axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["happy", "sad"]
     single, general = axes.containers
@@ -141,13 +129,7 @@ def test_intervals_show_rows_in_order_with_their_ends_and_levels():
     assert [segment[:, 0].tolist() for segment in single.lines[2][0].get_segments()] == [[0.7, 0.9], [0.5, 0.7]]
     assert list(general.lines[0].get_xdata()) == [0.5]
     assert general.lines[0].get_ydata()[0] > single.lines[0].get_ydata()[1], "below it in the same row"
-    levels = line(axes, MAJORITY).get_xdata()
-    assert levels[:2].tolist() == [0.75, 0.75]
-    assert np.isnan(levels[2])
-    assert levels[3:5].tolist() == [0.83, 0.83]
-
-
-def test_ticks_stand_where_there_is_a_value():
+    np.testing.assert_equal(line(axes, MAJORITY).get_xdata(), [0.75, 0.75, np.nan, 0.83, 0.83, np.nan])
     (axes,) = plots.intervals(EMOTIONS[:2], label="emotion", ticks={"published": "published"}).axes
     assert (line(axes, "published").get_xdata().tolist(), line(axes, "published").get_ydata().tolist()) == ([0.9], [1])
 
@@ -160,15 +142,7 @@ def test_a_difference_whose_interval_holds_the_reference_is_hollow():
     assert [each.get_xdata()[0] for each in axes.lines if each.get_linestyle() == "--"] == [0]
 
 
-def test_a_second_series_of_a_model_is_hollow():
-    (axes,) = FIGURES["recalls"]().axes
-    first, second = (container.lines[0] for container in axes.containers)
-    assert list(first.get_xdata()) == sorted(run().per_class()["recall"])
-    assert first.get_color() == second.get_color() == plots.model_style("mini-xception")[0]
-    assert (first.get_markerfacecolor(), second.get_markerfacecolor()) == (first.get_color(), "white")
-
-
-def test_accuracies_stand_in_panels_of_what_is_comparable():
+def test_accuracies_stand_in_panels_of_what_is_comparable(monkeypatch):
     seven, four, course = ACCURACY["accuracies"]().axes
     assert seven.get_title(loc="left") == "7 classes, official split"
     names = [text.get_text() for text in seven.get_yticklabels()]
@@ -182,13 +156,11 @@ def test_accuracies_stand_in_panels_of_what_is_comparable():
     assert line(seven, "people, about").get_xdata()[0] == 0.65
     assert "people, about" not in {each.get_label() for each in four.lines}
     assert [text.get_text() for text in course.get_yticklabels()] == ["capstone-model-1@course, stopped by time"]
-
-
-def test_what_was_published_on_another_data_set_is_not_drawn_beside_ours(monkeypatch):
+    assert "published" in {each.get_label() for each in seven.lines}
     table = leaderboard([run()]).assign(published_split="test, RAF-DB")
     monkeypatch.setattr("fer_keras.plots.scores.leaderboard", lambda runs: table)
     (axes,) = plots.accuracies([run()]).axes
-    assert "published" not in {each.get_label() for each in axes.lines}
+    assert "published" not in {each.get_label() for each in axes.lines}, "that is of another data set"
 
 
 def test_a_history_marks_the_kept_epoch_and_the_fall_of_the_rate():
@@ -196,14 +168,29 @@ def test_a_history_marks_the_kept_epoch_and_the_fall_of_the_rate():
     assert line(loss, "epoch that was kept").get_xdata()[0] == 9
     assert line(loss, "learning rate falls").get_xdata()[0] == 10
     assert line(accuracy, "validation").get_ydata().tolist() == run().history()["val_accuracy"].tolist()
+    assert line(accuracy, MAJORITY).get_ydata()[0] == pytest.approx(run().majority("validation"))
 
 
-def test_curves_of_the_same_model_share_its_colour_and_differ_in_their_line():
+def test_curves_and_points_of_a_model_share_its_colour_and_differ_in_line_or_filling():
+    colour, _ = plots.model_style("mini-xception")
     first, second = ACCURACY["learning_curves"]().axes[0].lines[:2]
     assert first.get_markevery() == [8]
-    assert first.get_color() == second.get_color() == plots.model_style("mini-xception")[0]
     assert first.get_linestyle() != second.get_linestyle()
     assert second.get_label() == "mini-xception, seed 1"
+    one, other = (container.lines[0] for container in FIGURES["recalls"]().axes[0].containers)
+    assert list(one.get_xdata()) == sorted(run().per_class()["recall"])
+    assert (one.get_markerfacecolor(), other.get_markerfacecolor()) == (colour, "white")
+    history = line(ACCURACY["training_history"]().axes[1], "validation")
+    assert {each.get_color() for each in (first, second, one, other, history)} == {colour}
+    assert colour in [each.lines[0].get_color() for each in ACCURACY["cost"]().axes[0].containers]
+
+
+def test_a_model_looks_the_same_everywhere_and_unlike_the_others():
+    styles = [plots.model_style(name) for name in MODELS]
+    assert len(set(styles)) == len(MODELS)
+    assert len({colour for colour, _ in styles[:10]}) == 10
+    for name, same in (("fer-small@mixup", "fer-small"), ("of one's own", "of one's own")):
+        assert plots.model_style(name) == plots.model_style(same)
 
 
 def test_a_long_name_in_a_legend_is_not_cut_off():
@@ -233,9 +220,6 @@ def test_names_of_a_crowd_hide_neither_each_other_nor_a_point(crowd):
     points = axes.transData.transform(others[["multiply_adds", "accuracy"]].to_numpy())
     assert not any(box.contains(*point) for box in boxes for point in points)
     assert all(frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1 for box in boxes)
-
-
-def test_accuracy_against_size_refuses_runs_that_cannot_be_compared():
     with pytest.raises(ValueError, match="one number of classes, protocol and split"):
         plots.cost([run(), find_run("capstone-model-1")])
 
@@ -247,9 +231,8 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
     assert [text.get_text() for text in axes.get_yticklabels()] == ["sad (40)", "happy (1,200)"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["sad", "happy"]
     assert axes.collections[0].get_array().ravel()[:2].tolist() == [0.75, 0.25]
-    assert shown(plots.confusion_matrix(counts.mul([0, 1], axis=0)).axes[0])[:2] == ["0 %\n0", "0 %\n0"], (
-        "a class without images"
-    )
+    without_sad = plots.confusion_matrix(counts.mul([0, 1], axis=0)).axes[0]
+    assert shown(without_sad)[:2] == ["0 %\n0", "0 %\n0"]
 
 
 def test_a_gallery_shows_each_image_once_on_one_grey_scale():
@@ -258,12 +241,9 @@ def test_a_gallery_shows_each_image_once_on_one_grey_scale():
     assert all(image.get_clim() == (0, 255) for image in axes.images)
     assert shown(axes) == list(FER7)
     assert len({tuple(image.get_extent()) for image in axes.images}) == 7
-
-
-@pytest.mark.parametrize("titles", [["a"], ["a", "b", "c"]])
-def test_a_gallery_needs_a_title_for_each(titles):
-    with pytest.raises(ValueError, match=f"2 images, {len(titles)} titles"):
-        plots.gallery(np.zeros((2, 4, 4)), titles)
+    for titles in (["a"], ["a", "b", "c"]):
+        with pytest.raises(ValueError, match=f"2 images, {len(titles)} titles"):
+            plots.gallery(np.zeros((2, 4, 4)), titles)
 
 
 def test_equal_stages_are_drawn_as_one_box_with_their_number():
@@ -273,20 +253,6 @@ def test_equal_stages_are_drawn_as_one_box_with_their_number():
     assert sum("2 × separable" in text for text in shown(axes)) == 4
     assert shown(axes).count("+") == 4
     assert axes.get_title(loc="left") == "mini-xception: 58,423 parameters, 5.5 M multiply-adds"
-
-
-def test_a_model_looks_the_same_everywhere_and_unlike_the_others():
-    styles = [plots.model_style(name) for name in MODELS]
-    assert len(set(styles)) == len(MODELS)
-    assert len({colour for colour, _ in styles[:10]}) == 10
-    assert plots.model_style("fer-small@mixup") == plots.model_style("fer-small")
-    assert plots.model_style("of one's own") == plots.model_style("of one's own")
-    colours = {
-        "cost": [each.lines[0].get_color() for each in ACCURACY["cost"]().axes[0].containers],
-        "curves": [ACCURACY["learning_curves"]().axes[0].lines[0].get_color()],
-        "history": [line(ACCURACY["training_history"]().axes[1], "validation").get_color()],
-    }
-    assert all(plots.model_style("mini-xception")[0] in each for each in colours.values())
 
 
 def test_a_notebook_can_show_a_figure_without_a_backend():
