@@ -24,9 +24,10 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fer2013_cache(monkeypatch, tmp_path_factory):
-    """One cache for all tests that read the whole of FER-2013."""
+def fer2013(fer2013_path, monkeypatch, tmp_path_factory):
+    """The same, with one cache for all tests that read it whole."""
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "fer2013_cache"))
+    return fer2013_path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Writers of files in the published forms, from made-up pixels; a tree is a dict of paths to pictures."""
 
 import io
-import os
 import struct
 import tarfile
 import zipfile
@@ -17,8 +16,6 @@ from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 USAGES = tuple(USAGE_TO_SPLIT)
 SKIP_REASON = "on_error='skip'"
-REAL_DATA = os.environ.get("FER_KERAS_DATA")
-needs_real_data = pytest.mark.skipif(not REAL_DATA, reason="FER_KERAS_DATA is not set")
 
 
 def noise(count, *, seed=0):

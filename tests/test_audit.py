@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from data_files import REAL_DATA, needs_real_data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -114,9 +113,8 @@ def test_wrong_votes_and_classes_are_refused():
         soft_targets(np.zeros((1, 8)), FER7)
 
 
-@needs_real_data
-def test_the_real_data_has_its_known_faults_and_overlaps(fer2013_cache):
-    official, course = load_fer7(REAL_DATA), load_fer4(REAL_DATA, protocol="course")
+def test_the_real_data_has_its_known_faults_and_overlaps(fer2013):
+    official, course = load_fer7(fer2013), load_fer4(fer2013, protocol="course")
     split = dict(zip(official.rows.tolist(), official.split.tolist(), strict=True))
     table = {name: [split[row] for row in course.rows[course.split == name].tolist()] for name in SPLITS}
     assert [table["train"].count(name) for name in ("validation", "test")] == [2118, 1984]

@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from data_files import REAL_DATA, csv_lines, fer_table, needs_real_data, parquet_frame, write_csv, write_parquet
+from data_files import csv_lines, fer_table, parquet_frame, write_csv, write_parquet
 
 from fer_keras.data import FaceDataset, cache, fer2013_tables, load_fer7
 from fer_keras.data.dataset import Problems
@@ -106,7 +106,7 @@ def test_a_broken_entry_is_made_again_and_a_broken_note_costs_a_digest(file, tab
     assert count() == calls
 
 
-def test_writing_that_fails_leaves_nothing_and_is_said(file, table, tmp_path, monkeypatch):
+def test_writing_that_fails_leaves_nothing_and_is_announced(file, table, tmp_path, monkeypatch):
     saved = []
 
     def full(path, values):
@@ -211,10 +211,9 @@ def test_entries_of_a_size_are_listed_newest_first_and_keep_splits_of_any_order(
     assert kept.classes == ("a", "b", "c", "d")
 
 
-@needs_real_data
-def test_the_second_read_of_the_real_data_takes_less_than_half_a_second(fer2013_cache):
-    load_fer7(REAL_DATA)
+def test_the_second_read_of_the_real_data_takes_less_than_half_a_second(fer2013):
+    load_fer7(fer2013)
     start = time.process_time()
-    faces = load_fer7(REAL_DATA)
+    faces = load_fer7(fer2013)
     assert time.process_time() - start < 0.5
     assert len(faces) == 35_887

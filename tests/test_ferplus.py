@@ -29,7 +29,7 @@ def folder(tmp_path, table):
 
 
 @pytest.mark.parametrize("lines", [files.csv_lines, files.icml_lines])
-def test_votes_beside_the_faces_are_joined_and_said(tmp_path, table, lines):
+def test_votes_beside_the_faces_are_joined_and_announced(tmp_path, table, lines):
     file = files.write_csv(tmp_path / "data", lines(table))
     assert load_fer7(file).votes is None
     files.write_csv(tmp_path / "data", files.ferplus_lines(table), VOTES)
@@ -191,7 +191,6 @@ def test_load_ferplus_keeps_rows_with_a_winner_under_its_label(folder, table, mo
     assert mode in faces.source
 
 
-@files.needs_real_data
-def test_the_real_votes_leave_the_published_numbers_of_rows(fer2013_cache):
+def test_the_real_votes_leave_the_published_numbers_of_rows(fer2013):
     for mode, expected in (("majority", [25060, 3199, 3153]), ("probability", [27956, 3505, 3505])):
-        assert load_ferplus(files.REAL_DATA, mode=mode).counts()["total"].tolist() == expected
+        assert load_ferplus(fer2013, mode=mode).counts()["total"].tolist() == expected

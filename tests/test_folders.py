@@ -1,9 +1,7 @@
 """FER-2013 as folders of pictures, in the forms of Kaggle; `load_folder`: anyone's own pictures."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import data_files as files
 import numpy as np
@@ -50,7 +48,7 @@ def test_the_names_of_the_files_give_the_official_split_and_what_archives_leave_
     assert [FER4[label] for label in four.labels] == [FER7[label] for label in table["emotion"][four.rows // 10**6]]
 
 
-def test_without_usage_a_validation_set_is_drawn_and_said(tmp_path, table, capsys):
+def test_without_usage_a_validation_set_is_drawn_and_announced(tmp_path, table, capsys):
     folder = files.write_tree(tmp_path / "fer", files.unnamed_folders(table))
     faces = load_fer7(folder)
     assert faces.protocol == "own"
@@ -110,7 +108,7 @@ def root(tmp_path):
     return tmp_path / "faces"
 
 
-def test_class_folders_get_a_split_that_is_said_and_classes_can_be_chosen_and_ordered(root, capsys):
+def test_class_folders_get_a_split_that_is_announced_and_classes_can_be_chosen_and_ordered(root, capsys):
     faces = load_folder(root)
     assert (faces.classes, faces.protocol) == (("happy", "sad", "bored"), "own")
     assert capsys.readouterr().err == f"fer_keras: {root}: {faces.source}\n"
@@ -181,12 +179,13 @@ def test_what_is_no_folder_of_classes_is_refused(tmp_path, names, message):
     files.refused(message, load_folder, tmp_path / "faces")
 
 
-@files.needs_real_data
-@pytest.mark.skipif(not (Path(files.REAL_DATA or "") / "export_fer2013.py").is_file(), reason="no export_fer2013.py")
-def test_the_real_data_comes_back_from_its_folders(tmp_path, fer2013_cache):
-    command = [sys.executable, Path(files.REAL_DATA) / "export_fer2013.py", "folders", tmp_path / "fer"]
-    subprocess.run([*command, "--limit", "400"], check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-    faces, known = load_fer7(tmp_path / "fer"), load_fer7(files.REAL_DATA)
+def test_the_real_data_comes_back_from_its_folders(tmp_path, fer2013):
+    script = fer2013 / "export_fer2013.py"
+    if not script.is_file():
+        pytest.skip("no export_fer2013.py")
+    command = [sys.executable, "-B", script, "folders", tmp_path / "fer", "--limit", "400"]
+    subprocess.run(command, check=True)
+    faces, known = load_fer7(tmp_path / "fer"), load_fer7(fer2013)
     known = known.take(np.argsort(known.rows))
     assert faces.counts()["total"].tolist() == [400, 400, 400]
     np.testing.assert_array_equal(faces.labels, known.labels[faces.rows])

@@ -114,7 +114,8 @@ def test_each_form_is_found_out_also_in_archives(form, tmp_path):
 
 
 FACE, TALL, LARGE = (files.png(np.zeros(size, np.uint8)) for size in ((48, 48), (64, 48), (490, 640)))
-LOADERS = {"named": load_fer7, "course": load_fer4, "CK+48": data.load_ckplus, "own classes": data.load_folder}
+LOADERS = {"named": load_fer7, "validated": load_fer7, "course": load_fer4, "CK+48": data.load_ckplus}
+LOADERS |= {"own classes": data.load_folder, "RAF-DB folders": data.load_rafdb}
 FAULTS = [
     ("named", "train/sad/12.jpg", FACE, "Expected a name like the others'"),
     ("named", "test/sad/Training_12.jpg", FACE, "Expected no Training picture in the folder of test"),
@@ -122,6 +123,7 @@ FAULTS = [
     ("named", "train/sad/Training_12.jpg", FACE[:60], "Expected a whole picture"),
     ("named", "train/sad/Training_12.jpg", TALL, "Expected 48x48 pixels. Received: 64x48"),
     ("named", "test/bored/PublicTest_1.jpg", FACE, "Expected a folder of one of angry, .* another class"),
+    ("validated", f"images/train/sad/{'9' * 20}.jpg", FACE, r"Expected a name N\.jpg"),
     ("course", "train/sad/four.jpg", FACE, r"Expected a name N\.jpg"),
     ("course", "train/sad/99.jpg", TALL, "Expected 48x48 pixels. Received: 64x48"),
     ("CK+48", "CK+48/fear/fear1.png", FACE, "Expected a name like S010_004_00000017"),
@@ -135,7 +137,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("form", "name", "content", "message"), FAULTS)
 def test_a_fault_in_folders_is_named_and_can_be_skipped(form, name, content, message, tmp_path):
-    place, load = tmp_path / "data", LOADERS.get(form, data.load_rafdb)
+    place, load = tmp_path / "data", LOADERS[form]
     FORMS[form][0](place)
     known, file = load(place), place / name
     file.parent.mkdir(exist_ok=True)
@@ -151,7 +153,7 @@ EMPTIED = {"named": "test/fear", "course": "train/sad", "CK+48": "CK+48/contempt
 
 @pytest.mark.parametrize(("form", "folder"), [*EMPTIED.items(), ("RAF-DB folders", "DATASET/train/2")])
 def test_an_empty_class_folder_is_named_and_can_be_skipped(form, folder, tmp_path):
-    place, load = tmp_path / "data", LOADERS.get(form, data.load_rafdb)
+    place, load = tmp_path / "data", LOADERS[form]
     FORMS[form][0](place)
     known, held = load(place), list((place / folder).iterdir())
     for file in held:
@@ -177,7 +179,7 @@ def break_somewhere(content, generator):
 
 
 @pytest.mark.parametrize("form", [*FORMS, "zip", "tar"])
-def test_a_break_anywhere_gives_an_error_or_is_said(form, tmp_path, monkeypatch):
+def test_a_break_anywhere_gives_an_error_or_is_announced(form, tmp_path, monkeypatch):
     """What is read after all is what was written but for the broken file, or says that it is not as published."""
     place, generator = tmp_path / "data", np.random.default_rng(0)
     FORMS.get(form, FORMS["fer2013.csv"])[0](place)
@@ -362,16 +364,15 @@ def test_only_a_whole_copy_in_the_cache_is_taken_and_rather_one_with_votes(tmp_p
     files.refused(r"The cached FER-2013: Expected the own split", load_fer7, protocol="own")
 
 
-@files.needs_real_data
-def test_the_real_data_has_its_published_counts_and_comes_back_from_a_csv(tmp_path, fer2013_cache):
-    faces = load_fer7(files.REAL_DATA)
+def test_the_real_data_has_its_published_counts_and_comes_back_from_a_csv(tmp_path, fer2013):
+    faces = load_fer7(fer2013)
     assert faces.counts().to_numpy().tolist() == [
         [3995, 436, 4097, 7215, 4830, 3171, 4965, 28709],
         [467, 56, 496, 895, 653, 415, 607, 3589],
         [491, 55, 528, 879, 594, 416, 626, 3589],
     ]
-    assert load_fer4(files.REAL_DATA, protocol="official").counts()["total"].tolist() == [20181, 2570, 2515]
-    assert load_fer4(files.REAL_DATA, protocol="course").counts()["total"].tolist() == [15109, 4977, 128]
+    assert load_fer4(fer2013, protocol="official").counts()["total"].tolist() == [20181, 2570, 2515]
+    assert load_fer4(fer2013, protocol="course").counts()["total"].tolist() == [15109, 4977, 128]
     part = faces.take(np.arange(0, 35887, 60))
     usages = {split: usage for usage, split in USAGE_TO_SPLIT.items()}
     table = {"emotion": part.labels, "images": part.images, "Usage": [usages[split] for split in part.split.tolist()]}

@@ -79,7 +79,7 @@ def by_pixels(faces):
     return {image.tobytes(): (faces.classes[label], split) for image, label, split in rows}
 
 
-def test_rafdb_is_read_with_the_labels_of_the_paper_and_a_validation_set_that_is_said(rafdb, capsys, monkeypatch):
+def test_rafdb_is_read_with_the_labels_of_the_paper_and_a_validation_set_that_is_announced(rafdb, capsys, monkeypatch):
     faces = load_rafdb(rafdb)
     assert (faces.classes, faces.protocol, faces.images.shape) == (FER7, "raf-db", (84, 48, 48, 1))
     found = by_pixels(faces)
