@@ -64,9 +64,6 @@ class Browser:
         """Wait until the body of a JavaScript function returns what is true, and return that."""
         return until(lambda: self.run(script, *arguments), seconds)
 
-    def text(self, selector):
-        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
-
     def type(self, selector, words):
         """Type into an element; into one for files, their paths."""
         (element,) = self.ask("/element", using="css selector", value=selector).values()
@@ -74,11 +71,11 @@ class Browser:
 
     def click(self, selector, across=0.5, down=0.5):
         """Click at a place in an element, as shares of its width and height."""
-        script = """const e = document.querySelector(arguments[0]), b = e.getBoundingClientRect();
-        const place = {clientX: b.x + arguments[1] * b.width, clientY: b.y + arguments[2] * b.height, bubbles: true};
-        e.dispatchEvent(new MouseEvent('click', place));"""
+        script = """const [selector, x, y] = arguments, e = document.querySelector(selector);
+        const b = e.getBoundingClientRect(), place = {clientX: b.x + x * b.width, clientY: b.y + y * b.height};
+        e.dispatchEvent(new MouseEvent('click', {...place, bubbles: true}));"""
         self.run(script, selector, across, down)
 
-    def log(self, kind="browser"):
+    def log(self, kind):
         """What was logged since it was last asked for: by the `browser`, or of its `performance`."""
         return self.ask("/se/log", type=kind)

@@ -129,14 +129,14 @@ class Running:
         (self.folder,) = folder.iterdir()  # the one of the page that was killed is gone
 
     def ask(self, path, content=None, *, method=None, **headers):
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             headers = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method or ("GET" if content is None else "POST"), path, content, headers)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
 
-    def upload(self, content, name="picture.png"):
-        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    def upload(self, content):
+        head = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
         return json.loads(self.ask("/gradio_api/upload", head.encode() + content + b"\r\n--x--\r\n", **FORM)[2])[0]
 
     def join(self, data, session="one", number=None, event=("given", "change")):

@@ -128,14 +128,13 @@ def check_places(source, target, csv):
     """Raise a `ValueError` if a file cannot be written, or would be over the source or over another."""
     if target is not None and Path(target).suffix.lower() not in CODES:
         raise ValueError(f"Expected a video's name that ends in one of {', '.join(CODES)}. Received: {target}.")
-    given = {"source": source, "target": target, "csv": csv}
-    places = {name: Path(place) for name, place in given.items() if isinstance(place, str | os.PathLike)}
-    places |= {f"{name}, until it is whole,": partial(places[name]) for name in ("target", "csv") if name in places}
-    for (one, place), (other, same) in itertools.combinations(places.items(), 2):
+    written = [Path(each) for each in (target, csv) if each is not None]
+    read = [Path(source)] if isinstance(source, str | os.PathLike) else []
+    for place, same in itertools.combinations([*read, *written, *map(partial, written)], 2):
         if place.samefile(same) if place.exists() and same.exists() else place.resolve() == same.resolve():
-            raise ValueError(f"The {one} and the {other} must be different files. Received: {same} for both.")
-    for name in {"target", "csv"} & set(places):
-        check_writable(places[name])
+            raise ValueError(f"Source, target, csv and NAME.partial.SUFFIX must be different files. Received: {same}.")
+    for place in written:
+        check_writable(place)
 
 
 class Reader:

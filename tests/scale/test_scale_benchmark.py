@@ -7,11 +7,8 @@ from benchmark_runs import BENCHMARKS, run_benchmark
 
 pytest.importorskip("ray")
 
-RATIOS = [
-    f"{kind}, two workers{words} / one worker"
-    for kind in ("recognition", "sweep")
-    for words in ("", ", start of the workers included")
-]
+WORDS = ("", ", start of the workers included")
+RATIOS = [f"{kind}, two workers{words} / one worker" for kind in ("recognition", "sweep") for words in WORDS]
 
 
 @pytest.fixture
@@ -27,25 +24,19 @@ def made_up(work, memory):
 
 def test_ratios_and_figures_are_those_of_the_fastest_rounds(benchmark):
     seconds = {1: [10.0, 8.0], 2: [4.0, 6.0]}
-    kinds = (benchmark.RECOGNITION, benchmark.SWEEP)
     runs = {
-        (kind, workers): [made_up(*pair) for pair in zip(found, (100.0, 200.0), strict=True)]
-        for kind in kinds
+        (kind, workers): [made_up(found[0], 100.0), made_up(found[1], 200.0)]
+        for kind in (benchmark.RECOGNITION, benchmark.SWEEP)
         for workers, found in seconds.items()
     }
     found = {ratio.key: ratio for ratio in benchmark.compare(runs)}
     assert sorted(found) == sorted(RATIOS)
-    assert found["recognition, two workers / one worker"].value == 2.0
-    assert found["recognition, two workers / one worker"].met
-    whole = found["sweep, two workers, start of the workers included / one worker"]
-    assert (whole.value, whole.goal) == (pytest.approx(11 / 7), None)
-    figures = benchmark.summary(runs, {"start-up": {"import": 1.0}}, benchmark.FULL)
-    assert figures["pictures a second"] == {
-        "one worker": benchmark.FULL.pictures / 8,
-        "two workers": benchmark.FULL.pictures / 4,
-    }
+    one, whole = found[RATIOS[0]], found[RATIOS[3]]
+    assert (one.value, one.met, whole.value, whole.goal) == (2.0, True, pytest.approx(11 / 7), None)
+    figures, pictures = benchmark.summary(runs, {"start-up": {"import": 1.0}}, benchmark.FULL), benchmark.FULL.pictures
+    assert figures["pictures a second"] == {"one worker": pictures / 8, "two workers": pictures / 4}
     shares = figures["start-up"]["share of pictures on two cores"]
-    assert shares["10000"] == pytest.approx(8 / (8 + 10000 / (benchmark.FULL.pictures / 4)))
+    assert shares["10000"] == pytest.approx(8 / (8 + 10000 / (pictures / 4)))
     assert shares["10000000"] < shares["10000"] < 1
     assert figures["memory a worker in MB"]["recognition"] == {"rss": 200.0, "pss": 1.0}
 
