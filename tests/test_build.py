@@ -48,7 +48,7 @@ REPORT = [
 ]
 
 
-def write_notebook(project, sources, *, name="01_first.ipynb"):
+def write_notebook(project, *sources, name="01_first.ipynb"):
     """Write a notebook that was never executed: a Markdown cell, then code cells, of which the second is checked."""
     cells = [new_markdown_cell(sources[0], id="title")]
     cells += [new_code_cell(source, id=f"c{place}") for place, source in enumerate(sources[1:])]
@@ -78,8 +78,8 @@ def built(tmp_path_factory):
     project = tmp_path_factory.mktemp("built")
     made_up.results(project / "reports" / "results")
     (project / "README.md").write_text(README)
-    write_notebook(project, FIRST)
-    write_notebook(project, REPORT, name="11_report.ipynb")
+    write_notebook(project, *FIRST)
+    write_notebook(project, *REPORT, name="11_report.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         stand_in(project, patch)
         build.build()
@@ -94,30 +94,18 @@ def project(built, tmp_path, monkeypatch):
     return tmp_path / "project"
 
 
-@pytest.fixture
-def empty(tmp_path, monkeypatch):
-    """A project without anything."""
-    stand_in(tmp_path, monkeypatch)
-    return tmp_path
-
-
 def redrawn(project):
     """Collect the figures that the first build drew, as if the notebooks had drawn them just now."""
-    folder = project / "build" / "redrawn"
-    folder.mkdir(exist_ok=True)
+    (project / "build" / "redrawn").mkdir(exist_ok=True)
     for path in (project / "build" / "drawn").glob("*/*.png"):
-        shutil.copy(path, folder)
-    return folder
+        shutil.copy(path, project / "build" / "redrawn")
+    return project / "build" / "redrawn"
 
 
 def state(project):
     """Bytes and times of all files besides those of build/."""
     files = [path for path in project.rglob("*") if path.is_file() and "build" not in path.relative_to(project).parts]
     return {path.relative_to(project).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-
-def record_of(project, name="mini-xception"):
-    return find_run(name, folder=project / "reports" / "results").place("runs", ".json")
 
 
 def test_a_build_makes_all_that_check_asks_for_and_a_second_one_leaves_the_tree_clean(project, capsys):
@@ -131,36 +119,28 @@ def test_a_build_makes_all_that_check_asks_for_and_a_second_one_leaves_the_tree_
     assert state(project) == before
 
 
-def test_the_report_is_notebook_11(project):
-    text = (project / "reports" / "report.md").read_text()
-    run = find_run("mini-xception")
-    scores = run.scores
+def test_the_report_is_notebook_11_and_readme_holds_two_tables(project):
+    text, page = ((project / "reports" / name).read_text() for name in ("report.md", "report.html"))
+    scores = find_run("mini-xception").scores
     interval = "{:.1f} ({:.1f} to {:.1f})".format(*(100 * scores[f"accuracy{end}"] for end in ("", "_low", "_high")))
-    assert text.startswith(
-        "# 11 The report & more\n\nWhat came out? See [the first](../notebooks/01_first.ipynb#end).\n"
-    )
+    title = "# 11 The report & more\n\nWhat came out? See [the first](../notebooks/01_first.ipynb#end).\n"
+    assert text.startswith(title)
     assert "|  | recipe | num_classes | test |\n| --- | --- | --- | --- |" in text
     assert f"| mini-xception | 7 | {interval} |" in text
     assert "![recall of each class](figures/recalls.png)" in text
     assert "![confusion](figures/confusion.png)" in text
-    assert "import" not in text
-    assert "base64" not in text
-    page = (project / "reports" / "report.html").read_text()
+    assert not re.search("import|base64", text)
     assert "<title>11 The report &amp; more</title>" in page
     assert len(re.findall(r'<img[^>]* src="data:image/png;base64,', page)) == 2
     assert interval in page
     assert not re.search(r'(?:src|href)="(?!data:|#|\.\./notebooks)', page), "the page needs nothing beside it"
     assert "import" not in re.sub(r"<style.*?</style>|<script.*?</script>", "", page, flags=re.DOTALL)
-
-
-def test_readme_holds_two_tables(project):
-    text = (project / "README.md").read_text()
-    assert text.startswith(README.split("<!--")[0])
-    assert "| mini-xception | 58,423 | 5.5 M |" in text
-    assert "| 65.42 | PublicTest and PrivateTest together |" in text
-    assert re.search(
-        r"\| emovision-baseline \| 7 \| 240 test images, official split \| [^|]+ \| 24.71 \| test \|", text
-    )
+    readme = (project / "README.md").read_text()
+    assert readme.startswith(README.split("<!--")[0])
+    assert "| mini-xception | 58,423 | 5.5 M |" in readme
+    assert "| 65.42 | PublicTest and PrivateTest together |" in readme
+    row = r"\| emovision-baseline \| 7 \| 240 test images, official split \| [^|]+ \| 24.71 \| test \|"
+    assert re.search(row, readme)
 
 
 def test_a_new_record_changes_figures_leaderboard_readme_and_report(project):
@@ -168,15 +148,12 @@ def test_a_new_record_changes_figures_leaderboard_readme_and_report(project):
     run, history, found = made_up.run("mini-xception", skill=0.9, published=65.0, published_split="validation")
     write_run(run, history, found, force=True)
     lines = "\n".join(build.problems())
-    for expected in (
-        "leaderboard.csv is not",
-        "README.md: its tables",
-        "recalls.png looks different",
-        "confusion.png looks different",
-        "01_first.ipynb: the output of checked cells has changed: [2]",
-        "11_report.ipynb: the output of checked cells has changed",
-    ):
-        assert expected in lines
+    assert "leaderboard.csv is not" in lines
+    assert "README.md: its tables" in lines
+    for name in ("recalls", "confusion"):
+        assert f"{name}.png looks different" in lines
+    for name in ("01_first.ipynb: the output of checked cells has changed: [2]", "11_report.ipynb: the output of"):
+        assert name in lines
     build.build()
     changed = {path for path, content in state(project).items() if before[path] != content}
     files = ("README.md", "notebooks/01_first.ipynb", "notebooks/11_report.ipynb", "reports/report.html")
@@ -198,7 +175,7 @@ def copied_figure(name):
 
 
 def in_record(change):
-    return lambda project: change_json(record_of(project), change)
+    return lambda project: change_json(project / f"reports/results/runs/{made_up.run()[0].run}.json", change)
 
 
 def in_notebook(place, *, name="01_first.ipynb", **values):
@@ -249,68 +226,53 @@ def test_check_sees_what_was_changed_by_hand(project, mutate, message, capsys):
     assert message in capsys.readouterr().out
 
 
-def test_check_draws_again_and_so_sees_a_wrong_order_of_classes(project):
-    change_json(record_of(project), lambda record: record["classes"].reverse())
-    assert build.problems() != []
-
-
 def test_a_figure_from_images_counts_with_its_bytes(project):
-    path = write_notebook(
-        project,
-        [
-            "# 02 Pictures\n\nWhich?\n\n![pictures](../reports/figures/pictures.png)",
-            "import numpy as np\nfrom fer_keras import plots\n"
-            "figure = plots.gallery(np.arange(48 * 48).reshape(1, 48, 48) % 255)\n"
-            "plots.save(figure, 'pictures', from_images=True)\nfigure",
-        ],
-        name="02_pictures.ipynb",
-    )
-    build.write_notebook(path, "fingerprint")
-    picture = project / "reports" / "figures" / "pictures.png"
+    code = """import numpy as np
+from fer_keras import plots
+figure = plots.gallery(np.arange(48 * 48).reshape(1, 48, 48) % 255)
+plots.save(figure, 'pictures', from_images=True)
+figure"""
+    title = "# 02 Pictures\n\nWhich?\n\n![pictures](../reports/figures/pictures.png)"
+    build.write_notebook(write_notebook(project, title, code, name="02_pictures.ipynb"), "fingerprint")
     assert build.problems(redrawn(project)) == []
-    (project / "build" / "redrawn" / "pictures.png").unlink()  # as the quick profile does not draw it from FER-2013
-    shutil.copy(project / "reports" / "figures" / "recalls.png", picture)
+    (redrawn(project) / "pictures.png").unlink()  # as the quick profile does not draw it from FER-2013
+    copied_figure("pictures.png")(project)
     (line,) = build.problems(project / "build" / "redrawn")
     assert line == "02_pictures.ipynb: figures that it saved have changed since"
 
 
-def test_a_run_cleans_and_stamps(empty, monkeypatch):
-    monkeypatch.chdir(empty)
+def test_a_run_cleans_and_stamps(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FER_KERAS_DATA", "faces")
-    path = write_notebook(
-        empty,
-        [
-            "# 01\n",
-            "import os, sys\nprint(os.environ['FER_PROFILE'], os.path.basename(os.getcwd()))",
-            "print('noise', file=sys.stderr)\nobject()",
-            "import os, fer_keras\nprint(fer_keras.__file__, os.environ['FER_KERAS_DATA'])",
-        ],
-    )
+    code = ["import os, sys\nprint(os.environ['FER_PROFILE'], os.path.basename(os.getcwd()))"]
+    code += ["print('noise', file=sys.stderr)\nobject()"]
+    code += ["import os, fer_keras\nprint(fer_keras.__file__, os.environ['FER_KERAS_DATA'])"]
+    path = write_notebook(tmp_path, "# 01\n", *code)
     build.write_notebook(path, "abc")
     done = nbformat.read(path, as_version=4)
     assert done.cells[1].outputs[0].text == "full notebooks\n"
     assert [output.data["text/plain"] for output in done.cells[2].outputs] == ["<object at 0x…>"]
-    assert done.cells[3].outputs[0].text == f"{ROOT / 'fer_keras' / '__init__.py'} {empty / 'faces'}\n"
+    assert done.cells[3].outputs[0].text == f"{ROOT / 'fer_keras' / '__init__.py'} {tmp_path / 'faces'}\n"
     assert [cell.execution_count for cell in done.cells[1:]] == [1, 2, 3]
     assert set(done.metadata) == {"kernelspec", "language_info", "fer_keras"}
     assert done.metadata["fer_keras"] == {"profile": "full", "data": "abc", "figures": {}, **build.digests(done)}
     before = path.read_bytes(), path.stat().st_mtime_ns
     build.write_notebook(path, "abc")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
-    build.write_notebook(path, "other data")
-    assert path.read_bytes() != before[0]
 
 
-@pytest.mark.parametrize("sources", [["good = 1", "bad = good / 0"], ["good = 1", "import os\nos._exit(1)"]])
-def test_a_failing_cell_is_named_and_the_file_untouched(empty, sources, capsys):
-    path = write_notebook(empty, ["# 01\n", *sources])
+@pytest.mark.parametrize("bad", ["bad = good / 0", "import os\nos._exit(1)"])
+def test_a_failing_cell_is_named_and_the_file_untouched(tmp_path, monkeypatch, bad, capsys):
+    stand_in(tmp_path, monkeypatch)
+    path = write_notebook(tmp_path, "# 01\n", "good = 1", bad)
     before = path.read_bytes()
     assert build.main(["--notebooks-only"]) == 2
     assert path.read_bytes() == before
     error = capsys.readouterr().err
     assert "01_first.ipynb, cell" in error
     assert "\x1b" not in error
-    assert "os" in sources[1] or ("cell 3" in error and "bad = good / 0" in error and "ZeroDivision" in error)
+    assert "os" in bad or ("cell 3" in error and "bad = good / 0" in error and "ZeroDivision" in error)
 
 
 def executed(text, *, tags=(), image=None, **stamp):
@@ -344,10 +306,12 @@ def test_what_makes_a_notebook_be_written(standing, now, stays):
 
 
 def test_images_count_if_they_differ_visibly(built):
-    found = [build.read(path).cells[-1].outputs[0].data["image/png"] for path in (built / "notebooks").glob("*.ipynb")]
-    assert build.says_the_same(executed("", image=found[0]), executed("", image=found[0]))
-    assert not build.says_the_same(executed("", image=found[0]), executed("", image=found[1]))
-    assert build.says_the_same(executed("", image=found[0], tags=VARIES), executed("", image=found[1], tags=VARIES))
+    one, two = [
+        build.read(path).cells[-1].outputs[0].data["image/png"] for path in (built / "notebooks").glob("*.ipynb")
+    ]
+    assert build.says_the_same(executed("", image=one), executed("", image=one))
+    assert not build.says_the_same(executed("", image=one), executed("", image=two))
+    assert build.says_the_same(executed("", image=one, tags=VARIES), executed("", image=two, tags=VARIES))
 
 
 def test_html_tables_become_markdown():
@@ -366,60 +330,58 @@ FINE = ["with its 95 % interval", "| Goodfellow | 65 % | test |", "`100 %`", "``
 
 
 @pytest.mark.parametrize("prose", [*TYPED, *FINE, "version 3.11.9 and 48x48"])
-def test_a_typed_percentage_is_found(empty, prose):
-    (empty / "README.md").write_text(f"# Title\n\n{prose}\n")
+def test_a_typed_percentage_is_found(tmp_path, monkeypatch, prose):
+    stand_in(tmp_path, monkeypatch)
+    (tmp_path / "README.md").write_text(f"# Title\n\n{prose}\n")
     lines = build.percentage_problems()
     assert [line.partition(": ")[0] for line in lines] == ["README.md:3"] * (prose in TYPED)
 
 
 def test_build_and_nbval_test_the_checkout_that_they_stand_in(tmp_path):
     """A second checkout, with a package that is not quite this one's, records and one notebook."""
-    checkout = tmp_path / "second"
-    shutil.copytree(ROOT / "fer_keras", checkout / "fer_keras", ignore=shutil.ignore_patterns("__pycache__", "weights"))
-    (checkout / "reports").mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(ROOT / "fer_keras", tmp_path / "fer_keras", ignore=ignored)
+    made_up.results(tmp_path / "reports" / "results")
     for name in ("conftest.py", "pyproject.toml", "reports/build.py"):
-        shutil.copy(ROOT / name, checkout / name)
-    made_up.results(checkout / "reports" / "results")
-    version = checkout / "fer_keras" / "__init__.py"
+        shutil.copy(ROOT / name, tmp_path / name)
+    version = tmp_path / "fer_keras" / "__init__.py"
     version.write_text(version.read_text().replace('__version__ = "', '__version__ = "second of '))
     shown = "import os, fer_keras\nprint(fer_keras.__version__[:6], os.environ.get('FER_KERAS_DATA'))"
-    before = write_notebook(checkout, ["# 01\n", FIRST[1], shown, FIRST[3]]).read_bytes()
+    committed = write_notebook(tmp_path, "# 01\n", FIRST[1], shown, FIRST[3])
+    before = committed.read_bytes()
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("FER_", "PYTHONPATH"))}
 
-    def run(*command, **environment):
-        options = {"cwd": checkout, "env": ours | environment, "capture_output": True, "text": True}
-        return subprocess.run([sys.executable, *command], check=False, **options)
+    def run(*command, **more):
+        how = {"cwd": tmp_path, "env": ours | more, "capture_output": True, "text": True}
+        return subprocess.run([sys.executable, *command], check=False, **how)
 
     done = run("reports/build.py", "--notebooks-only")
     assert done.returncode == 0, done.stderr
-    notebook = build.read(checkout / "build" / "notebooks" / "01_first.ipynb")
+    notebook = build.read(tmp_path / "build" / "notebooks" / "01_first.ipynb")
     assert notebook.cells[2].outputs[0].text == "second None\n"
     assert notebook.metadata["fer_keras"]["profile"] == "quick"
-    assert (checkout / "notebooks" / "01_first.ipynb").read_bytes() == before, "the committed one is only for full runs"
-    shutil.rmtree(checkout / "reports" / "figures")
-    notebook.cells[2].outputs = [new_output("stream", text=f"second {checkout / 'faces'}\n")]
-    nbformat.write(notebook, checkout / "notebooks" / "01_first.ipynb")
-    nbval = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "notebooks")
-    done = run(*nbval, FER_KERAS_DATA="faces", FER_KERAS_FIGURES="build/redrawn")
-    assert done.returncode == 0, done.stdout
-    assert (checkout / "build" / "redrawn" / "recalls.png").is_file()
-    assert not (checkout / "reports" / "figures").exists()
-    assert run(*nbval, FER_KERAS_DATA="elsewhere", FER_KERAS_FIGURES="build/redrawn").returncode == 1
+    assert committed.read_bytes() == before, "the committed one is only for full runs"
+    shutil.rmtree(tmp_path / "reports" / "figures")
+    notebook.cells[2].outputs = [new_output("stream", text=f"second {tmp_path / 'faces'}\n")]
+    nbformat.write(notebook, committed)
+    for data, status in (("faces", 0), ("elsewhere", 1)):
+        nbval = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "notebooks")
+        done = run(*nbval, FER_KERAS_DATA=data, FER_KERAS_FIGURES="build/redrawn")
+        assert done.returncode == status, done.stdout
+    assert (tmp_path / "build" / "redrawn" / "recalls.png").is_file()
+    assert not (tmp_path / "reports" / "figures").exists()
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MOST_CELLS, MOST_LINES = 25, 20
 
 
-def test_the_committed_notebooks_are_numbered_from_1_to_11():
+def test_the_committed_notebooks_are_numbered_from_1_to_11_and_as_a_full_run_left_them():
     assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02d}_" for number in range(1, 12)]
     assert {path.name for path in (ROOT / "notebooks").iterdir()} - {".ipynb_checkpoints"} == {
         path.name for path in NOTEBOOKS
     }
-
-
-def test_the_committed_notebooks_are_as_a_full_run_left_them():
     assert build.notebook_problems() == []
+    assert build.percentage_problems() == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -429,8 +391,8 @@ def test_a_committed_notebook_asks_is_short_and_has_checked_cells(path):
     assert title.startswith(f"# {path.name[:2]} ")
     assert "?" in question
     code = build.code_cells(notebook)
-    assert len(code) <= MOST_CELLS
-    assert max(len(cell.source.strip().splitlines()) for cell in code) <= MOST_LINES
+    assert len(code) <= 25
+    assert max(len(cell.source.strip().splitlines()) for cell in code) <= 20
     checked = [cell for cell in code if build.CHECKED in cell.metadata.get("tags", ())]
     assert checked
     for cell in checked:
