@@ -6,15 +6,15 @@ import pytest
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation.heatmaps import (
     REGIONS,
-    deletion_area,
+    deletion_curves,
     deletion_scores,
     random_heatmaps,
     region_shares,
     shuffled_heatmaps,
 )
-from fer_keras.evaluation.intervals import mean_with_interval
 
 IMAGES = make_faces(7, seed=3).images
+ONES = np.ones(len(IMAGES), int)
 PART = slice(30, 40), slice(12, 36)  # all that `predict` looks at
 
 
@@ -31,29 +31,22 @@ def marked(part):
     return maps
 
 
-ONES = np.ones(len(IMAGES), int)
-
-
 @pytest.mark.parametrize("fill", ["mean", "blur"])
 def test_deleting_what_counts_lowers_the_probability_sooner_than_chance_and_elsewhere_later(fill):
-    def fall(maps):
-        return deletion_area(deletion_scores(predict, IMAGES, maps, ONES, fill=fill))
-
-    chance, true, false = fall(random_heatmaps(IMAGES)), fall(marked(PART)), fall(marked((slice(0, 20), slice(None))))
-    gain, loss = mean_with_interval(chance - true), mean_with_interval(chance - false)
-    assert gain["low"] > (0.1 if fill == "mean" else 0.03)  # a blurred face still shows something
-    assert loss["high"] < 0
+    maps = {"true": marked(PART), "false": marked((slice(0, 20), slice(None)))}
+    curves = deletion_curves(predict, IMAGES, ONES, maps, fill)
+    gains = {name: curves[name]["sooner_than"] for name in maps}
+    assert gains["true"]["chance"]["low"] > (0.1 if fill == "mean" else 0.03)  # a blurred face still shows something
+    assert gains["false"]["chance"]["high"] < 0
+    assert gains["true"]["another face"] == {"mean": 0, "low": 0, "high": 0}, "all have the same map"
+    own, chance = curves["true"]["curve"], curves["chance"]["curve"]
+    area = np.trapezoid(np.subtract(chance, own), [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]) / 0.5
+    assert gains["true"]["chance"]["mean"] == pytest.approx(area, abs=1e-4)
 
 
 def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_for():
-    asked = []
-
-    def record(images):
-        asked.append(images)
-        return predict(images)
-
-    before = IMAGES.copy()
-    scores = deletion_scores(record, IMAGES, marked(PART), ONES, shares=(0.0, 0.1, 1.0))
+    asked, before, shares = [], IMAGES.copy(), (0.0, 0.1, 1.0)
+    scores = deletion_scores(lambda x: asked.append(x) or predict(x), IMAGES, marked(PART), ONES, shares=shares)
     assert (scores.shape, scores.dtype) == ((len(IMAGES), 3), np.float32)
     np.testing.assert_allclose(scores[:, 0], predict(IMAGES)[:, 1], rtol=1e-6)
     np.testing.assert_array_equal(asked[0], IMAGES)
@@ -61,15 +54,14 @@ def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_fo
     assert not changed[:, :30].any()  # 240 pixels are hot, 230 go
     assert changed.sum(axis=(1, 2)).max() <= 230
     assert (np.ptp(asked[2], axis=(1, 2, 3)) == 0).all()
-    np.testing.assert_array_equal(IMAGES, before)
-
-
-def test_equal_values_are_deleted_in_random_order():
-    asked = []
-    flat = np.zeros(IMAGES.shape[:3])
-    deletion_scores(lambda images: asked.append(images) or predict(images), IMAGES, flat, ONES, shares=(0.5,))
-    changed = (asked[0] != IMAGES)[..., 0].mean(axis=0)
+    flat = np.zeros(IMAGES.shape[:3])  # equal values are deleted in random order
+    deletion_scores(lambda x: asked.append(x) or predict(x), IMAGES, flat, ONES, shares=(0.5,))
+    changed = (asked[3] != IMAGES)[..., 0].mean(axis=0)
     assert changed[:24].mean() == pytest.approx(changed[24:].mean(), rel=0.1)
+    np.testing.assert_array_equal(IMAGES, before)
+    for maps, fill in ((np.zeros((2, 48, 48)), "mean"), (flat, "black")):
+        with pytest.raises(ValueError, match=r"a map for each image, \(49, 48, 48\), and a `fill` of mean or blur"):
+            deletion_scores(predict, IMAGES, maps, ONES, fill=fill)
 
 
 def test_random_maps_are_smooth_and_shuffled_ones_never_ones_own():
@@ -84,9 +76,8 @@ def test_random_maps_are_smooth_and_shuffled_ones_never_ones_own():
 
 def test_the_parts_of_the_face_share_all_of_a_map():
     top, bottom = REGIONS["mouth"]
-    rows = slice(round(48 * top), round(48 * bottom))
     maps = np.stack([np.ones((48, 48)), np.zeros((48, 48)), np.zeros((48, 48))])
-    maps[2, rows] = 3
+    maps[2, round(48 * top) : round(48 * bottom)] = 3
     shares = region_shares(maps)
     np.testing.assert_allclose(sum(shares.values()), 1)
     for name, (above, below) in REGIONS.items():
@@ -94,10 +85,3 @@ def test_the_parts_of_the_face_share_all_of_a_map():
     assert shares["mouth"][2] > 0.95
     edges = [edge for pair in REGIONS.values() for edge in pair]
     assert (edges[0], edges[-1], edges[1:-1:2]) == (0, 1, edges[2::2])
-
-
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"a map for each image, \(49, 48, 48\)"):
-        deletion_scores(predict, IMAGES, np.zeros((2, 48, 48)), ONES)
-    with pytest.raises(ValueError, match=r"'mean' or 'blur'\. Received: 'black'"):
-        deletion_scores(predict, IMAGES, marked(PART), ONES, fill="black")

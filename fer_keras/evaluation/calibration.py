@@ -18,9 +18,6 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Args:
         labels: int array `(n,)`, true classes. Take validation's: what is reported on test must not be fitted there.
         probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
-
-    Raises:
-        ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
     """
     labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
     logits = np.log(probabilities.clip(SMALLEST))
@@ -50,8 +47,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) 
     """Accuracy of the predictions of each confidence, as a reliability diagram shows it.
 
     Args:
-        labels, probabilities: as for `fit_temperature`, as the errors.
-        bins: into how many equal parts [0, 1] is cut.
+        labels, probabilities, bins: as for `fit_temperature`, and into how many equal parts [0, 1] is cut.
 
     Returns:
         A list of dicts, one for each part that holds predictions: `confidence` (their mean), `accuracy` with Wilson's
@@ -70,10 +66,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) 
 
 
 def calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> float:
-    """Expected calibration error in [0, 1]: how far confidence lies from accuracy, on average; as `reliability`.
-
-    Reference:
-        Naeini, Cooper and Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning, AAAI.
+    """Expected calibration error (Naeini et al., AAAI 2015) in [0, 1]: how far confidence is from accuracy, on average.
 
     Example:
 

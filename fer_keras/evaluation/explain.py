@@ -1,7 +1,4 @@
-"""Saliency maps of a network: Grad-CAM, Grad-CAM++ and occlusion; run a model layer by layer.
-
-tf-explain, tf-keras-vis and Xplique were tried on Keras 3.15; none of them explains Sequential and nested networks.
-"""
+"""Saliency maps of a network, also Sequential and nested (no package explains these); run a model layer by layer."""
 
 import inspect
 import itertools
@@ -24,8 +21,6 @@ IMAGES_PER_CLASS = 100  # correctly classified images of each class that are mea
 LAST_MAP = "grad-cam on the last map"  # however coarse that is
 BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
-PATCHES = 6  # that fit side by side; each is half its side further than the one before
-MIN_SIDE = 6  # of the map that is taken, where one is so large; what a coarser one marks matters no more than chance
 # Layers behind the last activation that leave logits logits, and probabilities probabilities.
 NEUTRAL = (layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Identity, layers.Reshape)
 
@@ -37,6 +32,7 @@ class LayerCall(NamedTuple):
     layer: layers.Layer
     output: Any
     is_cut: bool  # all that follows rests on the output
+    is_map: bool  # the output has more than one place
 
 
 def explain(
@@ -51,8 +47,7 @@ def explain(
 
     What is explained is the logarithm of the class's probability over that of all others. Grad-CAM weighs the channels
     of a layer's map by the mean of their gradients, Grad-CAM++ so that a feature which shows in several places counts
-    in each; occlusion covers one patch after the other, which is finer and slower. A map's cells are laid evenly on the
-    picture, up to half a cell off where a network pads and strides.
+    in each; occlusion covers one patch after the other, which is finer and slower.
 
     Reference:
         Selvaraju et al. (2017), Grad-CAM, arXiv:1610.02391; Chattopadhay et al. (2018), Grad-CAM++, arXiv:1710.11063;
@@ -62,8 +57,7 @@ def explain(
         model: a Sequential or functional `keras.Model` from pixels in [0, 255], `(batch, height, width, 1)`, to
             probabilities or logits, `(batch, classes)`, or to one sigmoid or logit of the second of two classes.
         images: one face, `(height, width)` or `(height, width, 1)`, or several, `(n, height, width, 1)`, in [0, 255].
-        method: `"grad-cam"`, `"grad-cam++"` or `"occlusion"`.
-        target_class: int, or an int array `(n,)`; None takes each face's likeliest class.
+        method, target_class: one of `METHODS`; int, int array `(n,)`, or None for each face's likeliest class.
         layer: a layer that `map_layers` lists, such as `"block5_conv3"`, for Grad-CAM; None takes the last one on which
             all that follows rests, of the size of the last convolution's map, or of the last one of 6x6 or more.
 
@@ -81,7 +75,8 @@ def explain(
     if any(getattr(call.layer, "compute_dtype", "float32") != "float32" for call in layer_trace(model)):
         model = copy_with(model, lambda layer: {"dtype": "float32"} if isinstance(layer, layers.Layer) else {})
     maps = np.zeros(images.shape[:3], np.float32)
-    for part in parts(images):
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
         faces = images[part]
         outputs = model(faces, training=False) if targets is None else None
         classes = targets[part] if outputs is None else ops.convert_to_numpy(outputs).argmax(axis=-1)
@@ -96,8 +91,9 @@ def explain(
 def feature_maps(model: keras.Model, images: ArrayLike, layer: str | None = None) -> np.ndarray:
     """Output of a layer for faces, float32 `(n, rows, columns, channels)`; arguments and errors as for `explain`."""
     images, _ = check_faces(model, images)
-    outputs = [find_layer(layer_trace(model, images[part]), model.name, layer).output for part in parts(images)]
-    return np.concatenate([ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs])
+    traces = (layer_trace(model, images[start : start + BATCH]) for start in range(0, len(images), BATCH))
+    outputs = [ops.cast(find_layer(trace, model.name, layer).output, "float32") for trace in traces]
+    return np.concatenate([ops.convert_to_numpy(output) for output in outputs])
 
 
 def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -106,7 +102,7 @@ def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
     A layer of a nested model has a path like `"vgg16/block5_conv3"`; its last part will do if no other has it.
     """
     check_model(model)
-    return {call.path: tuple(call.output.shape[1:]) for call in layer_trace(model) if is_map(call)}
+    return {call.path: tuple(call.output.shape[1:]) for call in layer_trace(model) if call.is_map}
 
 
 def grad_cam(model, images, targets, layer, *, plus):
@@ -140,13 +136,10 @@ def grad_cam(model, images, targets, layer, *, plus):
 
 
 def occlusion(model, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Fall of a class's log odds where a patch of the picture's mean grey covers it.
-
-    At each pixel stands the mean fall over the patches that cover it, 0 where the odds rise.
-    """
+    """Mean fall of a class's log odds over the patches of mean grey that cover a pixel, 0 where they rise."""
     spans = []
-    for whole in images.shape[1:3]:
-        side = max(1, round(whole / PATCHES))
+    for whole in images.shape[1:3]:  # six patches side by side, and one between each two
+        side = max(1, round(whole / 6))
         starts = sorted({*range(0, whole - side, max(1, side // 2)), whole - side})
         spans.append([slice(start, start + side) for start in starts])
     boxes = [(slice(0), slice(0)), *itertools.product(*spans)]  # the first covers nothing
@@ -190,8 +183,7 @@ def gradients(function, at):
 def run_layers(model: keras.Model, x, hook: Callable, prefix: str = ""):
     """Run a model layer by layer, those of nested models too, in inference, and return its output.
 
-    `hook` is a function of a layer's path, the layer, the list of its inputs and its output, that returns what is to be
-    handed on instead; `prefix` is that of all paths.
+    `hook(path, layer, inputs, output)` returns what is to be handed on; `prefix` is that of all paths.
     """
 
     def call(layer, *args, **options):
@@ -223,22 +215,18 @@ def layer_trace(model: keras.Model, images: ArrayLike | None = None) -> list[Lay
     run_layers(model, x, hook)
     trace, reach = [], last_use[id(x)]  # the last call that takes what was there before this one
     for number, (path, layer, outputs) in enumerate(calls):
-        trace.append(LayerCall(path, layer, outputs[0], len(outputs) == 1 and reach <= number))
+        is_map = len(outputs[0].shape) == 4 and min(outputs[0].shape[1:3]) > 1
+        trace.append(LayerCall(path, layer, outputs[0], len(outputs) == 1 and reach <= number, is_map))
         reach = max(reach, *(last_use.get(id(output), number) for output in outputs))
     return trace
 
 
-def is_map(call):
-    """True for a layer that returns a map of more than one place."""
-    return len(call.output.shape) == 4 and min(call.output.shape[1:3]) > 1
-
-
 def find_layer(trace: list[LayerCall], network: str, name: str | None = None) -> LayerCall:
     """The layer of a name or path; without one, the layer that `explain` takes."""
-    maps = [call for call in trace if is_map(call)]
+    maps = [call for call in trace if call.is_map]
     if name is None:
         sizes = [call.output.shape[1:3] for call in maps if hasattr(call.layer, "kernel_size")]
-        sizes = [size for size in sizes if min(size) >= MIN_SIDE] or sizes
+        sizes = [size for size in sizes if min(size) >= 6] or sizes  # what coarser ones mark matters as chance does
         found = [call for call in maps if sizes and call.is_cut and call.output.shape[1:3] == sizes[-1]][-1:]
         fault = "no convolution with a map on which its output rests"
     else:
@@ -252,10 +240,9 @@ def find_layer(trace: list[LayerCall], network: str, name: str | None = None) ->
 
 
 def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model:
-    """Let a model end in a softmax of two classes or more: as it is if it does, else with one more layer.
+    """Let a model of logits, or of one sigmoid or logit for the second of two classes, end in a softmax as others do.
 
-    Logits go through a softmax; of one sigmoid or one logit, which stands for the second of two classes, both
-    probabilities are made. `name` is the model's in the error that refuses all else.
+    `name` is the model's in the error that refuses all else.
     """
     # keras.Model(model.inputs, …) takes a list of one tensor.
     if not isinstance(model, keras.Sequential) and any(map(keras.tree.is_nested, (model.input, model.output))):
@@ -265,8 +252,7 @@ def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model
     if not {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}.get(activation):
         raise ValueError(
             f"{name or model.name}: Expected a last activation of softmax, linear (logits), or one sigmoid. Received: "
-            f"{activation} of {units} output{'s' * (units > 1)}. End the network with "
-            f"Dense({max(units, 2)}, activation='softmax')."
+            f"{activation} of {units} output{'s' * (units > 1)}. End with Dense({max(units, 2)}, activation='softmax')."
         )
     if activation == "softmax":
         return model
@@ -295,11 +281,8 @@ def copy_with(model, changes):
     """Copy a model, with its weights; `changes` is a function from a layer to what differs in its configuration."""
     # Keras would compile the copy of a compiled model; this one is not.
     whole = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-
-    def changed(layer):
-        return type(layer).from_config(layer.get_config() | changes(layer))
-
-    copy = keras.models.clone_model(whole, clone_function=changed, recursive=True)
+    how = {"clone_function": lambda layer: type(layer).from_config(layer.get_config() | changes(layer))}
+    copy = keras.models.clone_model(whole, recursive=True, **how)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -316,9 +299,8 @@ def check_model(model):
     if not is_graph(model) or len(ends[0]) != 1 or len(ends[1][0]) != 2:
         raise ValueError(
             "`model` must be a built Sequential or functional keras.Model with one input and one output of shape "
-            "(batch, classes); a loaded network has it as `.model`. "
-            f"Received: a {type(model).__name__} with inputs {ends[0]} and outputs {ends[1]}. "
-            "Build it as keras.Model(input, output)."
+            "(batch, classes); a loaded network has it as `.model`. Received: a "
+            f"{type(model).__name__} of inputs {ends[0]} and outputs {ends[1]}. Build it as keras.Model(input, output)."
         )
 
 
@@ -328,26 +310,17 @@ def check_faces(model, images, target_class=None):
     size, images = tuple(model.inputs[0].shape[1:]), np.asarray(images)
     images = images.reshape(1, *size) if images.shape in (size, size[:2]) else images
     if images.ndim != 4 or images.shape[1:] != size:
-        raise ValueError(
-            f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))}). "
-            f"Received: shape {images.shape}. Cut out the face and resize it first."
-        )
+        expected = f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))})"
+        raise ValueError(f"{expected}. Received: shape {images.shape}. Cut out the face and resize it first.")
     check_pixels(images)
     if target_class is None:
         return images.astype(np.float32), None
     classes, target = range(max(model.outputs[0].shape[-1], 2)), np.asarray(target_class)
     is_whole = target.shape in ((), (len(images),)) and np.issubdtype(target.dtype, np.integer)
     if not is_whole or not np.isin(target, classes).all():
-        expected = f"an int in 0..{classes[-1]}, or one for each of the {len(images)} images"
-        raise ValueError(
-            f"`target_class` must be {expected}. Received: {target}. Leave it out for the likeliest class."
-        )
+        expected = f"`target_class` must be an int in 0..{classes[-1]}, or one for each of the {len(images)} images"
+        raise ValueError(f"{expected}. Received: {target}. Leave it out for the likeliest class.")
     return images.astype(np.float32), np.broadcast_to(target, len(images)).astype(np.int64)
-
-
-def parts(images):
-    """Slices of at most `BATCH` images."""
-    return [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
 
 
 def measure_explanations(network, images: np.ndarray, labels: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:

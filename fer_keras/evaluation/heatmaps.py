@@ -1,7 +1,7 @@
 """Tests of heatmaps: deletion of what they mark, random rivals, and the parts of the face on which they lie."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,34 +18,27 @@ REGIONS |= {"nose": (0.44, 0.66), "mouth": (0.66, 0.9), "chin": (0.9, 1.0)}
 
 
 def deletion_scores(
-    predict: Callable[[np.ndarray], ArrayLike],
-    images: np.ndarray,
-    heatmaps: ArrayLike,
-    targets: ArrayLike,
-    *,
-    shares: Sequence[float] = SHARES,
-    fill: str = "mean",
-    seed: int = 0,
+    predict: Callable, images: np.ndarray, maps: ArrayLike, targets: ArrayLike, *, shares=SHARES, fill: str = "mean"
 ) -> np.ndarray:
     """Probability of each face's class, float32 `(n, shares)`, while its hottest pixels are deleted, share by share.
 
-    The sooner it falls, the more the map marks what the network needs. Equal values go in random order, of `seed`.
+    The sooner it falls, the more the map marks what the network needs. Equal values go in random order.
 
     Reference:
         Petsiuk, Das and Saenko (2018), RISE, arXiv:1806.07421, section 4.2.
 
     Args:
         predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
-        images, heatmaps, targets: uint8 `(n, height, width, 1)`, float `(n, height, width)`, and the class of each.
+        images, maps, targets: uint8 `(n, height, width, 1)`, float `(n, height, width)`, and the class of each.
         shares, fill: each in [0, 1], and one of `FILLS`.
     """
-    heatmaps, pixels = np.asarray(heatmaps, np.float32), images[..., 0].astype(np.float32)
-    if heatmaps.shape != pixels.shape or fill not in FILLS:
+    maps, pixels = np.asarray(maps, np.float32), images[..., 0].astype(np.float32)
+    if maps.shape != pixels.shape or fill not in FILLS:
         expected = f"Expected a map for each image, {pixels.shape}, and a `fill` of {' or '.join(FILLS)}"
-        raise ValueError(f"{expected}. Received: {heatmaps.shape} and {fill!r}. Explain these images.")
-    flat = heatmaps.reshape(len(images), -1)
+        raise ValueError(f"{expected}. Received: {maps.shape} and {fill!r}. Explain these images.")
+    flat = maps.reshape(len(images), -1)
     put = blur(pixels, 6.0) if fill == "blur" else pixels.mean(axis=(1, 2), keepdims=True)
-    ties = np.random.default_rng(seed).random(flat.shape)
+    ties = np.random.default_rng(0).random(flat.shape)
     ranks = np.lexsort((ties, -flat), axis=-1).argsort(axis=-1).reshape(pixels.shape)
     scores = []
     for share in shares:
@@ -70,17 +63,11 @@ def shuffled_heatmaps(heatmaps: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return result
 
 
-def deletion_curves(
-    predict: Callable[[np.ndarray], ArrayLike],
-    images: np.ndarray,
-    targets: ArrayLike,
-    maps: Mapping[str, np.ndarray],
-    fill: str,
-) -> dict[str, dict]:
+def deletion_curves(predict: Callable, images: np.ndarray, targets: ArrayLike, maps: dict, fill: str) -> dict:
     """By heatmap, the mean of `deletion_scores`, and how much sooner it falls than by three controls, with intervals.
 
-    The controls are random smooth maps, single random pixels, and the same method's map of another face. How soon it
-    falls is the mean over the shares.
+    These are random smooth maps, single random pixels, and the same method's map of another face. How soon it falls is
+    the mean over the shares.
     """
     scores = functools.partial(deletion_scores, predict, images, targets=targets, fill=fill)
     pixels = np.random.default_rng(0).random(images.shape[:3])
@@ -105,4 +92,4 @@ def region_shares(heatmaps: ArrayLike) -> dict[str, np.ndarray]:
     edges = np.linspace(0, 1, rows.shape[1] + 1)
     below = np.pad((rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1), ((0, 0), (1, 0)))
     ends = {name: np.array([np.interp(band, edges, each) for each in below]) for name, band in REGIONS.items()}
-    return {name: np.diff(each)[:, 0] for name, each in ends.items()}
+    return {name: np.diff(each.reshape(-1, 2))[:, 0] for name, each in ends.items()}  # also of no maps

@@ -11,10 +11,7 @@ Z95 = 1.959963984540054
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share, after Wilson: it stays inside [0, 1] and holds for few images too.
-
-    Reference:
-        Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22.
+    """95 % interval of a share, after Wilson (1927, JASA 22): it stays inside [0, 1] and holds for few images too.
 
     Example:
 
@@ -23,9 +20,8 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
     '0.872 0.963'
     """
     if not 0 <= successes <= total or total == 0:
-        raise ValueError(
-            f"Expected 0 <= successes <= total and total > 0. Received: {successes} of {total}. Pass two counts."
-        )
+        expected = "Expected 0 <= successes <= total and total > 0"
+        raise ValueError(f"{expected}. Received: {successes} of {total}. Pass two counts.")
     share, correction = successes / total, Z95**2 / total
     centre = share + correction / 2
     half = Z95 * math.sqrt(share * (1 - share) / total + correction / (4 * total))
@@ -42,18 +38,14 @@ def accuracy_with_interval(labels: np.ndarray, predicted: np.ndarray, name: str)
 
 
 def mean_with_interval(values: ArrayLike, *, seed: int = 0) -> dict[str, float]:
-    """Mean of values `(n,)`, such as paired differences, and its 95 % bootstrap interval: `mean`, `low`, `high`.
-
-    Reference:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
-    """
+    """Mean of values `(n,)`, such as paired differences, and its 95 % bootstrap interval: `mean`, `low`, `high`."""
     values = np.asarray(values, float)
     if not len(values):
         raise ValueError("Expected one value at least. Received: none. Leave the empty group out.")
     generator, total = np.random.default_rng(seed), len(values)
     means = [values[generator.integers(0, total, total)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return {name: round(float(value), 6) for name, value in (("mean", values.mean()), ("low", low), ("high", high))}
+    found = values.mean(), *np.quantile(means, (0.025, 0.975))
+    return {name: round(float(value), 6) for name, value in zip(("mean", "low", "high"), found, strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +70,10 @@ def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Compariso
     """Compare two classifiers on the same images, as a pair: only those that one gets right and the other wrong count.
 
     Reference:
-        Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial proportions based on
-        paired data, Journal of Educational and Behavioral Statistics 37.
+        Bonett and Price (2012), Journal of Educational and Behavioral Statistics 37.
 
     Args:
         labels, first, second: int array `(n,)`, true classes; float arrays `(n, classes)`, the probabilities of both.
-
-    Raises:
-        ValueError: if the arrays do not fit each other.
     """
     labels, first, second = (np.asarray(array) for array in (labels, first, second))
     if not len(labels) == len(first) == len(second) or not len(labels):
@@ -101,13 +89,10 @@ def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Compariso
 
 
 def difference(first: dict, second: dict) -> Comparison:
-    """Compare two accuracies of which only the intervals are known (second minus first).
-
-    The interval takes the images for different ones; on the same images `compare` finds smaller differences.
+    """Compare two accuracies (second minus first) on other images; on the same, `compare` finds smaller differences.
 
     Reference:
-        Newcombe (1998), Interval estimation for the difference between independent proportions, Statistics in Medicine
-        17, method 10.
+        Newcombe (1998), Statistics in Medicine 17, method 10.
 
     Args:
         first, second: dicts with `accuracy`, `accuracy_low` and `accuracy_high`, Wilson's interval.

@@ -36,9 +36,8 @@ def assign_folds(labels: np.ndarray, digests: np.ndarray, folds: int, *, seed: i
     labels = labels[first]
     least = np.unique(labels, return_counts=True)[1].min()
     if not 2 <= folds <= least:
-        raise ValueError(
-            f"`folds` must be 2 at least, and {least} at most, one picture of each class. Received: {folds}."
-        )
+        expected = f"`folds` must be 2 at least, and {least} at most, one picture of each class"
+        raise ValueError(f"{expected}. Received: {folds}.")
     fold, splitter = np.zeros(len(labels), np.int64), StratifiedKFold(folds, shuffle=True, random_state=seed)
     for number, (_, members) in enumerate(splitter.split(labels, labels)):
         fold[members] = number
@@ -49,15 +48,10 @@ def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[
     """Find labels that are likely wrong, from the predictions of networks that have not seen the images.
 
     Reference:
-        Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset labels, JAIR 70;
-        https://github.com/cleanlab/cleanlab
+        Northcutt, Jiang and Chuang (2021), Confident learning, JAIR 70; https://github.com/cleanlab/cleanlab
 
     Args:
         labels, probabilities, classes: as for `evaluation.summarise`, the given labels and out-of-fold predictions.
-
-    Raises:
-        ValueError: if the arrays do not fit each other, or a class has no image.
-        ImportError: if cleanlab is not installed.
     """
     cleanlab = import_cleanlab()
     labels, probabilities = check_predictions(labels, probabilities, classes)
@@ -75,10 +69,9 @@ def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[
 def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) -> dict:
     """Count label errors by class, as plain values.
 
-    Returns:
-        Dict of `noise` (the estimated share of images whose label is wrong), `flagged` (counts by given label and
-        likely class), `joint`, and `per_class`, a dict by name of `images` (that carry the label), `named` (of these
-        predicted so), `said` (of all predicted so), `flagged`, and `noise`.
+    These are `noise` (the estimated share of images whose label is wrong), `flagged` (counts by given label and likely
+    class), `joint`, and `per_class`, by name: `images` (that carry the label), `named` (of these predicted so), `said`
+    (of all predicted so), `flagged` and `noise`.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -89,15 +82,12 @@ def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) ->
     given = result.joint.sum(axis=1)
     wrong = 1 - np.diag(result.joint) / np.where(given > 0, given, 1)
     columns = {"images": every.sum(1), "named": np.diag(every), "said": every.sum(0), "flagged": flagged.sum(1)}
-    return {
-        "noise": round(1 - float(np.trace(result.joint)), 6),
-        "flagged": flagged.tolist(),
-        "joint": result.joint.round(6).tolist(),
-        "per_class": {
-            name: {key: int(values[i]) for key, values in columns.items()} | {"noise": round(float(wrong[i]), 6)}
-            for i, name in enumerate(classes)
-        },
+    per_class = {
+        name: {key: int(values[i]) for key, values in columns.items()} | {"noise": round(float(wrong[i]), 6)}
+        for i, name in enumerate(classes)
     }
+    found = {"noise": round(1 - float(np.trace(result.joint)), 6), "flagged": flagged.tolist()}
+    return found | {"joint": result.joint.round(6).tolist(), "per_class": per_class}
 
 
 def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayLike) -> dict[str, int]:
@@ -125,15 +115,12 @@ def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayL
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
-def crowd_table(
-    errors: LabelErrors, labels: np.ndarray, votes: np.ndarray | None, classes: Sequence[str]
-) -> dict | None:
-    """FER+'s votes on all labels, on those flagged or not, in cleanlab's order; None if they judge nothing.
+def crowd_table(errors: LabelErrors, labels: np.ndarray, votes: np.ndarray | None, classes: Sequence) -> dict | None:
+    """FER+'s votes on all labels, on those flagged or not, and in cleanlab's order; None if they judge nothing.
 
-    For a group of images these are the counts of `label_crowd_agreement` (of the likely classes), `images`, `judged`
-    (people named an emotion), and with 95 % intervals the `disputed_share` of the judged, the `unsupported_share` of
-    the judged (nobody gave the label) and the `with_crowd_share` of the disputed. `in_order` has the share of disputed
-    labels among the `images` that cleanlab believes least, more and more.
+    For each group of images: the counts of `label_crowd_agreement` (of the likely classes), `images`, `judged` (people
+    named an emotion), and the shares of the judged that are disputed and unsupported (nobody gave the label), and of
+    the disputed that are with the crowd. `in_order`: the disputed among the `images` that cleanlab believes least.
     """
     crowd = np.array("") if votes is None else np.where(names_emotion(votes), plurality(votes), "")
     judged = crowd != ""
@@ -148,23 +135,19 @@ def crowd_table(
             "images": int(group.sum()),
             "judged": int((group & judged).sum()),
             **label_crowd_agreement(given[group], likely[group], crowd[group]),
-            **share_of(disputed[group & judged], "disputed_share"),
-            **share_of(unsupported[group & judged], "unsupported_share"),
-            **share_of((likely == crowd)[group & disputed], "with_crowd_share"),
+            **accuracy_with_interval(disputed[group & judged], True, "disputed_share"),
+            **accuracy_with_interval(unsupported[group & judged], True, "unsupported_share"),
+            **accuracy_with_interval((likely == crowd)[group & disputed], True, "with_crowd_share"),
         }
 
     ordered = disputed[judged][np.argsort(errors.quality[judged], kind="stable")]
-    counts = np.unique(np.geomspace(min(50, len(ordered)), len(ordered), 40).round().astype(int))
+    counts = np.unique(np.geomspace(min(50, len(ordered)), len(ordered), 40).round().astype(int)).tolist()
+    shares = [accuracy_with_interval(ordered[:count], True, "disputed_share") for count in counts]
     return {
         "all": judge(np.ones(len(labels), bool)),
         "flagged": judge(flagged),
         "unflagged": judge(~flagged),
         "per_class": {name: judge(flagged & (given == name)) for name in classes},
         "non_faces": {"images": int(no_face.sum()), "flagged": int((no_face & flagged).sum())},
-        "in_order": [{"images": int(count), **share_of(ordered[:count], "disputed_share")} for count in counts],
+        "in_order": [{"images": count, **share} for count, share in zip(counts, shares, strict=True)],
     }
-
-
-def share_of(mask, name):
-    """`{name, name_low, name_high}`: the share of a mask that is true, with its interval; None if empty."""
-    return accuracy_with_interval(mask, np.ones(len(mask), bool), name)

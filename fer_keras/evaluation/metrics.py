@@ -57,10 +57,8 @@ def summarise(
     if copies is not None:
         copies = np.asarray(copies, bool)
         if copies.shape != labels.shape:
-            raise ValueError(
-                f"`copies` must be a mask with a value for each of the {len(labels)} labels. "
-                f"Received: shape {copies.shape}. Pass the mask of this split."
-            )
+            expected = f"`copies` must be a mask with a value for each of the {len(labels)} labels"
+            raise ValueError(f"{expected}. Received: shape {copies.shape}. Pass the mask of this split.")
         scores["num_copies"] = int(copies.sum())
         scores |= accuracy_with_interval(labels[~copies], predicted[~copies], "accuracy_without_copies")
     return scores
@@ -76,8 +74,7 @@ def bootstrap_macro_f1(confusion):
     total = confusion.sum()
     drawn = np.random.default_rng(0).multinomial(total, confusion.ravel() / total, size=RESAMPLES)
     drawn = drawn.reshape(-1, *confusion.shape)
-    hits = np.diagonal(drawn, axis1=1, axis2=2)
-    f1 = 2 * hits / np.maximum(drawn.sum(axis=1) + drawn.sum(axis=2), 1)
+    f1 = 2 * np.diagonal(drawn, axis1=1, axis2=2) / np.maximum(drawn.sum(axis=1) + drawn.sum(axis=2), 1)
     return np.quantile(f1.mean(axis=1), (0.025, 0.975))
 
 
@@ -106,13 +103,10 @@ def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[s
         truth, scores = labels == index, probabilities[:, index]
         if not 0 < truth.sum() < len(truth):
             continue
-        values = {
-            "share": truth.mean(),
-            "majority": max(truth.mean(), 1 - truth.mean()),
-            "balanced_accuracy": metrics.balanced_accuracy_score(truth, scores > 0.5),
-            "average_precision": metrics.average_precision_score(truth, scores),
-            "roc_auc": metrics.roc_auc_score(truth, scores),
-        }
+        values = {"share": truth.mean(), "majority": max(truth.mean(), 1 - truth.mean())}
+        values["balanced_accuracy"] = metrics.balanced_accuracy_score(truth, scores > 0.5)
+        values["average_precision"] = metrics.average_precision_score(truth, scores)
+        values["roc_auc"] = metrics.roc_auc_score(truth, scores)
         result[name] = rounded(values) | accuracy_with_interval(truth, scores > 0.5, "accuracy")
     return result
 
@@ -122,12 +116,9 @@ def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
 
     The 95 % interval is that of the difference over resampled images, the same ones for both.
 
-    Reference:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
-
     Args:
-        truth: bool array `(n,)`, which images are of the class; one at least.
-        first, second: float arrays `(n,)`, the scores, higher for images that are rather of the class.
+        truth, first, second: bool array `(n,)`, which images are of the class, one at least; float arrays `(n,)`, the
+            scores, higher for images that are rather of the class.
 
     Example:
 
@@ -149,10 +140,7 @@ def resample_counts(total):
 
 
 def average_precisions(truth, scores, times):
-    """Average precision for each way to count the images: `(ways,)` from counts `(ways, n)`.
-
-    It is the mean, over the images of the class, of the share of the class among all that score as high or higher.
-    """
+    """Average precision, `(ways,)`, for each way to count the images, `(ways, n)`."""
     falling = -np.asarray(scores, float)
     order = np.argsort(falling, kind="stable")
     falling, times, hits = falling[order], times[:, order], np.flatnonzero(truth[order])
@@ -166,21 +154,17 @@ def average_precisions(truth, scores, times):
 def check_predictions(labels, probabilities, classes):
     """Convert labels to integers and probabilities to normalised float64, or raise a `ValueError`."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
-    if probabilities.shape != (len(labels), len(classes)) or not len(labels):
+    known = len(labels) and np.issubdtype(labels.dtype, np.integer) and np.isin(labels, range(len(classes))).all()
+    if probabilities.shape != (len(labels), len(classes)) or not known:
         raise ValueError(
-            f"`probabilities` must have a row for each label and a column for each class of {tuple(classes)}, and one "
-            f"row at least. Received: {len(labels)} labels and probabilities of shape {probabilities.shape}."
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(
-            f"`labels` must be integers in 0..{len(classes) - 1}. Received: {labels.dtype}, "
-            f"from {labels.min()} to {labels.max()}."
+            f"`labels` must be integers in 0..{len(classes) - 1}, one at least, `probabilities` have a row for each "
+            f"and a column for each class of {tuple(classes)}. Received: {len(labels)} labels of {labels.dtype}, "
+            f"{labels.tolist()[:5]}, and shape {probabilities.shape}. Pass predictions of these images and classes."
         )
     sums = probabilities.sum(axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(probabilities) & (probabilities >= 0)).all(axis=1) | ~(sums[:, 0] > 0))
     if len(bad):
-        raise ValueError(
-            "Each row of `probabilities` must hold finite values of 0 or more, not all 0. "
-            f"Received in row {bad[0]}: {probabilities[bad[0]].tolist()}. Did training diverge?"
-        )
+        expected = "Each row of `probabilities` must hold finite values of 0 or more, not all 0"
+        received = f"Received in row {bad[0]}: {probabilities[bad[0]].tolist()}"
+        raise ValueError(f"{expected}. {received}. Did training diverge?")
     return labels.astype(np.int64), probabilities / sums

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from fer_keras.data.augmentation import warp
 from fer_keras.evaluation.intervals import accuracy_with_interval
@@ -26,12 +27,8 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
     """Corrupt pictures, uint8 `(n, height, width, 1)`, in one way.
 
     Args:
-        images: values in [0, 255].
         kind, level: key of `CORRUPTIONS`, and a number in the unit that stands there; its first level changes nothing.
         seed: of the noise, and of the side to which each picture is turned.
-
-    Raises:
-        ValueError: if there is no such kind.
 
     Example:
 
@@ -49,8 +46,11 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
         pixels = pixels * (1 - level)
     elif kind == "rotation":
         pixels = rotate(pixels, level * generator.choice((-1, 1), len(pixels)))
-    elif kind == "resolution":
-        pixels = coarsen(images[..., 0], level)
+    elif kind == "resolution":  # smaller by averaging, and enlarged again
+        size = pixels.shape[2], pixels.shape[1]
+        small = [max(1, round(side / level)) for side in size]
+        coarse = [Image.fromarray(one).resize(small, Image.Resampling.BOX) for one in images[..., 0]]
+        pixels = np.stack([one.resize(size, Image.Resampling.BILINEAR) for one in coarse])
     else:  # a bar of the picture's own mean grey across the width
         top, bottom = (round(pixels.shape[1] * (CENTRES[kind] + side * level / 2)) for side in (-1, 1))
         pixels[:, top:bottom] = pixels.mean(axis=(1, 2), keepdims=True)
@@ -58,22 +58,14 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
 
 
 def robustness(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    labels: ArrayLike,
-    *,
-    kinds: Iterable[str] = tuple(CORRUPTIONS),
-    seed: int = 0,
+    predict: Callable, images: np.ndarray, labels: ArrayLike, *, kinds: Iterable = tuple(CORRUPTIONS), seed: int = 0
 ) -> list[dict]:
-    """Measure a network's accuracy at each level of each corruption.
+    """Measure a network's accuracy, with its 95 % interval, at each level of each corruption: dicts, one a level.
 
     Args:
         predict: function from uint8 pictures `(n, height, width, 1)` to probabilities `(n, classes)`.
         images, labels: such pictures, and their true classes, int `(n,)`.
         kinds, seed: keys of `CORRUPTIONS`, and as for `corrupt`.
-
-    Returns:
-        A list of dicts: `kind`, `level`, and `accuracy` with its 95 % interval.
     """
     rows = []
     for kind in kinds:
@@ -99,13 +91,3 @@ def rotate(pixels, degrees):
     cosine, sine, zero = np.cos(angle), np.sin(angle), np.zeros(n)
     rows = cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y, zero, zero
     return warp(pixels, np.stack(rows, axis=1).astype(np.float32))
-
-
-def coarsen(pixels, factor):
-    """Make uint8 `(n, height, width)` pixels so many times smaller, by averaging, and enlarge them to their size."""
-    from PIL import Image
-
-    height, width = pixels.shape[1:]
-    small = (max(1, round(width / factor)), max(1, round(height / factor)))
-    coarse = [Image.fromarray(one).resize(small, Image.Resampling.BOX) for one in pixels]
-    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BILINEAR)) for one in coarse])
