@@ -20,7 +20,7 @@ from fer_keras.training.search import search, shared_work
 
 GRID = {"learning_rate": [0.01, 0.0001], "batch_size": [16, 32]}
 SMALL = Space("small", "capstone-model-1", GRID | {"epochs": [1]}, "a test")
-FOUR = RECIPES["fer-small@four"]
+IN_ORDER = [(0.01, 16), (0.0001, 16), (0.01, 32), (0.0001, 32)]  # of ParameterGrid
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,14 @@ def faces():
 
 @pytest.fixture
 def trained(monkeypatch, own_folders):
-    """Record made-up runs instead of training; returns the list of what was asked for."""
-    asked = []
+    """Record made-up runs instead of training; the list of what was asked for, and before which number it fails."""
+    asked = SimpleNamespace(recipes=[], seeds=[], errors={})
 
     def fit(recipe, seed=0, *, results, **_):
-        asked.append((recipe, seed))
+        if error := asked.errors.pop(len(asked.recipes), None):
+            raise error
+        asked.recipes.append(recipe)
+        asked.seeds.append(seed)
         run = made_up.run(seed=seed, skill=1 + recipe.batch_size / 32, **dataclasses.asdict(recipe))
         return write_run(*run, folder=results)
 
@@ -46,62 +49,42 @@ def pairs(table):
     return list(zip(table["learning_rate"], table["batch_size"], strict=True))
 
 
-def records(folder):
-    return read_runs(next((folder / "build" / "searches").glob("*/results")))
-
-
 def test_every_cell_is_trained_once_in_order_and_the_best_stands_first(faces, trained, own_folders):
     table = search(SMALL, faces=faces, verbose=0)
-    assert [(recipe.learning_rate, recipe.batch_size) for recipe, _ in trained] == [
-        (0.01, 16), (0.0001, 16), (0.01, 32), (0.0001, 32)
-    ]  # fmt: skip
-    assert trained[0][0].name == "capstone-model-1@batch_size=16,epochs=1,learning_rate=0.01"
-    assert not trained[0][0].final, "the test split is never looked at"
-    assert pairs(table) == [(0.01, 32), (0.0001, 32), (0.01, 16), (0.0001, 16)]
-    scores = records(own_folders)[0].metrics["validation"]
+    assert [(recipe.learning_rate, recipe.batch_size) for recipe in trained.recipes] == IN_ORDER
+    assert trained.recipes[0].name == "capstone-model-1@batch_size=16,epochs=1,learning_rate=0.01"
+    assert not trained.recipes[0].final, "the test split is never looked at"
+    assert pairs(table) == IN_ORDER[2:] + IN_ORDER[:2]
+    folder = next((own_folders / "build" / "searches").glob("*/results"))
+    scores = read_runs(folder)[0].metrics["validation"]
     assert table.loc[3, list(SCORES)].tolist() == [scores[name] for name in SCORES]
     last = ["train_images", "validation_images", "best_epoch", "epochs_run", "seconds", "device"]
     assert list(table) == ["learning_rate", "batch_size", "epochs", *SCORES, *last]
     assert pairs(read_table("search-small", folder=own_folders / "build" / "results")) == pairs(table)
     assert search(SMALL, faces=faces, verbose=0).equals(table)
-    assert len(trained) == 4, "trained cells are read back"
+    assert len(trained.recipes) == 4, "trained cells are read back"
 
 
-def test_a_search_that_was_stopped_goes_on(faces, trained, own_folders, monkeypatch, tmp_path):
-    fit = trainer.fit
-
-    def stopping(recipe, seed=0, **options):
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        return fit(recipe, seed, **options)
-
-    monkeypatch.setattr(trainer, "fit", stopping)
+def test_a_search_that_was_stopped_goes_on(faces, trained, tmp_path):
+    trained.errors[2] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         search(SMALL, faces=faces, results=tmp_path / "mine")
-    monkeypatch.setattr(trainer, "fit", fit)
-    assert pairs(read_table("search-small", folder=tmp_path / "mine")) == [(0.01, 16), (0.0001, 16)], "what was done"
+    assert pairs(read_table("search-small", folder=tmp_path / "mine")) == IN_ORDER[:2], "what was done"
     assert len(search(SMALL, faces=faces)) == 4
-    assert len(trained) == len({recipe.name for recipe, _ in trained}) == 4, "no cell is trained twice"
+    assert len(trained.recipes) == len({recipe.name for recipe in trained.recipes}) == 4, "no cell is trained twice"
 
 
 def test_no_cell_begins_after_the_minutes(faces, trained, monkeypatch):
-    monkeypatch.setattr("time.time", lambda: 1e9 + 40.0 * len(trained))
+    monkeypatch.setattr("time.time", lambda: 1e9 + 40.0 * len(trained.recipes))
     assert len(search(SMALL, faces=faces, minutes=1)) == 2
     assert len(search(SMALL, faces=faces)) == 4
 
 
-def test_a_cell_that_fails_stops_no_other_and_is_reported(faces, trained, own_folders, monkeypatch):
-    fit = trainer.fit
-
-    def failing(recipe, seed=0, **options):
-        if recipe.learning_rate == 0.01 and recipe.batch_size == 16:
-            raise ValueError("the loss is no number")
-        return fit(recipe, seed, **options)
-
-    monkeypatch.setattr(trainer, "fit", failing)
+def test_a_cell_that_fails_stops_no_other_and_is_reported(faces, trained, own_folders):
+    trained.errors[0] = ValueError("the loss is no number")
     with pytest.raises(ValueError, match=r"1 that failed; 3 cells.*\n.*=0\.01-\w+-s0: ValueError: the loss is no"):
         search(SMALL, faces=faces)
-    assert pairs(read_table("search-small", folder=own_folders / "build" / "results"))[-1] == (0.0001, 16)
+    assert pairs(read_table("search-small", folder=own_folders / "build" / "results")) == [*IN_ORDER[2:], IN_ORDER[1]]
 
 
 def test_options_and_a_path_of_data_reach_every_training(faces, own_folders, monkeypatch, tmp_path):
@@ -117,47 +100,42 @@ def test_variants_change_several_fields_and_seeds_repeat_them(faces, trained):
     variants = {"as it is": {}, "plain": {"flip": False, "brightness": (1.0, 1.0)}}
     grid = {"variant": list(variants), "seed": [0, 1], "epochs": [1]}
     table = search(Space("named", "capstone-model-1", grid, "a test", variants), seed=7, faces=faces)
-    assert sorted(zip(table["variant"], table["seed"], strict=True)) == [
-        ("as it is", 0), ("as it is", 1), ("plain", 0), ("plain", 1)
-    ]  # fmt: skip
-    assert [(recipe.flip, seed) for recipe, seed in trained] == [(True, 0), (False, 0), (True, 1), (False, 1)]
+    assert set(zip(table["variant"], table["seed"], strict=True)) == {(name, n) for name in variants for n in (0, 1)}
+    assert [recipe.flip for recipe in trained.recipes] == [True, False, True, False]
+    assert trained.seeds == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["ingredients", "sep-reduced", "transfer"])
 def test_recorded_tables_are_written_as_they_stand(name):
     path = paths.results() / "tables" / f"search-{name}.csv"
-    table, space = read_table(f"search-{name}"), SPACES[name]
-    table = table.assign(device=table.get("device", "")).replace({np.nan: None})
-    cells = []
-    for row in table.sample(frac=1, random_state=0).to_dict("records"):
+    table, space, cells = read_table(f"search-{name}"), SPACES[name], []
+    shuffled = table.assign(device=table.get("device", "")).replace({np.nan: None}).sample(frac=1, random_state=0)
+    for row in shuffled.to_dict("records"):
         images = {"train": row["train_images"], "validation": row["validation_images"]}
         run = SimpleNamespace(metrics={"validation": row}, data={"num_images": images}, **row)
         cells.append(({field: row[field] for field in space.grid}, run))
-    again = search_table(space, cells)[list(read_table(f"search-{name}"))]
+    again = search_table(space, cells)[list(table)]
     assert again.to_csv(float_format="%.4f", lineterminator="\n").encode() == path.read_bytes()
 
 
-def changed(recipe=FOUR, **changes):
-    return dataclasses.replace(recipe, name=f"cell-{sorted(changes.items())}", final=False, **changes)
-
-
 def test_cells_share_their_start_its_features_and_their_teachers():
-    tuned, frozen = RECIPES["emovision-vgg@finetuned"], RECIPES["emovision-vgg@frozen"]
-    work = shared_work(tuned, 0)
-    assert len(work) == 2
-    assert ("emovision-vgg@frozen", 0) in work
-    assert shared_work(changed(tuned, epochs=3), 0) == work
-    assert not set(work) & set(shared_work(RECIPES["mini-xception"], 0))
-    assert set(work) - set(shared_work(tuned, 1)) == {("emovision-vgg@frozen", 0)}
-    first, second = (shared_work(changed(frozen, learning_rate=rate), 0) for rate in (0.1, 0.2))
-    assert len(first) == 1
-    assert first == second
-    assert set(first) < set(work)
-    assert not set(first) & set(shared_work(changed(frozen, train_fraction=0.5), 0))
-    teachers = tuple((FOUR.name, FOUR.digest, seed) for seed in (3, 4))
-    assert shared_work(changed(teachers=teachers), 0) == {(FOUR.name, seed): FOUR.classes for seed in (3, 4)}
-    assert shared_work(changed(start_recipe="fer-small"), 0) == {("fer-small", 0): FER7}
-    assert shared_work(changed(epochs=1), 0) == {}
+    def work(name, seed=0, **changes):
+        return shared_work(dataclasses.replace(RECIPES[name], name="cell", final=False, **changes), seed)
+
+    tuned, frozen = work("emovision-vgg@finetuned"), work("emovision-vgg@frozen", learning_rate=0.1)
+    assert len(tuned) == 2
+    assert work("emovision-vgg@finetuned", epochs=3) == tuned
+    assert set(tuned) - set(work("emovision-vgg@finetuned", 1)) == {("emovision-vgg@frozen", 0)}
+    assert not set(tuned) & set(work("mini-xception"))
+    assert len(frozen) == 1
+    assert work("emovision-vgg@frozen", learning_rate=0.2) == frozen
+    assert set(frozen) < set(tuned)
+    assert not set(frozen) & set(work("emovision-vgg@frozen", train_fraction=0.5))
+    four, digest = "fer-small@four", RECIPES["fer-small@four"].digest
+    teachers = tuple((four, digest, seed) for seed in (3, 4))
+    assert work(four, teachers=teachers) == {(four, seed): FER4 for seed in (3, 4)}
+    assert work(four, start_recipe="fer-small") == {("fer-small", 0): FER7}
+    assert work(four, epochs=1) == {}
 
 
 def test_a_task_takes_its_share_of_the_cores():

@@ -17,29 +17,30 @@ from data_files import (
     write_rafdb_folders,
     write_tree,
 )
+from small_networks import small
 
 from fer_keras.data import FaceDataset, concatenate, load_ckplus, load_fer7, load_ferplus, load_folder, load_rafdb
 from fer_keras.labels import FER6, FERPLUS8
 from fer_keras.recipes import RECIPES, for_split, make_targets, own_recipe, to_recipe_classes
-from fer_keras.training import fit
+from fer_keras.training import fit, trainer
 from fer_keras.training.data import load_recipe_data, with_validation
 
 
-def fer_folder(tmp_path):
-    """Write FER-2013 with the votes of FER+, and return its folder."""
+@pytest.fixture
+def fer_folder(tmp_path, monkeypatch):
+    """The folder of FER-2013 with the votes of FER+."""
+    set_up(monkeypatch, tmp_path)
     return write_parquet(tmp_path / "fer", parquet_frame(fer_table(210)))
 
 
-def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(tmp_path, monkeypatch):
-    set_up(monkeypatch, tmp_path)
-    place = fer_folder(tmp_path)
+def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(fer_folder):
     for name, classes in (("ferplus8", FERPLUS8), ("ferplus6", FER6)):
         recipe = dataclasses.replace(RECIPES["mini-xception"], name=name, data=name)
-        faces = load_recipe_data(recipe, place)
-        assert faces.fingerprint == load_ferplus(place, classes=classes).fingerprint
+        faces = load_recipe_data(recipe, fer_folder)
+        assert faces.fingerprint == load_ferplus(fer_folder, classes=classes).fingerprint
         assert (to_recipe_classes(recipe, faces), recipe.classes) == (faces, classes)
     # labels of FER+ and of FER-2013 never stand in for each other
-    for name, other in (("sep-se", load_fer7(place)), ("mini-xception", load_ferplus(place))):
+    for name, other in (("sep-se", load_fer7(fer_folder)), ("mini-xception", load_ferplus(fer_folder))):
         with pytest.raises(ValueError, match="expects the classes"):
             to_recipe_classes(RECIPES[name], other)
 
@@ -47,16 +48,15 @@ def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(tmp_path, monkey
 def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path, monkeypatch):
     set_up(monkeypatch, tmp_path)
     file = write_csv(tmp_path / "data", challenge_lines(fer_table(70)), "train.csv")
-    recipe = RECIPES["mini-xception"]
-    with pytest.raises(ValueError, match="Expected the official split"):
-        load_recipe_data(recipe, file)
-    assert load_recipe_data(recipe, file, any_split=True).protocol == "own"
-    with pytest.raises(ValueError, match="Expected the course split"):
-        load_recipe_data(RECIPES["capstone-model-1@course"], file, any_split=True)
-    with pytest.raises(ValueError, match="Expected one of the following"):
-        load_recipe_data(RECIPES["sep-se"], write_rafdb_folders(tmp_path / "raf", rafdb_faces()))
-    with pytest.raises(ValueError, match="no such file or folder"):
-        load_recipe_data(recipe, tmp_path / "nowhere", any_split=True)
+    assert load_recipe_data(RECIPES["mini-xception"], file, any_split=True).protocol == "own"
+    for name, path, any_split, message in (
+        ("mini-xception", file, False, "Expected the official split"),
+        ("capstone-model-1@course", file, True, "Expected the course split"),
+        ("sep-se", write_rafdb_folders(tmp_path / "raf", rafdb_faces()), False, "Expected one of the following"),
+        ("mini-xception", tmp_path / "nowhere", True, "no such file or folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_recipe_data(RECIPES[name], path, any_split=any_split)
 
 
 @pytest.mark.parametrize("name", ["sep-se", "mini-xception", "capstone-model-1", "one-vs-rest-happy"])
@@ -77,35 +77,25 @@ def test_recipes_take_other_data_sets_in_their_own_classes(name, tmp_path, capsy
         assert (left_out in capsys.readouterr().err) == (len(expected) < len(names))
 
 
-def test_ck48_is_for_recipes_of_six_classes(tmp_path):
-    six, seven = RECIPES["sep-se"], RECIPES["mini-xception"]
-    faces = load_recipe_data(six, ck48(tmp_path), any_split=True)
-    assert (faces.classes, faces.protocol) == (FER6, "own")
-    faces = load_recipe_data(seven, tmp_path / "ck", any_split=True)
+def test_sep_trains_and_is_scored_on_what_that_project_trained_on(fer_folder, tmp_path, monkeypatch, own_folders):
+    """CK+48 alone, and joined with FER+."""
+    monkeypatch.setattr(trainer, "build", small)
+    place = write_tree(tmp_path / "ck", ckplus_folders())
+    six, seven = (load_recipe_data(RECIPES[name], place, any_split=True) for name in ("sep-se", "mini-xception"))
+    assert (six.classes, six.protocol) == (FER6, "own")
     with pytest.raises(ValueError, match=r"expects the classes .*neutral.*Received: .*contempt.* CK\+48.*--folder"):
-        to_recipe_classes(seven, faces)
+        to_recipe_classes(RECIPES["mini-xception"], seven)
+    joined = concatenate([part.select(classes=FER6) for part in (load_ferplus(fer_folder), load_ckplus(place))])
+    for faces, protocol in ((place, "own"), (joined, "joined")):
+        run = fit("sep-se", epochs=1, faces=faces, verbose=0)
+        assert (run.recipe_name, run.protocol, run.classes) == (f"sep-se@epochs-1@{protocol}", protocol, FER6)
+        assert set(run.metrics) == {"train", "validation"}
+        assert run.metrics["validation"]["num_images"] == run.data["num_images"]["validation"] > 0
 
 
-def ck48(tmp_path):
-    return write_tree(tmp_path / "ck", ckplus_folders())
-
-
-def ferplus_and_ck48(tmp_path):
-    parts = load_ferplus(fer_folder(tmp_path)), load_ckplus(ck48(tmp_path))
-    return concatenate([part.select(classes=FER6) for part in parts])
-
-
-@pytest.mark.parametrize(("data", "protocol"), [(ck48, "own"), (ferplus_and_ck48, "joined")])
-def test_sep_trains_and_is_scored_on_what_that_project_trained_on(data, protocol, tmp_path, monkeypatch, own_folders):
-    set_up(monkeypatch, tmp_path)
-    run = fit("sep-se", epochs=1, faces=data(tmp_path), verbose=0)
-    assert (run.recipe_name, run.protocol, run.classes) == (f"sep-se@epochs-1@{protocol}", protocol, FER6)
-    assert set(run.metrics) == {"train", "validation"}
-    assert run.metrics["validation"]["num_images"] == run.data["num_images"]["validation"] > 0
-
-
-def test_ones_own_folders_of_few_pictures_are_trained_on(tmp_path, own_folders, capsys):
+def test_ones_own_folders_of_few_pictures_are_trained_on(tmp_path, own_folders, monkeypatch, capsys):
     """Three a class for training and three for testing."""
+    monkeypatch.setattr(trainer, "build", small)
     names = [f"{split}/{name}/{n}.png" for split in ("train", "test") for name in ("cat", "dog") for n in range(3)]
     place = write_tree(tmp_path / "mine", dict(zip(names, noise(len(names)), strict=True)))
     faces = load_folder(place)
@@ -119,10 +109,10 @@ def test_ones_own_folders_of_few_pictures_are_trained_on(tmp_path, own_folders, 
     assert "2 of 6 training images drawn for validation with seed 0" in capsys.readouterr().err
 
 
-def made_up(labels, split="train", *, classes=("happy", "sad"), images=None, **more):
+def made_up(labels, split="train", *, images=None):
     images = noise(len(labels))[..., None] if images is None else images
     split = np.full(len(labels), split, "<U10") if isinstance(split, str) else np.array(split)
-    return FaceDataset(images, np.array(labels), split, classes, "my pictures", **more)
+    return FaceDataset(images, np.array(labels), split, ("happy", "sad"), "my pictures")
 
 
 def test_a_validation_part_is_drawn_from_train_and_said(capsys):

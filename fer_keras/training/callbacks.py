@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
 from fer_keras import paths
 from fer_keras.training.training_model import computing_in
@@ -18,7 +19,6 @@ from fer_keras.training.training_model import computing_in
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 ACCURACIES = ("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy")
 VERSION = 2  # of what the state of a training holds
-NAMES = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
 
 
 def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -26,13 +26,11 @@ def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     options = {"learning_rate": recipe.learning_rate}
     if recipe.schedule == "cosine":
         warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
-        how = {"warmup_target": recipe.learning_rate, "warmup_steps": warmup} if warmup else {}
-        first = 0.0 if warmup else recipe.learning_rate
+        first, target = (0.0, recipe.learning_rate) if warmup else (recipe.learning_rate, None)
+        how = {"warmup_target": target, "warmup_steps": warmup}
         options["learning_rate"] = keras.optimizers.schedules.CosineDecay(first, total - warmup, **how)
-    if recipe.ema_decay:
-        options |= {"use_ema": True, "ema_momentum": recipe.ema_decay}
-    if recipe.optimizer == "sgd":
-        options |= {"momentum": recipe.momentum, "nesterov": True}
+    options |= {"use_ema": True, "ema_momentum": recipe.ema_decay} if recipe.ema_decay else {}
+    options |= {"momentum": recipe.momentum, "nesterov": True} if recipe.optimizer == "sgd" else {}
     options |= {"weight_decay": recipe.weight_decay} if recipe.weight_decay else {}
     optimizer = OPTIMIZERS[recipe.optimizer](**options)
     if recipe.weight_decay:
@@ -57,8 +55,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     def __init__(self, network, monitor):
         super().__init__()
-        self.network, self.monitor = network, monitor
-        self.epoch, self.value, self.weights = None, None, []
+        self.network, self.monitor, self.epoch, self.value, self.weights = network, monitor, None, None, []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.now, self.started = epoch + 1, time.perf_counter()
@@ -75,10 +72,9 @@ class BestEpoch(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Write a `.keras` file at each fall of the validation loss, named `<name>-<epoch>-<accuracy>.keras`.
+    """Write `<name>-<epoch>-<accuracy>.keras` to `folder` at each fall of the validation loss; `name`: the network's.
 
-    The file holds the weights that were validated, averaged ones where the optimiser averages, in float32. It goes to
-    `folder`; its name begins with `name`, default the network's.
+    It holds the weights that were validated, averaged ones where the optimiser averages, in float32.
     """
 
     def __init__(self, folder: str | os.PathLike, name: str | None = None):
@@ -92,7 +88,7 @@ class Checkpoints(keras.callbacks.Callback):
         logs = renamed(logs)
         if not logs["loss"] < self.best:
             return
-        self.best = float(logs["loss"])
+        self.best = logs["loss"]
         network = getattr(self.model, "network", self.model)
         own = network is self.model  # else layers may compute in another precision in training
         accuracy = f"-{logs['accuracy']:.4f}" if "accuracy" in logs else ""
@@ -104,18 +100,16 @@ class Checkpoints(keras.callbacks.Callback):
 class ExactResume(keras.callbacks.Callback):
     """Save after each epoch all that the next one depends on, so that a killed run ends as an unbroken one.
 
-    Keras' `BackupAndRestore` forgets what callbacks remember. This stands behind them, and random states are drawn from
-    seed and epoch (see `training_model.DrawEpochs`). Of several processes, the first reads and writes.
-
-    `best` is the `BestEpoch`, whose network is trained. After so many `minutes` of training, those before a resume
-    included, the run stops. A run that `force` began, and it alone, may be resumed by it.
+    Keras' `BackupAndRestore` forgets what `callbacks` remember. This stands behind them; random states are drawn from
+    seed and epoch (`training_model.DrawEpochs`). Of several processes, the first reads and writes. After `job.minutes`
+    of training, those before a resume included, the run stops. What `force` began, it alone may resume.
     """
 
     def __init__(self, job, best, callbacks):
         super().__init__()
-        self.job, self.best, self.remembered = job, best, list(callbacks)
-        self.path, self.devices = job.folder / "state.npz", job.devices
-        self.rows, self.resumed, self.early_stop, self.memories, self.fresh = [], 0, False, [], []
+        self.job, self.devices, self.best, self.remembered = job, job.devices, best, list(callbacks)
+        self.path = job.folder / "state.npz"
+        self.rows, self.resumed, self.early_stop, self.memories = [], 0, False, []
 
     def load(self, model):
         """Take up the saved state, if there is one that may be resumed."""
@@ -147,8 +141,8 @@ class ExactResume(keras.callbacks.Callback):
 
     def out_of_time(self):
         """True once training has taken the minutes that it may; every process gets the same answer."""
-        seconds = sum(row["seconds"] for row in self.rows)
-        return self.job.minutes is not None and self.devices.broadcast(lambda: seconds >= 60 * self.job.minutes)
+        limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows)
+        return limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
 
     def on_train_begin(self, logs=None):
         self.fresh = [memory_of(callback) for callback in self.remembered]
@@ -171,38 +165,34 @@ class ExactResume(keras.callbacks.Callback):
             self.save()
         self.model.stop_training = self.early_stop or self.out_of_time()
 
-    def save(self):  # of the callbacks, what differs from how they were given
-        memories = [memory_of(each) for each in self.remembered]
-        memory = {
-            "precision": self.job.precision,
-            "forced": self.job.force,
-            "history": self.rows,
-            "early_stop": self.early_stop,
-            "resumed": self.resumed,
-            "best": [self.best.epoch, self.best.value],
-            "callbacks": [
-                {name: value for name, value in now.items() if name not in old or old[name] != value}
-                for old, now in zip(self.fresh, memories, strict=True)
-            ],
-        }
-        groups = {f"callback{i}": getattr(each, "best_weights", None) for i, each in enumerate(self.remembered)}
-        groups = {name: values for name, values in groups.items() if values is not None}
-        groups |= {"network": self.best.network.get_weights(), "best": self.best.weights}
+    def save(self):
+        """Write the state; of the callbacks, what differs from how they were given."""
+        changed = [
+            dict(memory_of(each).items() - old.items()) for each, old in zip(self.remembered, self.fresh, strict=True)
+        ]
+        memory = {"precision": self.job.precision, "forced": self.job.force, "history": self.rows, "callbacks": changed}
+        memory |= {"early_stop": self.early_stop, "resumed": self.resumed, "best": [self.best.epoch, self.best.value]}
+        groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
         groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]
+        for index, callback in enumerate(self.remembered):
+            if getattr(callback, "best_weights", None) is not None:
+                groups[f"callback{index}"] = callback.best_weights
         save_state(self.path, memory, groups)
+        paths.write_whole(self.path.with_name("history.csv"), pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def renamed(logs):
     """Keras' logs as floats, any accuracy under the name `accuracy`."""
-    return {NAMES.get(name, name): float(value) for name, value in logs.items()}
+    names = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
+    return {names.get(name, name): float(value) for name, value in logs.items()}
 
 
 def memory_of(callback):
     """The plain numbers that a callback remembers."""
     return {
-        name: value if value is None or isinstance(value, (bool, int)) else float(value)
+        name: float(value) if isinstance(value, numbers.Number) and not isinstance(value, int) else value
         for name, value in vars(callback).items()
-        if not name.startswith("_") and (value is None or isinstance(value, numbers.Number))
+        if not name.startswith("_") and isinstance(value, (numbers.Number, type(None)))
     }
 
 
@@ -222,14 +212,9 @@ def load_state(path: Path) -> tuple[dict, dict[str, list]] | None:
             memory, groups = json.loads(str(file["memory"])), {}
             for name in sorted(set(file.files) - {"memory"}):
                 groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
+        if memory.get("version") == VERSION:
+            return memory, groups
+        wrong = "one of a run that another version of fer_keras began. End that run with it, or begin"
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: Expected the state of a training. Received: a file that is not whole or of another kind "
-            f"({error}). Begin anew with force=True (--force)."
-        ) from error
-    if memory.get("version") != VERSION:
-        raise ValueError(
-            f"{path}: Expected a state of version {VERSION}. Received: one of a run that another version of fer_keras "
-            "began. End that run with it, or begin anew with force=True (--force)."
-        )
-    return memory, groups
+        wrong = f"a file that is not whole or of another kind ({error}). Begin"
+    raise ValueError(f"{path}: Expected the state of a training. Received: {wrong} anew with force=True (--force).")

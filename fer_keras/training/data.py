@@ -12,14 +12,11 @@ from fer_keras.data.dataset import four_fifths, say
 from fer_keras.data.load import recognise
 from fer_keras.recipes import Recipe, select_classes
 
-SHARE = 0.1  # of the training images, drawn for validation
-
 
 def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, any_split: bool = False) -> FaceDataset:
     """Load the data set that a recipe names, from a path or where `data.load_fer7` looks.
 
-    `any_split` takes another split or data set than the recipe's, if that lies at the path: its classes are the
-    recipe's, and `recipes.for_split` gives the variant that trains on it.
+    `any_split` takes another split or data set, in the recipe's classes, for the variant of `recipes.for_split`.
     """
     classes, ferplus = recipe.label_classes, recipe.data.startswith("ferplus")
     if recipe.data == "own":
@@ -41,7 +38,7 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
     """Draw a validation part from the training images of faces that have none, and say so on stderr.
 
     It is a tenth of each class, at least one picture; duplicates stay on one side. In faces with a split of one's own,
-    it is drawn for each class that has no validation image. A ValueError if a class has no two different pictures.
+    it is drawn for each class that lacks one. A ValueError if a class has no two different pictures.
     """
     validation = faces.split == "validation"
     missing = np.setdiff1d(faces.labels, faces.labels[validation])
@@ -57,7 +54,7 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
                 f"Each class needs 2 different training pictures at least, one of them for validation. Received: "
                 f"{len(members)} of {faces.classes[label]!r} in {faces.source}. Add some, or leave the class out."
             )
-        drawn[members[: max(1, round(SHARE * len(members)))]] = True
+        drawn[members[: max(1, round(0.1 * len(members)))]] = True
     moved = train[drawn[duplicates]]
     split[moved] = "validation"
     source = f"{faces.source}, {len(moved):,} of {len(train):,} training images drawn for validation with seed 0"

@@ -12,7 +12,6 @@ import numpy as np
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
-PRECISIONS = ("float32", "mixed_bfloat16")
 SECONDS = 30  # after which a silent machine counts as lost
 # What JAX and its collectives say when another process is gone.
 LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|heartbeat", re.IGNORECASE)
@@ -26,16 +25,16 @@ class Devices:
 
     def __init__(self, names=()):
         self.count, self.processes, self.process, self.distribution = max(1, len(names)), 1, 0, None
+        self.scope = contextlib.nullcontext  # in which variables are created, and models trained
         if names:
             import jax
 
             self.processes, self.process = jax.process_count(), jax.process_index()
             self.distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+            self.scope = self.distribution.scope
         self.first = self.process == 0  # this process decides what is shared, and writes
-
-    def scope(self):
-        """A context in which variables are created, and models trained, on the devices."""
-        return self.distribution.scope() if self.distribution else contextlib.nullcontext()
+        group = f" of {self.processes} processes" * (self.processes > 1)
+        self.words = f"{self.count} devices{group}" if names else ""  # in a record
 
     @contextlib.contextmanager
     def together(self):
@@ -114,19 +113,14 @@ class Devices:
                 f"{expected}. Received otherwise in process {', '.join(map(str, others))}; here: {task}."
             )
 
-    def words(self):
-        """What a record says of several devices."""
-        group = f" of {self.processes} processes" * (self.processes > 1)
-        return f"{self.count} devices{group}" if self.distribution else ""
-
     def check(self, batch_size, num_images):
         """Raise a `ValueError` unless a batch has as many images for each device."""
-        if batch_size % self.count:
-            fitting = max(number for number in range(1, self.count) if batch_size % number == 0)
-            expected = f"a number of devices that divides a batch of {batch_size} images"
-            raise ValueError(f"Expected {expected}. Received: {self.count}. Ask for {fitting}, e.g.")
-        if num_images < self.count:
-            raise ValueError(f"{self.count} devices need as many training images. Received: {num_images}.")
+        if batch_size % self.count or num_images < self.count:
+            fitting = [number for number in range(1, self.count) if batch_size % number == 0 and number <= num_images]
+            raise ValueError(
+                f"Expected a number of devices that divides a batch of {batch_size} images, and no more than the "
+                f"{num_images} training images. Received: {self.count}. Ask for {max(fitting, default=1)}, e.g."
+            )
 
 
 ONE = Devices()
@@ -146,7 +140,7 @@ def choose(devices: str | int | None = None) -> Devices:
     if group and devices != "all":
         raise ValueError(f"On several machines, `devices` must be 'all'. Received: {devices}, {group}.")
     if group and backend == "jax":
-        join(group)  # before anything computes
+        join(*group)  # before anything computes
     names = keras.distribution.list_devices()
     count = len(names) if devices == "all" else devices
     if count > len(names):
@@ -176,7 +170,7 @@ def named_group():
     return address.split(",")[0], int(processes), int(process)
 
 
-def join(group):
+def join(address, processes, process):
     """Join the group's other processes, once; it must come before anything else that computes.
 
     `keras.distribution.initialize` passes on no timeouts, and lets Slurm's variables take devices away.
@@ -185,10 +179,9 @@ def join(group):
 
     if jax.distributed.is_initialized():
         return
-    address, processes, process = group
-    seconds = {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
+    how = {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
     try:
-        jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **seconds)
+        jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **how)
     except RuntimeError as error:
         raise ValueError(
             "Expected the same command on every machine, an open port, and no use of JAX before it. Received: "

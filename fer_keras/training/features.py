@@ -27,9 +27,8 @@ def split_backbone(recipe: Recipe, network: keras.Model) -> tuple[keras.Model, k
         return None
     features = network.layers[network.layers.index(nested[0]) + 1].input
     backbone = keras.Model(network.input, features)
-    if backbone.trainable_weights:
-        return None
-    return backbone, keras.Model(features, network.output, name=f"{network.name}_head")
+    head = keras.Model(features, network.output, name=f"{network.name}_head")
+    return None if backbone.trainable_weights else (backbone, head)
 
 
 def backbone_features(backbone: keras.Model, faces: FaceDataset, *, verbose: str | int = "auto") -> np.ndarray:

@@ -18,8 +18,6 @@ from fer_keras.training.trainer import fit
 
 RECIPE = "fer-small@folds"
 TABLE, ROWS, PREDICTIONS = "label-errors", "label-errors-rows", "out-of-fold"
-VALIDATION = 0.05  # of the images outside a fold: on these its network's epoch is chosen, the fold itself stays unseen
-MOST_SHOWN = 80
 
 
 def find_label_errors(
@@ -34,8 +32,8 @@ def find_label_errors(
 ) -> tuple[dict, pd.DataFrame]:
     """Find likely label errors by confident learning on out-of-fold predictions, and record them.
 
-    Recorded are the tables `label-errors`, `label-errors-rows` and `out-of-fold` (the predictions). The likely errors
-    may be left out: `faces.take(~np.isin(faces.rows, rows.index))`. Validation and test images are not used.
+    Recorded are the tables `label-errors`, `label-errors-rows` and `out-of-fold` (the predictions). To leave the likely
+    errors out: `faces.take(~np.isin(faces.rows, rows.index))`. Validation and test images are not used.
 
     Args:
         recipe: a `Recipe` that learns from labels alone, or the name of one.
@@ -58,10 +56,8 @@ def find_label_errors(
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
     faces = faces.select(splits=("train",))
-    options = {"folds": folds, "precision": precision, "verbose": verbose}
-    arrays, runs = out_of_fold(recipe, seed, faces=faces, **options)
-    probabilities = arrays["probabilities"]
-    errors = label_errors.label_errors(faces.labels, probabilities, faces.classes)
+    arrays, runs = out_of_fold(recipe, seed, faces=faces, folds=folds, precision=precision, verbose=verbose)
+    errors = label_errors.label_errors(faces.labels, arrays["probabilities"], faces.classes)
     table = {
         "recipe": recipe.name,
         "recipe_digest": recipe.digest,
@@ -90,13 +86,9 @@ def find_label_errors(
 
 
 def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto"):
-    """Train a recipe once for each fold of training images, on the others, and predict the fold and its mirror images.
-
-    Each is an ordinary `fit`: stopped or killed, the same call resumes. Returns the arrays to record, and the runs.
-    """
-    known = [
-        f"has {name.replace('_', ' ')}" for name in ("members", "start_recipe", "teachers") if getattr(recipe, name)
-    ]
+    """Train a recipe once for each fold, on the others, and predict the fold and its mirror images; arrays and runs."""
+    fields = ("members", "start_recipe", "teachers")
+    known = [f"has {name.replace('_', ' ')}" for name in fields if getattr(recipe, name)]
     if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
         known.append("learns from the votes")
     if known:
@@ -114,7 +106,8 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
             print(f"fold {number + 1} of {folds}: {held_out.sum():,} images held out …", flush=True)
         name = f"{recipe.name},fold={number + 1}-of-{folds}"
         variant = dataclasses.replace(recipe, name=name, protocol="own", final=False)
-        others = faces.take(~held_out).resplit(seed, fractions=(1 - VALIDATION, VALIDATION, 0), within=("train",))
+        # A twentieth of the others chooses the network's epoch: the fold itself stays unseen.
+        others = faces.take(~held_out).resplit(seed, fractions=(0.95, 0.05, 0), within=("train",))
         run = fit(variant, seed, faces=others, results=home / "results", precision=precision, verbose=verbose)
         predict = predictor(load_network(run))
         probabilities[held_out] = np.mean(both_views(predict, faces.images[held_out]), axis=0)
@@ -128,7 +121,7 @@ def gallery(faces, rows):
     """Draw the likeliest errors to `build/private`, which is never published; the path of the figure."""
     from fer_keras import plots
 
-    shown = rows.iloc[:MOST_SHOWN]
+    shown = rows.iloc[:80]
     images = faces.images[pd.Index(faces.rows).get_indexer(shown.index)]
     titles = [f"{row.given}:\n{row.likely}?" for row in shown.itertuples()]
     return plots.save_private(plots.gallery(images, titles, columns=10), TABLE)

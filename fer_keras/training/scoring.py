@@ -37,8 +37,8 @@ def evaluate(
     """Score a network on a split of any data set; across data sets too.
 
     Images of classes that the network does not know are left out; probabilities of classes that the data set does not
-    have are left out and the others scaled to sum to 1. Both are counted in the result. So are images that the network
-    was trained on, as far as its training data is at hand.
+    have are left out and the others scaled to sum to 1. Both are counted, and so are images that the network was
+    trained on, as far as its training data is at hand.
 
     Args:
         network: a `models.Network`, a `keras.Model`, the name of a shipped network or of a recipe that was trained on
@@ -49,9 +49,9 @@ def evaluate(
         flip: average over each image and its mirror image.
 
     Returns:
-        dict as `evaluation.summarise` makes it (`accuracy` with its 95 % interval, `macro_f1`, `per_class`,
-        `confusion`, ...), and `calibration_error`, `network`, `source`, `classes`, `images_left_out`,
-        `classes_left_out`, `training_images` (None if unknown).
+        dict of `evaluation.summarise` (`accuracy` with its 95 % interval, `macro_f1`, `per_class`, ...), and
+        `calibration_error`, `network`, `source`, `classes`, `images_left_out`, `classes_left_out`, `training_images`
+        (None if unknown).
 
     Raises:
         ValueError: if the network or the data is not there, they share fewer than two classes, or the split is empty.
@@ -70,19 +70,18 @@ def evaluate(
         raise ValueError(f"Expected {split} images of {shared}. Received: {faces.source}, which has none.")
     images = asked.images
     if images.shape[1:3] != tuple(network.size):
-        cuts = np.split(images, range(BATCH, len(images), BATCH))
-        resized = [keras.ops.image.resize(cut.astype("float32"), network.size, antialias=True) for cut in cuts]
+        cuts = (cut.astype("float32") for cut in np.split(images, range(BATCH, len(images), BATCH)))
+        resized = [keras.ops.image.resize(cut, network.size, antialias=True) for cut in cuts]
         images = np.concatenate([keras.ops.convert_to_numpy(cut) for cut in resized]).clip(0, 255)
     found = np.mean(both_views(network.predict, images), axis=0) if flip else network.predict(images)
     found = found[:, [network.classes.index(name) for name in shared]]
     probabilities = with_temperature(found / found.sum(axis=1, keepdims=True), network.temperature)
     trained_on = training_digests(network.card, faces)
     copies = None if trained_on is None or split == "train" else np.isin(asked.digests, trained_on)
-    views = "flip" if flip else "single"
-    scores = summarise(asked.labels, probabilities, shared, split=split, copies=copies, views=views)
+    how = {"split": split, "copies": copies, "views": "flip" if flip else "single"}
     if copies is not None and copies.any():
         say(f"{copies.sum():,} of {len(asked):,} images are among the training images of {network.name}")
-    return scores | {
+    return summarise(asked.labels, probabilities, shared, **how) | {
         "calibration_error": round(float(calibration_error(asked.labels, probabilities)), 6),
         "network": network.name,
         "source": faces.source,
@@ -139,24 +138,22 @@ def both_views(predict, images):
 
 
 def score(recipe, faces, predict, inputs, splits=SPLITS):
-    """Metrics and predictions of splits, as a record holds them; test for a final recipe only.
-
-    `predict` takes rows of `inputs`. Both results are dicts by split, `<split>_flip` where a recipe records both views.
-    """
+    """Metrics and predictions of splits, dicts by split and `<split>_flip`; test for a final recipe only."""
     trained_on, metrics, found = faces.digests[faces.split == "train"], {}, {}
-    for split in (each for each in splits if each != "test" or is_final(recipe)):
+    for split in splits:
         mask = faces.split == split
-        if not mask.any():
+        if not mask.any() or (split == "test" and not is_final(recipe)):
             continue
         copies = None if split == "train" else np.isin(faces.digests[mask], trained_on)
         both = recipe.flip_view and split != "train"
         answers = both_views(predict, inputs[mask]) if both else [predict(inputs[mask])]
-        for views, probabilities in {"single": answers[0], "flip": np.mean(answers, axis=0)}.items():
-            if views == "single" or both:
-                given = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
-                name = split + "_flip" * (views == "flip")
-                metrics[name], found[name] = as_recorded(given, faces.classes, split=split, views=views)
-    return metrics, {split: given for split, given in found.items() if split != "train"}
+        means = {"single": answers[0], **({"flip": np.mean(answers, axis=0)} if both else {})}
+        for views, probabilities in means.items():
+            given = runs.Predictions(faces.rows[mask], faces.labels[mask], probabilities, copies)
+            name = split + "_flip" * (views == "flip")
+            metrics[name], found[name] = as_recorded(given, faces.classes, split=split, views=views)
+    found.pop("train", None)
+    return metrics, found
 
 
 def as_recorded(found, classes, **how):
@@ -167,15 +164,12 @@ def as_recorded(found, classes, **how):
 
 def environment(precision="float32", devices=""):
     """The fields of a record about where it was trained: versions, device and precision, commit."""
-    backend = keras.backend.backend()
-    versions = {name: metadata.version(name) for name in ("keras", backend, "numpy", "fer_keras")}
+    versions = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    versions |= {name: metadata.version(name) for name in ("keras", versions["backend"], "numpy", "fer_keras")}
     command = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True, check=False).stdout.strip()
     accelerators = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     cores = min(num_cores(), num_threads("TF_NUM_INTRAOP_THREADS"))
     where = f"{len(accelerators)} accelerators" if accelerators else f"cpu, {cores} core{'s' * (cores > 1)}"
-    return {
-        "versions": {"python": platform.python_version(), "backend": backend, **versions},
-        "device": ", ".join(filter(None, [where, devices, "" if precision == "float32" else precision])),
-        "commit": commit or "unknown",
-    }
+    device = ", ".join(filter(None, [where, devices, "" if precision == "float32" else precision]))
+    return {"versions": versions, "device": device, "commit": commit or "unknown"}

@@ -14,9 +14,6 @@ from fer_keras.ray_cluster import ray_cluster, share
 from fer_keras.recipes import Space, find_recipe, find_space, variant_for
 from fer_keras.results import Run, find_run, run_id, search_table, write_table
 
-# How many threads a backend may use: TensorFlow's two pools, and XLA's, with which JAX computes.
-THREADS = ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
-
 
 def search(
     space: Space | str,
@@ -32,7 +29,7 @@ def search(
 ) -> pd.DataFrame:
     """Train the cells of a grid that are not trained yet, and record the table of all that are as `search-<space>`.
 
-    Stopped or killed, with Ray or without, the same call resumes the search. No cell sees the test split.
+    Stopped or killed, with Ray or without, the same call resumes. No cell sees the test split.
 
     Args:
         space: a `recipes.Space`, or its name.
@@ -41,8 +38,8 @@ def search(
         results: folder of the table; None is `paths.own_results()`.
         minutes: begin no cell after so many minutes; None trains the whole grid.
         precision, verbose: as for `fit`, of every cell; with Ray, a line for each cell, or nothing for 0.
-        ray: None trains one cell after the other. True trains several at once, on a Ray of this machine; a string is
-            the address of a running cluster, whose machines must share the folder `paths.build()`.
+        ray: None trains one cell after the other; True several at once, on a Ray of this machine; a string is the
+            address of a running cluster, whose machines must share the folder `paths.build()`.
         workers: how many cells Ray trains at once; None is one a GPU, or one a core where there is no GPU.
 
     Returns:
@@ -64,15 +61,14 @@ def search(
     recipe = variant_for(recipe, faces)
     folder = paths.build() / "searches" / f"{space.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     options = {"results": folder.resolve() / "results", "precision": precision, "verbose": 0 if ray else verbose}
-    settings, cells = {}, {}
-    for chosen in ParameterGrid(space.grid):
-        cell, own = space.cell(recipe, chosen), chosen.get("seed", seed)
-        name = run_id(cell.name, cell.digest, own)
-        settings[name], cells[name] = chosen, (cell, own)
-    ended = {name: find_run(*cell, folder=options["results"]) for name, cell in cells.items()}
-    waiting = {name: cell for name, cell in cells.items() if not ended[name]}
-    ends = time.time() + 60 * minutes if minutes else math.inf
     options["results"].mkdir(parents=True, exist_ok=True)
+    settings, ended, waiting = {}, {}, {}
+    for chosen in ParameterGrid(space.grid):
+        cell = space.cell(recipe, chosen), chosen.get("seed", seed)
+        name = run_id(cell[0].name, cell[0].digest, cell[1])
+        settings[name], ended[name] = chosen, find_run(*cell, folder=options["results"])
+        waiting |= {} if ended[name] else {name: cell}
+    ends = time.time() + 60 * minutes if minutes else math.inf
     if ray and waiting:
         trained = train_on_ray(waiting, (faces, path), options, ends, None if ray is True else ray, workers)
     else:
@@ -97,18 +93,19 @@ def search(
 def train_on_ray(cells, data, options, ends, address, workers):
     """Train cells as tasks of Ray; yield the name of each and what `train_cell` returns, as they end.
 
-    A task takes one GPU where there are some, and its share of the cores. If its process is killed, Ray starts it once
+    A task takes a GPU where there are some, and its share of the cores; if its process is killed, Ray starts it once
     more, and it resumes. Of cells that share work, the others wait for the first.
     """
     import keras
 
-    environment = {
-        name: str(Path(path).resolve()) for name, path in os.environ.items() if name.startswith("FER_KERAS_")
-    }
+    places = {name: path for name, path in os.environ.items() if name.startswith("FER_KERAS_")}
+    environment = {name: str(Path(path).resolve()) for name, path in places.items()}
     environment |= {"FER_KERAS_BUILD": str(paths.build().resolve()), "KERAS_BACKEND": keras.backend.backend()}
     with ray_cluster(address) as ray:
         resources = share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
-        environment |= dict.fromkeys(THREADS, str(max(1, int(resources["num_cpus"]))))  # before it imports Keras
+        # TensorFlow's two pools of threads, and that of XLA, with which JAX computes; set before Keras is imported.
+        threads = ("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "NPROC")
+        environment |= dict.fromkeys(threads, str(max(1, int(resources["num_cpus"]))))
         task = ray.remote(**resources, max_retries=1, runtime_env={"env_vars": environment})(train_cell)
         faces, names, first = ray.put(data[0]), {}, {}
         for name, (recipe, seed) in cells.items():
@@ -135,10 +132,9 @@ def train_on_ray(cells, data, options, ends, address, workers):
 def shared_work(recipe, seed):
     """What `fit` computes first, or reads if another has: starts, teachers, features; a dict to their classes."""
     work, backbone = {}, (recipe.weights, recipe.start_recipe)
-    starts = [(recipe.start_recipe, seed)] if recipe.start_recipe else []
-    for name, own in [*starts, *((name, own) for name, _, own in recipe.teachers)]:
-        start = find_recipe(name)
-        work |= {(name, own): start.classes, **shared_work(start, own)}
+    for name, _, own in [(recipe.start_recipe, "", seed), *recipe.teachers]:
+        if name:
+            work |= {(name, own): find_recipe(name).classes, **shared_work(find_recipe(name), own)}
     if any(backbone) and not recipe.trainable_from and recipe.augmentation == Augmentation():  # it is frozen
         work[recipe.model, recipe.train_fraction, *backbone] = recipe.classes
     return work

@@ -14,23 +14,17 @@ from fer_keras.models.weights import adapt
 from fer_keras.results import Run, as_published, find_own_run, find_table, network_path, write_table
 from fer_keras.training.scoring import load_network
 
-SPLIT = "validation"  # on which networks are measured: nothing here looks at the test split
-
 
 def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -> Path:
-    """Write the network of a trained run to a `.keras` file, with its card beside it.
+    """Write the network of a trained run to a `.keras` file, with its card beside it; the path of the file.
 
-    A run of one's own, whose record lies in `build/results`, comes before a recorded one. The package's folder takes
-    the network of a final run that was trained to its end; any other place that of any finished run, whose card then
-    has metrics on validation only.
+    A run of one's own comes before a recorded one. The package's folder takes the network of a final run that was
+    trained to its end; any other place that of any finished run, whose card then has metrics on validation only.
 
     Args:
         recipe: name of a recipe that was trained on this machine.
         seed: int, of the run.
         path: of the `.keras` file, whose name the network takes; default below `models.weights.folder()`.
-
-    Returns:
-        The path of the `.keras` file.
 
     Raises:
         ValueError: if there is no such run, it may not ship, or its network is not on this machine.
@@ -73,12 +67,13 @@ def inspect(names: Sequence[str] | None = None) -> list[str]:
     faces, measured = None, []
     for name in names or weights.shipped():
         network = weights.load(name)
-        about = {"sha256": network.card["sha256"], "split": SPLIT, "classes": list(network.classes)}
+        split = "validation"  # nothing here looks at the test split
+        about = {"sha256": network.card["sha256"], "split": split, "classes": list(network.classes)}
         if (find_table("explain") or {}).get(name, {}).get("sha256") == about["sha256"]:
             continue
         faces = faces or as_published(load_fer7())
-        images, labels = faces.to_classes(network.classes, drop=True)[SPLIT]
-        print(f"{name}: {len(images):,} {SPLIT} images …", flush=True)
+        images, labels = faces.to_classes(network.classes, drop=True)[split]
+        print(f"{name}: {len(images):,} {split} images …", flush=True)
         rows = robustness(network.predict, images, labels)
         explanations, means = measure_explanations(network, images, labels)
         found = {"robustness": {name: {**about, "num_images": len(images), "rows": rows}}}

@@ -24,9 +24,9 @@ from fer_keras.results.runs import identity, is_final, network_path, run_folder
 from fer_keras.training import scoring
 from fer_keras.training.callbacks import BestEpoch, ExactResume, load_state, make_callbacks, make_optimizer, save_state
 from fer_keras.training.data import load_recipe_data, with_validation
-from fer_keras.training.devices import ONE, PRECISIONS, Devices, choose
+from fer_keras.training.devices import ONE, Devices, choose
 from fer_keras.training.features import backbone_features, split_backbone
-from fer_keras.training.training_model import DrawEpochs, TrainingModel, computing_in, fused_batch_norm, macro_metrics
+from fer_keras.training.training_model import DrawEpochs, MacroMetric, TrainingModel, computing_in, fused_batch_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,18 +47,15 @@ class Job:
     announce: bool = True  # that a record was read
 
     @property
-    def index(self):
-        """Rows of the training images."""
+    def index(self):  # rows of the training images
         return np.flatnonzero(self.faces.split == "train")
 
     @property
-    def folder(self):
-        """Folder of the state and the trained network."""
+    def folder(self):  # of the state and the trained network
         return run_folder(run_id(self.recipe.name, self.recipe.digest, self.seed), self.faces.fingerprint)
 
     @property
-    def results_folder(self):
-        """Folder of results; records of synthetic faces lie apart."""
+    def results_folder(self):  # records of synthetic faces lie apart
         synthetic = self.faces is not None and self.faces.protocol == "drawn"
         return Path(self.results or (paths.build() / "synthetic" if synthetic else paths.own_results()))
 
@@ -104,18 +101,12 @@ def fit(
 
     Raises:
         ValueError: if recipe, data, model or devices do not fit each other, or the loss is no finite number any more.
-
-    Example:
-
-    >>> run = fit("capstone-model-1", faces=faces)  # doctest: +SKIP
-    >>> run.history().plot(x="epoch", y=["accuracy", "val_accuracy"])  # doctest: +SKIP
     """
     precision = precision or "float32"
-    if precision not in PRECISIONS:
-        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: {precision!r}.")
+    if precision not in ("float32", "mixed_bfloat16"):
+        raise ValueError(f"`precision` must be one of float32, mixed_bfloat16. Received: {precision!r}.")
     given = (faces, None) if isinstance(faces, FaceDataset) else (None, faces)
-    how = (results, tuple(callbacks), force, minutes, precision, choose(devices), verbose)
-    job = Job(recipe, seed, *given, *how)
+    job = Job(recipe, seed, *given, results, tuple(callbacks), force, minutes, precision, choose(devices), verbose)
     if isinstance(recipe, keras.Model):
         if job.devices is not ONE:
             raise ValueError(f"Several devices train recipes. Received: a keras.Model, {devices=}. Train it on one.")
@@ -163,6 +154,15 @@ def fit_one(job, recipe, seed, faces):
     return read_or_train(dataclasses.replace(job, recipe=recipe, seed=seed, faces=faces, **how))
 
 
+def fit_network(job, recipe, seed, faces):
+    """Train, or read, the network of such a run; other machines than the first process's get a copy of its file."""
+    run = fit_one(job, recipe, seed, faces)
+    if job.devices.processes > 1:
+        content = job.devices.broadcast(lambda: network_path(run).read_bytes())
+        paths.write_changed(run_folder(run.run, run.data["fingerprint"]) / "model.keras", content)
+    return scoring.load_network(run)
+
+
 def find_record(job):
     """The record of a run that need not be trained."""
     found = None if job.force else find_own_run(job.recipe, job.seed, folder=job.results_folder)
@@ -175,10 +175,10 @@ def announce_record(job, run):
     recipe, faces = job.recipe, job.faces
     if faces is not None and run.data["fingerprint"] != faces.fingerprint:
         say(f"{run.run} is recorded on data with fingerprint {run.data['fingerprint']}; this has {faces.fingerprint}")
-    built = faces is not None and not recipe.members and recipe.model != "own"
-    now, then = built and new_network(recipe, faces, weights=None).count_params(), run.num_parameters
-    if built and now != then:
-        say(f"{run.run} has {then:,} parameters, {recipe.model} is built with {now:,} now: the builder has changed")
+    if faces is not None and not recipe.members and recipe.model != "own":
+        now, then = new_network(recipe, faces, weights=None).count_params(), run.num_parameters
+        if now != then:
+            say(f"{run.run} has {then:,} parameters, {recipe.model} is built with {now:,} now: the builder has changed")
     if job.announce:
         say(f"read the record of {run.run}; nothing was trained. To train it anew: force=True (--force)")
     return run
@@ -209,9 +209,9 @@ def train(job, given):
     copy, *teachers = (devices.spread(each, seed) for each in (trained, *teachers))
     balanced = compute_sample_weight("balanced", faces.labels[job.index]).astype(np.float32)
     examples = job.index, targets, balanced if recipe.class_weights else None
-    how = {"augmentation": (recipe.augmentation, faces.images.shape[1:3])}
-    how |= {"batch_size": recipe.batch_size, "devices": devices}
-    draw, best = DrawEpochs(copy, examples, seed=seed, **how), BestEpoch(copy, recipe.monitor)
+    how = {"augmentation": (recipe.augmentation, faces.images.shape[1:3]), "devices": devices}
+    draw = DrawEpochs(copy, examples, seed=seed, batch_size=recipe.batch_size, **how)
+    best = BestEpoch(copy, recipe.monitor)
     with devices.scope(), contextlib.ExitStack() as precision:
         model = training_model(job, copy, np.ascontiguousarray(images), teachers)
         for each in (copy, *teachers):
@@ -233,13 +233,12 @@ def make_network(job, faces):
     recipe, start, initial = job.recipe, None, job.recipe.weights
     if recipe.start_recipe:
         named = for_split(find_recipe(recipe.start_recipe), faces.protocol)
-        start = fit_network(job, named, job.seed, faces if named.classes == recipe.classes else None)
-        initial = None
+        same, initial = named.classes == recipe.classes, None
+        start = fit_network(job, named, job.seed, faces if same else None)
     keras.utils.set_random_seed(job.seed)
     how = {"trainable_from": recipe.trainable_from} if recipe.trainable_from else {}
     network = new_network(recipe, job.faces, weights=initial, **how)
     if start is not None:
-        same = named.classes == recipe.classes
         copy_weights([network], [start]) if same else copy_weights(backbone_layers(network), backbone_layers(start))
         if backbones_in(network) and not recipe.trainable_from:
             fine_tune(network, None)
@@ -265,15 +264,6 @@ def backbone_layers(network):
     return backbones_in(network) or [layer for layer in network.layers if layer.weights][:-1]
 
 
-def fit_network(job, recipe, seed, faces):
-    """Train, or read, the network of a run; other machines than the first process's get a copy of its file."""
-    run = fit_one(job, recipe, seed, faces)
-    if job.devices.processes > 1:
-        content = job.devices.broadcast(lambda: network_path(run).read_bytes())
-        paths.write_changed(run_folder(run.run, run.data["fingerprint"]) / "model.keras", content)
-    return scoring.load_network(run)
-
-
 def learn_from_teachers(job, sees_images):
     """The targets of all images, in which teachers' answers for each and its mirror image are; and other teachers."""
     recipe, faces = job.recipe, job.faces
@@ -294,17 +284,14 @@ def training_model(job, network, images, teachers):
     model = TrainingModel(network, devices.place(images), teachers=teachers, **how)
     steps = -(-(len(job.index) // devices.count * devices.count) // recipe.batch_size)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    metrics = ["accuracy", *macro_metrics(len(recipe.classes))]
-    model.compile(make_optimizer(recipe, steps), loss, weighted_metrics=metrics)
+    macro = [MacroMetric(len(recipe.classes), name=name, axis=i) for i, name in enumerate(("precision", "recall"))]
+    model.compile(make_optimizer(recipe, steps), loss, weighted_metrics=["accuracy", *macro])
     model({"index": np.zeros(1, np.int32)})
     return model
 
 
 def run_epochs(job, model, draw, best, images=None):
-    """Call Keras' `fit` once, from the saved state if there is one; the `ExactResume`, which holds the history.
-
-    The network keeps the best epoch's weights. With `images`, pixels are fed, else indices.
-    """
+    """Call Keras' `fit` once, from the saved state on, and keep the best weights; with `images`, pixels are fed."""
     devices, epochs = job.devices, job.recipe.epochs
     paths.sweep(job.folder)
     model.optimizer.build(model.trainable_variables)
@@ -315,21 +302,9 @@ def run_epochs(job, model, draw, best, images=None):
     if not (resume.early_stop or begun == epochs or resume.out_of_time()):
         # Averaged weights are taken out again after all who look at what was validated.
         callbacks.sort(key=lambda each: isinstance(each, keras.callbacks.SwapEMAWeights))
-        job.folder.mkdir(parents=True, exist_ok=True)
-        watched = [keras.callbacks.CSVLogger(job.folder / "history.csv", append=begun > 0)] if devices.first else []
-        try:
-            model.fit(
-                draw.feed(begun, images),
-                validation_data=draw.validation(job.faces, scoring.BATCH, images),
-                epochs=epochs,
-                initial_epoch=begun,
-                callbacks=[draw, best, *callbacks, resume, *watched],
-                shuffle=False,
-                verbose=job.verbose if devices.first else 0,
-            )
-        finally:
-            for each in watched:
-                each.on_train_end()  # closes its file, which Keras leaves open after an error
+        how = {"validation_data": draw.validation(job.faces, scoring.BATCH, images), "shuffle": False}
+        how |= {"callbacks": [draw, best, *callbacks, resume], "verbose": job.verbose if devices.first else 0}
+        model.fit(draw.feed(begun, images), initial_epoch=begun, epochs=epochs, **how)
     model.predict_function = None  # which would keep the precision that it was compiled in
     best.network.set_weights(best.weights)
     return resume
@@ -342,27 +317,20 @@ def record(job, network, predict, inputs, best, resume):
     stopped = "early stop" if resume.early_stop else "epochs" if len(history) == job.recipe.epochs else "cut short"
     splits = ("train", "validation") if stopped == "cut short" else SPLITS
     metrics, predictions = scoring.score(job.recipe, job.faces, predict, inputs, splits)
-    run = Run(
-        **identity(job.recipe, job.seed, job.faces),
-        **scoring.environment(job.precision, job.devices.words()),
-        seconds=round(float(history.seconds.sum()), 1),
-        seconds_per_epoch=round(float(history.seconds.median()), 2),
-        num_parameters=network.count_params(),
-        multiply_adds=multiply_adds(network),
-        epochs_run=len(history),
-        best_epoch=best.epoch,
-        stopped=stopped,
-        resumed=resume.resumed,
-        metrics=metrics,
-    )
+    who, where = identity(job.recipe, job.seed, job.faces), scoring.environment(job.precision, job.devices.words)
+    found = {"num_parameters": network.count_params(), "multiply_adds": multiply_adds(network), "metrics": metrics}
+    found |= {"epochs_run": len(history), "best_epoch": best.epoch, "stopped": stopped, "resumed": resume.resumed}
+    total, median = history.seconds.sum(), history.seconds.median()
+    found |= {"seconds": round(float(total), 1), "seconds_per_epoch": round(float(median), 2)}
+    run = Run(**who, **where, **found)
     with paths.replacing(job.folder / "model.keras") as temporary:
         network.save(temporary)
     run = write_run(run, history, predictions, folder=job.results_folder, force=True)
     if not run.stopped_by_time:
         resume.path.unlink(missing_ok=True)
         return run
-    epochs, minutes = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole", f"{job.minutes:g} minutes"
-    say(f"stopped after {epochs}, as {minutes} had passed; the same command trains on")
+    epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole"
+    say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; the same command trains on")
     if job.force:  # next time, force begins anew
         memory, groups = load_state(resume.path)
         save_state(resume.path, memory | {"forced": False}, groups)
@@ -405,17 +373,12 @@ def fit_model(model, job, epochs, batch_size):
     if recorded := find_record(job):
         model.set_weights(scoring.load_network(recorded).get_weights())
         return announce_record(job, recorded)
-    best, targets = BestEpoch(model, job.recipe.monitor), targets_of_loss(model, faces)
+    loss, targets = model.loss, np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
+    if "sparse" in (loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")):
+        targets = faces.labels.astype(np.int32)
+    elif model.output_shape[-1] == 1:
+        targets = faces.labels.astype(np.float32)[:, None]
+    best = BestEpoch(model, job.recipe.monitor)
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
     return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
-
-
-def targets_of_loss(model, faces):
-    """The targets that a model's loss takes: class numbers, one column of 0 and 1, or one-hot rows."""
-    loss = model.loss
-    if "sparse" in (loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")):
-        return faces.labels.astype(np.int32)
-    if model.output_shape[-1] == 1:
-        return faces.labels.astype(np.float32)[:, None]
-    return np.eye(len(faces.classes), dtype=np.float32)[faces.labels]

@@ -18,15 +18,13 @@ PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
 class TrainingModel(keras.Model):
     """A network that takes the indices of images, uint8 pixels or a backbone's features, instead of images.
 
-    All images lie on the device; a step gathers its batch there and augments it, so that feeding costs next to nothing
-    on any backend. In training, the mean of the teachers' probabilities for an augmented image, softened by
-    `temperature`, has `share` of that image's target.
+    All lie on the device; a step gathers its batch there and augments it: feeding costs next to nothing. In training,
+    the teachers' mean probabilities for an augmented image, softened by `temperature`, have `share` of its target.
     """
 
     def __init__(self, network, images, *, teachers=(), share=0.0, temperature=1.0):
         super().__init__(name="training_model", dtype="float32")
-        self.network = network
-        self.teachers, self.share, self.temperature = list(teachers), share, temperature
+        self.network, self.teachers, self.share, self.temperature = network, list(teachers), share, temperature
         for teacher in self.teachers:
             teacher.trainable = False
         self.images = keras.Variable(images, trainable=False, dtype=images.dtype.name, name="images")
@@ -53,39 +51,26 @@ def augment(pixels, plan):
     """Augment float pixels, `(batch, height, width, 1)` in [0, 255], by an `augmentation.Plan` of the batch."""
     if "transform" in plan:
         pixels = ops.image.affine_transform(pixels, plan["transform"], interpolation="bilinear", fill_mode="nearest")
-    if "blur" in plan:
-        pixels = blur(pixels, plan["blur"])
+    for axis in (1, 2) if "blur" in plan else ():  # columns, then rows, by a pixel and its neighbours
+        w, size = plan["blur"][:, :, None, None, None], pixels.shape[axis]
+        padded = ops.pad(pixels, [(2, 2) if each == axis else (0, 0) for each in range(4)], mode="symmetric")
+        at = [padded[:, i : i + size] if axis == 1 else padded[:, :, i : i + size] for i in range(5)]
+        pixels = w[:, 2] * (at[0] + at[4]) + w[:, 1] * (at[1] + at[3]) + w[:, 0] * at[2]
     if "gamma" in plan:
         pixels = 255.0 * ops.power(ops.clip(pixels, 0.0, 255.0) / 255.0, plan["gamma"][:, None, None, None])
     if "light" in plan:
         light = plan["light"][:, :, None, None, None]
         pixels = ops.clip(pixels * light[:, 0] + light[:, 1], 0.0, 255.0)
     if "box" in plan:
-        pixels = erase(pixels, plan["box"])
+        rows = ops.arange(pixels.shape[1], dtype="float32")[None, :, None, None]
+        columns = ops.arange(pixels.shape[2], dtype="float32")[None, None, :, None]
+        top, left, bottom, right, grey = (plan["box"][:, i][:, None, None, None] for i in range(5))
+        sides = (rows >= top, rows < bottom, columns >= left, columns < right)
+        pixels = ops.where(functools.reduce(ops.logical_and, sides), grey, pixels)
     if "partner" in plan:
         share = plan["share"][:, None, None, None]
         pixels = share * pixels + (1.0 - share) * ops.take(pixels, plan["partner"], axis=0)
     return pixels
-
-
-def blur(pixels, weights):
-    """Blur columns, then rows, by the weights `(batch, 3)` of a pixel and its neighbours; the border mirrors."""
-    w = weights[:, :, None, None, None]
-    for axis in (1, 2):
-        size = pixels.shape[axis]
-        padded = ops.pad(pixels, [(2, 2) if each == axis else (0, 0) for each in range(4)], mode="symmetric")
-        at = [padded[:, i : i + size] if axis == 1 else padded[:, :, i : i + size] for i in range(5)]
-        pixels = w[:, 2] * (at[0] + at[4]) + w[:, 1] * (at[1] + at[3]) + w[:, 0] * at[2]
-    return pixels
-
-
-def erase(pixels, box):
-    """Paint a rectangle of one grey into each image; `box` is `(batch, 5)`: top, left, bottom, right, grey."""
-    rows = ops.arange(pixels.shape[1], dtype="float32")[None, :, None, None]
-    columns = ops.arange(pixels.shape[2], dtype="float32")[None, None, :, None]
-    top, left, bottom, right, grey = (box[:, i][:, None, None, None] for i in range(5))
-    sides = (rows >= top, rows < bottom, columns >= left, columns < right)
-    return ops.where(functools.reduce(ops.logical_and, sides), grey, pixels)
 
 
 class Batches(keras.utils.PyDataset):
@@ -128,10 +113,9 @@ class Batches(keras.utils.PyDataset):
 class DrawEpochs(keras.callbacks.Callback):
     """Draw each epoch's batches from the seed and the epoch's number alone, so that any epoch can be drawn again.
 
-    The network's random layers begin each epoch in a drawn state, and mixup stays inside a batch. Of `count` devices
-    that share each batch, up to `count - 1` images sit an epoch out, others in each. `examples` are the rows of the
-    training images, the targets of all and the training images' weights or None; `augmentation` is an `Augmentation`
-    and `(height, width)`.
+    The network's random layers begin each epoch in a drawn state, and mixup stays inside a batch. Where `n` devices
+    share each batch, up to `n - 1` images sit an epoch out, others in each. `examples` are the rows of the training
+    images, the targets of all and these images' weights or None; `augmentation`: `(Augmentation, (height, width))`.
     """
 
     def __init__(self, network, examples, *, seed, batch_size, augmentation=None, devices=ONE):
@@ -179,10 +163,7 @@ class DrawEpochs(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def computing_in(network, precision):
-    """Let a network's layers compute in a precision for as long as the context lasts.
-
-    Its variables stay float32, and so does its last layer: a bfloat16 has eight bits for probabilities.
-    """
+    """Let all of a network's layers but the last compute in a precision while the context lasts; variables do not."""
     before = {layer: layer.dtype_policy for layer in leaves(network) if layer is not network.layers[-1]}
     try:
         for layer in before:
@@ -195,11 +176,14 @@ def computing_in(network, precision):
 
 @contextlib.contextmanager
 def fused_batch_norm(network):
-    """Train a network's batch normalisation in TensorFlow's fused operation for as long as the context lasts.
+    """Train a network's batch normalisation of images in TensorFlow's fused operation while the context lasts.
 
     It gives what Keras' dozen operations give, but for rounding, and is faster on a CPU (`benchmarks/training.py`).
     """
-    able = [layer for layer in leaves(network) if keras.backend.backend() == "tensorflow" and can_fuse(layer)]
+    able = []
+    for layer in leaves(network) if keras.backend.backend() == "tensorflow" else ():
+        if type(layer) is layers.BatchNormalization and layer.input_spec.ndim == 4 and layer.axis in (-1, 3):
+            able += [layer] if layer.scale and layer.center and not (layer.renorm or layer.synchronized) else []
     for layer in able:
         layer.call = functools.partial(normalise, layer)
     try:
@@ -207,13 +191,6 @@ def fused_batch_norm(network):
     finally:
         for layer in able:
             del layer.call
-
-
-def can_fuse(layer):
-    """True for a batch normalisation of images' channels, and nothing beyond that."""
-    if type(layer) is not layers.BatchNormalization or layer.renorm or layer.synchronized:
-        return False
-    return layer.gamma is not None and layer.beta is not None and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
 
 
 def normalise(layer, inputs, training=None, mask=None):
@@ -232,10 +209,9 @@ def normalise(layer, inputs, training=None, mask=None):
 
 
 class MacroMetric(keras.metrics.Metric):
-    """Mean over classes of precision or recall, from the confusion matrix that the batches add up to.
+    """Mean over classes of precision (`axis` 0) or recall (1); the true class is the most probable of a target.
 
-    The true class of a target distribution is its most probable one. A class that was never predicted, or never met,
-    counts as 0. `axis` 0 divides by the predictions of each class, 1 by its images.
+    A class that was never predicted, or never met, counts as 0.
     """
 
     def __init__(self, num_classes, *, name, axis):
@@ -244,15 +220,10 @@ class MacroMetric(keras.metrics.Metric):
         self.counts = self.add_variable((num_classes, num_classes), initializer="zeros", name="counts")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        how = {"num_classes": self.num_classes, "dtype": self.counts.dtype}
-        true, predicted = (ops.one_hot(ops.argmax(y, axis=-1), **how) for y in (y_true, y_pred))
+        true, predicted = (ops.one_hot(ops.argmax(y, axis=-1), self.num_classes) for y in (y_true, y_pred))
         if sample_weight is not None:
-            true = true * ops.cast(ops.reshape(sample_weight, (-1, 1)), self.counts.dtype)
+            true = true * ops.reshape(sample_weight, (-1, 1))
         self.counts.assign(self.counts + ops.matmul(ops.transpose(true), predicted))
 
     def result(self):
         return ops.mean(ops.diagonal(self.counts) / ops.maximum(ops.sum(self.counts, axis=self.axis), 1e-7))
-
-
-def macro_metrics(num_classes):
-    return [MacroMetric(num_classes, name=name, axis=axis) for axis, name in enumerate(("precision", "recall"))]
