@@ -1,4 +1,4 @@
-"""Random pictures and values under which a deep network says something."""
+"""Random pictures and values under which a deep network's outputs differ; its outputs, and what a step changes."""
 
 import keras
 import numpy as np
@@ -27,3 +27,16 @@ def lively(model):
     for layer, (momentum, trainable) in zip(normalisations, before, strict=True):
         layer.momentum, layer.trainable = momentum, trainable
     return model
+
+
+def answers(model, faces, **options):
+    """The outputs of a model that is called, as an array."""
+    return keras.ops.convert_to_numpy(model(faces, **options))
+
+
+def change_of_a_step(model, faces, *, of=None, **options):
+    """Train a network on one batch; return the names of its layers, or of those of a part, whose values changed."""
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="categorical_crossentropy", **options)
+    before = {layer: layer.get_weights() for layer in (of or model).layers}
+    model.train_on_batch(faces, np.eye(model.output_shape[1], dtype="float32")[: len(faces)])
+    return {layer.name for layer in before if not all(map(np.array_equal, before[layer], layer.get_weights()))}

@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from lively import lively, pictures
+from lively import answers, change_of_a_step, lively, pictures
 
 from fer_keras.models import BUILDERS, MODELS, build, fine_tune, multiply_adds
 from fer_keras.models.inputs import leaves, three_channels
@@ -45,20 +45,6 @@ def network(request):
     """Name and network, from random initialisation, as few are built as can be: what trains it comes last."""
     name = request.param
     return name, lively(made(name, PARAMETERS.get(name, (7,))[0]))
-
-
-def answers(model, faces, **options):
-    return keras.ops.convert_to_numpy(model(faces, **options))
-
-
-def change_of_a_step(model, faces, **options):
-    """Train a network on one batch; return the names of its layers whose values changed."""
-    model.compile(optimizer="sgd", loss="categorical_crossentropy", **options)
-    before = {layer.name: layer.get_weights() for layer in model.layers}
-    model.train_on_batch(faces, np.eye(model.output_shape[1], dtype="float32")[: len(faces)])
-    return {
-        layer.name for layer in model.layers if not all(map(np.array_equal, before[layer.name], layer.get_weights()))
-    }
 
 
 def test_size_is_the_published_one_and_all_of_it_trains(network):
@@ -227,7 +213,7 @@ import sys
 from pathlib import Path
 import keras, numpy as np
 from keras.src.backend import random
-from test_models import change_of_a_step
+from lively import change_of_a_step
 
 assert keras.backend.backend() == "jax"
 # Random weights that a file's replace at once: JAX would compile a function for each of their shapes.

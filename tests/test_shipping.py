@@ -2,17 +2,15 @@
 
 import dataclasses
 import json
+import os
 import shutil
-import signal
-import subprocess
-import sys
 
 import made_up
 import numpy as np
 import pytest
 
 import fer_keras
-from fer_keras import cards, paths, recipes
+from fer_keras import cards, paths
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
@@ -21,14 +19,14 @@ from fer_keras.evaluation.explain import LAST_MAP
 from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
-from fer_keras.models import weights
+from fer_keras.models import build, weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
 from fer_keras.results import find_run, read_run, read_table, write_run, write_table
 from fer_keras.training import fit, load_network, shipping
 from fer_keras.training.shipping import ship
 
-TINY = dataclasses.replace(RECIPES["fer-small@four"], name="tiny", epochs=1, final=True)
+TINY = dataclasses.replace(RECIPES["capstone-model-1"], name="tiny", epochs=1, final=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +36,17 @@ def trained_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_KERAS_BUILD", str(folder / "build"))
         patch.setenv("FER_KERAS_RESULTS", str(folder / "results"))
-        patch.setitem(recipes.RECIPES, "tiny", TINY)
-        faces = make_faces(12, classes=FER4, seed=1)
-        return folder, fit(TINY, faces=faces, results=folder / "results", verbose=0)
+        patch.setitem(RECIPES, "tiny", TINY)
+        return folder, fit(TINY, faces=make_faces(12, classes=FER4, seed=1), results=folder / "results", verbose=0)
 
 
 @pytest.fixture
 def trained(trained_once, own_folders, monkeypatch):
     """The run, in the folders of this test."""
-    folder, run = trained_once
     for name in ("RESULTS", "BUILD"):
-        monkeypatch.setenv(f"FER_KERAS_{name}", str(folder / name.lower()))
-    monkeypatch.setitem(recipes.RECIPES, "tiny", TINY)
-    return run
+        monkeypatch.setenv(f"FER_KERAS_{name}", str(trained_once[0] / name.lower()))
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    return trained_once[1]
 
 
 def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(trained, tmp_path, capsys):
@@ -59,8 +55,7 @@ def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(traine
     assert capsys.readouterr().out.split() == [str(path), str(card), str(path.with_suffix(".onnx"))]
     found = weights.load(path)
     assert (found.name, found.classes, found.size) == ("fer-tiny", FER4, (48, 48))
-    assert found.card["metrics"] == trained.metrics
-    assert found.card["data"] == trained.data
+    assert (found.card["metrics"], found.card["data"]) == (trained.metrics, trained.data)
     recorded = trained.predictions("validation")
     assert found.temperature == pytest.approx(fit_temperature(recorded.labels, recorded.probabilities), abs=1e-4)
     assert "temperature_mirrored" not in found.card, "no mirror images were looked at"
@@ -82,24 +77,26 @@ def test_the_mean_with_the_mirror_image_has_a_temperature_of_its_own(own_folders
     assert found["temperature_mirrored"] == pytest.approx(found["temperature"] / 2, rel=0.02)
 
 
-def test_a_run_that_was_stopped_does_not_ship_and_the_package_takes_final_runs_only(trained, monkeypatch, tmp_path):
+def test_what_may_not_ship_is_refused(trained, monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"to a \.keras file\. Received: .*tiny\.h5"):
+        ship("tiny", path=tmp_path / "tiny.h5")
+    with pytest.raises(ValueError, match=r"'fer-small', seed 7, which has none\. Train it"):
+        ship("fer-small", 7)
     changes = {"stopped": "cut short", "recipe": trained.recipe | {"epochs": 5}}
     monkeypatch.setattr(shipping, "find_own_run", lambda *_: dataclasses.replace(trained, **changes))
     with pytest.raises(ValueError, match=r"trained to its end\. Received: 'tiny-.*', with 1 of 5 epochs\. The same"):
         ship("tiny", path=tmp_path / "tiny.keras")
     changes = {"recipe": {"final": False}, "metrics": {"train": {}, "validation": {"accuracy": 0.5}}}
     monkeypatch.setattr(weights, "folder", lambda: tmp_path / "weights")
-    (tmp_path / "weights").mkdir()
     for path in (None, tmp_path / "weights" / "other.keras", tmp_path / "here" / ".." / "weights" / "other.keras"):
         with pytest.raises(ValueError, match=r"Expected a final run for the package's own folder.*pass a path such as"):
             ship("tiny", path=path)
-    assert [path.name for path in tmp_path.rglob("*")] == ["weights"]
+    assert not any(tmp_path.rglob("*"))
 
 
-def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation(own_folders, monkeypatch):
-    recipe = dataclasses.replace(RECIPES["capstone-model-1"], name="mine", epochs=1, final=False)
-    faces = make_faces(6, classes=FER4, seed=1)
-    run = fit(recipe, faces=faces, results=paths.build() / "results", verbose=0)
+def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation(own_folders):
+    recipe = dataclasses.replace(TINY, name="mine", final=False)
+    run = fit(recipe, faces=make_faces(6, classes=FER4, seed=1), results=paths.build() / "results", verbose=0)
     assert not paths.results().exists()
     found = fer_keras.load(ship("mine", path=own_folders / "mine.keras"))
     assert (found.name, found.classes) == ("mine", FER4)
@@ -107,51 +104,31 @@ def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation
     assert run.data["source"] in found.card["terms"]
     assert "FER-2013" not in found.card["terms"] + found.card["input"]["framing"] + found.card["limits"]
     images = make_faces(3, classes=FER4, seed=2).images
-    np.testing.assert_allclose(found.predict(images), load_network(run).predict_on_batch(images), atol=5e-3)
+    expected = load_network(run).predict_on_batch(images)
+    np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
     assert sorted(path.name for path in own_folders.glob("mine*")) == ["mine.json", "mine.keras"]
     assert networks.open_network("mine").card["run"] == run.run, "it opens and exports by the name of its recipe, too"
     found = networks.open_network(fer_keras.export("mine", own_folders / "exported.onnx"))
-    np.testing.assert_allclose(found.predict(images), load_network(run).predict_on_batch(images), atol=1e-5)
+    np.testing.assert_allclose(found.predict(images), expected, atol=1e-5)
 
 
-KILLED = """
-import os, signal, sys
-from fer_keras.models import build, weights
+def test_stopped_between_two_renames_a_network_is_refused_and_shipped_anew(trained, tmp_path, monkeypatch):
+    def stop_at_card(source, target, replace=os.replace):
+        replace(source, target if target.suffix == ".keras" else target / "not there")
 
-replace, moved = os.replace, []
-
-def replace_or_die(source, target):
-    moved.append(target)
-    if len(moved) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-
-os.replace = replace_or_die
-card = {name: name for name in weights.FIELDS if name != "sha256"} | {"classes": sys.argv[2:]}
-weights.save(build("capstone-model-1", 4), sys.argv[1], card)
-"""
-
-
-def test_killed_between_two_renames_a_network_is_refused_and_the_next_start_cleans_up(trained, tmp_path):
-    path = tmp_path / "tiny.keras"
-    assert ship("tiny", path=path) == path
-    before = path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path), *FER4], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert path.read_bytes() != before
+    path = ship("tiny", path=tmp_path / "tiny.keras")
+    card = json.loads(path.with_suffix(".json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop_at_card)
+        with pytest.raises(OSError, match="not there"):
+            weights.save(build("capstone-model-1", 4), path, card)
+    assert weights.digest_of(path) != card["sha256"]
     with pytest.raises(ValueError, match=r"its writing was stopped: .* write both again with `python -m"):
         weights.load(path)
-    assert len(list(tmp_path.glob(".tiny.keras.*.tmp"))) == 1
+    (tmp_path / ".tiny.keras.4194305.tmp").mkdir()  # of a process that was killed
     ship("tiny", path=path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.json", "tiny.keras"]
     assert weights.load(path).card["run"] == trained.run
-
-
-def test_what_cannot_ship_is_refused(trained, tmp_path):
-    with pytest.raises(ValueError, match=r"to a \.keras file\. Received: .*tiny\.h5"):
-        ship("tiny", path=tmp_path / "tiny.h5")
-    with pytest.raises(ValueError, match=r"'fer-small', seed 7, which has none\. Train it"):
-        ship("fer-small", 7)
 
 
 @pytest.fixture
@@ -170,12 +147,10 @@ def quickly(own_folders, monkeypatch):
 
 
 def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsys, monkeypatch):
-    faces = make_faces(14, seed=1)["validation"]
+    num_images = len(make_faces(14, seed=1)["validation"][1])
     assert main(["explain", "--record"]) == 0
     assert "measured: mini-xception" in capsys.readouterr().out
-    assert quickly == [len(faces[1])]
-    found = read_table("explain")["mini-xception"]
-    about = weights.load("mini-xception").card
+    found, about = read_table("explain")["mini-xception"], weights.load("mini-xception").card
     assert (found["sha256"], found["split"], found["classes"]) == (about["sha256"], "validation", list(FER7))
     assert 0 < found["num_images"] <= 7
     for maps in (found["deletion"][fill] for fill in heatmaps.FILLS):
@@ -184,34 +159,26 @@ def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsy
     regions = next(iter(found["emotions"]["occlusion"].values()))["regions"]
     assert sum(regions[name]["mean"] for name in REGIONS) == pytest.approx(1, abs=1e-4)
     assert shipping.inspect(["mini-xception"]) == []
-    assert len(quickly) == 1
+    assert quickly == [num_images], "measured once"
     write_table("explain", {"mini-xception": {"sha256": "of another file"}})
     altered = dataclasses.replace(make_faces(14, seed=1), difference="one label is another")
     monkeypatch.setattr(shipping, "load_fer7", lambda: altered)
     with pytest.raises(ValueError, match=r"as it was published\. Received: one label is another"):
         shipping.inspect(["mini-xception"])
-    monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
-    assert shipping.inspect(["mini-xception"]) == ["mini-xception"]
-    assert read_table("explain")["mini-xception"] == found
 
 
-@pytest.mark.parametrize("name", weights.shipped())
-def test_the_cards_that_ship_are_those_of_todays_code(name):
-    network = weights.load(name)
-    run = read_run(paths.results() / "runs" / f"{network.card['run']}.json")
-    today = cards.make_card(run, network.model.input_shape, name) | {"sha256": network.card["sha256"]}
-    assert list(today) == list(network.card)
-    assert json.loads(json.dumps(today)) == network.card
-
-
-def test_what_is_recorded_is_of_the_files_that_ship():
+def test_what_is_recorded_is_of_the_files_that_ship_and_of_todays_code():
     """Where a network was replaced, `python -m fer_keras explain --record` has to be run again."""
+    shipped = {name: json.loads((weights.folder() / f"{name}.json").read_text("utf-8")) for name in weights.shipped()}
+    for name, found in shipped.items():
+        run = read_run(paths.results() / "runs" / f"{found['run']}.json")
+        today = cards.make_card(run, (None, 48, 48, 1), name) | {"sha256": found["sha256"]}
+        assert list(json.loads(json.dumps(today)).items()) == list(found.items())
+        assert weights.digest_of(weights.folder() / f"{name}.keras") == found["sha256"]
     for kind in ("explain", "robustness"):
-        found = read_table(kind)
-        assert "mini-xception" in found
-        for name in set(found) & set(weights.shipped()):
-            about = json.loads((weights.folder() / f"{name}.json").read_text("utf-8"))
-            assert found[name]["sha256"] == about["sha256"], f"{kind}: {name} is another file now"
+        assert "mini-xception" in read_table(kind)
+        for name, found in read_table(kind).items():
+            assert found["sha256"] == shipped.get(name, found)["sha256"], f"{kind}: {name} is another file now"
     for rows in (one["rows"] for one in read_table("robustness").values()):
         assert {row["kind"] for row in rows} == set(CORRUPTIONS)
 
