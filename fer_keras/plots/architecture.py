@@ -8,13 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from fer_keras.plots.style import GREY, SMALL, Figure, canvas, styled
 
-COLOURS = {
-    "input": "#d9d9d9",
-    "convolution": "#8ec1ea",
-    "pooling": "#f7c59f",
-    "dense": "#b8dfb0",
-    "backbone": "#c9b3e0",
-}
+COLOURS = dict(input="#d9d9d9", convolution="#8ec1ea", pooling="#f7c59f", dense="#b8dfb0", backbone="#c9b3e0")
 LABEL_WIDTH = 0.62  # inches that the text under a box needs
 
 
@@ -39,8 +33,7 @@ def architecture(stages: list[dict], *, title: str) -> Figure:
     axes.set_xlim(-0.1, left + 0.1)
     axes.set_ylim(-0.72, 1.3)
     axes.axis("off")
-    total = sum(stage["parameters"] for stage in stages)
-    work = sum(stage["multiply_adds"] for stage in stages)
+    total, work = (sum(stage[name] for stage in stages) for name in ("parameters", "multiply_adds"))
     axes.set_title(f"{title}: {total:,} parameters, {work / 1e6:,.1f} M multiply-adds")
     return figure
 
@@ -49,16 +42,9 @@ def draw_box(axes: Axes, box: dict, place: float, width: float, largest: int):
     """Draw one box in the middle of the row, its shape above it, what it is and its parameters below."""
     # A backbone is a network of its own: its height says nothing of its last output.
     height = 1.0 if box["kind"] == "backbone" else max(math.sqrt(max(sides(box)) / largest), 0.12)
-    patch = FancyBboxPatch(
-        (place - width / 2, 0.5 - height / 2),
-        width,
-        height,
-        boxstyle="round,pad=0,rounding_size=0.03",
-        facecolor=COLOURS[box["kind"]],
-        edgecolor=GREY,
-        linewidth=0.7,
-    )
-    axes.add_patch(patch)
+    look = {"facecolor": COLOURS[box["kind"]], "edgecolor": GREY, "linewidth": 0.7}
+    look["boxstyle"] = "round,pad=0,rounding_size=0.03"
+    axes.add_patch(FancyBboxPatch((place - width / 2, 0.5 - height / 2), width, height, **look))
     axes.text(place, 0.52 + height / 2, "×".join(map(str, box["shape"])), ha="center", va="bottom", fontsize=6)
     if box["marks"]:
         axes.text(place, 0.5, "\n".join(dict.fromkeys(box["marks"])), ha="center", va="center", fontsize=SMALL)
@@ -83,14 +69,7 @@ def sides(stage: dict) -> list[int]:
 
 
 def short(parameters: int) -> str:
-    """Write a number of parameters in a few characters, or nothing for none.
-
-    Example:
-
-    >>> short(4_478_727), short(58_423), short(104), short(0)
-    ('4.48 M', '58.4 k', '104', '')
-    """
+    """Write a number of parameters in a few characters, such as "4.48 M"; nothing for none."""
     if parameters < 1000:
         return str(parameters or "")
-    value, unit = (parameters / 1e6, "M") if parameters >= 1e6 else (parameters / 1e3, "k")
-    return f"{value:.3g} {unit}"
+    return f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} k"

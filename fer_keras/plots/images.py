@@ -32,9 +32,6 @@ def gallery(
         titles: one for each image, or None.
         columns: images in a row.
         side: width of an image in inches.
-
-    Raises:
-        ValueError: if there is no image, or not a title for each.
     """
     images = [np.squeeze(np.asarray(image)) for image in images]
     titles = [""] * len(images) if titles is None else list(titles)
@@ -101,10 +98,6 @@ def timeline(table: pd.DataFrame, *, faces: int | Sequence[int] = 4, title: str 
     Args:
         table: as `recognize_video` returns it.
         faces: the ids to draw, or so many of those that are seen in most frames.
-        title: written above the first panel, or None.
-
-    Raises:
-        ValueError: if the table has no row or lacks a column, or there is no such face.
     """
     missing = [name for name in ("time", "id", "emotion") if name not in table]
     classes = [name for name in table if name not in PLACE]

@@ -51,9 +51,6 @@ def intervals(
         ticks: dict from a name to a column of values, a mark a row; two at most.
         reference: a level for all rows, such as 0 for differences.
         axis: name of the axis.
-
-    Raises:
-        ValueError: if accuracies come without the column `majority`.
     """
     if value == "accuracy":
         if "majority" not in table:
@@ -131,9 +128,7 @@ def draw_levels(axes: Axes, rows: pd.DataFrame, lines: dict, ticks: dict, refere
 def accuracies(runs: list[Run], *, human: dict | None = None, title: str | None = None) -> Figure:
     """Draw the accuracy of runs as the leaderboard lists them, comparable ones together, beside what was published.
 
-    Args:
-        runs: list of `Run`.
-        human: dict from a number of classes to people's accuracy, such as `results.HUMAN_ACCURACY`; None draws none.
+    `human`: dict from a number of classes to people's accuracy, such as `results.HUMAN_ACCURACY`; None draws none.
     """
     table = board(runs)
     # What was published on another data set would be compared.
@@ -156,12 +151,7 @@ def board(runs: list[Run]) -> pd.DataFrame:
 
 @styled
 def recalls(runs: list[Run], *, title: str | None = None) -> Figure:
-    """Draw the recall of each class by several runs, the lowest of the first run on top.
-
-    Args:
-        runs: list of `Run` of the same classes.
-        title: default: the split.
-    """
+    """Draw the recall of each class by several runs of the same classes, the lowest of the first run on top."""
     order = runs[0].per_class().sort_values("recall", kind="stable")
     tables = [run.per_class().loc[order.index].assign(run=run.label, model=run.recipe["model"]) for run in runs]
     table = pd.concat(tables).rename(lambda name: f"{name} ({order['support'][name]:,})")
@@ -179,13 +169,10 @@ def cost(
     """Draw accuracy, with its 95 % interval, against what a network costs on a logarithmic axis, each point named.
 
     Args:
-        runs: list of `Run` of the same classes, protocol and split.
+        runs: list of `Run` of the same classes, protocol and split; a ValueError on others.
         size: `"num_parameters"` or `"multiply_adds"`.
         others: networks of others, measured on the same images, drawn as crosses: columns `network`, the one that
             `size` names, and `accuracy`.
-
-    Raises:
-        ValueError: if the runs are not comparable.
     """
     table = board(runs).rename(columns={"name": "network"})
     groups = table[["num_classes", "protocol", "split"]].drop_duplicates()
@@ -232,11 +219,7 @@ def name_points(axes: Axes, points: list):
 
 @styled
 def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figure:
-    """Draw a confusion matrix: each row as shares of its true class, with the counts below.
-
-    Args:
-        counts: index: true classes; columns: predicted ones, as `Run.confusion` returns it.
-    """
+    """Draw a confusion matrix, as `Run.confusion` returns it: each row as shares of its true class, counts below."""
     import seaborn  # It brings pyplot, which few figures need.
 
     totals = counts.sum(axis=1)

@@ -46,24 +46,12 @@ BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}  # where a legend st
 SMALL = 7.5
 DARK, GREY, PALE = "#222222", "#767676", "#d9d9d9"
 STYLE = {
-    "font.size": 9,
-    "axes.axisbelow": True,
-    "axes.labelcolor": DARK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "figure.dpi": DPI,
-    "figure.titlesize": 11,
-    "grid.color": PALE,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 3,
-    "text.color": DARK,
-    "xtick.color": DARK,
-    "ytick.color": DARK,
-}
+    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.axisbelow": True,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.labelcolor": DARK, "text.color": DARK,
+    "xtick.color": DARK, "ytick.color": DARK, "grid.color": PALE, "grid.linewidth": 0.6,
+    "figure.dpi": DPI, "figure.titlesize": 11,
+    "legend.fontsize": SMALL, "legend.frameon": False, "legend.handlelength": 3,
+}  # fmt: skip
 
 
 def styled(draw: Callable) -> Callable:
@@ -123,19 +111,10 @@ def compressed(image: Image.Image, dpi: int) -> bytes:
 
 
 def save(figure: matplotlib.figure.Figure, name: str, *, from_images: bool = False) -> Path:
-    """Write a figure to `reports/figures`, unless a picture stands there that looks the same.
+    """Write a figure to `reports/figures`, unless a picture stands there that looks the same; the path of NAME.png.
 
-    Args:
-        figure: a `Figure`, or any other of Matplotlib.
-        name: of the file, without `.png`.
-        from_images: True for a figure that is drawn from images instead of records: in the quick profile, whose images
-            are synthetic, it goes to `build/figures` and never to the report.
-
-    Returns:
-        The path of the PNG.
-
-    Raises:
-        ValueError: if the file would be larger than 200 KB.
+    One that is drawn `from_images` instead of records goes to `build/figures` in the quick profile, whose images are
+    synthetic, and never to the report. A ValueError if the file would be larger than 200 KB.
     """
     content = as_png(figure)
     if len(content) > LARGEST_BYTES:
@@ -158,15 +137,12 @@ def save_private(figure: matplotlib.figure.Figure, name: str) -> Path:
 
 
 def differs(first: Picture, second: Picture) -> bool:
-    """Whether two pictures look different; what another machine's anti-aliasing changes does not count.
+    """Whether two pictures, `Figure`s or PNGs as bytes or path, look different; a file that holds none always does.
 
-    Pictures of different sizes differ. So do those with a pixel that differs, after smoothing over its eight
-    neighbours, by more than 20 of 255 grey levels plus half of the contrast around it. A changed digit is more than
-    that, and a bar that is longer by three pixels; noise and edges that lie half a pixel elsewhere are less.
-
-    Args:
-        first: a `Figure`, or a PNG as bytes or path; a file that holds no picture differs from all.
-        second: the same.
+    What another machine's anti-aliasing changes does not count. Pictures of different sizes differ. So do those with a
+    pixel that differs, after smoothing over its eight neighbours, by more than 20 of 255 grey levels plus half of the
+    contrast around it. A changed digit is more than that, and a bar that is longer by three pixels; noise and edges
+    that lie half a pixel elsewhere are less.
     """
     try:
         one, other = picture(first), picture(second)
@@ -225,13 +201,7 @@ def dash_majority(axes: Axes, *levels: float):
 
 
 def model_style(name: str) -> tuple[str, str]:
-    """Colour and marker of a model, or of a recipe's model: the same in every figure.
-
-    Example:
-
-    >>> model_style("mini-xception@64x64") == model_style("mini-xception")
-    True
-    """
+    """Colour and marker of a model, or of a recipe's model: the same in every figure."""
     model = name if name in MODELS or name not in RECIPES else RECIPES[name].model
     place = MODELS.index(model) if model in MODELS else len(MODELS) + zlib.crc32(model.encode())
     return PALETTE[place % len(PALETTE)], MARKERS[place // len(PALETTE) % len(MARKERS)]

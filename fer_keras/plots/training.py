@@ -11,20 +11,11 @@ LONGER = 10  # times the epochs of the shortest run: beyond, the axis is logarit
 SPREAD = 1.04  # neighbours at the same number of images are set apart by this factor, so that their bars do not overlap
 
 
-def whole_epochs() -> MaxNLocator:
-    """Ticks at whole epochs, also where there is only one."""
-    return MaxNLocator(integer=True, min_n_ticks=1)
-
-
 @styled
 def training_history(run: Run, *, title: str | None = None) -> Figure:
     """Draw one run's loss and accuracy by epoch, on the training and on the validation images.
 
     The epoch whose weights were kept is marked, and so is every fall of the learning rate.
-
-    Args:
-        run: a `Run` that was trained, not combined of others.
-        title: default: the run's label.
     """
     table, (colour, marker) = run.history(), model_style(run.recipe["model"])
     figure, ((loss, accuracy),) = canvas(8, 3.4, 1, 2)
@@ -35,7 +26,7 @@ def training_history(run: Run, *, title: str | None = None) -> Figure:
         axes.plot("epoch", f"val_{name}", data=table, color=colour, linewidth=1.8, label="validation")
         axes.axvline(run.best_epoch, color=DARK, linewidth=0.8, linestyle=":", label="epoch that was kept")
         axes.plot(run.best_epoch, best[f"val_{name}"], marker, color=colour, markeredgecolor=DARK, markersize=7)
-        axes.xaxis.set_major_locator(whole_epochs())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for epoch in rate_falls(run):
         loss.axvline(epoch, color=GREY, linewidth=0.6, linestyle="-.", label="learning rate falls")
     dash_majority(accuracy, run.majority("validation"))
@@ -68,7 +59,7 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(whole_epochs())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, None), title=title)
     axes.legend(**style.BESIDE)
     return figure

@@ -16,14 +16,10 @@ HUMAN_ACCURACY = {7: 0.65}
 
 
 def compare_runs(first: Run | str, second: Run | str, *, split: str | None = None) -> Comparison:
-    """Compare the accuracies of two runs (second minus first) on the same images, as a pair.
+    """Compare the accuracies of two runs, or recipes by name (seed 0), on the same images; second minus first.
 
-    Args:
-        first, second: `Run`s, or names of recipes (seed 0).
-        split: by default the split that both are judged by.
-
-    Raises:
-        ValueError: if one is not recorded, or they were not scored on the same images.
+    The split is that which both are judged by, unless it is given. A ValueError if one is not recorded, or they were
+    not scored on the same images.
     """
     runs = as_run(first), as_run(second)
     splits = [split or run.scores["split"] for run in runs]
@@ -71,8 +67,7 @@ def above_level(scores: dict, level: float, *, verdict: bool = True) -> dict:
 def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
     """Hold the accuracy of runs against the majority class, people, and the published number on its own split.
 
-    A row a run and `level` (`"majority"`, `"human"`, `"published"`) that it has, with its difference to the level;
-    there is no verdict on a published number and a run that was stopped by time.
+    There is no verdict on a published number and a run that was stopped by time.
     """
     rows = []
     for run in as_runs(runs):
@@ -105,10 +100,7 @@ def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
 
 
 def calibration_table(runs: Iterable[Run | str]) -> pd.DataFrame:
-    """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation.
-
-    Runs that were not scored on test are left out.
-    """
+    """Calibration error and log loss on test, without and with (`_scaled`) a temperature fitted on validation."""
     rows = []
     for run in [run for run in as_runs(runs) if "test" in run.metrics]:
         fitted, (_, labels, judged, _) = run.predictions("validation"), run.predictions("test")

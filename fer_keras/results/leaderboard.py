@@ -65,11 +65,7 @@ def row_name(row: Mapping) -> str:
 
 
 def with_interval(table: pd.DataFrame, name: str = "accuracy") -> pd.Series:
-    """A column in percent with its 95 % interval, from the columns `_low` and `_high`, as text; "-" where it is NaN.
-
-    >>> with_interval(pd.DataFrame([{"accuracy": 0.682, "accuracy_low": 0.667, "accuracy_high": 0.697}]))[0]
-    '68.2 (66.7 to 69.7)'
-    """
+    """A column in percent with its 95 % interval, from the columns `_low` and `_high`, as text; "-" where it is NaN."""
     values = 100 * table[[f"{name}{end}" for end in ENDS]].astype(float)
     text = [f"{value:.1f} ({low:.1f} to {high:.1f})" for value, low, high in values.to_numpy()]
     return pd.Series(text, index=table.index, name=name).where(values[name].notna(), "-")
@@ -79,10 +75,8 @@ def accuracy_table(names: Iterable[str]) -> pd.DataFrame:
     """Tabulate training, validation and test accuracy of recipes, recorded or not (then NaN), seed 0.
 
     All three are measured with the weights that were kept, on the images as they are and without dropout. Only rows of
-    the same `num_classes` and `protocol` are comparable. `epochs` are those allowed, `epochs_run` those trained.
-
-    Args:
-        names: names of recipes; or the letter of a system, for all of its recipes. A ValueError on any other.
+    the same `num_classes` and `protocol` are comparable. `epochs` are those allowed, `epochs_run` those trained. The
+    letter of a system stands for all of its recipes; a ValueError on names of neither.
     """
     rows = []
     for name in names:

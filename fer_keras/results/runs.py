@@ -275,12 +275,7 @@ def identity(recipe: Recipe, seed: int, faces: FaceDataset) -> dict[str, Any]:
 
 
 def write_run(
-    run: Run,
-    history: pd.DataFrame,
-    predictions: dict[str, Predictions],
-    *,
-    folder: str | Path | None = None,
-    force: bool = False,
+    run: Run, history: pd.DataFrame, predictions: dict, *, folder: str | Path | None = None, force: bool = False
 ) -> Run:
     """Write a run's history, a row an epoch, its predictions by split and, last, its record, each whole or not at all.
 

@@ -18,8 +18,7 @@ from fer_keras.results.comparisons import above_level, as_columns, compare_runs
 from fer_keras.results.leaderboard import ACCURACY, ENDS
 from fer_keras.results.runs import Predictions, Run, as_run, as_runs, find_run, read_runs, read_table
 
-# The columns of a search's table, after its settings.
-SCORES = (*ACCURACY, "macro_f1", "log_loss")
+SCORES = (*ACCURACY, "macro_f1", "log_loss")  # of a search's table
 SEVEN = "one-vs-rest"
 
 
@@ -66,11 +65,8 @@ def transfer_study() -> pd.DataFrame:
     The difference is to a whole network trained from random initialisation on as many images (NaN for that one). The
     images of both are taken for different ones, so the intervals are rather too wide.
     """
-    starts = {
-        "fer-small@short": "seven classes",
-        "fer-small@votes": "votes of FER+",
-        "fer-small@three": "three other classes",
-    }
+    starts = {"short": "seven classes", "votes": "votes of FER+", "three": "three other classes"}
+    starts = {f"fer-small@{name}": words for name, words in starts.items()}
     study = read_table("search-transfer").sort_values("train_images", ascending=False)
     study["start"] = study["start_recipe"].map(starts).fillna("random initialisation")
     study["backbone"] = np.where(study["frozen_body"].astype(bool), "frozen", "trained")
@@ -121,9 +117,8 @@ def runs_of(source: str) -> dict[str, Run]:
 def one_vs_rest(source: str = SEVEN) -> pd.DataFrame:
     """How well each emotion is distinguished from the rest, beside the accuracy of the same answer for every image.
 
-    Args:
-        source: `"one-vs-rest"`, the seven networks that know one emotion each; or a recipe that knows several classes,
-            whose probabilities are taken one class at a time, and of which nothing is published (NaN).
+    `source` is `"one-vs-rest"`, the seven networks that know one emotion each; or a recipe that knows several classes,
+    whose probabilities are taken one class at a time, and of which nothing is published (NaN).
     """
     rows = []
     for name, run in runs_of(source).items():
@@ -219,15 +214,16 @@ def stacking_rule(predictions, labels, num_classes, seed):
     from sklearn import linear_model, model_selection, pipeline, preprocessing
 
     # Predictions are kept as float16, so no logarithm is taken of less than 1e-4.
-    given = {split: np.hstack([each.probabilities for each in found]) for split, found in predictions.items()}
-    inputs = {split: np.log(probabilities.clip(1e-4)) for split, probabilities in given.items()}
+    inputs = {split: np.hstack([each.probabilities for each in given]) for split, given in predictions.items()}
+    inputs = {split: np.log(probabilities.clip(1e-4)) for split, probabilities in inputs.items()}
     x, y = inputs.pop("validation"), labels["validation"]
     if len(np.unique(y)) < num_classes:
         raise ValueError(
             f"Stacking needs validation images of all {num_classes} classes. Received: images of {np.unique(y)}. "
             "Take the rule 'mean', which fits nothing."
         )
-    classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1000))
+    classifier = linear_model.LogisticRegression(max_iter=1000)
+    classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), classifier)
     folds = model_selection.StratifiedKFold(5, shuffle=True, random_state=seed)
     found = {"validation": model_selection.cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")}
     classifier.fit(x, y)
@@ -258,9 +254,9 @@ def label_error_table(*, folder: str | Path | None = None) -> pd.DataFrame:
     wrong labels, `likely` the class most often predicted instead, `likely_share` its share of the `flagged`.
     """
     found, matrix = read_table("label-errors", folder=folder), label_error_matrix(folder=folder)
-    one = pd.DataFrame(found["per_class"]).T.loc[found["classes"]]
-    table = one[["images", "named", "said", "flagged"]].astype(int)
-    table = table.rename(columns={"named": "predicted", "said": "predictions"})
+    one = pd.DataFrame.from_dict(found["per_class"], orient="index").loc[found["classes"]]
+    one = one.rename(columns={"named": "predicted", "said": "predictions"})
+    table = one[["images", "predicted", "predictions", "flagged"]].copy()
     table["flagged_share"], table["noise"] = table["flagged"] / table["images"], one["noise"]
     table["likely"] = matrix.idxmax(axis=1).where(table["flagged"] > 0)
     table["likely_share"] = matrix.max(axis=1) / table["flagged"]
@@ -281,12 +277,12 @@ def label_error_groups(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
     """Counts and shares of groups of labels that the FER+ voters judged, a row each."""
-    shares = {
-        "disputed_share": "disputed_of_judged",
-        "unsupported_share": "unsupported_of_judged",
-        "with_crowd_share": "likely_of_disputed",
+    names = {
+        "disputed": "disputed_of_judged",
+        "unsupported": "unsupported_of_judged",
+        "with_crowd": "likely_of_disputed",
     }
-    shares = {f"{old}{end}": f"{new}{end}" for old, new in shares.items() for end in ENDS}
+    shares = {f"{old}_share{end}": f"{new}{end}" for old, new in names.items() for end in ENDS}
     table = pd.DataFrame(groups).T.rename(columns=shares).astype({name: float for name in shares.values()})
     counts = table[["images", "judged", "disputed"]].astype(int)
     of_images = [(k / n, *wilson(k, n)) if n else (np.nan,) * 3 for n, _, k in counts.to_numpy()]
