@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
-from fer_keras.data.images import decode, is_picture
+from fer_keras.data.images import decode, is_picture, read_regular
 from fer_keras.labels import FERPLUS8, SPLITS, emotion
 
 SPLIT_NAMES = {
@@ -26,7 +26,7 @@ BESIDE = ("thumbs.db", "desktop.ini")  # what systems leave beside pictures
 class Listed(NamedTuple):
     """A picture to be read: its file, label, split and number (None where the files have none)."""
 
-    file: Path
+    file: str
     label: int
     split: str
     number: int | None = None
@@ -150,7 +150,7 @@ def find_classes(root, trees):
 def list_classes(tree, split, classes, problems, *, place=None, others=False):
     """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
 
-    `place`, a function of a file and `split`, returns the split and number of the picture, or raises a `DataError`.
+    `place`, a function of a file's name and `split`, returns the picture's split and number, or raises a `DataError`.
     Folders of other classes are left to `problems`, unless `others` may be there.
     """
     folders = subfolders(tree)
@@ -162,35 +162,35 @@ def list_classes(tree, split, classes, problems, *, place=None, others=False):
         files = [file for folder in own for file in pictures_below(folder, problems)]
         if not files:
             problems.add(tree / name, None, f"Expected pictures. Received: {'none' if own else 'no such folder'}.")
-        for file in sorted(files, key=lambda file: (len(file.name), file.name)):
+        for _, name, file in sorted((len(name), name, file) for name, file in files):
             try:
-                yield Listed(file, label, *(place(file, split) if place else (split, None)))
+                yield Listed(file, label, *(place(name, split) if place else (split, None)))
             except DataError as error:
                 problems.add(file, None, str(error))
 
 
 def pictures_below(folder, problems):
-    """The pictures in a folder and in those in it; what else lies there is counted on stderr."""
+    """Name and path of each picture in a folder and in those in it; what else lies there is counted on stderr."""
     files, level = [], [folder]
     for _ in range(MAX_DEPTH):
         items = [item for each in level for item in os.scandir(each) if not item.name.startswith((".", "__"))]
         level = []
         for item in items:
-            (level if item.is_dir(follow_symlinks=False) else files).append(item.path)
+            (level if item.is_dir(follow_symlinks=False) else files).append(item)
     if level:
         problems.add(folder, None, f"Expected pictures at most {MAX_DEPTH} folders deep. Received: deeper folders.")
-    known = [(file, is_picture(file)) for file in map(Path, files)]
-    found = [file for file, is_known in known if is_known]
-    if others := {file.name for file, is_known in known if not is_known} - {*BESIDE, *map(str.title, BESIDE)}:
+    found = [(file.name, file.path) for file in files if is_picture(file.name)]
+    if others := {file.name for file in files} - {name for name, _ in found} - {*BESIDE, *map(str.title, BESIDE)}:
         say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
     return found
 
 
-def numbered(file, split):
+def numbered(name, split):
     """The split and the number of `N.jpg`."""
-    if not (file.stem.isascii() and file.stem.isdigit() and len(file.stem) <= MAX_DIGITS):
+    number = os.path.splitext(name)[0]
+    if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
         raise DataError("Expected a name N.jpg, N its row of FER-2013.")
-    return split, int(file.stem)
+    return split, int(number)
 
 
 def read_listed(listed, problems, *, root, image_size=None, **about):
@@ -205,7 +205,7 @@ def read_listed(listed, problems, *, root, image_size=None, **about):
             key = (item.number, about["protocol"] == "official" and item.split)
             if item.number is not None and seen.setdefault(key, item).label != item.label:
                 raise DataError(f"Expected each number under one label. Received: that of {seen[key].file} again.")
-            pixels = decode(item.file, image_size)
+            pixels = decode(read_regular(item.file), image_size)
             if not image_size and pixels.shape != (SIDE, SIDE):
                 received = f"{pixels.shape[0]}x{pixels.shape[1]}"
                 raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {received} (load_folder takes any size).")

@@ -4,6 +4,7 @@ The official split stands in names such as `train/angry/Training_88305.jpg`, who
 `images/train|validation/<emotion>/N.jpg` and in the course set, N is the row, and the split another.
 """
 
+import os
 import re
 
 import numpy as np
@@ -31,7 +32,7 @@ def find_trees(path, splits, named=None):
             trees = tuple(found[split][0] for split in splits)
             if {class_name(folder) for folder in subfolders(trees[0])} >= set(FER7):
                 files = (file for tree in trees for folder in subfolders(tree) for file in folder.iterdir())
-                has_named = any(NAME.fullmatch(file.stem) and is_picture(file) for file in files)
+                has_named = any(NAME.fullmatch(file.stem) and is_picture(file.name) for file in files)
                 return trees if named in (None, has_named) else None
     return None
 
@@ -64,12 +65,12 @@ def read_trees(trees, splits, problems, place, **about):
     return read_listed(listed, problems, root=trees[0].parent, classes=FER7, **about)
 
 
-def place_named(file, split):
+def place_named(name, split):
     """The split and the id that a file's name tells; `split` is that of its folder."""
-    name = NAME.fullmatch(file.stem)
-    if name is None:
+    found = NAME.fullmatch(os.path.splitext(name)[0])
+    if found is None:
         raise DataError(f"Expected a name like the others', {', '.join(USAGE_TO_SPLIT)} and an id.")
-    usage, number = name.groups()
+    usage, number = found.groups()
     if (usage == "Training") != (split == "train"):
         raise DataError(f"Expected no {usage} picture in the folder of {split}.")
     return USAGE_TO_SPLIT[usage], int(number)

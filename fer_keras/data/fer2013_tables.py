@@ -54,7 +54,8 @@ def find_csv(path):
 
 def find_challenge(path):
     """The CSV without Usage at a path, or the challenge's train.csv (or else test.csv) in it; None if there is none."""
-    files = [path] if path.is_file() else [*files_named(path, CHALLENGE_NAMES), *files_named(path, CHALLENGE_NAMES[1:])]
+    files = [path] if path.is_file() else files_named(path, CHALLENGE_NAMES)
+    files += files_named(path, CHALLENGE_NAMES[1:]) if files and not path.is_file() else []
     return next(((file,) for file in files if file.suffix.lower() == ".csv" and lacks_usage(file)), None)
 
 
@@ -211,7 +212,9 @@ def parse_plain(texts, num_pixels):
 
 def find_parquet(path):
     """The three Parquet files in a folder, or up to two levels below; None if they are not there together."""
-    files = [item for name in PARQUET_NAMES for item in files_named(path, [name])[:1]]
+    first, *others = PARQUET_NAMES
+    files = files_named(path, [first])[:1]
+    files += [item for name in others if files for item in files_named(path, [name])[:1]]
     together = len(files) == len(PARQUET_NAMES) and len({file.parent for file in files}) == 1
     return tuple(files) if together else None
 

@@ -57,12 +57,12 @@ def is_ckplus(given):
     return any(FRAME.fullmatch(file.stem) for file in files)
 
 
-def place_frame(file, split):
+def place_frame(name, split):
     """The split and the digits of a frame's name, as one number."""
-    name = FRAME.fullmatch(file.stem)
-    if name is None:
+    found = FRAME.fullmatch(os.path.splitext(name)[0])
+    if found is None:
         raise DataError("Expected a name like S010_004_00000017: person, sequence, frame.")
-    return split, int("".join(name.groups()))
+    return split, int("".join(found.groups()))
 
 
 def load_rafdb(
@@ -116,7 +116,7 @@ def is_rafdb(given):
     if listing or not numbered:
         return bool(listing)
     names = {class_name(item) for split in PUBLISHED for item in subfolders(numbered / split)}
-    first = (file for file in subfolders(numbered / "train")[0].iterdir() if is_picture(file))
+    first = (file for file in subfolders(numbered / "train")[0].iterdir() if is_picture(file.name))
     has_tables = any(table_of(numbered, given, split).is_file() for split in PUBLISHED)
     is_named = bool(RAFDB_NAME.fullmatch(next(first, Path()).stem))
     return names == set(RAFDB_LABELS) and (has_tables or is_named)
@@ -131,7 +131,7 @@ def list_published(place, problems):
     """The pictures that the list of labels names, in its order; `rows` are those of the list."""
     if not (place / ALIGNED).is_dir():
         raise DataError(f"{place / ALIGNED}: Expected the aligned pictures. Received: no such folder.")
-    pictures = {file.name: file for file in sorted((place / ALIGNED).iterdir()) if is_picture(file)}
+    pictures = {file.name: file for file in sorted((place / ALIGNED).iterdir()) if is_picture(file.name)}
     listed = []
     for name, (line, label) in read_labels(place / LIST, problems).items():
         split = name.partition("_")[0]
@@ -162,13 +162,13 @@ def check_labels(items, table, problems):
     """The listed pictures whose label the table confirms; the others, and rows without one, are left to `problems`."""
     labels, kept = read_labels(table, problems, header="image,label"), []
     for item in items:
-        line, label = labels.pop(item.file.name, (None, None))
+        line, label = labels.pop(os.path.basename(item.file), (None, None))
         if label == item.label:
             kept.append(item)
         elif line is None:
             problems.add(item.file, None, f"Expected its label in {table.name}. Received: none.")
         else:
-            problems.add(table, f"line {line}", f"Expected the label {item.file.parent.name}, as of its folder.")
+            problems.add(table, f"line {line}", f"Expected the label {Path(item.file).parent.name}, as of its folder.")
     for name, (line, _) in labels.items():
         problems.add(table, f"line {line}", f"Expected a picture {name}. Received: none in the folders.")
     return kept

@@ -94,7 +94,7 @@ def opened(source):
         file = io.BytesIO(source.read())
     try:
         return images.open_picture(file)
-    except images.BOMBS:
+    except Image.DecompressionBombError:
         if hasattr(file, "seek"):
             file.seek(0)
         with contextlib.suppress(SyntaxError):
