@@ -20,6 +20,7 @@ from fer_keras.results import find_run, leaderboard, read_runs, read_table
 ROOT = Path(__file__).parents[1]
 ROW = {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7, "num_images": 9}
 FACES = {name: np.full((48, 48), 30 * index) for index, name in enumerate(FER7)}
+HEAT, BANDS = dict.fromkeys(FER7, np.eye(48)), {"eyes": (0.3, 0.5)}
 DIFFERENCES = pd.DataFrame(
     {"change": ["mixup", "Adam"], "difference": [0.01, -0.02], "low": [-0.01, -0.03], "high": [0.03, -0.01]}
 )
@@ -59,9 +60,7 @@ FIGURES = ACCURACY | {
     "confusion_matrix": lambda: plots.confusion_matrix(run().confusion()),
     "gallery": lambda: plots.gallery(FACES.values(), list(FACES), columns=3, title="Means"),
     "timeline": lambda: plots.timeline(VIDEO),
-    "heatmaps": lambda: plots.heatmaps(
-        FACES, {"occlusion": dict.fromkeys(FER7, np.eye(48))}, counts=dict.fromkeys(FER7, 9), bands={"eyes": (0.3, 0.5)}
-    ),
+    "heatmaps": lambda: plots.heatmaps(FACES, {"occlusion": HEAT}, counts=dict.fromkeys(FER7, 9), bands=BANDS),
     "architecture": lambda: plots.architecture(STAGES, title="small"),
 }
 NO_AXES = {"gallery", "heatmaps", "architecture"}
@@ -98,16 +97,11 @@ def test_a_figure_is_the_same_bytes_every_time_with_axes_named_and_keeps_clear_o
     if name not in NO_AXES:
         assert any(axes.get_xlabel() for axes in figure.axes)
         assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
-    named = [text.get_text() for where in (figure, *figure.axes) for text in legend_of(where)]
+    legends = [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
+    named = [text.get_text() for legend in legends for text in legend.get_texts()]
     assert (MAJORITY in named) == (name in ACCURACY), "every accuracy axis shows the majority class, and no other does"
     dashed = [each for axes in figure.axes for each in axes.lines if each.get_label().endswith(MAJORITY)]
     assert all(each.get_linestyle() == "--" for each in dashed)
-
-
-def legend_of(where):
-    """The texts of the legends of a figure or a panel."""
-    legends = getattr(where, "legends", None) or [where.get_legend() if hasattr(where, "get_legend") else None]
-    return [text for legend in legends if legend for text in legend.get_texts()]
 
 
 def test_the_majority_level_is_that_of_the_split_that_is_shown():

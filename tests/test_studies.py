@@ -170,7 +170,9 @@ def test_sources_are_ranked_in_both_directions_and_an_ensemble_beside_its_member
     assert not (alone["low"] > 0).any()
 
 
-def test_sources_of_other_images_are_not_compared(own_folders):
+def test_sources_of_other_images_are_not_compared_and_one_that_is_not_recorded_is_named(own_folders):
+    with pytest.raises(ValueError, match="'general', which has none"):
+        results.one_vs_rest("general")
     record_single("happy", np.full(TOTAL, 0.1))
     record("general", np.roll(LABELS, 1), probabilities(1.0, seed=2), FER7)
     assert results.precision_gains("general", "general")["no_difference"].all()
@@ -304,11 +306,3 @@ def test_a_network_is_held_against_those_that_people_install(own_folders, share,
     assert table["network"].tolist() == ["fer-small", *(peer.name for peer in PEERS)], "of test accuracies only"
     assert table["verdict"].iloc[0] == verdict
     assert table["difference"].iloc[0] == pytest.approx(share - max(peer.accuracy for peer in PEERS) / 100)
-
-
-def test_what_is_not_recorded_is_named(own_folders):
-    for study in (results.transfer_study, results.label_error_table):
-        with pytest.raises(ValueError, match="no recorded table"):
-            study()
-    with pytest.raises(ValueError, match="'general', which has none"):
-        results.one_vs_rest("general")
