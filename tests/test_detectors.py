@@ -168,30 +168,34 @@ def test_yunets_file_is_fetched_whole_or_not_at_all(monkeypatch, tmp_path, capsy
 
 
 class FindsRed:
-    """A stand-in for OpenCV's YuNet: what is red is a face."""
+    """A stand-in for OpenCV's YuNet: what is red, or as light as red, is a face; it is sure of large ones only."""
 
     create = classmethod(lambda cls, *_, **__: cls())
+    sure = 0.7
 
     def setInputSize(self, size):
         self.size = size
 
     def detect(self, bgr):
         assert bgr.shape[1::-1] == self.size
-        rows, columns = np.nonzero(bgr[..., 2].astype(int) - bgr[..., 0] > 99)
+        rows, columns = np.nonzero(bgr[..., 2] > 70)
         if not len(rows):
             return 0, None
         box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-        return 1, np.float32([[*box, *range(10), 0.7]])
+        return 1, np.float32([[*box, *range(10), self.sure if max(box[2:]) > 50 else 0.3]])
 
 
-def test_yunet_is_run_on_bgr_and_its_boxes_scaled_back(tmp_path, monkeypatch):
+def test_yunet_is_run_on_bgr_and_looks_again_at_small_faces(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "FaceDetectorYN", FindsRed)
     (tmp_path / "yunet.onnx").write_bytes(b"")
     detector = find_detector(f"yunet:{tmp_path / 'yunet.onnx'}", min_size=0.12)
     picture = np.zeros((600, 800, 3), np.uint8)  # searched at a half: the smallest face sought has 96 pixels
     picture[320:384, 480:544] = (255, 0, 0)
-    assert detector.detect(picture) == [((480, 320, 64, 64), pytest.approx(0.7), 0.0)], "grey has no angle"
+    (found,) = detector.detect(picture)
+    assert found == ((480, 320, 64, 64), pytest.approx(0.7), 45.0), "score and angle are those of the second look"
     assert detector.detect(picture[..., ::-1]) == []
+    monkeypatch.setattr(FindsRed, "sure", 0.4)
+    assert detector.detect(picture) == [], "both looks were unsure"
 
 
 def test_yunets_file_is_missing_or_another(tmp_path):
