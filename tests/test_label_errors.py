@@ -22,20 +22,18 @@ from fer_keras.training import load_network, trainer
 pytest.importorskip("cleanlab")
 CLASSES = ("happy", "surprise", "neutral")
 COLUMN = {name: FERPLUS_VOTES.index(vote) for vote, name in FERPLUS_TO_CLASS.items()}
+NO_FACE = np.arange(len(FERPLUS_VOTES)) == FERPLUS_VOTES.index("NF")
 TINY = {"name": "tiny", "system": "F", "title": "Tiny", "model": "tiny", "epochs": 10, "flip": True}
 TINY = Recipe(**TINY, data="own", class_names=CLASSES, protocol="own")
 
 
 def tiny(num_classes, *, input_shape, weights=None):
     """The smallest network that learns synthetic faces in seconds."""
-    network = Sequential([Input(input_shape), layers.Rescaling(1 / 127.5, offset=-1)])
+    stack = [Input(input_shape), layers.Rescaling(1 / 127.5, offset=-1)]
     for filters in (16, 32, 64):
-        network.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
-        network.add(layers.BatchNormalization(momentum=0.9))
-        network.add(layers.MaxPooling2D())
-    network.add(layers.Flatten())
-    network.add(layers.Dense(num_classes, activation="softmax"))
-    return network
+        stack.append(layers.Conv2D(filters, 3, padding="same", activation="relu"))
+        stack += [layers.BatchNormalization(momentum=0.9), layers.MaxPooling2D()]
+    return Sequential([*stack, layers.Flatten(), layers.Dense(num_classes, activation="softmax")])
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +41,20 @@ def flipped():
     """Synthetic faces, every fifth training label another one, and the true labels, which FER+'s voters know."""
     faces = make_faces(250, classes=CLASSES, seed=1, size=32)
     faces = faces.take(np.r_[np.arange(len(faces)), np.flatnonzero(faces.split == "train")[:20]])
-    generator, truth = np.random.default_rng(0), faces.labels
+    generator, truth, labels = np.random.default_rng(0), faces.labels, faces.labels.copy()
     train = np.flatnonzero(faces.split == "train")
     chosen = generator.choice(train, len(train) // 5, replace=False)
-    labels = truth.copy()
     labels[chosen] = (labels[chosen] + generator.integers(1, len(CLASSES), len(chosen))) % len(CLASSES)
     votes = np.zeros((len(faces), len(FERPLUS_VOTES)), np.float32)
     votes[np.arange(len(faces)), np.array([COLUMN[name] for name in CLASSES])[truth]] = 9
     votes[:, FERPLUS_VOTES.index("unknown")] = 1
-    votes[train[::40]] = 0
-    votes[train[::40], FERPLUS_VOTES.index("NF")] = 10
+    votes[train[::40]] = 10 * NO_FACE
     return dataclasses.replace(faces, labels=labels, votes=votes, rows=np.arange(len(faces))), truth
 
 
 @pytest.fixture(scope="module")
 def found(flipped, tmp_path_factory):
-    """The table, the rows, and the faces that each network was trained on with its run."""
+    """The table, the rows, the recorded predictions, and the faces that each network was trained on with its run."""
     trained, fit = [], finding.fit
 
     def watched(recipe, *arguments, faces, **options):
@@ -71,16 +67,11 @@ def found(flipped, tmp_path_factory):
         patch.setattr(trainer, "build", lambda name, num_classes, **how: tiny(num_classes, **how))
         patch.setattr(finding, "fit", watched)
         table, rows = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
-        yield table, rows, trained
-
-
-def recorded_predictions():
-    return read_table(finding.PREDICTIONS, folder=paths.build() / "results")
+        yield table, rows, read_table(finding.PREDICTIONS, folder=paths.build() / "results"), trained
 
 
 def test_flipped_labels_are_found(found, flipped):
-    table, rows, _ = found
-    faces, truth = flipped
+    (table, rows, *_), (faces, truth) = found, flipped
     wrong, train = faces.labels != truth, faces.split == "train"
     share, hits = wrong[train].mean(), wrong[rows.index]
     assert 0.19 < share < 0.21
@@ -93,8 +84,7 @@ def test_flipped_labels_are_found(found, flipped):
 
 
 def test_every_training_image_is_judged_once_by_a_network_that_has_not_seen_it(found, flipped):
-    _, _, trained = found
-    faces, arrays = flipped[0], recorded_predictions()
+    (_, _, arrays, trained), (faces, _) = found, flipped
     train = faces.select(splits=("train",))
     np.testing.assert_array_equal(arrays["rows"], train.rows)
     np.testing.assert_array_equal(arrays["labels"], train.labels)
@@ -102,31 +92,29 @@ def test_every_training_image_is_judged_once_by_a_network_that_has_not_seen_it(f
     elsewhere = faces.select(splits=("validation", "test")).digests
     for number, (seen, run) in enumerate(trained):
         held_out = arrays["fold"] == number
-        assert not set(seen.digests) & set(train.digests[held_out])
-        assert not set(seen.digests) & set(elsewhere)
+        assert not set(seen.digests) & {*train.digests[held_out], *elsewhere}
         assert set(seen.rows) == set(train.rows[~held_out])
         assert set(seen.split) == set(run.metrics) == {"train", "validation"}
-        network = load_network(run)
-        images = train.images[held_out][:20].astype(np.float32)
-        both = (network.predict(images, verbose=0) + network.predict(images[:, :, ::-1], verbose=0)) / 2
+        images, network = train.images[held_out][:20].astype(np.float32), load_network(run)
+        both = (network.predict_on_batch(images) + network.predict_on_batch(images[:, :, ::-1])) / 2
         np.testing.assert_allclose(arrays["probabilities"][held_out][:20], both, atol=2e-3)
 
 
 def test_asked_again_nothing_is_trained(found, flipped, monkeypatch):
-    table, rows, _ = found
     monkeypatch.setattr(trainer, "train", None)  # would fail if it was called
-    again, same = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
-    assert again == table
-    pd.testing.assert_frame_equal(rows, same)
+    table, rows = finding.find_label_errors(TINY, faces=flipped[0], folds=2, verbose=0)
+    assert table == found[0]
+    pd.testing.assert_frame_equal(rows, found[1])
 
 
 def test_votes_of_ferplus_are_compared_with_the_likely_errors(found, flipped):
-    table, rows, _ = found
-    faces, truth = flipped
-    arrays = recorded_predictions()
-    flagged, judged = np.isin(arrays["rows"], rows.index), faces.votes[arrays["rows"], FERPLUS_VOTES.index("NF")] == 0
-    wrong = (faces.labels != truth)[arrays["rows"]]
-    crowd = table["crowd"]
+    (table, rows, arrays, _), (faces, truth) = found, flipped
+    crowd, at = table["crowd"], arrays["rows"]
+    flagged, judged, wrong = (
+        np.isin(at, rows.index),
+        faces.votes[at][:, NO_FACE][:, 0] == 0,
+        (faces.labels != truth)[at],
+    )
     for name, mask in (("all", judged), ("flagged", judged & flagged), ("unflagged", judged & ~flagged)):
         assert crowd[name]["judged"] == mask.sum()
         assert crowd[name]["disputed"] == (mask & wrong).sum()
@@ -140,7 +128,7 @@ def test_votes_of_ferplus_are_compared_with_the_likely_errors(found, flipped):
 
 
 def test_what_was_found_is_tabulated_and_drawn(found, flipped, own_folders):
-    table, rows, _ = found
+    table, rows, *_ = found
     write_table(finding.TABLE, table)
     by_class, groups = label_error_table().set_index("label"), label_error_groups().set_index("group")
     assert by_class.index.tolist() == list(CLASSES)
@@ -153,23 +141,15 @@ def test_what_was_found_is_tabulated_and_drawn(found, flipped, own_folders):
     assert path.is_file()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_what_may_know_a_fold_from_elsewhere_and_numbers_that_cannot_be_judged_are_refused():
+    for changes, message in (
         ({"start_recipe": "fer-small"}, "which has start recipe"),
         ({"teachers": (("fer-base", "0", 0),)}, "which has teachers"),
         ({"model": "ensemble", "members": (("fer-base", "0"),), "rule": "mean"}, "which has members"),
         ({"data": "ferplus8"}, "learns from the votes"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_may_know_a_fold_from_elsewhere_is_refused(changes, message):
-    recipe = dataclasses.replace(RECIPES[finding.RECIPE], **changes)
-    with pytest.raises(ValueError, match=message):
-        finding.out_of_fold(recipe, faces=make_faces(3, size=16))
-
-
-def test_numbers_that_cannot_be_judged_are_refused():
+    ):
+        with pytest.raises(ValueError, match=message):
+            finding.out_of_fold(dataclasses.replace(RECIPES[finding.RECIPE], **changes), faces=make_faces(3, size=16))
     with pytest.raises(ValueError, match=r"2 at least, and 14 at most.*Received: 15\."):
         errors.assign_folds(np.arange(98) % 7, np.arange(98), 15, seed=0)
     with pytest.raises(ValueError, match=r"none of 'd'"):
@@ -181,7 +161,7 @@ def test_without_cleanlab_nothing_is_trained(monkeypatch, capsys):
     monkeypatch.setattr(finding, "out_of_fold", None)
     monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: make_faces(3, size=16))
     assert main(["label-errors"]) == 2
-    assert "pip install 'fer_keras[labels]'" in capsys.readouterr().err
+    assert 'pip install "fer_keras[labels]"' in capsys.readouterr().err
 
 
 @pytest.fixture
