@@ -57,8 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {with_extra(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = not {"train", "search", "label-errors"}.isdisjoint(arguments[:1])
-        print(f"stopped{'; the same command goes on from the last whole epoch' * resumes}", file=sys.stderr)
+        trains = not {"train", "search", "label-errors"}.isdisjoint(arguments[:1])
+        where = "the last whole epoch" if trains else "there" if "--ray" in arguments else None
+        print(f"stopped; the same command goes on from {where}" if where else "stopped", file=sys.stderr)
         return 130
 
 
@@ -373,15 +374,10 @@ def recognize(
         from fer_keras.recognition.folders import list_faces
 
         return list_faces(pictures, out=out, csv=csv, bars=bars, as_json=json, **options)
-    if not out_data or out or csv or json:
-        raise ValueError("--ray needs --out-data DIR, and writes all it finds there: no --out, --csv or --json.")
-    if len(pictures) != 1:
-        raise ValueError(f"--ray takes one folder or .parquet file. Received: {len(pictures)}. Name their folder.")
-    try:
-        found = fer_keras.recognize_on_ray(pictures[0], out_data, address=ray or None, workers=workers, **options)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
-        return 130
+    if not out_data or out or csv or json or len(pictures) > 1:
+        needs = "--ray needs --out-data DIR, writes all it finds there (no --out, --csv or --json)"
+        raise ValueError(f"{needs}, and takes one folder or .parquet file. Received: {len(pictures)}.")
+    found = fer_keras.recognize_on_ray(pictures[0], out_data, address=ray or None, workers=workers, **options)
     earlier = f", {found.before:,} more were done before" if found.before else ""
     print(f"{found.folder}: {found.faces:,} faces in {found.pictures:,} pictures{earlier}")
     if found.errors:

@@ -35,7 +35,7 @@ from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_na
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STAMP, CHECKED, VARIES = "fer_keras", "nbval-check-output", "nbval-ignore-output"
-SECONDS_PER_CELL, LARGEST_BYTES = 1200, 1_500_000
+LARGEST_BYTES = 1_500_000
 OUR_NETWORKS = ("fer-base", "fer-small", "mini-xception")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
@@ -55,13 +55,10 @@ STYLE = (
 def main(arguments: list | None = None) -> int:
     """Build the report or check it; the exit status is 1 if something is not fresh, 2 after an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--notebooks-only", nargs="*", metavar="NN", help="execute notebooks, all or these, and write their figures"
-    )
-    parser.add_argument("--check", action="store_true", help="print what is not fresh; exit with 1 if anything is not")
-    parser.add_argument(
-        "--redrawn", type=Path, metavar="DIR", help="with --check: the figures that notebooks drew just now"
-    )
+    add = parser.add_argument
+    add("--notebooks-only", nargs="*", metavar="NN", help="execute notebooks, all or these, and write their figures")
+    add("--check", action="store_true", help="print what is not fresh; exit with 1 if anything is not")
+    add("--redrawn", type=Path, metavar="DIR", help="with --check: the figures that notebooks drew just now")
     options = parser.parse_args(arguments)
     try:
         if not options.check:
@@ -78,8 +75,7 @@ def main(arguments: list | None = None) -> int:
 def build(*, only: list[str] | None = None) -> None:
     """Execute the notebooks, then write what is made from them and from the records; no recipe is trained.
 
-    Args:
-        only: numbers of notebooks, such as `["04"]`, to execute and nothing else; an empty list means all of them.
+    With `only`, numbers of notebooks such as `["04"]`, these are executed and nothing else; an empty list means all.
     """
     data = "synthetic faces"
     if only is None:
@@ -146,11 +142,10 @@ def write_notebook(path: Path, data: str) -> None:
 def execute(path: Path, figures: Path, profile: str) -> NotebookNode:
     """Execute a notebook in a fresh kernel, started in its folder; the figures that it saves go to `figures`.
 
-    Raises:
-        ValueError: if a cell fails, takes longer than 20 minutes or kills its kernel; names notebook and cell.
+    A ValueError names notebook and cell if one fails, takes longer than 20 minutes or kills the kernel.
     """
     notebook = read(path)
-    options = {"timeout": SECONDS_PER_CELL, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    options = {"timeout": 1200, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
     client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
     # The kernel starts in another folder and may find another package installed.
     ours = {name: value for name, value in os.environ.items() if name.startswith("FER_KERAS_") and value}
@@ -160,16 +155,11 @@ def execute(path: Path, figures: Path, profile: str) -> NotebookNode:
         # What the notebook itself writes to stderr reaches its outputs; the kernel's own remarks are of no use here.
         client.execute(env=os.environ | folders, stderr=subprocess.DEVNULL)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        failed = [place for place, cell in enumerate(notebook.cells, 1) if has_traceback(cell)]
+        errors = [any(output.output_type == "error" for output in cell.get("outputs", ())) for cell in notebook.cells]
         ran = [place for place, cell in enumerate(notebook.cells, 1) if cell.get("execution_count")]
-        where = f"{path}, cell {failed[0] if failed else max(ran, default=0) + 1}"
+        where = f"{path}, cell {(errors.index(True) if True in errors else max(ran, default=0)) + 1}"
         raise ValueError(f"{where}: {ANSI.sub('', str(error))}") from None
-    clean(notebook)
-    return nbformat.reads(nbformat.writes(notebook), as_version=4)  # as it will be read, to compare and digest
-
-
-def clean(notebook: NotebookNode) -> None:
-    """Remove what differs from one machine to the next, in place: Python's version, stderr, addresses in memory."""
+    # What differs from one machine to the next goes: Python's version, stderr, addresses in memory.
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     for cell in code_cells(notebook):
@@ -179,15 +169,11 @@ def clean(notebook: NotebookNode) -> None:
             texts = output if "text" in output else output.get("data", {})
             for kind in {"text", "text/plain"} & set(texts):
                 texts[kind] = ADDRESS.sub("0x…", texts[kind])
+    return nbformat.reads(nbformat.writes(notebook), as_version=4)  # as it will be read, to compare and digest
 
 
 def says_the_same(standing: NotebookNode, executed: NotebookNode) -> bool:
-    """Compare an executed notebook with the one that stands, up to noise.
-
-    Text in checked cells (`nbval-check-output`) counts but for durations, other text but for all numbers; an image
-    counts if it differs visibly. What another machine computes differently, such as a training's curves, stands in
-    cells tagged `nbval-ignore-output`, which do not count.
-    """
+    """Compare an executed notebook with the one that stands, up to noise: see `same_outputs`."""
     before, now = standing.metadata.get(STAMP, {}), executed.metadata[STAMP]
     same = all(before.get(key) == now[key] for key in ("profile", "data", "code", "figures"))
     same = same and before.get("outputs") == digests(standing)["outputs"]  # nobody edited them
@@ -197,7 +183,12 @@ def says_the_same(standing: NotebookNode, executed: NotebookNode) -> bool:
 
 
 def same_outputs(before: NotebookNode, now: NotebookNode) -> bool:
-    """Compare the outputs of a cell, before and now, up to noise."""
+    """Compare the outputs of a cell, before and now, up to noise.
+
+    Text in checked cells (`nbval-check-output`) counts but for durations, other text but for all numbers; an image
+    counts if it differs visibly. What another machine computes differently, such as a training's curves, stands in
+    cells tagged `nbval-ignore-output`, which do not count.
+    """
     tags = now.metadata.get("tags", ())
     noise = DURATION if CHECKED in tags else NUMBER
 
@@ -217,11 +208,6 @@ def same_outputs(before: NotebookNode, now: NotebookNode) -> bool:
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """Select the code cells that are not empty."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-
-
-def has_traceback(cell: NotebookNode) -> bool:
-    """Whether a cell's outputs hold a traceback."""
-    return any(output.output_type == "error" for output in cell.get("outputs", ()))
 
 
 def digests(notebook: NotebookNode) -> dict:
@@ -285,24 +271,23 @@ def markdown_table(rows: list) -> str:
 
 
 def report_notebook(folder: Path) -> NotebookNode | None:
-    """Read notebook 11 from a folder, its links as seen from reports/, its figures named; None if there is none.
-
-    Raises:
-        ValueError: if a cell shows a figure that it does not save.
-    """
-    found, project = sorted(folder.glob("11_*.ipynb")), paths.project()
-    if not found:
+    """Read notebook 11 from a folder, its links as seen from reports/, its figures named; None if there is none."""
+    path, project = next(folder.glob("11_*.ipynb"), None), paths.project()
+    if path is None:
         return None
 
     def as_seen(link):
         return Path(os.path.relpath(project / "notebooks" / link[1], project / "reports")).as_posix()
 
-    notebook = read(found[0])
+    notebook = read(path)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(as_seen, cell.source)
             continue
-        names = saved_names(cell)
+        calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call) and len(node.args) > 1]
+        saved = [call for call in calls if getattr(call.func, "attr", "") == "save"]
+        saved = [call.args[1] for call in sorted(saved, key=lambda call: call.lineno)]
+        names = [name.value for name in saved if isinstance(name, ast.Constant)]
         for output in (output for output in cell.outputs if "image/png" in output.get("data", {})):
             if not names:
                 raise ValueError(f"Expected `plots.save(figure, NAME)` with each figure. Received:\n{cell.source}")
@@ -325,14 +310,6 @@ def as_markdown(report: NotebookNode) -> str:
                 output.data = {"text/markdown": markdown_table(rows_of(data["text/html"]))}
     body, _ = MarkdownExporter(exclude_input=True).from_notebook_node(report)
     return re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
-
-
-def saved_names(cell: NotebookNode) -> list[str]:
-    """Find the names of the figures that a cell saves by `plots.save(figure, NAME)`, in their order."""
-    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
-    saving = [call for call in calls if getattr(call.func, "attr", "") == "save" and len(call.args) > 1]
-    names = [call.args[1] for call in sorted(saving, key=lambda call: call.lineno)]
-    return [name.value for name in names if isinstance(name, ast.Constant)]
 
 
 def rows_of(table: str) -> list[list[str]]:
@@ -364,8 +341,7 @@ def as_html(report: NotebookNode) -> str:
 def problems(redrawn: Path | None = None) -> list[str]:
     """List what is not as `build` would make it, a line each.
 
-    Args:
-        redrawn: folder of the figures that the notebooks drew just now; None executes them, in the quick profile.
+    `redrawn` is the folder of the figures that the notebooks drew just now; None executes them, in the quick profile.
     """
     lines, checks = [], [notebook_problems, percentage_problems, record_problems, report_problems]
     if redrawn is None:
@@ -403,7 +379,7 @@ def notebook_problems() -> list[str]:
             "figures that it saved have changed since": not standing.items() <= stamp.get("figures", {}).items(),
             "its execution counts are not 1, 2, 3, …": [cell.execution_count for cell in code]
             != [*range(1, len(code) + 1)],
-            "it holds a traceback": any(map(has_traceback, code)),
+            "it holds a traceback": any(output.output_type == "error" for cell in code for output in cell.outputs),
             f"it is larger than {LARGEST_BYTES:,} bytes": path.stat().st_size > LARGEST_BYTES,
         }
         lines += [f"{path.name}: {fault}" for fault, is_so in faults.items() if is_so]

@@ -149,6 +149,11 @@ def test_search_passes_on_what_was_typed(monkeypatch, capsys):
     [
         ("train mini-xception", "training.fit", "; the same command goes on from the last whole epoch"),
         ("data x", "data.load_faces", ""),
+        (
+            "recognize x --ray --out-data y",
+            "recognition.ray_folders.recognize_on_ray",
+            "; the same command goes on from there",
+        ),
     ],
 )
 def test_stopped_it_says_whether_the_same_command_goes_on(command, function, more, monkeypatch, capsys):
