@@ -117,9 +117,8 @@ def test_every_number_has_a_range_and_a_value_of_another_type_is_refused():
                 refused(f"`{field.name}` must be of type", **{field.name: value})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_values_that_do_not_go_together_are_refused():
+    for changes, message in (
         ({"schedule": "cosine", "reduce_patience_epochs": 2}, "ReduceLROnPlateau needs a constant rate"),
         ({"schedule": "cosine", "warmup_epochs": 6.0, "epochs": 6}, "`warmup_epochs` must be less than `epochs`"),
         ({"data": "own"}, "needs `class_names`"),
@@ -134,13 +133,11 @@ def test_every_number_has_a_range_and_a_value_of_another_type_is_refused():
         ({"seeds": (0, 0)}, "`seeds` must be different integers"),
         ({"seeds": (-1,)}, "`seeds` must be different integers"),
         ({"name": "../mine"}, "`name` is part of file names"),
-    ],
-)
-def test_values_that_do_not_go_together_are_refused(changes, message):
-    refused(message, **changes)
+    ):
+        refused(message, **changes)
 
 
-def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_or_back():
+def test_a_recipe_becomes_a_variant_for_another_split_or_set_of_its_classes_but_never_for_the_course_or_back():
     recipe, course = RECIPES["capstone-model-1"], RECIPES["capstone-model-1@course"]
     for protocol in set(PROTOCOLS) - {"official", "course", "drawn"}:
         variant = for_split(recipe, protocol)
@@ -152,15 +149,11 @@ def test_a_recipe_becomes_a_variant_for_another_split_but_never_for_the_course_o
     for other, protocol, own in ((recipe, "course", "official"), (course, "official", "course")):
         with pytest.raises(ValueError, match=rf"is for the {own} split\. Received: .* {protocol} split\. Choose"):
             for_split(other, protocol)
-
-
-def test_a_recipe_takes_faces_of_another_data_set_whose_classes_include_its_own():
     for name in ("sep-se", "mini-xception", "capstone-final"):
         variant = for_split(RECIPES[name], "raf-db", classes=FER7)
         assert (variant.name, variant.final, variant.classes) == (f"{name}@raf-db", False, RECIPES[name].classes)
-    with pytest.raises(ValueError, match=r"needs faces of the classes .*Received: .* without neutral\. Choose"):
-        for_split(RECIPES["mini-xception"], "own", classes=CKPLUS7)
-    with pytest.raises(ValueError, match="without contempt"):
-        for_split(RECIPES["ferplus-vgg13"], "raf-db", classes=FER7)
+    for name, classes, lacks in (("mini-xception", CKPLUS7, "neutral"), ("ferplus-vgg13", FER7, "contempt")):
+        with pytest.raises(ValueError, match=rf"needs faces of the classes .*Received: .* without {lacks}\. Choose"):
+            for_split(RECIPES[name], "own", classes=classes)
     assert for_split(RECIPES["one-vs-rest-sad"], "raf-db", classes=FER6).positive == "sad"
     assert for_split(RECIPES["ferplus-vgg13"], "drawn", classes=FERPLUS8).final

@@ -10,8 +10,6 @@ from fer_keras.evaluation.metrics import SMALLEST, check_predictions
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Fit the temperature, in [0.05, 20], that makes probabilities most likely: above 1 if they were too sure.
 
-    The mean log loss of softmax(log(p) / T) is convex in 1 / T, so its one minimum is found by halving.
-
     Reference:
         Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, arXiv:1706.04599, section 4.2.
 
@@ -22,7 +20,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
     logits = np.log(probabilities.clip(SMALLEST))
     chosen = logits[np.arange(len(labels)), labels].mean()
-    low, high = 1 / 20, 20.0  # of 1 / T
+    low, high = 1 / 20, 20.0  # of 1 / T, in which the mean log loss of softmax(log(p) / T) is convex
     for _ in range(60):
         middle = (low + high) / 2
         expected = (softmax(middle * logits) * logits).sum(axis=1).mean()

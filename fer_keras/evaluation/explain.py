@@ -58,8 +58,8 @@ def explain(
             probabilities or logits, `(batch, classes)`, or to one sigmoid or logit of the second of two classes.
         images: one face, `(height, width)` or `(height, width, 1)`, or several, `(n, height, width, 1)`, in [0, 255].
         method, target_class: one of `METHODS`; int, int array `(n,)`, or None for each face's likeliest class.
-        layer: a layer that `map_layers` lists, such as `"block5_conv3"`, for Grad-CAM; None takes the last one on which
-            all that follows rests, of the size of the last convolution's map, or of the last one of 6x6 or more.
+        layer: a path of `map_layers`, or its last part, for Grad-CAM; None takes the last layer on which all that
+            follows rests, of the size of the last convolution's map, or of the last one of 6x6 or more.
 
     Returns:
         float32 `(n, height, width)`, values in [0, 1]; all 0 for a face in which nothing speaks for the class.
@@ -77,13 +77,12 @@ def explain(
     maps = np.zeros(images.shape[:3], np.float32)
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        faces = images[part]
-        outputs = model(faces, training=False) if targets is None else None
+        outputs = model(images[part], training=False) if targets is None else None
         classes = targets[part] if outputs is None else ops.convert_to_numpy(outputs).argmax(axis=-1)
         if method == "occlusion":
-            maps[part] = occlusion(model, faces, classes)
+            maps[part] = occlusion(model, images[part], classes)
         else:
-            maps[part] = grad_cam(model, faces, classes, layer, plus=method == "grad-cam++")
+            maps[part] = grad_cam(model, images[part], classes, layer, plus=method == "grad-cam++")
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
 
@@ -97,10 +96,7 @@ def feature_maps(model: keras.Model, images: ArrayLike, layer: str | None = None
 
 
 def map_layers(model: keras.Model) -> dict[str, tuple[int, ...]]:
-    """Layers that can be named: a dict from path to `(rows, columns, channels)`, in the order they run in.
-
-    A layer of a nested model has a path like `"vgg16/block5_conv3"`; its last part will do if no other has it.
-    """
+    """Layers that `explain` takes: a dict from path, as in `"vgg16/block5_conv3"`, to `(rows, columns, channels)`."""
     check_model(model)
     return {call.path: tuple(call.output.shape[1:]) for call in layer_trace(model) if call.is_map}
 
@@ -240,10 +236,7 @@ def find_layer(trace: list[LayerCall], network: str, name: str | None = None) ->
 
 
 def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model:
-    """Let a model of logits, or of one sigmoid or logit for the second of two classes, end in a softmax as others do.
-
-    `name` is the model's in the error that refuses all else.
-    """
+    """Let a model of logits, or of one sigmoid or logit for the second of two classes, end in a softmax."""
     # keras.Model(model.inputs, …) takes a list of one tensor.
     if not isinstance(model, keras.Sequential) and any(map(keras.tree.is_nested, (model.input, model.output))):
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -258,8 +251,8 @@ def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model
         return model
     if activation == "sigmoid":  # from its logit, as a sigmoid is 1 from about 17 on
         model = copy_with(model, lambda layer: {"activation": "linear"} if layer is last else {})
-    options = {"dtype": "float32", "name": f"{model.name}_probabilities"}
-    head = layers.Softmax(**options) if units > 1 else layers.Dense(2, "softmax", use_bias=False, **options)
+    how = {"dtype": "float32", "name": f"{model.name}_probabilities"}
+    head = layers.Softmax(**how) if units > 1 else layers.Dense(2, "softmax", use_bias=False, **how)
     adapted = keras.Model(model.inputs[0], head(model.outputs[0]), name=model.name)
     if units == 1:  # softmax(0, z) is sigmoid(z)
         head.set_weights([np.array([[0.0, 1.0]])])

@@ -23,11 +23,6 @@ class LabelErrors(NamedTuple):
     joint: np.ndarray  # (classes, classes), estimated share of images by given label (rows) and true class; sums to 1
 
 
-def import_cleanlab():
-    """Import cleanlab; the `ImportError` without it says how to install it."""
-    return import_part("cleanlab")
-
-
 def assign_folds(labels: np.ndarray, digests: np.ndarray, folds: int, *, seed: int) -> np.ndarray:
     """The fold of each image, int `(n,)` from 0: stratified by class, images of equal digest always in one."""
     from sklearn.model_selection import StratifiedKFold
@@ -53,7 +48,7 @@ def label_errors(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[
     Args:
         labels, probabilities, classes: as for `evaluation.summarise`, the given labels and out-of-fold predictions.
     """
-    cleanlab = import_cleanlab()
+    cleanlab = import_part("cleanlab")
     labels, probabilities = check_predictions(labels, probabilities, classes)
     empty = [name for index, name in enumerate(classes) if index not in labels]
     if empty:
@@ -75,10 +70,9 @@ def by_class(result: LabelErrors, labels: np.ndarray, classes: Sequence[str]) ->
     """
     from sklearn.metrics import confusion_matrix
 
-    every, flagged = (
-        confusion_matrix(labels[chosen], result.likely[chosen], labels=range(len(classes)))
-        for chosen in (slice(None), result.flagged)
-    )
+    order, wrong = range(len(classes)), result.flagged
+    every = confusion_matrix(labels, result.likely, labels=order)
+    flagged = confusion_matrix(labels[wrong], result.likely[wrong], labels=order)
     given = result.joint.sum(axis=1)
     wrong = 1 - np.diag(result.joint) / np.where(given > 0, given, 1)
     columns = {"images": every.sum(1), "named": np.diag(every), "said": every.sum(0), "flagged": flagged.sum(1)}

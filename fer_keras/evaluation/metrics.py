@@ -20,16 +20,14 @@ def summarise(
     copies: ArrayLike | None = None,
     views: str = "single",
 ) -> dict:
-    """Compute the metrics of one split, as a run's record holds them: plain values, fractions rounded to 6 digits.
-
-    Accuracy carries Wilson's interval and macro-F1 a bootstrap interval, both at 95 %.
+    """Compute the metrics of one split with 95 % intervals, as a run's record holds them: plain values.
 
     Args:
         labels, probabilities: int array `(n,)`, true classes; and float array `(n, len(classes))`, rows are normalised.
         classes: class names, in the order of the columns.
-        split, views: `"train"`, `"validation"` or `"test"`; and what was averaged for each image: `"single"`, `"flip"`
-            or `"ten crops"`.
+        split: `"train"`, `"validation"` or `"test"`.
         copies: bool array `(n,)`, True where the image is also a training image: adds the accuracy without these.
+        views: what was averaged for each image: `"single"`, `"flip"` or `"ten crops"`.
 
     Raises:
         ValueError: if the arrays are empty, do not fit each other or hold values that are no probabilities.
@@ -80,8 +78,7 @@ def bootstrap_macro_f1(confusion):
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean negative logarithm of the true class' probability, which is taken as 1e-7 at least, as Keras does."""
-    chosen = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, SMALLEST)).mean())
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST)).mean())
 
 
 def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, dict]:
@@ -112,9 +109,7 @@ def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[s
 
 
 def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
-    """Compare how two scores rank one class above the rest on the same images, as a pair, by average precision.
-
-    The 95 % interval is that of the difference over resampled images, the same ones for both.
+    """Compare how two scores rank one class above the rest, as a pair: average precision over resampled images.
 
     Args:
         truth, first, second: bool array `(n,)`, which images are of the class, one at least; float arrays `(n,)`, the

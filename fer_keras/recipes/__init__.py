@@ -22,12 +22,12 @@ SPACES = {space.name: space for space in (*published.SPACES, *fer_small.SPACES)}
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name; the ValueError where there is none says which is meant, or lists them."""
+    """The recipe of that name; the ValueError where there is none names the closest, or all."""
     check_name("recipe", name, RECIPES)
     return RECIPES[name]
 
 
 def find_space(name: str) -> Space:
-    """The search space of that name; the ValueError where there is none says which is meant, or lists them."""
+    """The search space of that name; the ValueError where there is none names the closest, or all."""
     check_name("search space", name, SPACES)
     return SPACES[name]

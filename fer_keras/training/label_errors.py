@@ -10,6 +10,7 @@ from fer_keras import paths
 from fer_keras.data import FaceDataset
 from fer_keras.evaluation import label_errors
 from fer_keras.evaluation.intervals import accuracy_with_interval
+from fer_keras.names import import_part
 from fer_keras.recipes import Recipe, find_recipe
 from fer_keras.results import write_table
 from fer_keras.training.data import load_recipe_data
@@ -52,7 +53,7 @@ def find_label_errors(
             has fewer pictures than there are folds.
         ImportError: if cleanlab is not installed.
     """
-    cleanlab = label_errors.import_cleanlab()  # before hours of training, not after
+    cleanlab = import_part("cleanlab")  # before hours of training, not after
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
     faces = faces.select(splits=("train",))
