@@ -100,8 +100,7 @@ def leaves(layer: layers.Layer) -> list[layers.Layer]:
 def multiply_adds(model: keras.Model | layers.Layer) -> int:
     """Count the multiply-adds of a pass of one image through a built network, or a layer of one, of fixed input size.
 
-    Those of convolutions and dense layers, nested ones too; normalisation, activation and pooling are left out, as in
-    the tables of most papers.
+    Those of convolutions and dense layers, nested ones too, and of no others, as in the tables of most papers.
 
     Example:
 

@@ -126,7 +126,8 @@ def sep_se_residual(num_classes: int, *, input_shape: Shape = SHAPE, weights: We
     pixels, x = sep_entrance(num_classes, input_shape, side)
     x = sep_convolution(x, 64)
     for filters in (128, 256, 512):
-        x = layers.Dropout(0.2)(residual_block(x, filters, strides=2, attention=squeeze_and_excite))
+        x = residual_block(x, filters, strides=2, attention=squeeze_and_excite)
+        x = layers.Dropout(0.2)(x)
     return with_softmax("sep_se_residual", pixels, sep_head(x), num_classes, weights)
 
 
@@ -148,13 +149,14 @@ def sep_convolution(x, filters):
 def sep_head(x):
     """Global average pooling, Dense 1024, dropout .5 and Dense 512."""
     x = layers.Dense(1024, activation="relu")(layers.GlobalAveragePooling2D()(x))
-    return layers.Dense(512, activation="relu")(layers.Dropout(0.5)(x))
+    x = layers.Dropout(0.5)(x)
+    return layers.Dense(512, activation="relu")(x)
 
 
 def with_softmax(name, pixels, x, num_classes, weights):
     """Build a network of a dense layer and a softmax after `x`, in float32 whatever the other layers compute in."""
-    outputs = layers.Dense(num_classes, activation="softmax", dtype="float32")(x)
-    return start_from(Model(pixels, outputs, name=name), weights)
+    softmax = layers.Dense(num_classes, activation="softmax", dtype="float32")
+    return start_from(Model(pixels, softmax(x), name=name), weights)
 
 
 def fer_small(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = None, pooling: str = "mean") -> Model:
@@ -216,8 +218,8 @@ def build_fer(name, num_classes, input_shape, weights, stem, blocks, *, dropout,
         raise ValueError(f"`pooling` must be one of mean, weighted. Received: {pooling!r}.")
     pixels = keras.Input(input_shape)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_signed")(pixels)
-    x = layers.Dropout(dropout)(pool(through_blocks(x, stem, blocks), pooling))
-    return with_softmax(name, pixels, x, num_classes, weights)
+    x = pool(through_blocks(x, stem, blocks), pooling)
+    return with_softmax(name, pixels, layers.Dropout(dropout)(x), num_classes, weights)
 
 
 def through_blocks(x, stem, blocks):
