@@ -109,12 +109,8 @@ def test_asked_again_nothing_is_trained(found, flipped, monkeypatch):
 
 def test_votes_of_ferplus_are_compared_with_the_likely_errors(found, flipped):
     (table, rows, arrays, _), (faces, truth) = found, flipped
-    crowd, at = table["crowd"], arrays["rows"]
-    flagged, judged, wrong = (
-        np.isin(at, rows.index),
-        faces.votes[at][:, NO_FACE][:, 0] == 0,
-        (faces.labels != truth)[at],
-    )
+    crowd, at, wrong = table["crowd"], arrays["rows"], faces.labels != truth
+    flagged, judged, wrong = np.isin(at, rows.index), ~faces.votes[at][:, NO_FACE].any(axis=1), wrong[at]
     for name, mask in (("all", judged), ("flagged", judged & flagged), ("unflagged", judged & ~flagged)):
         assert crowd[name]["judged"] == mask.sum()
         assert crowd[name]["disputed"] == (mask & wrong).sum()
