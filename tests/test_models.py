@@ -27,7 +27,7 @@ PARAMETERS = {  # (classes, parameters), where they are published
 }  # fmt: skip
 DEEP = ("resnet101", "efficientnet-b5", "inception-resnet-v2")  # too deep to be built more than once
 # Of each kind of layer and block one.
-ON_JAX = ("capstone-model-2", "dual-channel", "mini-xception", "sep-se-residual", "vgg16")
+ON_JAX = ("capstone-model-2", "mini-xception", "sep-se-residual", "vgg16")
 
 
 def made(name, num_classes=7, **options):
