@@ -23,17 +23,10 @@ def test_two_actors_train_one_network(tmp_path):
         file = tmp_path / "faces" / faces.classes[label] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(file)
-    command = ["2", "0", "capstone-model-1", "--folder", str(tmp_path / "faces"), "--epochs", "1"]
+    command = [sys.executable, SCRIPT, "2", "0", "capstone-model-1", "--folder", tmp_path / "faces", "--epochs", "1"]
     places = {f"FER_KERAS_{name}": str(tmp_path / name.lower()) for name in ("BUILD", "RESULTS", "CACHE")}
     settings = {"RAY_ADDRESS": "local", "SPREAD": "PACK", "RAY_USAGE_STATS_ENABLED": "0", **places}
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *command],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "build" / "results" / "runs").glob("*.json")
     assert "2 devices of 2 processes" in json.loads(record.read_text())["device"]
