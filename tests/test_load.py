@@ -246,7 +246,7 @@ BAD_LISTS = {
     "split": (["split,class,row", "dev,happy,3"], "line 2"),
     "row": (["split,class,row", "train,happy,x"], "line 2"),
     "absent": (["split,class,row", "train,happy,3", "train,sad,99"], r"row 99, which it lacks \(1 such rows\)"),
-    "empty": ([], "Expected a CSV of split, class, row"),
+    "empty": ([], "Expected the columns split, class, row"),
 }
 
 
@@ -305,7 +305,7 @@ def test_a_download_without_the_file_or_with_bad_rows_or_other_counts_is_refused
     file.rename(file.with_name("notes.txt"))
     files.refused(r"Expected one of the following\. Received: a folder with notes\.txt", load_fer7)
     lay_out(tmp_path, files.csv_lines(TABLE))
-    message = r"1: Expected deadskull7/.* Received other images\. train: expected 3,995 angry, .*; received 1 angry, 1 "
+    message = r"1: Expected deadskull7/.* Received: other images\. train: expected 3,995 angry, .*; received 1 angry, "
     files.refused(message, load_fer7)
     publish(monkeypatch, 1, 1, 2)
     files.refused(r"images\. test: expected 2 angry, .* 2 neutral; received 1 angry, [^;]*$", load_fer4)

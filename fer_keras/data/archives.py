@@ -36,8 +36,8 @@ def is_archive(path):
 def unpacked(file: Path):
     """Unpack an archive into a temporary folder, which the context gives and then removes.
 
-    Its entries must be plain files and folders inside it, unencrypted and whole, each once, and not too many, too deep
-    or too large; bytes are counted as they come, whatever the archive says of itself. A `DataError` says what is not.
+    Its entries must be plain files and folders inside it, whole, each once, and not too many, deep or large; bytes are
+    counted as they come, whatever the archive says of itself.
     """
     place = Path(tempfile.gettempdir()).resolve()
     paths.sweep(place, "fer_keras-*")
@@ -71,9 +71,8 @@ def open_archive(file):
             yield entries, archive.open
         return
     with tarfile.open(file) as archive:
-        count = 0
-        while chunk := archive.fileobj.read(CHUNK):  # to its end, where its sum is compared
-            check_bytes(count := count + len(chunk), MAX_BYTES, file)
+        while archive.fileobj.read(CHUNK):  # to its end, where its sum is compared
+            check_bytes(archive.fileobj.tell(), MAX_BYTES, file)
         faults = ((each, "" if each.isreg() or each.isdir() else SPECIAL) for each in archive)
         yield ((each, each.name + "/" * each.isdir(), each.size, fault) for each, fault in faults), archive.extractfile
 
@@ -89,9 +88,9 @@ def unpack(entries, read, file, folder):
             raise DataError(f"{file}: Expected at most {MAX_ENTRIES:,} entries. Received: more.")
         if place.is_absolute() or ".." in place.parts or ":" in name or not name.isprintable() or not place.parts:
             fault = fault or "whose name leads out of it, or is none"
-        if len(place.parts) > MAX_DEPTH:
+        elif len(place.parts) > MAX_DEPTH:
             fault = fault or f"more than {MAX_DEPTH} folders deep"
-        if not name.endswith("/"):
+        elif not name.endswith("/"):
             fault = fault or "which it holds twice" * (str(place).casefold() in seen)
             seen.add(str(place).casefold())
         if fault:

@@ -14,19 +14,14 @@ import zlib
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.data.dataset import FaceDataset
+from fer_keras.data.dataset import ARRAYS, FaceDataset
 from fer_keras.labels import SPLITS
 
 VERSION = 4  # to be raised when what an entry holds, or how a layout is read, changes
-ARRAYS = ("images", "labels", "split", "rows", "votes")
-FIELDS = ("classes", "source", "protocol", "fer2013_rows", "difference")
 
 
 def cached(name, files, parse):
-    """The `FaceDataset` that `parse()` reads from `files`, from the cache where it holds that.
-
-    `name` is that of the files' layout; data with skipped rows is not kept.
-    """
+    """The `FaceDataset` that `parse()` reads from files of the layout `name`, kept if it skips no row."""
     try:
         root = folder()
     except RuntimeError as error:  # there is no home folder
@@ -103,21 +98,17 @@ def store(name, faces):
         for array, values in arrays.items():
             np.save(new / f"{array}.npy", values)
         about = {"version": VERSION, "num_images": len(faces), "sums": {array: sum_of(new, array) for array in arrays}}
-        about["faces"] = {field: getattr(faces, field) for field in FIELDS}
+        fields = ("classes", "source", "protocol", "fer2013_rows", "difference")
+        about["faces"] = {field: getattr(faces, field) for field in fields}
         (new / "entry.json").write_text(json.dumps(about, indent=1), "utf-8")
-        put(new, folder() / name)
-
-
-def put(new, entry):
-    """Rename a finished folder to its place, unless a good one is there by now."""
-    for _ in range(2):
-        with contextlib.suppress(OSError):
-            new.rename(entry)
-            return
-        if load(entry.name) is not None:
-            return
-        with contextlib.suppress(OSError), paths.temporary_folder(entry.parent / uuid.uuid4().hex) as broken:
-            entry.rename(broken / entry.name)  # where it is removed
+        for _ in range(2):
+            with contextlib.suppress(OSError):
+                new.rename(folder() / name)
+                return
+            if load(name) is not None:
+                return
+            with contextlib.suppress(OSError), paths.temporary_folder(folder() / uuid.uuid4().hex) as broken:
+                (folder() / name).rename(broken / name)  # where it is removed
 
 
 def names(num_images):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, say
 from fer_keras.data.images import decode, is_picture, read_regular
-from fer_keras.labels import FERPLUS8, SPLITS, emotion
+from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, emotion
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -19,7 +19,6 @@ SPLIT_NAMES = {
 NO_PART_OF_NAME = re.compile(r"[ _-]|^fer2013(plus)?|(set|data|images|faces)$")  # of what names a split
 SIDE = 48  # of the pictures of FER-2013 and CK+48
 MAX_DEPTH = 8  # levels of folders in a class folder
-MAX_DIGITS = 15  # of a number in a file's name
 BESIDE = ("thumbs.db", "desktop.ini")  # what systems leave beside pictures
 
 
@@ -39,14 +38,11 @@ def load_folder(
     image_size: tuple[int, int] = (48, 48),
     on_error: str = "raise",
 ) -> FaceDataset:
-    """Read the pictures of class folders as grey faces of one size.
-
-    The folders of the classes lie at `path`, or below folders named train, validation (or val, valid) and test; or all
-    this lies in the only folder there. Without folders of splits, a split is drawn with `FaceDataset.resplit(seed=0)`,
-    which a line on stderr says. Pictures become grey and are resized without regard to their proportions.
+    """Read the pictures of class folders as grey faces of one size, whatever their proportions were.
 
     Args:
-        path: the folder.
+        path: a folder with the folders of the classes, or with folders train, validation (or val, valid) and test that
+            hold these. Without these, a split is drawn with `FaceDataset.resplit(seed=0)`, as a line on stderr says.
         classes: names of the folders to read, in the order of their labels; else all: those named after an emotion
             get FER-2013's name and order (`labels.emotion`), others follow by name, or by number.
         image_size: `(height, width)` in pixels.
@@ -60,16 +56,14 @@ def load_folder(
     trees = find_trees(root)
     drawn = None in trees
     classes = tuple(classes) if classes else find_classes(root, trees)
-    listed = []
-    for split, tree in trees.items():
-        listed += list_classes(tree, split or "train", classes, problems, others=True)
+    lists = (list_classes(tree, split or "train", classes, problems, others=True) for split, tree in trees.items())
+    listed = [item for items in lists for item in items]
     source = f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}"
     about = {"classes": classes, "source": source, "protocol": "own"}
     faces = read_listed(listed, problems, root=root, image_size=image_size, **about)
-    if not drawn:
-        return faces
-    say(f"{path}: {faces.source}")
-    return faces.resplit(seed=0)
+    if drawn:
+        say(f"{path}: {faces.source}")
+    return faces.resplit(seed=0) if drawn else faces
 
 
 def expand(path):
@@ -88,15 +82,13 @@ def subfolders(folder):
 
 def places(path, inner):
     """Yield `path` and, up to two levels down, its folder named `inner`, or else its only folder, if it is a folder."""
+    below = [path] if path.is_dir() else []
     for _ in range(3):
-        if not path.is_dir():
-            return
-        yield path
-        folders = subfolders(path)
-        below = [folder for folder in folders if folder.name == inner] or folders
         if len(below) != 1:
             return
-        (path,) = below
+        yield below[0]
+        found = subfolders(below[0])
+        below = [folder for folder in found if folder.name == inner] or found
 
 
 def split_folders(folder):
@@ -118,15 +110,14 @@ def class_name(folder):
 def find_trees(root):
     """The folders that hold class folders, by split: one under None if there are no split folders."""
     found = split_folders(root)
-    twice = next((folders for split, folders in found.items() if split and len(folders) > 1), None)
-    if twice:
-        raise DataError(f"{root}: Expected one folder a split. Received: {twice[0].name} and {twice[1].name}.")
+    for split, (first, *more) in found.items():
+        if split and more:
+            raise DataError(f"{root}: Expected one folder a split. Received: {first.name} and {more[0].name}.")
+        if split and not subfolders(first) and any(first.iterdir()):
+            advice = "Sort them into a folder a class; FER+ (pictures with a label.csv) is read by load_ferplus."
+            raise DataError(f"{first}: Expected class folders in the folder of a split. Received: files. {advice}")
     if set(found) <= {None}:
         return {None: root}
-    flat = [folder for split, (folder, *_) in found.items() if split and not subfolders(folder)]
-    if flat and any(flat[0].iterdir()):
-        advice = "Sort them into a folder a class; FER+ (pictures with a label.csv) is read by load_ferplus."
-        raise DataError(f"{flat[0]}: Expected class folders in the folder of a split. Received: files. {advice}")
     # An archive unpacked twice leaves images/images beside images/train.
     others = [folder for folder in found.pop(None, []) if folder.name != root.name]
     if others or "train" not in found:
@@ -147,11 +138,12 @@ def find_classes(root, trees):
     return (*(name for name in FERPLUS8 if name in names), *others)
 
 
-def list_classes(tree, split, classes, problems, *, place=None, others=False):
+def list_classes(tree, split, classes, problems, *, names=None, others=False):
     """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
 
-    `place`, a function of a file's name and `split`, returns the picture's split and number, or raises a `DataError`.
-    Folders of other classes are left to `problems`, unless `others` may be there.
+    `names` is a pattern that the files' names must match, and an error's description of it: the picture's number is
+    made of all their digits, and a Usage before `_` tells the split. Folders of other classes are left to `problems`,
+    unless `others` may be there.
     """
     folders = subfolders(tree)
     for folder in folders:
@@ -163,10 +155,15 @@ def list_classes(tree, split, classes, problems, *, place=None, others=False):
         if not files:
             problems.add(tree / name, None, f"Expected pictures. Received: {'none' if own else 'no such folder'}.")
         for _, name, file in sorted((len(name), name, file) for name, file in files):
-            try:
-                yield Listed(file, label, *(place(name, split) if place else (split, None)))
-            except DataError as error:
-                problems.add(file, None, str(error))
+            stem = os.path.splitext(name)[0]
+            usage = stem.partition("_")[0] if names else None
+            if names and not names[0].fullmatch(stem):
+                problems.add(file, None, f"Expected a name {names[1]}.")
+            elif usage in USAGE_TO_SPLIT and (usage == "Training") != (split == "train"):
+                problems.add(file, None, f"Expected no {usage} picture in the folder of {split}.")
+            else:
+                number = int("".join(filter(str.isdigit, stem))) if names else None
+                yield Listed(file, label, USAGE_TO_SPLIT.get(usage, split), number)
 
 
 def pictures_below(folder, problems):
@@ -183,14 +180,6 @@ def pictures_below(folder, problems):
     if others := {file.name for file in files} - {name for name, _ in found} - {*BESIDE, *map(str.title, BESIDE)}:
         say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
     return found
-
-
-def numbered(name, split):
-    """The split and the number of `N.jpg`."""
-    number = os.path.splitext(name)[0]
-    if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
-        raise DataError("Expected a name N.jpg, N its row of FER-2013.")
-    return split, int(number)
 
 
 def read_listed(listed, problems, *, root, image_size=None, **about):
@@ -210,17 +199,7 @@ def read_listed(listed, problems, *, root, image_size=None, **about):
                 received = f"{pixels.shape[0]}x{pixels.shape[1]}"
                 raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {received} (load_folder takes any size).")
             images[len(kept)] = pixels
-            kept.append(item)
+            kept.append(item[1:])
         except DataError as error:
             problems.add(item.file, None, str(error))
-    if not kept:
-        raise DataError(f"{root}: Expected pictures. Received: none that can be read.")
-    _, labels, splits, numbers = zip(*kept, strict=True)
-    return FaceDataset(
-        images=images[: len(kept), ..., None],
-        labels=np.array(labels, np.int64),
-        split=np.array(splits, "<U10"),
-        rows=None if None in numbers else np.array(numbers, np.int64),
-        skipped=tuple(problems.messages),
-        **{**about, "source": problems.describe(about["source"])},
-    )
+    return assemble(images, kept, problems, at=root, **about)

@@ -15,9 +15,8 @@ from fer_keras.labels import REST, SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
+ARRAYS = ("images", "labels", "split", "rows", "votes")
 PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
-
-ON_ERROR = ("raise", "skip")
 
 
 class DataError(ValueError):
@@ -25,17 +24,16 @@ class DataError(ValueError):
 
 
 class Problems:
-    """The faults met while reading one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`."""
+    """The faults of one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`."""
 
     def __init__(self, on_error="raise"):
-        if on_error not in ON_ERROR:
-            raise ValueError(f"`on_error` must be one of {ON_ERROR}. Received: {on_error!r}.")
-        self.on_error = on_error
-        self.messages = []
+        if on_error not in (known := ("raise", "skip")):
+            raise ValueError(f"`on_error` must be one of {known}. Received: {on_error!r}.")
+        self.on_error, self.messages = on_error, []
 
     def add(self, file, where, message):
         """Raise or note one fault of `file`; `where` names the row (`"line 7"`), or is None for the file itself."""
-        text = f"{file}, {where}: {message}" if where else f"{file}: {message}"
+        text = f"{file}{f', {where}' if where else ''}: {message}"
         if self.on_error == "raise":
             raise DataError(f"{text} Repair or remove it, or pass on_error='skip' to read the rest.")
         self.messages.append(text)
@@ -63,8 +61,7 @@ class FaceDataset:
         classes: tuple of class names.
         source: what was read, in words.
         protocol: whose splits these are: `"official"` (the 2013 challenge's), `"course"` (the four-class course set's),
-            `"folders"` (of a published folder set of FER-2013), `"four-fifths"`, `"raf-db"`, `"joined"`, `"drawn"` or
-            `"own"` (anyone else's, also ours).
+            `"folders"` (a published folder set's), `"four-fifths"`, `"raf-db"`, `"joined"`, `"drawn"` or `"own"`.
         rows: int array `(n,)`, the row or file number in the source; 0 to n - 1 if not given.
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
@@ -90,21 +87,20 @@ class FaceDataset:
             object.__setattr__(self, "rows", np.arange(len(self.labels)))
         object.__setattr__(self, "classes", tuple(self.classes))
         images, labels, last = self.images, self.labels, len(self.classes) - 1
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 1:
-            expected = "`images` must be uint8 of shape (n, height, width, 1)"
-            raise ValueError(f"{expected}. Received: {images.dtype} of shape {images.shape}.")
-        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            expected = "`labels` must be integers of shape (n,)"
-            raise ValueError(f"{expected}. Received: {labels.dtype} of shape {labels.shape}.")
-        for name in ("images", "split", "rows", "votes"):
-            if (array := getattr(self, name)) is not None and len(array) != len(labels):
-                expected = f"`{name}` must have a row for each of the {len(labels)} labels"
-                raise ValueError(f"{expected}. Received: {len(array)} rows.")
+        is_right = {"labels": labels.ndim == 1 and labels.dtype.kind in "iu"}
+        is_right["images"] = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 1
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if array is not None and not (is_right.get(name, True) and array.shape[:1] == labels.shape):
+                known = {"images": ("uint8", ", height, width, 1"), "labels": ("integers", ",")}
+                kind, sides = known.get(name, ("values", ", ..."))
+                expected = f"`{name}` must be {kind} of shape ({labels.size}{sides}), a row a label"
+                raise ValueError(f"{expected}. Received: {array.dtype} of shape {array.shape}.")
         if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
             expected = f"`labels` must lie in 0..{last}, one for each class of {self.classes}"
             raise ValueError(f"{expected}. Received: {labels.min()}..{labels.max()}.")
-        refuse_unknown("split", np.unique(self.split).tolist(), SPLITS)
-        refuse_unknown("protocol", [self.protocol], PROTOCOLS)
+        check_known("split", np.unique(self.split).tolist(), SPLITS)
+        check_known("protocol", [self.protocol], PROTOCOLS)
 
     def __len__(self):
         return len(self.labels)
@@ -151,18 +147,17 @@ class FaceDataset:
             if len(index) != len(self):
                 raise ValueError(f"A mask must have a value for each of the {len(self)} rows. Received: {len(index)}.")
             index = slice(None) if index.all() else np.flatnonzero(index)
-        arrays = ("images", "labels", "split", "rows", "votes")
-        kept = {name: getattr(self, name)[index] for name in arrays if getattr(self, name) is not None}
+        kept = {name: getattr(self, name)[index] for name in ARRAYS if getattr(self, name) is not None}
         return dataclasses.replace(self, **{**kept, **changes})
 
     def select(self, *, classes: Sequence[str] | None = None, splits: Sequence[str] | None = None) -> "FaceDataset":
         """The rows of some classes and splits; labels are renumbered to the classes given, in their order."""
         keep, changes = np.ones(len(self), bool), {}
         if splits is not None:
-            refuse_unknown("split", splits, SPLITS)
+            check_known("split", splits, SPLITS)
             keep &= np.isin(self.split, tuple(splits))
         if classes is not None:
-            refuse_unknown("class", classes, self.classes)
+            check_known("class", classes, self.classes)
             renumbered = np.full(len(self.classes), -1)
             renumbered[[self.classes.index(name) for name in classes]] = np.arange(len(classes))
             keep &= renumbered[self.labels] >= 0
@@ -177,15 +172,15 @@ class FaceDataset:
         lost = [f"{name} ({count:,} images)" for name, count in counts if count and name not in shared]
         if not shared or (lost and not drop):
             expected = f"Each image needs a counterpart of its class among {', '.join(classes)}"
-            received = ", ".join(lost or self.classes)
-            raise ValueError(f"{expected}. Received: {received}. Pass drop=True to leave out those without one.")
+            received = f"{', '.join(lost or self.classes)}. Pass drop=True to leave out those without one"
+            raise ValueError(f"{expected}. Received: {received}.")
         kept = self.select(classes=shared)
         place = np.array([classes.index(name) for name in shared])
         return dataclasses.replace(kept, labels=place[kept.labels], classes=classes)
 
     def against_rest(self, name: str) -> "FaceDataset":
         """The same faces in two classes: the rest (0) and one class (1)."""
-        refuse_unknown("class", [name], self.classes)
+        check_known("class", [name], self.classes)
         labels = (self.labels == self.classes.index(name)).astype(np.int64)
         return dataclasses.replace(self, labels=labels, classes=(REST, name))
 
@@ -221,15 +216,15 @@ class FaceDataset:
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
         if groups is not None and len(groups) != len(self):
             raise ValueError(f"`groups` must have a value for each of the {len(self)} rows. Received: {len(groups)}.")
-        refuse_unknown("split", within, SPLITS)
+        check_known("split", within, SPLITS)
         drawn = np.flatnonzero(np.isin(self.split, within))
         labels, digests, generator = self.labels[drawn], self.digests[drawn], np.random.default_rng(seed)
         split = self.split.astype("<U10")
+        _, first, copies = np.unique(digests, return_index=True, return_inverse=True)
         if groups is None:
-            _, first, copies = np.unique(digests, return_index=True, return_inverse=True)
             split[drawn] = split_by_class(labels[first], generator, fractions)[copies]
         else:
-            joined = join_groups(np.asarray(groups)[drawn], digests)
+            joined = join_groups(np.asarray(groups)[drawn], copies)
             split[drawn] = split_by_group(labels, joined, generator, fractions)
         return dataclasses.replace(self, split=split, protocol="own")
 
@@ -265,15 +260,29 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
         skipped=tuple(message for faces in ordered for message in faces.skipped),
     )
     origin, train = np.repeat(np.arange(len(ordered)), [len(faces) for faces in ordered]), joined.split == "train"
-    count = 0
-    for own in range(len(ordered)):
-        count += np.isin(joined.digests[train & (origin == own)], joined.digests[~train & (origin != own)]).sum()
-    if count:
+    pairs = ((train & (origin == own), ~train & (origin != own)) for own in range(len(ordered)))
+    if count := sum(np.isin(joined.digests[mine], joined.digests[others]).sum() for mine, others in pairs):
         say(f"{count:,} training images are also in another set's validation or test part: {joined.source}")
     return joined
 
 
-def refuse_unknown(kind, asked, known):
+def assemble(images, kept, problems, *, at, source, **about):
+    """The `FaceDataset` of images `(n, height, width)` and of `kept`, label, split and row (or None) of the first."""
+    if not kept:
+        raise DataError(f"{at}: Expected faces. Received: none that can be read.")
+    labels, splits, rows = zip(*kept, strict=True)
+    return FaceDataset(
+        images=images[: len(kept), ..., None],
+        labels=np.array(labels, np.int64),
+        split=np.array(splits, "<U10"),
+        source=problems.describe(source),
+        rows=None if None in rows else np.array(rows, np.int64),
+        skipped=tuple(problems.messages),
+        **about,
+    )
+
+
+def check_known(kind, asked, known):
     """Raise a `ValueError` that names what is not among `known`."""
     if unknown := [name for name in asked if name not in known]:
         expected = f"Expected one of: {', '.join(known)}"
@@ -282,7 +291,7 @@ def refuse_unknown(kind, asked, known):
 
 def split_by_class(labels, generator, fractions):
     """A split that gives every class its shares, to the nearest picture."""
-    side = np.empty(len(labels), dtype="<U10")
+    side = np.empty(len(labels), "<U10")
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         bounds = np.round(np.cumsum(fractions)[:2] * len(members)).astype(int)
@@ -296,11 +305,9 @@ def split_by_group(labels, group, generator, fractions):
     counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
     np.add.at(counts, (group, labels), 1)
     shares = counts / counts.sum(axis=0).clip(1)
-    sides = np.flatnonzero(fractions)
-    wanted = np.array(fractions)[sides]
+    sides, wanted = np.flatnonzero(fractions), np.compress(fractions, fractions)
     missing = np.repeat(wanted[:, None], counts.shape[1], axis=1)
-    taken = np.zeros(len(counts), np.int64)
-    order = generator.permutation(len(counts))
+    taken, order = np.zeros(len(counts), np.int64), generator.permutation(len(counts))
     for index in order[np.argsort(-counts[order].sum(axis=1), kind="stable")]:
         nearer = (missing**2 - (missing - shares[index]) ** 2).sum(axis=1) / wanted
         taken[index] = nearer.argmax()
@@ -308,12 +315,11 @@ def split_by_group(labels, group, generator, fractions):
     return np.array(SPLITS, "<U10")[sides[taken]][group]
 
 
-def join_groups(groups, digests):
-    """Groups numbered from 0, those that share a copy of a picture made one."""
+def join_groups(groups, copies):
+    """Groups numbered from 0, those that share one of `copies`, pictures numbered from 0, made one."""
     from scipy import sparse
 
     _, group = np.unique(groups, return_inverse=True)
-    _, copies = np.unique(digests, return_inverse=True)
-    count, links = group.max(initial=-1) + 1, len(np.unique(copies))
-    graph = sparse.coo_array((np.ones(len(group)), (group, count + copies)), shape=2 * (count + links,))
+    count = group.max(initial=-1) + 1
+    graph = sparse.coo_array((np.ones(len(group)), (group, count + copies)), shape=2 * (count + len(group),))
     return sparse.csgraph.connected_components(graph, directed=False)[1][group]

@@ -4,20 +4,19 @@ The official split stands in names such as `train/angry/Training_88305.jpg`, who
 `images/train|validation/<emotion>/N.jpg` and in the course set, N is the row, and the split another.
 """
 
-import os
 import re
 
 import numpy as np
 
 from fer_keras.data import class_folders as folders
-from fer_keras.data.class_folders import MAX_DIGITS, class_name, numbered, places, read_listed, subfolders
+from fer_keras.data.class_folders import class_name, places, read_listed, subfolders
 from fer_keras.data.dataset import DataError
 from fer_keras.data.images import is_picture
 from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
-NAME = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_([0-9]{{1,{MAX_DIGITS}}})")
+USAGE_NAMES = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_[0-9]{{1,15}}"), "like the others', a Usage and an id"
+ROW_NAMES = re.compile("[0-9]{1,15}"), "N.jpg, N its row of FER-2013"
 COURSE_ROWS = "adsp_rows.csv"
-COLUMNS = ["split", "class", "row"]
 
 
 def find_trees(path, splits, named=None):
@@ -32,83 +31,63 @@ def find_trees(path, splits, named=None):
             trees = tuple(found[split][0] for split in splits)
             if {class_name(folder) for folder in subfolders(trees[0])} >= set(FER7):
                 files = (file for tree in trees for folder in subfolders(tree) for file in folder.iterdir())
-                has_named = any(NAME.fullmatch(file.stem) and is_picture(file.name) for file in files)
+                has_named = any(USAGE_NAMES[0].fullmatch(file.stem) and is_picture(file.name) for file in files)
                 return trees if named in (None, has_named) else None
     return None
 
 
 def read_named(trees, problems):
     """The `FaceDataset` of the official split, `rows` the ids in the names."""
-    return read_trees(trees, "train test", problems, place_named, source="FER-2013, folders", protocol="official")
+    return read_trees(trees, problems, USAGE_NAMES, source="FER-2013, folders", protocol="official")
 
 
 def read_unnamed(trees, problems):
     """The `FaceDataset` of train and test as they are, a tenth of train made validation."""
     source = "FER-2013, folders train and test as given, a tenth of train drawn as validation with seed 0"
-    faces = read_trees(trees, "train test", problems, None, source=source, protocol="own")
+    faces = read_trees(trees, problems, None, source=source, protocol="own")
     return faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
 
 
 def read_validated(trees, problems):
     """The `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
     source = "FER-2013, folders train and validation as given, which ignore the official split; no test split"
-    about = {"source": source, "protocol": "folders", "fer2013_rows": NUM_IMAGES}
-    return read_trees(trees, "train validation", problems, numbered, **about)
-
-
-def read_trees(trees, splits, problems, place, **about):
-    """The `FaceDataset` of the seven classes in the folders of the splits; other class folders are `problems`."""
-    listed = []
-    for tree, split in zip(trees, splits.split(), strict=True):
-        listed += folders.list_classes(tree, split, FER7, problems, place=place)
-    listed.sort(key=lambda item: SPLITS.index(item.split))
-    return read_listed(listed, problems, root=trees[0].parent, classes=FER7, **about)
-
-
-def place_named(name, split):
-    """The split and the id that a file's name tells; `split` is that of its folder."""
-    found = NAME.fullmatch(os.path.splitext(name)[0])
-    if found is None:
-        raise DataError(f"Expected a name like the others', {', '.join(USAGE_TO_SPLIT)} and an id.")
-    usage, number = found.groups()
-    if (usage == "Training") != (split == "train"):
-        raise DataError(f"Expected no {usage} picture in the folder of {split}.")
-    return USAGE_TO_SPLIT[usage], int(number)
+    return read_trees(trees, problems, ROW_NAMES, source=source, protocol="folders", fer2013_rows=NUM_IMAGES)
 
 
 def find_course(path):
-    """The folder of the course set, at a path or the only one in it: three splits, of no other classes; else None."""
+    """The splits' folders of the course set, at a path or in the only folder there: of just its classes; else None."""
     for place in places(path, path.name):
-        trees = [place / split for split in SPLITS]
+        trees = tuple(place / split for split in SPLITS)
         if all(tree.is_dir() and {item.name for item in subfolders(tree)} == set(FER4) for tree in trees):
-            return (place,)
+            return trees
     return None
 
 
-def read_course(found, problems):
+def read_course(trees, problems):
     """The `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
-    root, listed = found[0], []
-    for split in SPLITS:
-        listed += folders.list_classes(root / split, split, FER4, problems, place=numbered)
     about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": NUM_IMAGES}
-    return read_listed(listed, problems, root=root, classes=FER4, **about)
+    return read_trees(trees, problems, ROW_NAMES, classes=FER4, **about)
+
+
+def read_trees(trees, problems, names, *, classes=FER7, **about):
+    """The `FaceDataset` of the classes in folders of splits; other class folders are `problems`."""
+    of_tree = {tree: split for split, trees in folders.split_folders(trees[0].parent).items() for tree in trees}
+    lists = (folders.list_classes(tree, of_tree[tree], classes, problems, names=names) for tree in trees)
+    listed = sorted((item for items in lists for item in items), key=lambda item: SPLITS.index(item.split))
+    return read_listed(listed, problems, root=trees[0].parent, classes=classes, **about)
 
 
 def course_of_rows(faces, file):
-    """The course set made of the rows of FER-2013 that `file` lists; its labels are its own, and some are others.
-
-    Args:
-        faces: `FaceDataset` of all of FER-2013, its `rows` those of fer2013.csv.
-        file: path of a CSV with the columns split, class, row.
-    """
+    """The course set made of the rows of FER-2013 that a CSV lists; its labels are its own, and some are others."""
     import pandas as pd
 
     try:
         table = pd.read_csv(file)
+        received = ", ".join(table.columns)
     except (ValueError, OSError) as error:
-        raise DataError(f"{file}: Expected a CSV of {', '.join(COLUMNS)}. Received: {str(error)[:200]}") from error
-    if list(table.columns) != COLUMNS:
-        raise DataError(f"{file}: Expected the columns {', '.join(COLUMNS)}. Received: {', '.join(table.columns)}.")
+        received = str(error)[:200]
+    if received != "split, class, row":
+        raise DataError(f"{file}: Expected the columns split, class, row. Received: {received}.")
     rows = pd.to_numeric(table["row"], errors="coerce")
     good = table["split"].isin(SPLITS) & table["class"].isin(FER4) & rows.between(0, NUM_IMAGES) & (rows % 1 == 0)
     good &= ~rows.duplicated()

@@ -1,14 +1,13 @@
 """FER-2013 as tables: fer2013.csv, icml_face_data.csv, the challenge's train.csv, and Parquet files with FER+ votes."""
 
 import dataclasses
-import itertools
 import numbers
 import os
 from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data.dataset import DataError, FaceDataset
+from fer_keras.data.dataset import DataError, assemble
 from fer_keras.data.images import decode
 from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, USAGE_TO_SPLIT
 
@@ -22,8 +21,7 @@ VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]
 TAGGERS = 10  # people who voted on each image
 SIDE = 48
 LABELS = {str(label).encode(): label for label in range(len(FER7))}
-BATCH = 256  # rows parsed at once: what is computed from their text stays near the processor's cache
-HEADER_LIMIT = 10_000  # bytes: a binary file may hold no newline at all
+BLANKS = b' "\t\r\n'  # around a field
 
 
 def files_named(folder, names):
@@ -40,22 +38,17 @@ def files_named(folder, names):
 
 def find_csv(path):
     """The CSV at or in a path, with the FER+ votes that lie beside it; None if there is none with more than labels."""
-    if path.is_file():
-        files = [path] if path.suffix.lower() == ".csv" and not lacks_usage(path) else []
-    else:
-        files = files_named(path, CSV_NAMES)
+    is_csv = path.is_file() and path.suffix.lower() == ".csv" and not lacks_usage(path)
+    files = [path] if is_csv else files_named(path, CSV_NAMES)
     if len(files) > 1:
         raise DataError(f"{path}: Expected one data set. Received: {files[0]} and {files[1]}. Pass one of them.")
-    if not files:
-        return None
-    votes = [item for item in files_named(files[0].parent, [VOTES_NAME]) if item.parent == files[0].parent]
-    return (*files, *votes) if votes != files else tuple(files)
+    beside = files_named(files[0].parent, [VOTES_NAME]) if files else []
+    return (*files, *(item for item in beside if item.parent == files[0].parent and item not in files)) or None
 
 
 def find_challenge(path):
     """The CSV without Usage at a path, or the challenge's train.csv (or else test.csv) in it; None if there is none."""
-    files = [path] if path.is_file() else files_named(path, CHALLENGE_NAMES)
-    files += files_named(path, CHALLENGE_NAMES[1:]) if files and not path.is_file() else []
+    files = [path] if path.is_file() else [file for name in CHALLENGE_NAMES for file in files_named(path, [name])]
     return next(((file,) for file in files if file.suffix.lower() == ".csv" and lacks_usage(file)), None)
 
 
@@ -76,9 +69,9 @@ def header_of(file):
 
 def read_header(stream, file, columns):
     """The names in the first line of a CSV, and the place of each of `columns` among them."""
-    header = stream.readline(HEADER_LIMIT)
+    header = stream.readline(10_000)  # a binary file may hold no newline at all
     try:
-        names = [strip(name).decode() for name in header.removeprefix(b"\xef\xbb\xbf").split(b",")]
+        names = [name.strip(BLANKS).decode() for name in header.removeprefix(b"\xef\xbb\xbf").split(b",")]
     except UnicodeDecodeError as error:
         expected = f"Expected UTF-8 text with a header of {','.join(columns)}"
         raise DataError(f"{file}: {expected}. Received: compressed or binary, first {header[:8]!r}.") from error
@@ -98,7 +91,7 @@ def read_rows(file, columns, parse, problems):
         for number, line in enumerate(stream, start=2):
             if line.isspace():
                 continue
-            row, fault = None, ""
+            row = None
             try:
                 fields = line.split(b",")
                 line.decode()
@@ -107,21 +100,15 @@ def read_rows(file, columns, parse, problems):
                 *others, last = fields[-1].split() or [b""]
                 is_open = fields[-1].count(b'"') % 2 or (others and last.isdigit() and len(last) < 3)
                 if is_open and not line.endswith(b"\n"):  # the number may go on
-                    expected = "Expected a line break at the end of the file, which may be cut inside its last number"
-                    raise DataError(f"{expected}. Received: none after {shown(last)}. Add it if the file is whole.")
-                row = parse([strip(fields[place]) for place in places])
+                    received = f"none after {shown(last)}. Add it if that number is whole"
+                    raise DataError(f"Expected a line break at the end of the file. Received: {received}.")
+                row = parse([fields[place].strip(BLANKS) for place in places])
             except UnicodeDecodeError as error:
-                fault = f"Expected UTF-8 text. Received: byte {line[error.start]:#04x} at {error.start}."
+                received = f"byte {line[error.start]:#04x} at {error.start}"
+                problems.add(file, f"line {number}", f"Expected UTF-8 text. Received: {received}.")
             except DataError as error:
-                fault = str(error)
-            if fault:
-                problems.add(file, f"line {number}", fault)
+                problems.add(file, f"line {number}", str(error))
             yield number, row
-
-
-def strip(field):
-    """A field without the blanks and quotes around it."""
-    return field.strip(b' "\t\r\n')
 
 
 def shown(field):
@@ -131,102 +118,79 @@ def shown(field):
 
 def read_csv(files, problems):
     """The `FaceDataset` of a CSV with Usage: official split, `rows` counted from 0 below the header."""
-    faces = FaceDataset(**parse_csv(files[0], COLUMNS, problems), protocol="official")
+    faces = parse_csv(files[0], COLUMNS, problems, protocol="official")
     return dataclasses.replace(faces, fer2013_rows=len(faces) + len(faces.skipped))
 
 
 def read_challenge(files, problems):
     """The `FaceDataset` of the challenge's train.csv, in a split of our own, which `source` describes."""
-    (file,) = files
-    if "emotion" not in header_of(file):
+    if "emotion" not in header_of(files[0]):
         received = "no emotion, as in the challenge's test.csv. Pass its train.csv, or icml_face_data.csv"
-        raise DataError(f"{file}, line 1: Expected the columns emotion,pixels. Received: {received}.")
-    faces = FaceDataset(**parse_csv(file, COLUMNS[:2], problems)).resplit(seed=0)
+        raise DataError(f"{files[0]}, line 1: Expected the columns emotion,pixels. Received: {received}.")
+    faces = parse_csv(files[0], COLUMNS[:2], problems).resplit(seed=0)
     drawn = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
     return dataclasses.replace(faces, source=f"{faces.source}, {drawn}")
 
 
-def parse_csv(file, columns, problems):
-    """The fields of a `FaceDataset`, as a dictionary, from a CSV that has `columns`."""
-    images, about = [], []
-    rows = ((number, *row) for number, row in read_rows(file, columns, parse_row, problems) if row)
-    while batch := list(itertools.islice(rows, BATCH)):
-        pixels = parse_plain([text for *_, text in batch], SIDE * SIDE)
-        for index, (number, label, split, text) in enumerate(batch):
-            try:
-                images.append(parse_pixels(text, SIDE * SIDE) if pixels is None else pixels[index])
-                about.append((label, split, number - 2))
-            except DataError as error:
-                problems.add(file, f"line {number}", str(error))
-    if not about:
-        raise DataError(f"{file}: Expected rows below the header. Received: none that can be read.")
-    labels, splits, numbers = map(np.array, zip(*about, strict=True))
-    return {
-        "images": np.array(images).reshape(-1, SIDE, SIDE, 1),
-        "labels": labels,
-        "split": splits.astype("<U10"),
-        "classes": FER7,
-        "source": problems.describe("FER-2013, CSV"),
-        "rows": numbers,
-        "skipped": tuple(problems.messages),
-    }
+def parse_csv(file, columns, problems, **about):
+    """The `FaceDataset` of a CSV that has `columns`."""
+    rows = [(*row, number - 2) for number, row in read_rows(file, columns, parse_row, problems) if row]
+    images, kept = np.array([row[0] for row in rows]).reshape(-1, SIDE, SIDE), [row[1:] for row in rows]
+    return assemble(images, kept, problems, at=file, source="FER-2013, CSV", classes=FER7, **about)
 
 
 def parse_row(fields):
-    """Label, split ("train" where there is no Usage) and pixels, as text, of the fields of a row."""
+    """Pixels, label and split ("train" where there is no Usage) of the fields of a row."""
     emotion, pixels, *usage = fields
     if emotion not in LABELS:
         raise DataError(f"Expected an emotion in 0..{len(FER7) - 1}. Received: {shown(emotion)}.")
-    if usage and usage[0].decode() not in USAGE_TO_SPLIT:
-        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {shown(usage[0])}.")
-    return LABELS[emotion], USAGE_TO_SPLIT[usage[0].decode()] if usage else "train", pixels
+    return parse_pixels(pixels), LABELS[emotion], split_of(usage[0].decode()) if usage else "train"
 
 
-def parse_pixels(text, num_pixels):
-    """The pixels uint8 `(num_pixels,)` of one field of bytes; this is the meaning of the format."""
-    words = text.split()
-    wrong = next((word for word in words if not (len(word) <= 3 and word.isdigit() and int(word) <= 255)), None)
-    if wrong is not None:
-        raise DataError(f"Expected pixels in 0..255. Received: {shown(wrong)}.")
-    if len(words) != num_pixels:
-        raise DataError(f"Expected {num_pixels} pixels. Received: {len(words)}.")
-    return np.array([int(word) for word in words], np.uint8)
+def split_of(usage):
+    """The split of a Usage; a `DataError` if a cell of a table holds none."""
+    if not (isinstance(usage, str) and usage in USAGE_TO_SPLIT):
+        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {str(usage)[:20]!r}.")
+    return USAGE_TO_SPLIT[usage]
 
 
-def parse_plain(texts, num_pixels):
-    """The pixels uint8 `(texts, num_pixels)`, or None unless all are numbers as Python writes them, one space between.
+def parse_pixels(text):
+    """The pixels uint8 `(2304,)` of one field of bytes.
 
-    That each text is as long as its numbers shows that none runs over to the next, has leading zeros, or is too large.
+    NumPy reads numbers as Python writes them, one space between: that the text is as long as its numbers shows that
+    none has leading zeros or is too large for NumPy. What else the format may hold is read word by word.
     """
-    joined = b" ".join(texts)
-    if joined.translate(None, b"0123456789 ") or b"  " in joined or joined != joined.strip():
-        return None
-    values = np.fromstring(joined, np.uint16, sep=" ")
-    if len(values) != num_pixels * len(texts) or values.max() > 255:
-        return None
-    pixels = values.astype(np.uint8).reshape(len(texts), num_pixels)
-    tens, hundreds = ([np.count_nonzero(row) for row in pixels > below] for below in (9, 99))
-    lengths = [2 * num_pixels - 1 + ten + hundred for ten, hundred in zip(tens, hundreds, strict=True)]
-    return pixels if lengths == [len(text) for text in texts] else None
+    if text and not text.translate(None, b"0123456789 ") and b"  " not in text:
+        values = np.fromstring(text, np.uint16, sep=" ")
+        digits = len(values) + np.count_nonzero(values > 9) + np.count_nonzero(values > 99)
+        if len(values) == SIDE**2 and values.max() <= 255 and len(text) == digits + len(values) - 1:
+            return values.astype(np.uint8)
+    words = text.split()
+    for word in words:
+        if not (len(word) <= 3 and word.isdigit() and int(word) <= 255):
+            raise DataError(f"Expected pixels in 0..255. Received: {shown(word)}.")
+    if len(words) != SIDE**2:
+        raise DataError(f"Expected {SIDE**2} pixels. Received: {len(words)}.")
+    return np.array([int(word) for word in words], np.uint8)
 
 
 def find_parquet(path):
     """The three Parquet files in a folder, or up to two levels below; None if they are not there together."""
-    first, *others = PARQUET_NAMES
-    files = files_named(path, [first])[:1]
-    files += [item for name in others if files for item in files_named(path, [name])[:1]]
-    together = len(files) == len(PARQUET_NAMES) and len({file.parent for file in files}) == 1
-    return tuple(files) if together else None
+    for first in files_named(path, PARQUET_NAMES[:1])[:1]:
+        beside = {item.name.lower(): item for item in first.parent.iterdir() if item.is_file()}
+        if set(PARQUET_NAMES) <= set(beside):
+            return tuple(beside[name] for name in PARQUET_NAMES)
+    return None
 
 
 def read_parquet(files, problems):
     """The `FaceDataset` of the three files: official split, `rows` of fer2013.csv, FER+ votes where given."""
     tables = [read_table(file) for file in files]
     columns = [*PARQUET_COLUMNS, *(VOTES if all(set(VOTES) <= set(table.columns) for table in tables) else ())]
-    images, kept, seen = np.zeros((sum(map(len, tables)), SIDE, SIDE), np.uint8), [], set()
+    images, kept, votes, seen = np.zeros((sum(map(len, tables)), SIDE, SIDE), np.uint8), [], [], set()
     for file, table, usage in zip(files, tables, USAGE_TO_SPLIT, strict=True):
         for index, cells in enumerate(zip(*(table[name] for name in columns), strict=True)):
-            row, _, emotion, png, *votes = cells
+            row, _, emotion, png, *counts = cells
             try:
                 check_cells(usage, *cells)
                 if row in seen:
@@ -235,40 +199,30 @@ def read_parquet(files, problems):
                     raise DataError(f"Expected {SIDE}x{SIDE} pixels. Received: {pixels.shape[0]}x{pixels.shape[1]}.")
                 images[len(kept)] = pixels
                 seen.add(int(row))
-                kept.append((int(row), int(emotion), USAGE_TO_SPLIT[usage], votes))
+                kept.append((int(emotion), USAGE_TO_SPLIT[usage], int(row)))
+                votes.append(counts)
             except DataError as error:
                 where = f"row {row}" if is_whole(row, NUM_IMAGES) else f"row {index} of the file"
                 problems.add(file, where, str(error))
-    rows, labels, split, votes = zip(*kept, strict=True) if kept else ((), (), (), ())
-    has_votes = len(columns) > len(PARQUET_COLUMNS)
-    return FaceDataset(
-        images=images[: len(kept), ..., None],
-        labels=np.array(labels, np.int64),
-        split=np.array(split, "<U10"),
-        classes=FER7,
-        source=problems.describe(f"FER-2013, Parquet{' with FER+ votes' if has_votes else ''}"),
-        protocol="official",
-        rows=np.array(rows, np.int64),
-        votes=np.array(votes, np.float32).reshape(-1, len(VOTES)) if has_votes else None,
-        skipped=tuple(problems.messages),
-        fer2013_rows=NUM_IMAGES,
-    )
+    about = {"classes": FER7, "protocol": "official", "fer2013_rows": NUM_IMAGES, "source": "FER-2013, Parquet"}
+    if len(columns) > len(PARQUET_COLUMNS):
+        about |= {"source": "FER-2013, Parquet with FER+ votes", "votes": np.array(votes, np.float32)}
+    return assemble(images, kept, problems, at=files[0].parent, **about)
 
 
 def check_cells(usage, row, found, emotion, png, *votes):
     """Raise a `DataError` unless the cells of one row of a Parquet file are as they were published."""
-    if not (isinstance(found, str) and found in USAGE_TO_SPLIT):
-        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {str(found)[:20]!r}.")
-    if found != usage:
-        raise DataError(f"Expected the Usage {usage} in this file. Received: {found}.")
-    if not is_whole(row, NUM_IMAGES):
-        raise DataError(f"Expected a row number in 0..{NUM_IMAGES - 1}. Received: {str(row)[:20]}.")
-    if not is_whole(emotion, len(FER7)):
-        raise DataError(f"Expected an emotion in 0..{len(FER7) - 1}. Received: {str(emotion)[:20]}.")
-    if votes and not (all(is_whole(vote, TAGGERS + 1) for vote in votes) and 0 < sum(votes) <= TAGGERS):
-        raise DataError(f"Expected 1 to {TAGGERS} votes in all. Received: {', '.join(map(str, votes))[:80]}.")
-    if not isinstance(png, bytes):
-        raise DataError(f"Expected the bytes of a PNG. Received: {type(png).__name__}.")
+    split_of(found)
+    for is_right, expected, received in (
+        (found == usage, f"the Usage {usage} in this file", found),
+        (is_whole(row, NUM_IMAGES), f"a row number in 0..{NUM_IMAGES - 1}", row),
+        (is_whole(emotion, len(FER7)), f"an emotion in 0..{len(FER7) - 1}", emotion),
+        (all(is_whole(vote, TAGGERS + 1) for vote in votes), f"1 to {TAGGERS} votes in all", votes),
+        (not votes or 0 < sum(votes) <= TAGGERS, f"1 to {TAGGERS} votes in all", votes),
+        (isinstance(png, bytes), "the bytes of a PNG", type(png).__name__),
+    ):
+        if not is_right:
+            raise DataError(f"Expected {expected}. Received: {str(received)[:80]}.")
 
 
 def is_whole(value, end):

@@ -13,18 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras.data.class_folders import Listed, expand, places, read_listed, split_folders
-from fer_keras.data.dataset import DataError, FaceDataset, Problems, refuse_unknown
-from fer_keras.data.fer2013_tables import TAGGERS, VOTES_NAME, read_rows, shown
-from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES, SPLITS, USAGE_TO_SPLIT
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, check_known
+from fer_keras.data.fer2013_tables import TAGGERS, VOTES_NAME, read_rows, shown, split_of
+from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES, SPLITS
 
 COLUMNS = ("Usage", "Image name", *FERPLUS_VOTES)
 COUNTS = {str(votes).encode(): votes for votes in range(TAGGERS + 1)}
-UNREAD = len(SPLITS)  # in place of a split: a row that could not be read
 EMOTIONS = tuple(FERPLUS_TO_CLASS[name] for name in FERPLUS_VOTES if name in FERPLUS_TO_CLASS)
-NOT_A_FACE = FERPLUS_VOTES.index("NF")
-MODES = ("majority", "probability")
 NUM_LEADING = 3  # emotions that mode "probability" takes at most
-LABELS_NAME = "label.csv"
 
 
 def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
@@ -42,18 +38,18 @@ def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str =
     if not faces.fer2013_rows:
         received = f"{faces.source}, whose pictures carry no row. Join the votes to fer2013.csv or icml_face_data.csv"
         raise DataError(f"{file}: Expected faces that know their rows in fer2013.csv. Received: {received}.")
-    none = UNREAD, [0] * len(FERPLUS_VOTES)
+    none = len(SPLITS), [0] * len(FERPLUS_VOTES)  # of a row that could not be read
     rows = [row or none for _, row in read_rows(file, COLUMNS, parse_votes, problems)]
     if len(rows) != faces.fer2013_rows or faces.rows.max(initial=-1) >= len(rows):
         expected = f"Expected {faces.fer2013_rows:,} rows, as many as the fer2013.csv of these faces has"
         raise DataError(f"{file}: {expected}. Received: {len(rows):,}. Take both whole, or move the votes away.")
-    found = np.array([split for split, _ in rows], np.int64)[faces.rows]
-    other = np.flatnonzero((found != UNREAD) & (np.array(SPLITS)[found % UNREAD] != faces.split))
+    found = np.array([*SPLITS, ""])[[split for split, _ in rows]][faces.rows]
+    other = np.flatnonzero((found != "") & (found != faces.split))
     if faces.protocol == "official" and len(other):  # a split of its own says nothing of the row
-        row, split = faces.rows[other[0]], faces.split[other[0]]
         raise DataError(
-            f"{file}, line {row + 2}: Expected the Usage that fer2013.csv has there, which gives {split}. Received: "
-            f"{SPLITS[found[other[0]]]} ({len(other):,} such rows). Both files must be whole, in the published order."
+            f"{file}, line {faces.rows[other[0]] + 2}: Expected the Usage that fer2013.csv has there, which gives "
+            f"{faces.split[other[0]]}. Received: {found[other[0]]} ({len(other):,} such rows). Both files must be "
+            "whole, in the published order."
         )
     return dataclasses.replace(
         faces,
@@ -66,22 +62,21 @@ def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str =
 def parse_votes(fields):
     """The place of the split in `SPLITS`, and the ten votes, of the fields of a row."""
     usage, _, *words = fields
-    if usage.decode() not in USAGE_TO_SPLIT:
-        raise DataError(f"Expected a Usage of {', '.join(USAGE_TO_SPLIT)}. Received: {shown(usage)}.")
-    wrong = next((word for word in words if word not in COUNTS), None)
-    if wrong is not None:
-        raise DataError(f"Expected votes in 0..{TAGGERS}. Received: {shown(wrong)}.")
+    split = SPLITS.index(split_of(usage.decode()))
+    for word in words:
+        if word not in COUNTS:
+            raise DataError(f"Expected votes in 0..{TAGGERS}. Received: {shown(word)}.")
     votes = [COUNTS[word] for word in words]
     if not 0 < sum(votes) <= TAGGERS:
         raise DataError(f"Expected 1 to {TAGGERS} votes in a row. Received: {sum(votes)}.")
-    return SPLITS.index(USAGE_TO_SPLIT[usage.decode()]), votes
+    return split, votes
 
 
 def find_folders(path):
     """The lists of FER+'s own folders (FER2013Train, FER2013Valid, FER2013Test with pictures), at a path or below."""
     for place in places(path, path.name):
         trees = {split: found[0] for split, found in split_folders(place).items() if split}
-        files = tuple(trees[split] / LABELS_NAME for split in SPLITS if split in trees)
+        files = tuple(trees[split] / "label.csv" for split in SPLITS if split in trees)
         if files and all(file.is_file() for file in files):
             return files
     return None
@@ -89,22 +84,22 @@ def find_folders(path):
 
 def read_folders(files, problems):
     """The `FaceDataset` of FER+'s own folders: the faces and their votes; the labels are still to be made of these."""
-    listed, votes = [], []
+    listed, votes, root = [], [], files[0].parent.parent
+    of_tree = {tree: split for split, trees in split_folders(root).items() for tree in trees}
     for file in files:
-        split = next(iter(split for split, found in split_folders(file.parent.parent).items() if file.parent in found))
         with open(file, encoding="utf-8", errors="replace", newline="") as stream:
             for number, (name, *row) in enumerate(filter(None, csv.reader(stream)), start=1):
                 try:
                     _, counts = parse_votes([b"Training", b"", *(word.strip().encode() for word in row[1:])])
                     if len(counts) != len(FERPLUS_VOTES) or Path(name).name != name:
                         raise DataError(f"Expected a picture, a box and {len(FERPLUS_VOTES)} votes.")
-                    listed.append(Listed(file.with_name(name), 0, split, len(listed)))
+                    listed.append(Listed(file.with_name(name), 0, of_tree[file.parent], len(listed)))
                     votes.append(counts)
                 except DataError as error:
                     problems.add(file, f"line {number}", str(error))
     about = {"classes": FERPLUS8, "source": "FER+, its own folders", "protocol": "official"}
     about["difference"] = "FER+'s own folders, whose pictures are not compared with those published"
-    faces = read_listed(listed, problems, root=files[0].parent.parent, **about)
+    faces = read_listed(listed, problems, root=root, **about)
     return dataclasses.replace(faces, votes=np.array(votes, np.float32)[faces.rows])
 
 
@@ -117,10 +112,7 @@ def label_by_votes(faces, mode, classes):
 
 
 def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """The votes as a distribution over some classes, to train on.
-
-    Votes for other classes, for "unknown" and for "not a face" are dropped, and what is left is divided by its sum. A
-    row with no vote among the classes gets zeros.
+    """The votes for some classes, divided by their sum, to train on; zeros in a row without a vote for any of them.
 
     Args:
         votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
@@ -137,7 +129,7 @@ def shares(votes):
 
 def emotion_votes(votes, classes=EMOTIONS):
     """The votes for each of `classes`, float32 `(n, classes)`."""
-    refuse_unknown("class", classes, EMOTIONS)
+    check_known("class", classes, EMOTIONS)
     votes = np.asarray(votes, np.float32)
     if votes.ndim != 2 or votes.shape[1] != len(FERPLUS_VOTES):
         raise ValueError(f"`votes` must have the shape (n, {len(FERPLUS_VOTES)}). Received: {votes.shape}.")
@@ -152,8 +144,7 @@ def plurality(votes):
 
 def not_a_face(votes):
     """A mask bool `(n,)` of the images that more than half of the votes call no face."""
-    votes = np.asarray(votes, np.float32)
-    return votes[:, NOT_A_FACE] > votes.sum(axis=1) / 2
+    return np.asarray(votes)[:, FERPLUS_VOTES.index("NF")] > np.sum(votes, axis=1) / 2
 
 
 def names_emotion(votes):
@@ -167,12 +158,11 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     Of FER-2013's rows, `"majority"` leaves 25,060 / 3,199 / 3,153 and `"probability"` 27,956 / 3,505 / 3,505. In both,
     an emotion with a single vote is an outlier and loses it.
 
-    - `"majority"`: all on the one emotion that has more than half of the votes that are left.
-    - `"probability"`: the votes of the leading emotions, divided by their sum. Emotions are taken from the top, equal
-      ones at once, until they have three quarters of the votes left, are three, or "unknown" or "not a face" comes up.
-      They must have more than half of the votes that are left and be no more than three.
-
-    A row that breaks its rule, or whose winner is not among `classes`, gets zeros; FER+ leaves these rows out.
+    `"majority"` puts all on the one emotion that has more than half of the votes that are left. `"probability"` divides
+    the votes of the leading emotions by their sum: they are taken from the top, equal ones at once, until they have
+    three quarters of the votes left, are three, or "unknown" or "not a face" comes up; they must have more than half of
+    the votes that are left and be no more than three. A row that breaks its rule, or whose winner is not among
+    `classes`, gets zeros; FER+ leaves these rows out.
 
     Reference: `_process_data` and `load_folders` in src/ferplus.py of https://github.com/microsoft/FERPlus
 
@@ -187,7 +177,7 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     >>> ferplus_targets(votes, ("happy", "sad", "neutral"), mode="probability").round(2)
     array([[0.67, 0.33, 0.  ]], dtype=float32)
     """
-    refuse_unknown("class", classes, EMOTIONS)
+    check_known("class", classes, EMOTIONS)
     taken = taken_votes(votes, mode)
     columns = [EMOTIONS.index(name) for name in classes]
     return shares(taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None])
@@ -201,26 +191,19 @@ def ferplus_winners(votes, *, mode="majority"):
 
 def taken_votes(votes, mode):
     """The votes that `ferplus_targets` divides, float32 `(n, 8)` in FER+'s order; zeros for rows left out."""
-    refuse_unknown("mode", [mode], MODES)
-    emotion_votes(votes)  # refuses other shapes
-    left = np.where(np.asarray(votes) > 1, votes, 0).astype(np.float32)
-    total = left.sum(axis=1)
-    first = np.arange(len(FERPLUS_VOTES)) == left.argmax(axis=1)[:, None]
-    taken = (left * first)[:, : len(EMOTIONS)] if mode == "majority" else leading_votes(left, total)
-    return np.where((taken.sum(axis=1) > total / 2)[:, None], taken, 0)
-
-
-def leading_votes(left, total):
-    """The votes of the emotions that mode `"probability"` takes from the top, others 0."""
-    left, taken = left.copy(), np.zeros((len(left), len(EMOTIONS)), np.float32)
-    seen, count = np.zeros(len(left)), np.zeros(len(left), int)
-    ended = np.zeros(len(left), bool)
-    for _ in range(NUM_LEADING):  # each turn takes one emotion at least, or ends
-        wanted = (seen < 0.75 * total) & (count < NUM_LEADING) & ~ended
-        top = (left == left.max(axis=1, keepdims=True)) & wanted[:, None]
-        taken += (left * top)[:, : len(EMOTIONS)]
-        seen += (left * top).sum(axis=1)
-        count += top[:, : len(EMOTIONS)].sum(axis=1)
-        ended |= top[:, len(EMOTIONS) :].any(axis=1)
-        left[top] = 0
-    return np.where((count <= NUM_LEADING)[:, None], taken, 0)
+    check_known("mode", [mode], ("majority", "probability"))
+    emotion_votes(votes)  # checks the shape
+    left, count = np.where(np.asarray(votes) > 1, votes, 0).astype(np.float32), len(EMOTIONS)
+    if mode == "majority":
+        taken = left * (np.arange(left.shape[1]) == left.argmax(axis=1)[:, None])
+    else:
+        taken, rest = np.zeros_like(left), left.copy()
+        for _ in range(NUM_LEADING):  # each turn takes one emotion at least, or ends
+            wanted = (taken.sum(axis=1) < 0.75 * left.sum(axis=1)) & ~taken[:, count:].any(axis=1)
+            wanted &= (taken > 0).sum(axis=1) < NUM_LEADING
+            top = (rest == rest.max(axis=1, keepdims=True)) & wanted[:, None]
+            taken += rest * top
+            rest[top] = 0
+        taken[(taken[:, :count] > 0).sum(axis=1) > NUM_LEADING] = 0
+    taken = taken[:, :count]
+    return np.where(taken.sum(axis=1, keepdims=True) > left.sum(axis=1, keepdims=True) / 2, taken, 0)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -12,27 +13,22 @@ from PIL import ExifTags, Image
 
 from fer_keras.data.dataset import DataError
 
-SUFFIXES = (
-    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
-    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
-)
+NAMES = re.compile(r"[^.].*\.(avif|bmp|dib|gif|jfif|jp2|jpe|jpe?g|p[bgnp]m|png|tga|tiff?|webp)", re.I | re.S)
 # What `Image.open` may open: pictures made of pixels. Left to itself it takes every format that Pillow knows, whatever
 # the file is called: it runs Ghostscript on EPS, and IPTC holds a picture of any format. MPO is opened as JPEG.
-FORMATS = (
-    *("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000"),
-    *("DIB", "ICO", "ICNS", "PCX", "PSD", "QOI", "SGI", "SUN", "TGA"),
-)
+FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "DIB", "ICO", "ICNS"]
+FORMATS += ["PCX", "PSD", "QOI", "SGI", "SUN", "TGA"]
 UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # the first brand of a file from an iPhone
 PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
-NAMES = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
-TURNS = {number: Image.Transpose[name] for number, name in enumerate(NAMES, 2)}  # by EXIF's orientation
+TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+TURNS = {number: Image.Transpose[name] for number, name in enumerate(TURNS, 2)}  # by EXIF's orientation
 
 
 def is_picture(name):
     """True if a file's name is that of a picture; hidden files (`._1.jpg`) do not count."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    return NAMES.fullmatch(name) is not None
 
 
 def read_regular(path):
@@ -48,27 +44,23 @@ def read_regular(path):
 
 
 def without_waiting(path, flags):
-    """Open a file as `os.open` does; opening a pipe would wait for ever."""
+    """Open a file as `os.open` does, but a pipe without waiting for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decode(content, image_size=None):
-    """One picture, given as bytes, as grey uint8 pixels `(height, width)`.
+    """One picture, given as bytes, as upright grey uint8 pixels `(height, width)`, resized to `image_size` if given.
 
-    Colour becomes grey by ITU-R 601 luma, what is transparent lies on black, an orientation noted by the camera is
-    applied, and the picture is resized to `image_size` without regard to its proportions. A grey picture of the right
-    size comes back pixel by pixel. A `DataError` says what is no whole picture of 8 bits a channel, or absurdly large.
+    Colour becomes grey by ITU-R 601 luma, and what is transparent lies on black.
     """
     with sound(), open_picture(io.BytesIO(content)) as picture:
-        refuse_huge(picture)
+        check_size(picture)
         if picture.mode.startswith(("I", "F")):
             raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
         # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
-        grey = upright(picture)
-        if grey.mode != "L":
-            grey = on_black(grey).convert("L")
+        grey = on_black(upright(picture)).convert("L")
         if image_size and grey.size != tuple(image_size)[::-1]:
             grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
         return np.asarray(grey)
@@ -89,15 +81,15 @@ def open_picture(file):
                 body = stream.read(length + 4)
                 parts += () if kind in PNG_TEXTS else (head, body)
             file = io.BytesIO(b"".join(parts))
-    if head[4:8] == b"ftyp" and head[8:12] in HEIC:
+    is_heic = head[4:8] == b"ftyp" and head[8:12] in HEIC
+    if is_heic:
         try:
             import pillow_heif
         except ImportError as error:
             words = "Received: HEIC. Install what reads it (pip install pillow-heif), or save it as JPEG."
             raise DataError(f"Expected a picture that Pillow reads (PNG, JPEG, ...). {words}") from error
         pillow_heif.register_heif_opener()
-        return Image.open(file, formats=["HEIF"])
-    return Image.open(file, formats=FORMATS)
+    return Image.open(file, formats=["HEIF"] if is_heic else FORMATS)
 
 
 @contextlib.contextmanager
@@ -113,7 +105,7 @@ def sound():
         raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
 
 
-def refuse_huge(picture):
+def check_size(picture):
     """Raise a `DataError` for a picture of absurdly many pixels."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
@@ -129,19 +121,16 @@ def upright(picture):
 
 def orientation(picture):
     """How the camera was held, as EXIF has it: 1 is upright, also where EXIF says none of 1 to 8 or is broken."""
-    try:
+    with contextlib.suppress(Exception):
         number = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:
-        number = None
-    return number if isinstance(number, int) and number in TURNS else 1
+        return number if isinstance(number, int) and number in TURNS else 1
+    return 1
 
 
 def on_black(picture):
     """The picture without transparency, on black."""
-    if not picture.has_transparency_data:
-        return picture
-    picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    black = Image.new("RGBA", picture.size, "black") if picture.has_transparency_data else None
+    return Image.alpha_composite(black, picture.convert("RGBA")) if black else picture
 
 
 def as_batch(images, size: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,15 +16,14 @@ from fer_keras.data import archives, cache, ferplus, other_sets
 from fer_keras.data import fer2013_folders as folders
 from fer_keras.data import fer2013_tables as tables
 from fer_keras.data.class_folders import expand, load_folder
-from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, refuse_unknown, say
+from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, check_known, say
 from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES
 
 # fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """One published layout of FER-2013."""
 
     name: str  # also in the cache's file names
@@ -37,9 +37,8 @@ class Layout:
 
 def read_csv(files, problems):
     """The `FaceDataset` of a CSV, with the votes of FER+ if they lie beside it."""
-    file, *votes = files
-    faces = tables.read_csv((file,), problems)
-    return ferplus.join_ferplus(faces, votes[0], on_error=problems.on_error) if votes else faces
+    faces = tables.read_csv(files, problems)
+    return ferplus.join_ferplus(faces, files[1], on_error=problems.on_error) if files[1:] else faces
 
 
 def read_archive(files, problems):
@@ -51,7 +50,6 @@ def read_archive(files, problems):
         return dataclasses.replace(faces, skipped=skipped)
 
 
-TRAIN_TEST = ("train", "test")
 LAYOUTS = (  # tried from the first to the last
     Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)}", tables.find_parquet,
            tables.read_parquet),
@@ -62,9 +60,9 @@ LAYOUTS = (  # tried from the first to the last
     Layout("course-folders", f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
            folders.find_course, folders.read_course, cached=False, classes=FER4, protocol="course"),
     Layout("fer2013-folders", "folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
-           partial(folders.find_trees, splits=TRAIN_TEST, named=True), folders.read_named, cached=False),
+           partial(folders.find_trees, splits=("train", "test"), named=True), folders.read_named, cached=False),
     Layout("fer2013-unnamed-folders", "folders train|test/<emotion>/ of pictures with other names",
-           partial(folders.find_trees, splits=TRAIN_TEST, named=False), folders.read_unnamed, cached=False,
+           partial(folders.find_trees, splits=("train", "test"), named=False), folders.read_unnamed, cached=False,
            protocol="own"),
     Layout("fer2013-validated-folders", "folders images/train|validation/<emotion>/N.jpg",
            partial(folders.find_trees, splits=("train", "validation")), folders.read_validated, cached=False,
@@ -88,10 +86,9 @@ def identify(path, *, protocol=None):
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
     if found := recognise(path, protocol=protocol):
         return found
-    held = "a file of another kind"
-    if path.is_dir():
-        names = sorted(item.name for item in path.iterdir())
-        held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else "an empty folder"
+    names = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
+    held = "an empty folder" if path.is_dir() else "a file of another kind"
+    held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else held
     known = "".join(f"\n  - {layout.description}" for layout in LAYOUTS)
     raise DataError(
         f"{path}: Expected one of the following. Received: {held}.{known}"
@@ -107,51 +104,47 @@ def only_layout(folder):
         if not inside[0].is_dir():
             break
         (root,) = inside
-    files = [file for file in sorted(root.rglob("*.csv")) if file.is_file() and file.name[0] != "."]
-    headers = {file: tables.header_of(file) for file in files if "__MACOSX" not in file.parts}
+    files = (file for file in sorted(root.rglob("[!.]*.csv")) if file.is_file() and "__MACOSX" not in file.parts)
+    headers = {file: tables.header_of(file) for file in files}
     faces = [file for file, names in headers.items() if "pixels" in names]
     faces = [file for file in faces if "emotion" in headers[file]] or faces or list(headers)[: len(headers) == 1]
     for place in (*faces, root):
         for layout in LAYOUTS if len(candidates) < 2 or place != root else ():
             if found := layout.find(place):
                 candidates.setdefault(found, layout)
-    if len(candidates) > 1:  # train.csv is a part of icml_face_data.csv, which the challenge gave out beside it
-        others = {found: layout for found, layout in candidates.items() if layout.name != "challenge-csv"}
-        candidates = others or candidates
-    if len(candidates) > 1:
-        names = ", ".join(str(found[0].relative_to(folder)) for found in candidates)
+    # The challenge's train.csv is a part of icml_face_data.csv, which it gave out beside it.
+    several = [(layout, found) for found, layout in candidates.items() if layout.name != "challenge-csv"]
+    several = several or [(layout, found) for found, layout in candidates.items()]
+    if len(several) > 1:
+        names = ", ".join(str(found[0].relative_to(folder)) for _, found in several)
         raise DataError(f"{folder}: Expected one data set in the archive. Received: {names}. Unpack it and pass one.")
-    return next(((layout, found) for found, layout in candidates.items()), None) or identify(root)
+    return several[0] if several else identify(root)
 
 
 def compare(faces):
     """The faces; if they call themselves FER-2013 and are not as published, `difference` and `source` say so."""
     if faces.protocol not in labels.PUBLISHED_COUNTS or faces.difference:
         return faces
-    difference = labels.count_difference(faces.protocol, faces.counts().T.to_dict()) or content_difference(faces)
-    source = f"{faces.source}, not as published" if difference else faces.source
-    return dataclasses.replace(faces, difference=difference, source=source)
-
-
-def content_difference(faces):
-    """Where faces of the published numbers are not the published ones, in words; an empty text if nowhere."""
-    if faces.protocol != "course" and len(np.unique(faces.digests)) < min(len(faces), labels.MIN_DISTINCT):
-        return f"Expected {labels.MIN_DISTINCT:,} different images at least. Received: fewer"
-    is_official = faces.protocol == "official" and len(faces) == NUM_IMAGES
-    if faces.fer2013_rows != NUM_IMAGES or not (is_official or faces.protocol == "course"):
-        return ""  # folders that do not number their files by the rows of fer2013.csv
-    order = np.argsort(faces.rows, kind="stable")
-    rows = faces.rows[order]
-    total = hashlib.sha256(rows.astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
-    total.update("".join(split[:2] for split in faces.split[order].tolist()).encode())
-    if is_official:
-        total.update(faces.digests[order][~np.isin(rows, labels.JPEG_ROWS)].tobytes())
-    digests = {faces.protocol: total.hexdigest()[:16]}
-    if is_official and faces.votes is not None:
-        digests["votes"] = hashlib.sha256(faces.votes[order].astype("<f4").tobytes()).hexdigest()[:16]
-    if digests.items() <= labels.PUBLISHED_DIGESTS.items():
-        return ""
-    return "the numbers of images are those published; labels, splits, order, votes or pixels are not"
+    difference = labels.count_difference(faces.protocol, faces.counts().T.to_dict())
+    is_course = faces.protocol == "course"
+    if not (difference or is_course) and len(np.unique(faces.digests)) < min(len(faces), labels.MIN_DISTINCT):
+        difference = f"Expected {labels.MIN_DISTINCT:,} different images at least. Received: fewer"
+    # Other folders do not number their files by the rows of fer2013.csv.
+    has_rows = faces.fer2013_rows == NUM_IMAGES and faces.protocol in labels.PUBLISHED_DIGESTS
+    if not difference and has_rows:
+        order = np.argsort(faces.rows, kind="stable")
+        rows = faces.rows[order]
+        total = hashlib.sha256(rows.astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
+        total.update("".join(split[:2] for split in faces.split[order].tolist()).encode())
+        if not is_course:
+            total.update(faces.digests[order][~np.isin(rows, labels.JPEG_ROWS)].tobytes())
+        digests = {faces.protocol: total.hexdigest()[:16]}
+        if not is_course and faces.votes is not None:
+            digests["votes"] = hashlib.sha256(faces.votes[order].astype("<f4").tobytes()).hexdigest()[:16]
+        if not digests.items() <= labels.PUBLISHED_DIGESTS.items():
+            difference = "the numbers of images are those published; labels, splits, order, votes or pixels are not"
+    source = f"{faces.source}, not as published"
+    return dataclasses.replace(faces, difference=difference, source=source) if difference else faces
 
 
 def load_fer7(
@@ -159,10 +152,9 @@ def load_fer7(
 ) -> FaceDataset:
     """Read the seven classes of FER-2013, with the split of what lies at the path.
 
-    The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`; some published layouts ignore it
-    or lack it, and then `.protocol` and `.source` say whose split it is. What differs from the published counts and
-    digests stands in `.difference`, in `.source` and in a line on stderr. The first read is kept in the user's cache
-    (`fer_keras.paths.cache()`), so that the next one takes a fraction of a second.
+    The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`; some published layouts lack it,
+    and then `.protocol` and `.source` say whose split it is. What differs from the published counts and digests stands
+    in `.difference` and on stderr. The first read is kept in the user's cache, which makes the next one faster.
 
     Args:
         path: a file or folder in one of the published layouts. Without it: the environment variable `FER_KERAS_DATA`,
@@ -178,22 +170,20 @@ def load_fer4(
 ) -> FaceDataset:
     """Read the four classes happy, sad, surprise and neutral.
 
-    `"official"` selects them from FER-2013 and keeps its split; `"course"` is a published course set that drew its own
-    from the same images, so that its training images include test images of the official split. Never mix them.
-
     Args:
         path: as for `load_fer7`; also the course set's folders, or a folder with FER-2013 and `adsp_rows.csv`.
-        protocol: as for `load_fer7`; None takes `"official"` where the source has it.
+        protocol: `"official"`, preferred by None, keeps the split of FER-2013; `"course"` is a published course set
+            that split the same images anew. Never mix them: it trains on test images of the official split.
         on_error: as for `load_fer7`.
     """
     faces, place = read(path, FER4, protocol, on_error)
     if protocol == "course" and faces.protocol == "official":
         rows = place / folders.COURSE_ROWS if place else None
         if rows is None or not rows.is_file():
-            received = f"{faces.source}, without the list of its rows"
-            advice = f"Put {folders.COURSE_ROWS} beside it, or ask for protocol='official'"
-            at = place or "The cached FER-2013"
-            raise DataError(f"{at}: Expected the course set. Received: {received}. {advice}.")
+            raise DataError(
+                f"{place or 'The cached FER-2013'}: Expected the course set. Received: {faces.source}, without the "
+                f"list of its rows. Put {folders.COURSE_ROWS} beside it, or ask for protocol='official'."
+            )
         faces = announce(rows, compare(folders.course_of_rows(faces, rows)))
     return faces.select(classes=FER4)
 
@@ -208,73 +198,68 @@ def load_ferplus(
     """Read the faces that FER+ keeps, with the labels that its votes give, on the official split.
 
     Args:
-        path: as for `load_fer7`, in a layout with votes: the Parquet files, a CSV with fer2013new.csv beside it, or the
-            folders FER2013Train, FER2013Valid and FER2013Test.
+        path: as for `load_fer7`: Parquet files, a CSV with fer2013new.csv beside it, or FER+'s own folders.
         mode: `"majority"` or `"probability"`, as for `ferplus_targets`, which makes targets of `.votes`.
         classes: the classes to keep, among `labels.FERPLUS8`; faces for which another wins are left out.
         on_error: as for `load_fer7`.
     """
-    refuse_unknown("class", classes, FERPLUS8)
+    check_known("class", classes, FERPLUS8)
     faces, place = read(path, (), "official", on_error)
     if faces.votes is None:
-        at = f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+"
-        advice = "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder"
-        raise DataError(f"{at}. Received: {faces.source}. {advice}.")
+        raise DataError(
+            f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+. Received: {faces.source}. "
+            "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
+        )
     return ferplus.label_by_votes(faces, mode, classes)
 
 
 def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise") -> FaceDataset:
-    """Read whatever faces lie at a path, with the classes and the split that they have.
+    """Read whatever faces lie at a path, as the other loaders do, with the classes and the split that they have.
 
-    FER-2013 or its course set in any layout, FER+, RAF-DB, CK+48, or class folders of anyone's own, also in an archive:
-    as the other loaders read them. Folders that are not quite as they were published are read as anyone's own, which a
-    line on stderr says.
+    Folders that are not quite as they were published are read as anyone's own, which a line on stderr says.
 
     Args:
-        path: a file or folder; without it as for `load_fer7`.
+        path: FER-2013 or its course set in any layout, FER+, RAF-DB, CK+48, or class folders, also in an archive;
+            without it as for `load_fer7`.
         on_error: as for `load_fer7`.
     """
     Problems(on_error)
-    place, errors = given(path), []
-    layout = place is not None and place.exists() and recognise(place)
-    if not layout and place is not None and place.is_dir():
-        return load_own(place, on_error)
-    if not layout or (layout[0].cached and layout[0].protocol):
-        return load_published(place, on_error)
-    for how in dict.fromkeys(("raise", on_error)):
-        for load in (load_published, load_own):
+    place, error = given(path), None
+    layout, _ = (place and place.exists() and recognise(place)) or (None, None)
+    may_be_own = not (layout.cached and layout.protocol) if layout else bool(place and place.is_dir())
+    for how in dict.fromkeys(("raise", on_error)) if layout and may_be_own else (on_error,):
+        if layout or not may_be_own:
             try:
-                faces = load(place, how)
-            except DataError as error:
-                errors.append(error)
-                continue
-            if load is load_own:
-                say(f"{place}: not read as FER-2013. {str(errors[0]).splitlines()[0]}")
-            return faces
-    raise errors[0]
-
-
-def load_published(place, on_error):
-    """Read FER-2013 or its course set in any layout, or FER+."""
-    faces, _ = read(place, (), None, on_error)
-    return ferplus.label_by_votes(faces, "majority", FERPLUS8) if faces.classes == FERPLUS8 else faces
-
-
-def load_own(place, on_error):
-    """Read RAF-DB, CK+48, or class folders of anyone's own, in a folder or an archive."""
-    with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
-        if other_sets.is_rafdb(folder):
-            return other_sets.load_rafdb(folder, on_error=on_error)
-        return (other_sets.load_ckplus if other_sets.is_ckplus(folder) else load_folder)(folder, on_error=on_error)
+                faces, _ = read(place, (), None, how)
+                is_ferplus = faces.classes == FERPLUS8
+                return ferplus.label_by_votes(faces, "majority", FERPLUS8) if is_ferplus else faces
+            except DataError as raised:
+                error = error or raised
+                if not may_be_own:
+                    raise
+        try:
+            with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
+                kinds = ((other_sets.is_rafdb, other_sets.load_rafdb), (other_sets.is_ckplus, other_sets.load_ckplus))
+                load = next((load for is_it, load in kinds if is_it(folder)), load_folder)
+                faces = load(folder, on_error=how)
+        except DataError:
+            if not error:
+                raise
+            continue
+        if error:
+            say(f"{place}: not read as FER-2013. {str(error).splitlines()[0]}")
+        return faces
+    raise error
 
 
 def read(path, classes, protocol, on_error):
     """The `FaceDataset` of what is found, and the folder its files lie in (None for the cache's own copy)."""
-    refuse_unknown("protocol", [] if protocol is None else [protocol], PROTOCOLS)
+    check_known("protocol", [] if protocol is None else [protocol], PROTOCOLS)
     problems, place = Problems(on_error), given(path)
-    is_download = place is None
-    if is_download:
-        if copy := cached_copy():
+    if is_download := place is None:
+        copies = [copy for name in cache.names(NUM_IMAGES) if (copy := cache.load(name)) is not None]
+        copies = [copy for copy in copies if (copy.protocol, copy.classes, copy.difference) == ("official", FER7, "")]
+        if copy := max(copies, key=lambda copy: copy.votes is not None, default=None):
             check_fits("The cached FER-2013", copy, copy.source, classes, protocol)
             return copy, None
         place = download()
@@ -284,8 +269,7 @@ def read(path, classes, protocol, on_error):
     def parse():
         faces = compare(layout.read(found, problems))
         if is_download and faces.difference:
-            expected = f"Expected {KAGGLE} as it was published"
-            raise DataError(f"{place}: {expected}. Received other images. {faces.difference}.")
+            raise DataError(f"{place}: Expected {KAGGLE} as published. Received: other images. {faces.difference}.")
         return faces
 
     try:
@@ -348,10 +332,3 @@ def download():
         "  3. Pass its path: load_fer7(path), load_fer4(path), or --data PATH on the command line.\n"
         f"     A path may be{layouts}\nTried last: {tried}"
     )
-
-
-def cached_copy():
-    """The whole FER-2013 that the cache holds from an earlier read, or None; one with votes is preferred."""
-    found = [faces for name in cache.names(NUM_IMAGES) if (faces := cache.load(name)) is not None]
-    found = [each for each in found if (each.protocol, each.classes, each.difference) == ("official", FER7, "")]
-    return max(found, key=lambda faces: faces.votes is not None, default=None)

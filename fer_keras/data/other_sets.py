@@ -15,11 +15,10 @@ from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
 from fer_keras.data.images import is_picture
 from fer_keras.labels import CKPLUS7, FER7, RAFDB_LABELS, SPLITS
 
-FRAME = re.compile(r"S([0-9]{3})_([0-9]{3})_([0-9]{8})")  # person, sequence, frame
+FRAME_NAMES = re.compile("S[0-9]{3}_[0-9]{3}_[0-9]{8}"), "like S010_004_00000017: person, sequence, frame"
 PER_PERSON = 10**11  # what the digits of sequence and frame count to
 LIST = Path("EmoLabel") / "list_patition_label.txt"  # spelled as published
 ALIGNED = Path("Image") / "aligned"
-RAFDB_NAME = re.compile(r"(train|test)_[0-9]+(_aligned)?")
 PUBLISHED = {"train": 12_271, "test": 3_068}
 
 
@@ -37,7 +36,7 @@ def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceData
     root = find_ckplus(given)
     if root is None:
         raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
-    listed = list(folders.list_classes(root, "train", CKPLUS7, problems, place=place_frame))
+    listed = list(folders.list_classes(root, "train", CKPLUS7, problems, names=FRAME_NAMES))
     about = {"source": "CK+48, split 80/10/10 by person, drawn with seed 0", "protocol": "own"}
     faces = folders.read_listed(listed, problems, root=root, classes=CKPLUS7, **about)
     say(f"{path}: {faces.source}")
@@ -54,15 +53,7 @@ def is_ckplus(given):
     """True if class folders lie at a path, and in one of them a frame named as CK+ names them."""
     root = find_ckplus(given)
     files = (file for folder in subfolders(root) for file in folder.iterdir()) if root else ()
-    return any(FRAME.fullmatch(file.stem) for file in files)
-
-
-def place_frame(name, split):
-    """The split and the digits of a frame's name, as one number."""
-    found = FRAME.fullmatch(os.path.splitext(name)[0])
-    if found is None:
-        raise DataError("Expected a name like S010_004_00000017: person, sequence, frame.")
-    return split, int("".join(found.groups()))
+    return any(FRAME_NAMES[0].fullmatch(file.stem) for file in files)
 
 
 def load_rafdb(
@@ -81,50 +72,43 @@ def load_rafdb(
         on_error: as for `load_ckplus`.
     """
     given, problems = expand(path), Problems(on_error)
-    listing, numbered = find_rafdb(given)
+    listing, numbered, beside = find_rafdb(given)
     if not listing and not numbered:
-        expected = (
-            f"Expected RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or DATASET/train|test/1..7"
-        )
-        raise DataError(f"{given}: {expected}. Received: neither. Check the path.")
-    listed = list_published(listing, problems) if listing else list_folders(numbered, given, problems)
+        expected = f"RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or DATASET/train|test/1..7"
+        raise DataError(f"{given}: Expected {expected}. Received: neither. Check the path.")
+    listed = list_published(listing, problems) if listing else list_folders(numbered, beside, problems)
     about = {"classes": FER7, "source": "RAF-DB", "protocol": "raf-db"}
     faces = folders.read_listed(listed, problems, root=listing or numbered, image_size=image_size, **about)
     counts = {split: int((faces.split == split).sum()) for split in SPLITS if split in {*faces.split, *PUBLISHED}}
     held, published = (" and ".join(f"{n:,} {split}" for split, n in table.items()) for table in (counts, PUBLISHED))
-    aside = "" if counts == PUBLISHED else f" (published: {published})"
-    drawn = "" if "validation" in counts else ", a tenth of train drawn as validation with seed 0"
-    source = f"RAF-DB, {held} images{aside}{drawn}"
+    source = f"RAF-DB, {held} images{'' if counts == PUBLISHED else f' (published: {published})'}"
+    if "validation" not in counts:
+        source += ", a tenth of train drawn as validation with seed 0"
+        faces = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
     say(f"{path}: {source}")
-    faces = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)) if drawn else faces
     return dataclasses.replace(faces, protocol="raf-db", source=problems.describe(source))
 
 
 def find_rafdb(given):
-    """The folder with the list of labels and the one with numbered folders, each None if there is none."""
+    """The folder with the list of labels, that with numbered folders, and that with their tables, None if missing."""
     listing = next((place for place in places(given, "basic") if (place / LIST).is_file()), None)
     for place in places(given, "DATASET"):
         has_splits = all((place / split).is_dir() for split in PUBLISHED)
         if has_splits and any(class_name(item) in RAFDB_LABELS for item in subfolders(place / "train")):
-            return listing, place
-    return listing, None
+            return listing, place, place if place == given else place.parent
+    return listing, None, None
 
 
 def is_rafdb(given):
     """True if a path holds RAF-DB by its own files: its list, its tables, or the names of its pictures."""
-    listing, numbered = find_rafdb(given)
+    listing, numbered, beside = find_rafdb(given)
     if listing or not numbered:
         return bool(listing)
     names = {class_name(item) for split in PUBLISHED for item in subfolders(numbered / split)}
-    first = (file for file in subfolders(numbered / "train")[0].iterdir() if is_picture(file.name))
-    has_tables = any(table_of(numbered, given, split).is_file() for split in PUBLISHED)
-    is_named = bool(RAFDB_NAME.fullmatch(next(first, Path()).stem))
-    return names == set(RAFDB_LABELS) and (has_tables or is_named)
-
-
-def table_of(place, given, split):
-    """The path of the table of labels of a split, beside numbered folders or, if these were given, in them."""
-    return (place if place == given else place.parent) / f"{split}_labels.csv"
+    first = (item for item in subfolders(numbered / "train")[0].iterdir() if is_picture(item.name))
+    has_tables = any((beside / f"{split}_labels.csv").is_file() for split in PUBLISHED)
+    is_named = re.fullmatch("(train|test)_[0-9]+(_aligned)?", next(first, Path()).stem)
+    return names == set(RAFDB_LABELS) and bool(has_tables or is_named)
 
 
 def list_published(place, problems):
@@ -136,10 +120,10 @@ def list_published(place, problems):
     for name, (line, label) in read_labels(place / LIST, problems).items():
         split = name.partition("_")[0]
         file = pictures.pop(f"{Path(name).stem}_aligned.jpg", None)
-        if split not in PUBLISHED:
-            problems.add(place / LIST, f"line {line}", f"Expected a name train_N.jpg or test_N.jpg. Received: {name}.")
-        elif file is None:
-            problems.add(place / LIST, f"line {line}", f"Expected its picture in {ALIGNED.as_posix()}. Received: none.")
+        fault = "" if file else f"Expected its picture in {ALIGNED.as_posix()}. Received: none."
+        fault = fault if split in PUBLISHED else f"Expected a name train_N.jpg or test_N.jpg. Received: {name}."
+        if fault:
+            problems.add(place / LIST, f"line {line}", fault)
         else:
             listed.append(Listed(file, label, split, line - 1))
     for file in pictures.values():
@@ -147,31 +131,29 @@ def list_published(place, problems):
     return listed
 
 
-def list_folders(place, given, problems):
-    """The pictures in numbered folders; where there is a table of a split's labels, both must agree."""
+def list_folders(place, beside, problems):
+    """The pictures in numbered folders; those that a table of a split's labels does not confirm are `problems`."""
     listed, numbers = [], tuple(RAFDB_LABELS)
     for split, (tree, *_) in folders.split_folders(place).items():
         items = folders.list_classes(tree, split, numbers, problems) if split else ()
         items = [item._replace(label=FER7.index(RAFDB_LABELS[numbers[item.label]])) for item in items]
-        table = table_of(place, given, tree.name)
-        listed += check_labels(items, table, problems) if split and table.is_file() else items
+        table = beside / f"{tree.name}_labels.csv"
+        if not split or not table.is_file():
+            listed += items
+            continue
+        labels = read_labels(table, problems, header="image,label")
+        for item in items:
+            line, label = labels.pop(os.path.basename(item.file), (None, None))
+            if label == item.label:
+                listed.append(item)
+            elif line is None:
+                problems.add(item.file, None, f"Expected its label in {table.name}. Received: none.")
+            else:
+                number = os.path.basename(os.path.dirname(item.file))
+                problems.add(table, f"line {line}", f"Expected the label {number}, as of its folder.")
+        for name, (line, _) in labels.items():
+            problems.add(table, f"line {line}", f"Expected a picture {name}. Received: none in the folders.")
     return sorted(listed, key=lambda item: SPLITS.index(item.split))
-
-
-def check_labels(items, table, problems):
-    """The listed pictures whose label the table confirms; the others, and rows without one, are left to `problems`."""
-    labels, kept = read_labels(table, problems, header="image,label"), []
-    for item in items:
-        line, label = labels.pop(os.path.basename(item.file), (None, None))
-        if label == item.label:
-            kept.append(item)
-        elif line is None:
-            problems.add(item.file, None, f"Expected its label in {table.name}. Received: none.")
-        else:
-            problems.add(table, f"line {line}", f"Expected the label {Path(item.file).parent.name}, as of its folder.")
-    for name, (line, _) in labels.items():
-        problems.add(table, f"line {line}", f"Expected a picture {name}. Received: none in the folders.")
-    return kept
 
 
 def read_labels(file, problems, *, header=None):
@@ -184,13 +166,13 @@ def read_labels(file, problems, *, header=None):
         raise DataError(f"{file}, line 1: Expected the header {header}. Received: {''.join(lines[:1])[:80]!r}.")
     labels = {}
     for number, line in enumerate(lines, start=1):
-        if line.isspace() or not line or (header and number == 1):
+        name, *label = line.split("," if header else None) or [""]
+        if (header and number == 1) or not line.strip():
             continue
-        fields = line.split("," if header else None)
-        if len(fields) != 2 or fields[1].strip() not in RAFDB_LABELS:
+        if [each.strip() in RAFDB_LABELS for each in label] != [True]:
             problems.add(file, f"line {number}", f"Expected a picture and a label in 1..7. Received: {line[:80]!r}.")
-        elif fields[0] in labels:
-            problems.add(file, f"line {number}", f"Expected each picture once. Received: {fields[0]} again.")
+        elif name in labels:
+            problems.add(file, f"line {number}", f"Expected each picture once. Received: {name} again.")
         else:
-            labels[fields[0]] = (number, FER7.index(RAFDB_LABELS[fields[1].strip()]))
+            labels[name] = (number, FER7.index(RAFDB_LABELS[label[0].strip()]))
     return labels

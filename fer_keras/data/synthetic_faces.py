@@ -8,7 +8,7 @@ import types
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer_keras.data.dataset import FaceDataset, refuse_unknown
+from fer_keras.data.dataset import FaceDataset, check_known
 from fer_keras.data.synthetic_features import ACTIONS, ARCH, EXPRESSIONS, PAINTERS
 from fer_keras.labels import FER7, FERPLUS8
 
@@ -45,7 +45,7 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
         seed: at least 0.
         size: side of the images in pixels, at least 8.
     """
-    refuse_unknown("class", classes, FERPLUS8)
+    check_known("class", classes, FERPLUS8)
     if not classes or len(set(classes)) != len(classes):
         raise ValueError(f"`classes` must name at least one class, each once. Received: {tuple(classes)}.")
     for name, value, least in (("num_per_class", num_per_class, 3), ("seed", seed, 0), ("size", size, 8)):

@@ -14,7 +14,6 @@ from PIL.JpegImagePlugin import jpeg_factory
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
 
-LARGEST_16 = 2**16 - 1
 # Where a large JPEG is read at a part of its size, its longer side keeps so many pixels: the smallest face that a
 # detector is asked for then still has more of them than a network takes.
 ENOUGH_SIDE = 1920
@@ -33,9 +32,8 @@ class Photo(NamedTuple):
 def open_photo(source, *, side: int | None = None) -> Photo:
     """Read a photograph as upright RGB pixels, uint8 `(height, width, 3)`, with its size and ICC profile.
 
-    An orientation noted by the camera is applied, what is transparent lies on black, 16 bits a channel become 8, and
-    of what moves the first frame is taken. A JPEG of more than 50 million pixels, and at most 256 million, is read at a
-    half, a quarter or an eighth of its size; other pictures have at most 50 million.
+    What is transparent lies on black, 16 bits a channel become 8, and of what moves the first frame is taken. A JPEG of
+    50 to 256 million pixels is read at a half, a quarter or an eighth of its size; others have at most 50 million.
 
     Args:
         source: the path of a picture, its bytes, a data URL, an open file, a PIL image, or an array of uint8 or
@@ -65,10 +63,9 @@ def open_photo(source, *, side: int | None = None) -> Photo:
             size = (height, width) if images.orientation(picture) < 5 else (width, height)
             return Photo(rgb, size, profile if is_rgb else None)
     except DataError as error:
-        if not isinstance(source, str | os.PathLike):
-            raise
-        name = os.fspath(source)
-        raise DataError(f"{name if len(name) <= LONGEST_PATH else f'{name[:40]}…'}: {error}") from error
+        name = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+        name = name if len(name) <= LONGEST_PATH else f"{name[:40]}…"
+        raise DataError(f"{name}: {error}" if name else str(error)) from error
 
 
 def opened(source):
@@ -83,11 +80,11 @@ def opened(source):
         body = unquote_to_bytes(body)
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
     elif isinstance(source, str | os.PathLike):
-        if (length := len(os.fspath(source))) > LONGEST_PATH and not os.path.isfile(source):
-            raise DataError(f"Expected {taken}. Received: {length:,} characters. Decode base64 with base64.b64decode.")
         if not os.path.isfile(source):
             found = "a folder" if os.path.isdir(source) else "no such file"
-            raise DataError(f"Expected the path of a picture. Received: {found}.")
+            if (length := len(os.fspath(source))) > LONGEST_PATH:
+                found = f"{length:,} characters. Decode base64 with base64.b64decode"
+            raise DataError(f"Expected {taken}. Received: {found}.")
     elif not hasattr(source, "read"):
         raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
     elif not getattr(source, "seekable", bool)():
@@ -104,7 +101,7 @@ def opened(source):
 
 def as_rgb(picture):
     """A PIL image as upright RGB pixels."""
-    images.refuse_huge(picture)
+    images.check_size(picture)
     if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
     picture = images.upright(picture)
@@ -125,9 +122,8 @@ def from_array(array):
 
 def eight_bits(values):
     """Values of 16 bits as uint8; a `DataError` if they are outside [0, 65535] or fractions."""
-    if values.dtype.kind not in "ui" or values.min() < 0 or values.max() > LARGEST_16:
-        raise DataError(
-            f"Expected values of 8 or 16 bits. Received: {values.dtype}, {values.min():g} to {values.max():g}. "
-            "Scale them to [0, 255] and convert them to uint8."
-        )
-    return ((values.astype(np.uint32) * 255 + LARGEST_16 // 2) // LARGEST_16).astype(np.uint8)
+    low, high, largest = values.min(), values.max(), 2**16 - 1
+    if values.dtype.kind not in "ui" or low < 0 or high > largest:
+        received = f"{values.dtype}, {low:g} to {high:g}. Scale them to [0, 255] and convert them to uint8"
+        raise DataError(f"Expected values of 8 or 16 bits. Received: {received}.")
+    return ((values.astype(np.uint32) * 255 + largest // 2) // largest).astype(np.uint8)
