@@ -79,8 +79,8 @@ def open_archive(file):
 
 def unpack(entries, read, file, folder):
     """Write the entries of an open archive below a folder."""
-    room, seen, claimed, written = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * file.stat().st_size)), set(), 0, 0
-    checked = []
+    room, claimed, written = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * file.stat().st_size)), 0, 0
+    seen, checked = set(), []
     folder.mkdir()
     for entry, name, size, fault in entries:
         place, claimed = PurePosixPath(name.replace("\\", "/")), claimed + size

@@ -11,15 +11,12 @@ from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, s
 from fer_keras.data.images import decode, is_picture, read_regular
 from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, emotion
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "publictest"), "validation"),
-    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
-}
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test", "privatetest": "test"}
+SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "publictest"), "validation")
 NO_PART_OF_NAME = re.compile(r"[ _-]|^fer2013(plus)?|(set|data|images|faces)$")  # of what names a split
 SIDE = 48  # of the pictures of FER-2013 and CK+48
 MAX_DEPTH = 8  # levels of folders in a class folder
-BESIDE = ("thumbs.db", "desktop.ini")  # what systems leave beside pictures
+BESIDE = {"thumbs.db", "Thumbs.db", "desktop.ini", "Desktop.ini"}  # what systems leave beside pictures
 
 
 class Listed(NamedTuple):
@@ -130,12 +127,10 @@ def find_classes(root, trees):
     """Names of the classes in all trees: FER-2013's and FER+'s in their order, then others by name, or by number."""
     names = {class_name(folder) for tree in trees.values() for folder in subfolders(tree)}
     if len(names) < 2:
-        held = ", ".join(names) or "none"
-        raise DataError(f"{root}: Expected at least two class folders. Received: {held}.")
-    others = sorted(names - set(FERPLUS8))
-    if all(name.isascii() and name.isdigit() for name in others):
-        others.sort(key=int)
-    return (*(name for name in FERPLUS8 if name in names), *others)
+        raise DataError(f"{root}: Expected at least two class folders. Received: {', '.join(names) or 'none'}.")
+    others = names - set(FERPLUS8)
+    are_numbers = all(name.isascii() and name.isdigit() for name in others)
+    return (*(name for name in FERPLUS8 if name in names), *sorted(sorted(others), key=int if are_numbers else None))
 
 
 def list_classes(tree, split, classes, problems, *, names=None, others=False):
@@ -171,13 +166,12 @@ def pictures_below(folder, problems):
     files, level = [], [folder]
     for _ in range(MAX_DEPTH):
         items = [item for each in level for item in os.scandir(each) if not item.name.startswith((".", "__"))]
-        level = []
-        for item in items:
-            (level if item.is_dir(follow_symlinks=False) else files).append(item)
+        level = [item for item in items if item.is_dir(follow_symlinks=False)]
+        files += [item for item in items if not item.is_dir(follow_symlinks=False)]
     if level:
         problems.add(folder, None, f"Expected pictures at most {MAX_DEPTH} folders deep. Received: deeper folders.")
     found = [(file.name, file.path) for file in files if is_picture(file.name)]
-    if others := {file.name for file in files} - {name for name, _ in found} - {*BESIDE, *map(str.title, BESIDE)}:
+    if others := {file.name for file in files} - {name for name, _ in found} - BESIDE:
         say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
     return found
 

@@ -66,8 +66,7 @@ class FaceDataset:
         votes: float32 array `(n, 10)` of FER+ votes in the order of `labels.FERPLUS_VOTES`, or None.
         skipped: messages on what `on_error="skip"` left out.
         fer2013_rows: how many rows the fer2013.csv has that `rows` are those of; 0 if they number something else.
-        difference: how data that calls itself FER-2013 differs from what was published; then nothing that is trained on
-            it is final, official or shipped.
+        difference: how what calls itself FER-2013 differs from what was published; nothing trained on it is final.
     """
 
     images: np.ndarray
@@ -224,8 +223,7 @@ class FaceDataset:
         if groups is None:
             split[drawn] = split_by_class(labels[first], generator, fractions)[copies]
         else:
-            joined = join_groups(np.asarray(groups)[drawn], copies)
-            split[drawn] = split_by_group(labels, joined, generator, fractions)
+            split[drawn] = split_by_group(labels, np.asarray(groups)[drawn], copies, generator, fractions)
         return dataclasses.replace(self, split=split, protocol="own")
 
 
@@ -237,10 +235,9 @@ def four_fifths(faces, seed=0):
 
 
 def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
-    """Join data sets of the same classes, in any order, and one image size; each image keeps its split.
+    """Join data sets of one image size and the same classes, in the first's order; each image keeps its split.
 
-    Classes come in the order of the first, `rows` from 0, and votes if all have them. Training images that another of
-    them has for validation or test are counted on stderr; `audit` counts all copies.
+    Training images that another of them has for validation or test are counted on stderr; `audit` counts all copies.
     """
     if not datasets:
         raise ValueError("`datasets` must hold a FaceDataset at least. Received: none.")
@@ -300,8 +297,17 @@ def split_by_class(labels, generator, fractions):
     return side
 
 
-def split_by_group(labels, group, generator, fractions):
-    """A split of whole groups from 0: the largest first, each to where most is missed, as a share of class and side."""
+def split_by_group(labels, groups, copies, generator, fractions):
+    """A split of whole groups, those that share one of `copies`, pictures numbered from 0, made one.
+
+    The largest comes first; each goes to where most is missed, as a share of class and side.
+    """
+    from scipy import sparse
+
+    _, group = np.unique(groups, return_inverse=True)
+    count = group.max(initial=-1) + 1
+    graph = sparse.coo_array((np.ones(len(group)), (group, count + copies)), shape=2 * (count + len(group),))
+    group = sparse.csgraph.connected_components(graph, directed=False)[1][group]
     counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
     np.add.at(counts, (group, labels), 1)
     shares = counts / counts.sum(axis=0).clip(1)
@@ -313,13 +319,3 @@ def split_by_group(labels, group, generator, fractions):
         taken[index] = nearer.argmax()
         missing[taken[index]] -= shares[index]
     return np.array(SPLITS, "<U10")[sides[taken]][group]
-
-
-def join_groups(groups, copies):
-    """Groups numbered from 0, those that share one of `copies`, pictures numbered from 0, made one."""
-    from scipy import sparse
-
-    _, group = np.unique(groups, return_inverse=True)
-    count = group.max(initial=-1) + 1
-    graph = sparse.coo_array((np.ones(len(group)), (group, count + copies)), shape=2 * (count + len(group),))
-    return sparse.csgraph.connected_components(graph, directed=False)[1][group]

@@ -16,6 +16,13 @@ from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
 USAGE_NAMES = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_[0-9]{{1,15}}"), "like the others', a Usage and an id"
 ROW_NAMES = re.compile("[0-9]{1,15}"), "N.jpg, N its row of FER-2013"
+NAMES = {"official": USAGE_NAMES, "own": None}  # by protocol; in the others, the names are the rows of fer2013.csv
+SOURCES = {
+    "official": "FER-2013, folders",
+    "own": "FER-2013, folders train and test as given, a tenth of train drawn as validation with seed 0",
+    "folders": "FER-2013, folders train and validation as given, which ignore the official split; no test split",
+    "course": "four-class course set, folders",
+}
 COURSE_ROWS = "adsp_rows.csv"
 
 
@@ -36,24 +43,6 @@ def find_trees(path, splits, named=None):
     return None
 
 
-def read_named(trees, problems):
-    """The `FaceDataset` of the official split, `rows` the ids in the names."""
-    return read_trees(trees, problems, USAGE_NAMES, source="FER-2013, folders", protocol="official")
-
-
-def read_unnamed(trees, problems):
-    """The `FaceDataset` of train and test as they are, a tenth of train made validation."""
-    source = "FER-2013, folders train and test as given, a tenth of train drawn as validation with seed 0"
-    faces = read_trees(trees, problems, None, source=source, protocol="own")
-    return faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
-
-
-def read_validated(trees, problems):
-    """The `FaceDataset` of train and validation as they are, `rows` those of fer2013.csv; no test split."""
-    source = "FER-2013, folders train and validation as given, which ignore the official split; no test split"
-    return read_trees(trees, problems, ROW_NAMES, source=source, protocol="folders", fer2013_rows=NUM_IMAGES)
-
-
 def find_course(path):
     """The splits' folders of the course set, at a path or in the only folder there: of just its classes; else None."""
     for place in places(path, path.name):
@@ -63,18 +52,16 @@ def find_course(path):
     return None
 
 
-def read_course(trees, problems):
-    """The `FaceDataset` of the course folders: protocol "course", `rows` the files' numbers."""
-    about = {"source": "four-class course set, folders", "protocol": "course", "fer2013_rows": NUM_IMAGES}
-    return read_trees(trees, problems, ROW_NAMES, classes=FER4, **about)
-
-
-def read_trees(trees, problems, names, *, classes=FER7, **about):
-    """The `FaceDataset` of the classes in folders of splits; other class folders are `problems`."""
+def read_trees(trees, problems, *, protocol):
+    """The `FaceDataset` of the classes in the folders of one of `SOURCES`; other class folders are `problems`."""
+    classes, names = FER4 if protocol == "course" else FER7, NAMES.get(protocol, ROW_NAMES)
+    about = {"classes": classes, "source": SOURCES[protocol], "protocol": protocol}
+    about["fer2013_rows"] = NUM_IMAGES if names == ROW_NAMES else 0
     of_tree = {tree: split for split, trees in folders.split_folders(trees[0].parent).items() for tree in trees}
     lists = (folders.list_classes(tree, of_tree[tree], classes, problems, names=names) for tree in trees)
     listed = sorted((item for items in lists for item in items), key=lambda item: SPLITS.index(item.split))
-    return read_listed(listed, problems, root=trees[0].parent, classes=classes, **about)
+    faces = read_listed(listed, problems, root=trees[0].parent, **about)
+    return faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)) if protocol == "own" else faces
 
 
 def course_of_rows(faces, file):

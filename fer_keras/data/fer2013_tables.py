@@ -213,12 +213,12 @@ def read_parquet(files, problems):
 def check_cells(usage, row, found, emotion, png, *votes):
     """Raise a `DataError` unless the cells of one row of a Parquet file are as they were published."""
     split_of(found)
+    has_votes = not votes or (all(is_whole(vote, TAGGERS + 1) for vote in votes) and 0 < sum(votes) <= TAGGERS)
     for is_right, expected, received in (
         (found == usage, f"the Usage {usage} in this file", found),
         (is_whole(row, NUM_IMAGES), f"a row number in 0..{NUM_IMAGES - 1}", row),
         (is_whole(emotion, len(FER7)), f"an emotion in 0..{len(FER7) - 1}", emotion),
-        (all(is_whole(vote, TAGGERS + 1) for vote in votes), f"1 to {TAGGERS} votes in all", votes),
-        (not votes or 0 < sum(votes) <= TAGGERS, f"1 to {TAGGERS} votes in all", votes),
+        (has_votes, f"1 to {TAGGERS} votes in all", votes),
         (isinstance(png, bytes), "the bytes of a PNG", type(png).__name__),
     ):
         if not is_right:

@@ -118,13 +118,9 @@ def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         votes: array `(n, 10)`, in the order of `labels.FERPLUS_VOTES`.
         classes: names among FER-2013's seven and contempt.
     """
-    return shares(emotion_votes(votes, classes))
-
-
-def shares(votes):
-    """Votes divided by their row's sum; zeros stay zeros."""
-    total = votes.sum(axis=1, keepdims=True)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    counted = emotion_votes(votes, classes)
+    total = counted.sum(axis=1, keepdims=True)
+    return counted / np.where(total > 0, total, 1)
 
 
 def emotion_votes(votes, classes=EMOTIONS):
@@ -180,7 +176,9 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     check_known("class", classes, EMOTIONS)
     taken = taken_votes(votes, mode)
     columns = [EMOTIONS.index(name) for name in classes]
-    return shares(taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None])
+    chosen = taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None]
+    total = chosen.sum(axis=1, keepdims=True)
+    return chosen / np.where(total > 0, total, 1)
 
 
 def ferplus_winners(votes, *, mode="majority"):

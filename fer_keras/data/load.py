@@ -21,6 +21,7 @@ from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES
 
 # fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
+Source = str | os.PathLike | None  # of faces, as every loader takes it
 
 
 class Layout(NamedTuple):
@@ -58,15 +59,17 @@ LAYOUTS = (  # tried from the first to the last
     Layout("challenge-csv", "the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
            tables.find_challenge, tables.read_challenge, protocol="own"),
     Layout("course-folders", f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
-           folders.find_course, folders.read_course, cached=False, classes=FER4, protocol="course"),
+           folders.find_course, partial(folders.read_trees, protocol="course"), cached=False, classes=FER4,
+           protocol="course"),
     Layout("fer2013-folders", "folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
-           partial(folders.find_trees, splits=("train", "test"), named=True), folders.read_named, cached=False),
+           partial(folders.find_trees, splits=("train", "test"), named=True),
+           partial(folders.read_trees, protocol="official"), cached=False),
     Layout("fer2013-unnamed-folders", "folders train|test/<emotion>/ of pictures with other names",
-           partial(folders.find_trees, splits=("train", "test"), named=False), folders.read_unnamed, cached=False,
-           protocol="own"),
+           partial(folders.find_trees, splits=("train", "test"), named=False),
+           partial(folders.read_trees, protocol="own"), cached=False, protocol="own"),
     Layout("fer2013-validated-folders", "folders images/train|validation/<emotion>/N.jpg",
-           partial(folders.find_trees, splits=("train", "validation")), folders.read_validated, cached=False,
-           protocol="folders"),
+           partial(folders.find_trees, splits=("train", "validation")),
+           partial(folders.read_trees, protocol="folders"), cached=False, protocol="folders"),
     Layout("ferplus-folders", "for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and "
            "label.csv", ferplus.find_folders, ferplus.read_folders, cached=False, classes=FERPLUS8),
     Layout("archive", "an archive (.zip, .tar.gz) of one of these",
@@ -90,11 +93,8 @@ def identify(path, *, protocol=None):
     held = "an empty folder" if path.is_dir() else "a file of another kind"
     held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else held
     known = "".join(f"\n  - {layout.description}" for layout in LAYOUTS)
-    raise DataError(
-        f"{path}: Expected one of the following. Received: {held}.{known}"
-        "\nFor folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB "
-        "load_rafdb."
-    )
+    advice = "For folders of your own classes use fer_keras.data.load_folder(path), for CK+48 load_ckplus, for RAF-DB"
+    raise DataError(f"{path}: Expected one of the following. Received: {held}.{known}\n{advice} load_rafdb.")
 
 
 def only_layout(folder):
@@ -129,9 +129,7 @@ def compare(faces):
     is_course = faces.protocol == "course"
     if not (difference or is_course) and len(np.unique(faces.digests)) < min(len(faces), labels.MIN_DISTINCT):
         difference = f"Expected {labels.MIN_DISTINCT:,} different images at least. Received: fewer"
-    # Other folders do not number their files by the rows of fer2013.csv.
-    has_rows = faces.fer2013_rows == NUM_IMAGES and faces.protocol in labels.PUBLISHED_DIGESTS
-    if not difference and has_rows:
+    if not difference and faces.fer2013_rows == NUM_IMAGES and faces.protocol in labels.PUBLISHED_DIGESTS:
         order = np.argsort(faces.rows, kind="stable")
         rows = faces.rows[order]
         total = hashlib.sha256(rows.astype("<i8").tobytes() + faces.labels[order].astype("<i8").tobytes())
@@ -147,9 +145,7 @@ def compare(faces):
     return dataclasses.replace(faces, difference=difference, source=source) if difference else faces
 
 
-def load_fer7(
-    path: str | os.PathLike | None = None, *, protocol: str | None = None, on_error: str = "raise"
-) -> FaceDataset:
+def load_fer7(path: Source = None, *, protocol: str | None = None, on_error: str = "raise") -> FaceDataset:
     """Read the seven classes of FER-2013, with the split of what lies at the path.
 
     The challenge's split (Training, PublicTest, PrivateTest) is protocol `"official"`; some published layouts lack it,
@@ -165,9 +161,7 @@ def load_fer7(
     return read(path, FER7, protocol, on_error)[0].select(classes=FER7)
 
 
-def load_fer4(
-    path: str | os.PathLike | None = None, *, protocol: str | None = None, on_error: str = "raise"
-) -> FaceDataset:
+def load_fer4(path: Source = None, *, protocol: str | None = None, on_error: str = "raise") -> FaceDataset:
     """Read the four classes happy, sad, surprise and neutral.
 
     Args:
@@ -189,11 +183,7 @@ def load_fer4(
 
 
 def load_ferplus(
-    path: str | os.PathLike | None = None,
-    *,
-    mode: str = "majority",
-    classes: tuple[str, ...] = FERPLUS8,
-    on_error: str = "raise",
+    path: Source = None, *, mode: str = "majority", classes: tuple[str, ...] = FERPLUS8, on_error: str = "raise"
 ) -> FaceDataset:
     """Read the faces that FER+ keeps, with the labels that its votes give, on the official split.
 
@@ -213,7 +203,7 @@ def load_ferplus(
     return ferplus.label_by_votes(faces, mode, classes)
 
 
-def load_faces(path: str | os.PathLike | None = None, *, on_error: str = "raise") -> FaceDataset:
+def load_faces(path: Source = None, *, on_error: str = "raise") -> FaceDataset:
     """Read whatever faces lie at a path, as the other loaders do, with the classes and the split that they have.
 
     Folders that are not quite as they were published are read as anyone's own, which a line on stderr says.
@@ -298,17 +288,18 @@ def check_fits(place, found, what, classes, protocol):
             f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
             f"{', '.join(found.classes)}. Use load_fer4 for the course set, load_ferplus for the votes of FER+."
         )
-    made_of_rows = protocol == "course" and classes == FER4 and found.protocol == "official"
-    if protocol not in (None, found.protocol) and not made_of_rows:
+    can_be_made_of_rows = (protocol, classes, found.protocol) == ("course", FER4, "official")
+    if protocol not in (None, found.protocol) and not can_be_made_of_rows:
         received = f"{what}, whose split is another ({found.protocol!r}). Ask for protocol={found.protocol!r}"
         raise DataError(f"{place}: Expected the {protocol} split. Received: {received}, or pass another path.")
 
 
 def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
-    asked = path if path is not None else os.environ.get("FER_KERAS_DATA") or None
-    place = None if asked is None else expand(asked)
-    if path is None and place is not None and not place.exists():
+    if path is not None:
+        return expand(path)
+    place = expand(asked) if (asked := os.environ.get("FER_KERAS_DATA")) else None
+    if place and not place.exists():
         raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
     return place
 

@@ -25,8 +25,7 @@ PUBLISHED = {"train": 12_271, "test": 3_068}
 def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceDataset:
     """Read CK+48, the last three frames of each sequence of CK+: seven classes, contempt among them, neutral not.
 
-    The set has no split of its own. One is drawn by person, 80/10/10 with seed 0, so that no one is in two splits,
-    which a line on stderr and `source` say.
+    It has no split: one is drawn by person, 80/10/10 with seed 0, as `source` and a line on stderr say.
 
     Args:
         path: the folder `CK+48` or one that holds it, with `anger/S010_004_00000017.png` and so on.
@@ -59,10 +58,9 @@ def is_ckplus(given):
 def load_rafdb(
     path: str | os.PathLike, *, image_size: tuple[int, int] = (48, 48), on_error: str = "raise"
 ) -> FaceDataset:
-    """Read the basic classes of RAF-DB, aligned faces, as grey pictures.
+    """Read the basic classes of RAF-DB, aligned faces, as grey pictures, in the published train and test.
 
-    Train and test are those published; a tenth of train is drawn as validation, stratified and with seed 0, unless
-    there is a folder of it. `source` and a line on stderr say so.
+    Unless there is a folder of it, a tenth of train is drawn as validation, stratified, as a line on stderr says.
 
     Args:
         path: a folder with `basic/EmoLabel/list_patition_label.txt` and `basic/Image/aligned`, or with

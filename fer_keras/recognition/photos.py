@@ -14,8 +14,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
 
-# Where a large JPEG is read at a part of its size, its longer side keeps so many pixels: the smallest face that a
-# detector is asked for then still has more of them than a network takes.
+# Of a large JPEG's longer side: the smallest face a detector is asked for still has more pixels than a network takes.
 ENOUGH_SIDE = 1920
 MAX_JPEG_PIXELS = 256_000_000
 LONGEST_PATH = 300  # that an error repeats
@@ -42,15 +41,9 @@ def open_photo(source, *, side: int | None = None) -> Photo:
 
     Raises:
         DataError: if it is no picture, empty, without its end, absurdly large, or its values have no known range.
-
-    Example:
-
-    >>> open_photo(np.zeros((48, 64), np.uint16)).rgb.shape
-    (48, 64, 3)
     """
     if isinstance(source, np.ndarray):
-        rgb = from_array(source)
-        return Photo(rgb, rgb.shape[:2])
+        return Photo(rgb := from_array(source), rgb.shape[:2])
     try:
         with images.sound(), opened(source) as picture:
             width, height = picture.size
@@ -79,15 +72,13 @@ def opened(source):
         head, _, body = source.partition(",")
         body = unquote_to_bytes(body)
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
-    elif isinstance(source, str | os.PathLike):
-        if not os.path.isfile(source):
-            found = "a folder" if os.path.isdir(source) else "no such file"
-            if (length := len(os.fspath(source))) > LONGEST_PATH:
-                found = f"{length:,} characters. Decode base64 with base64.b64decode"
-            raise DataError(f"Expected {taken}. Received: {found}.")
-    elif not hasattr(source, "read"):
+    elif isinstance(source, str | os.PathLike) and not os.path.isfile(source):
+        length, found = len(os.fspath(source)), "a folder" if os.path.isdir(source) else "no such file"
+        found = found if length <= LONGEST_PATH else f"{length:,} characters. Decode base64 with base64.b64decode"
+        raise DataError(f"Expected {taken}. Received: {found}.")
+    elif not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
         raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
-    elif not getattr(source, "seekable", bool)():
+    elif hasattr(source, "read") and not getattr(source, "seekable", bool)():
         file = io.BytesIO(source.read())
     try:
         return images.open_picture(file)
