@@ -34,11 +34,7 @@ def is_archive(path):
 
 @contextlib.contextmanager
 def unpacked(file: Path):
-    """Unpack an archive into a temporary folder, which the context gives and then removes.
-
-    Its entries must be plain files and folders inside it, whole, each once, and not too many, deep or large; bytes are
-    counted as they come, whatever the archive says of itself.
-    """
+    """Unpack an archive of plain files into a temporary folder, which the context gives and then removes."""
     place = Path(tempfile.gettempdir()).resolve()
     paths.sweep(place, "fer_keras-*")
     with paths.temporary_folder(place / f"fer_keras-{uuid.uuid4().hex}") as temporary:
@@ -102,7 +98,7 @@ def unpack(entries, read, file, folder):
         (target if name.endswith("/") else target.parent).mkdir(parents=True, exist_ok=True)
         if not name.endswith("/"):
             with read(entry) as source, open(target, "xb") as copy:
-                while chunk := source.read(CHUNK):
+                while chunk := source.read(CHUNK):  # counted as it comes, whatever the archive says of itself
                     written += len(chunk)
                     check_bytes(written, room, file)
                     copy.write(chunk)

@@ -136,9 +136,8 @@ def find_classes(root, trees):
 def list_classes(tree, split, classes, problems, *, names=None, others=False):
     """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
 
-    `names` is a pattern that the files' names must match, and an error's description of it: the picture's number is
-    made of all their digits, and a Usage before `_` tells the split. Folders of other classes are left to `problems`,
-    unless `others` may be there.
+    `names` is the pattern of the files' names, and its description: all their digits are the picture's number, a Usage
+    before `_` tells the split. Folders of other classes are left to `problems`, unless `others` may be there.
     """
     folders = subfolders(tree)
     for folder in folders:
@@ -177,10 +176,7 @@ def pictures_below(folder, problems):
 
 
 def read_listed(listed, problems, *, root, image_size=None, **about):
-    """Read listed pictures, of 48x48 or resized to `image_size`, into a `FaceDataset` with the fields `about`.
-
-    Bad ones, and numbers under two labels, are left to `problems`; `root` is named if nothing can be read.
-    """
+    """Read listed pictures, of 48x48 or resized to `image_size`, into a `FaceDataset` with the fields `about`."""
     images, kept, seen = np.empty((len(listed), *(image_size or (SIDE, SIDE))), np.uint8), [], {}
     for item in listed:
         try:

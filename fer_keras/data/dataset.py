@@ -206,10 +206,8 @@ class FaceDataset:
         Args:
             seed: which split.
             fractions: shares of train, validation and test, summing to 1.
-            within: the splits whose images are drawn anew. So `within=("train",), fractions=(0.9, 0.1, 0)` splits a
-                validation set off the training set.
-            groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too, and the classes
-                get their shares as nearly as that allows.
+            within: the splits drawn anew; with `("train",)` and fractions `(0.9, 0.1, 0)`, validation is split off it.
+            groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too.
         """
         if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
@@ -281,9 +279,8 @@ def assemble(images, kept, problems, *, at, source, **about):
 
 def check_known(kind, asked, known):
     """Raise a `ValueError` that names what is not among `known`."""
-    if unknown := [name for name in asked if name not in known]:
-        expected = f"Expected one of: {', '.join(known)}"
-        raise ValueError(f"Unknown {kind} {unknown[0]!r}. {expected}. Received: {list(asked)}.")
+    if wrong := [name for name in asked if name not in known]:
+        raise ValueError(f"Unknown {kind} {wrong[0]!r}. Expected one of: {', '.join(known)}. Received: {list(asked)}.")
 
 
 def split_by_class(labels, generator, fractions):
@@ -298,10 +295,7 @@ def split_by_class(labels, generator, fractions):
 
 
 def split_by_group(labels, groups, copies, generator, fractions):
-    """A split of whole groups, those that share one of `copies`, pictures numbered from 0, made one.
-
-    The largest comes first; each goes to where most is missed, as a share of class and side.
-    """
+    """A split of whole groups, made one by shared copies: the largest first, to where most is missed of the shares."""
     from scipy import sparse
 
     _, group = np.unique(groups, return_inverse=True)

@@ -27,10 +27,7 @@ COURSE_ROWS = "adsp_rows.csv"
 
 
 def find_trees(path, splits, named=None):
-    """The folders of just these splits, with the seven classes in train, at `path` or below; else None.
-
-    `named` is whether files in them must be named after a Usage; None takes both.
-    """
+    """Folders of just these splits, with seven classes in train, files `named` after a Usage or not; else None."""
     for place in places(path, "images"):
         found = folders.split_folders(place)
         found.pop(None, None)

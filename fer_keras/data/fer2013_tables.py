@@ -82,10 +82,7 @@ def read_header(stream, file, columns):
 
 
 def read_rows(file, columns, parse, problems):
-    """Yield the number of each line below a CSV's header, and what `parse` makes of its fields in `columns`, as bytes.
-
-    What is wrong with a line, also by a `DataError` of `parse`, is left to `problems`; None is then yielded.
-    """
+    """Yield the number of each line below a CSV's header and `parse(fields in columns)`, None where that is wrong."""
     with open(file, "rb") as stream:
         names, places = read_header(stream, file, columns)
         for number, line in enumerate(stream, start=2):
@@ -155,11 +152,8 @@ def split_of(usage):
 
 
 def parse_pixels(text):
-    """The pixels uint8 `(2304,)` of one field of bytes.
-
-    NumPy reads numbers as Python writes them, one space between: that the text is as long as its numbers shows that
-    none has leading zeros or is too large for NumPy. What else the format may hold is read word by word.
-    """
+    """The pixels uint8 `(2304,)` of one field of bytes."""
+    # As Python writes them: a text as long as its numbers holds no leading zeros, and none too large for NumPy.
     if text and not text.translate(None, b"0123456789 ") and b"  " not in text:
         values = np.fromstring(text, np.uint16, sep=" ")
         digits = len(values) + np.count_nonzero(values > 9) + np.count_nonzero(values > 99)

@@ -46,11 +46,9 @@ def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str =
     found = np.array([*SPLITS, ""])[[split for split, _ in rows]][faces.rows]
     other = np.flatnonzero((found != "") & (found != faces.split))
     if faces.protocol == "official" and len(other):  # a split of its own says nothing of the row
-        raise DataError(
-            f"{file}, line {faces.rows[other[0]] + 2}: Expected the Usage that fer2013.csv has there, which gives "
-            f"{faces.split[other[0]]}. Received: {found[other[0]]} ({len(other):,} such rows). Both files must be "
-            "whole, in the published order."
-        )
+        place, expected = f"{file}, line {faces.rows[other[0]] + 2}", f"which gives {faces.split[other[0]]}"
+        received = f"{found[other[0]]} ({len(other):,} such rows). Take both files whole, in the published order"
+        raise DataError(f"{place}: Expected the Usage of that row of fer2013.csv, {expected}. Received: {received}.")
     return dataclasses.replace(
         faces,
         votes=np.array([votes for _, votes in rows], np.float32)[faces.rows],

@@ -49,10 +49,7 @@ def without_waiting(path, flags):
 
 
 def decode(content, image_size=None):
-    """One picture, given as bytes, as upright grey uint8 pixels `(height, width)`, resized to `image_size` if given.
-
-    Colour becomes grey by ITU-R 601 luma, and what is transparent lies on black.
-    """
+    """One picture, given as bytes, as upright grey uint8 pixels `(height, width)`, resized to `image_size` if given."""
     with sound(), open_picture(io.BytesIO(content)) as picture:
         check_size(picture)
         if picture.mode.startswith(("I", "F")):
@@ -60,18 +57,15 @@ def decode(content, image_size=None):
         # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
-        grey = on_black(upright(picture)).convert("L")
+        grey = on_black(upright(picture)).convert("L")  # by ITU-R 601 luma
         if image_size and grey.size != tuple(image_size)[::-1]:
             grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
         return np.asarray(grey)
 
 
 def open_picture(file):
-    """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet.
-
-    Texts in a PNG are left out: Pillow would unpack them, and refuse a picture for a long one.
-    """
-    head = b""
+    """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet."""
+    head = b""  # of a PNG, texts are left out: Pillow would unpack them, and refuse a picture for a long one
     with open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file) as stream:
         if stream.seekable() and stream.seek(0) == 0 and (head := stream.read(12))[:8] == PNG:
             stream.seek(len(PNG))

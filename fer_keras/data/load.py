@@ -21,6 +21,7 @@ from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES
 
 # fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
+CACHED = "The cached FER-2013"
 Source = str | os.PathLike | None  # of faces, as every loader takes it
 
 
@@ -174,10 +175,8 @@ def load_fer4(path: Source = None, *, protocol: str | None = None, on_error: str
     if protocol == "course" and faces.protocol == "official":
         rows = place / folders.COURSE_ROWS if place else None
         if rows is None or not rows.is_file():
-            raise DataError(
-                f"{place or 'The cached FER-2013'}: Expected the course set. Received: {faces.source}, without the "
-                f"list of its rows. Put {folders.COURSE_ROWS} beside it, or ask for protocol='official'."
-            )
+            advice = f"Put {folders.COURSE_ROWS} beside it, the list of its rows, or ask for protocol='official'."
+            raise DataError(f"{place or CACHED}: Expected the course set. Received: {faces.source}. {advice}")
         faces = announce(rows, compare(folders.course_of_rows(faces, rows)))
     return faces.select(classes=FER4)
 
@@ -196,10 +195,9 @@ def load_ferplus(
     check_known("class", classes, FERPLUS8)
     faces, place = read(path, (), "official", on_error)
     if faces.votes is None:
-        raise DataError(
-            f"{place or 'The cached FER-2013'}: Expected FER-2013 with the votes of FER+. Received: {faces.source}. "
-            "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
-        )
+        expected = f"{place or CACHED}: Expected FER-2013 with the votes of FER+. Received: {faces.source}."
+        advice = "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
+        raise DataError(f"{expected} {advice}")
     return ferplus.label_by_votes(faces, mode, classes)
 
 
@@ -250,7 +248,7 @@ def read(path, classes, protocol, on_error):
         copies = [copy for name in cache.names(NUM_IMAGES) if (copy := cache.load(name)) is not None]
         copies = [copy for copy in copies if (copy.protocol, copy.classes, copy.difference) == ("official", FER7, "")]
         if copy := max(copies, key=lambda copy: copy.votes is not None, default=None):
-            check_fits("The cached FER-2013", copy, copy.source, classes, protocol)
+            check_fits(CACHED, copy, copy.source, classes, protocol)
             return copy, None
         place = download()
     layout, found = identify(place, protocol=protocol)
@@ -284,10 +282,9 @@ def check_fits(place, found, what, classes, protocol):
     if found.classes is None:  # an archive: once it is read, its faces are asked
         return
     if not set(classes) <= set(found.classes) or (classes and found.classes == FERPLUS8):
-        raise DataError(
-            f"{place}: Expected the classes {', '.join(classes)}. Received: {what}, which has "
-            f"{', '.join(found.classes)}. Use load_fer4 for the course set, load_ferplus for the votes of FER+."
-        )
+        received = f"{what}, which has {', '.join(found.classes)}"
+        advice = "Use load_fer4 for the course set, load_ferplus for the votes of FER+."
+        raise DataError(f"{place}: Expected the classes {', '.join(classes)}. Received: {received}. {advice}")
     can_be_made_of_rows = (protocol, classes, found.protocol) == ("course", FER4, "official")
     if protocol not in (None, found.protocol) and not can_be_made_of_rows:
         received = f"{what}, whose split is another ({found.protocol!r}). Ask for protocol={found.protocol!r}"

@@ -69,17 +69,16 @@ def opened(source):
     if isinstance(source, bytes | bytearray | memoryview):
         file = io.BytesIO(source)
     elif isinstance(source, str) and source.startswith("data:"):
-        head, _, body = source.partition(",")
-        body = unquote_to_bytes(body)
+        head, body = source.partition(",")[0], unquote_to_bytes(source.partition(",")[2])
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
     elif isinstance(source, str | os.PathLike) and not os.path.isfile(source):
         length, found = len(os.fspath(source)), "a folder" if os.path.isdir(source) else "no such file"
         found = found if length <= LONGEST_PATH else f"{length:,} characters. Decode base64 with base64.b64decode"
         raise DataError(f"Expected {taken}. Received: {found}.")
-    elif not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
-        raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
-    elif hasattr(source, "read") and not getattr(source, "seekable", bool)():
-        file = io.BytesIO(source.read())
+    elif not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "read"):
+            raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
+        file = source if getattr(source, "seekable", bool)() else io.BytesIO(source.read())
     try:
         return images.open_picture(file)
     except Image.DecompressionBombError:
@@ -105,8 +104,8 @@ def from_array(array):
     """An array as RGB pixels; one of RGB pixels is not copied."""
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or not 1 <= channels <= 4 or not array.size or array.dtype.kind != "u":
-        shapes = "(height, width) or (height, width, 1 to 4), with pixels"
-        raise DataError(f"Expected uint8 or uint16, {shapes}. Received: {array.dtype}, shape {array.shape}.")
+        expected = "Expected uint8 or uint16, (height, width) or (height, width, 1 to 4), with pixels"
+        raise DataError(f"{expected}. Received: {array.dtype}, shape {array.shape}.")
     pixels = np.ascontiguousarray(array if array.dtype == np.uint8 else eight_bits(array))
     return pixels if channels == 3 else as_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
