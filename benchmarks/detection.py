@@ -200,7 +200,7 @@ def measure(detector, scenes, images, labels, networks):
         "framing": list(detector.framing),
         "overlap": overlap(hits[1::2], detector.framing),
         "overlap at best framing": overlap(hits[1::2], best),
-        **({"score slope and middle": logistic(matches, detector)} if isinstance(detector, Haar) else {}),
+        **({"score slope and middle": logistic(matches, detector)} if type(detector) is Haar else {}),
         "networks": {network.name: accuracies(network, hits, detector.framing, images, labels) for network in networks},
     }
 
@@ -325,8 +325,9 @@ def log_loss(network, hits, down, scale, labels):
 
 def photos(detector, *, every):
     """Faces that a detector finds in the real photos of scikit-image; of `lfw_subset` it takes every so many-th."""
-    patches = np.round(skimage.data.lfw_subset()[::every] * 255).astype(np.uint8)
-    patches = [np.pad(np.kron(patch, np.ones((4, 4), np.uint8)), 50, mode="edge") for patch in patches]
+    patches = map(Image.fromarray, np.round(skimage.data.lfw_subset()[::every] * 255).astype(np.uint8))
+    patches = [np.asarray(patch.resize((100, 100), Image.Resampling.BICUBIC)) for patch in patches]
+    patches = [np.pad(patch, 50, mode="edge") for patch in patches]
     found = [len(detector.detect(np.repeat(patch[..., None], 3, axis=-1))) > 0 for patch in patches]
     return {
         "astronaut": [list(detection.box) for detection in detector.detect(np.asarray(skimage.data.astronaut()))],

@@ -108,9 +108,9 @@ class Recognizer:
 
     def calibrated(self, crops: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of crops, float32 `(n, classes)`."""
-        temperature, views = self.network.temperature, [crops, crops[:, :, ::-1]] if self.mirrored else [crops]
-        predictions = np.mean(np.split(self.network.predict(np.concatenate(views)), len(views)), axis=0)
+        temperature, predictions = self.network.temperature, self.network.predict(crops)
         if self.mirrored:
+            predictions = (predictions + self.network.predict(crops[:, :, ::-1])) / 2
             temperature = self.network.card.get("temperature_mirrored", temperature)
         return with_temperature(predictions, temperature).astype(np.float32)
 
