@@ -5,6 +5,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from fer_keras.data import DataError
 from fer_keras.labels import FER7, FERPLUS_VOTES, USAGE_TO_SPLIT
 
 USAGES = tuple(USAGE_TO_SPLIT)
-SKIP_REASON = "on_error='skip'"
 
 
 def noise(count, *, seed=0):
@@ -43,14 +43,8 @@ def csv_lines(table, header="emotion,pixels,Usage"):
     return [header, *(",".join(map(str, row)) for row in rows)]
 
 
-def icml_lines(table):
-    """The lines of icml_face_data.csv, whose last two names have a leading blank."""
-    return csv_lines(table, "emotion, Usage, pixels")
-
-
-def challenge_lines(table, *, labels=True):
-    """The lines of the challenge's train.csv, or of its test.csv, which has no labels."""
-    return csv_lines(table, "emotion,pixels" if labels else "pixels")
+icml_lines = partial(csv_lines, header="emotion, Usage, pixels")  # icml_face_data.csv, with its blanks
+challenge_lines = partial(csv_lines, header="emotion,pixels")  # the challenge's train.csv
 
 
 def ferplus_lines(table):
@@ -72,15 +66,17 @@ def write_csv(folder, lines, name="fer2013.csv"):
     return folder / name
 
 
-def png(image, image_format="PNG", **options):
+def png(image, image_format="PNG"):
     """The bytes of an encoded picture."""
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, image_format, **options)
+    Image.fromarray(image).save(stream, image_format, quality=95)
     return stream.getvalue()
 
 
-def jpeg(image):
-    return png(image, "JPEG", quality=95)
+def as_jpeg(image, size=(48, 48)):
+    """The pixels that a picture has once `write_tree` has made it a JPEG, grey and of a size."""
+    held = Image.open(io.BytesIO(png(image, "JPEG"))).convert("L")
+    return np.asarray(held.resize(size, Image.Resampling.BILINEAR))
 
 
 def claimed(width, height):
@@ -112,7 +108,7 @@ def write_tree(folder, tree):
     for path, image in tree.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(image) if file.suffix == ".png" else jpeg(image))
+        file.write_bytes(png(image, "PNG" if file.suffix == ".png" else "JPEG"))
     return folder
 
 
@@ -129,10 +125,11 @@ def write_zip(file, entries):
     return file
 
 
-def as_zip(folder, name="faces.zip"):
+def as_zip(folder):
     """Write a zip of a folder beside it, and return its path."""
     items = [item for item in folder.rglob("*") if item.is_file()]
-    return write_zip(folder.parent / name, {str(item.relative_to(folder.parent)): item.read_bytes() for item in items})
+    entries = {str(item.relative_to(folder.parent)): item.read_bytes() for item in items}
+    return write_zip(folder.parent / "faces.zip", entries)
 
 
 def as_tar(folder, name="faces.tar.gz", mode="w:gz"):
@@ -142,37 +139,20 @@ def as_tar(folder, name="faces.tar.gz", mode="w:gz"):
     return folder.parent / name
 
 
-def as_jpeg(image):
-    """The pixels that a picture has once `write_tree` has made it a JPEG."""
-    return np.asarray(Image.open(io.BytesIO(jpeg(image))))
+def fer_tree(table, path):
+    """The tree of the rows at the paths of a pattern; ids rise with the rows, and are none."""
+    tree, others = {}, {"disgust": "disgusted", "fear": "fearful", "surprise": "surprised"}
+    for row, (label, usage, image) in enumerate(zip(table["emotion"], table["Usage"], table["images"], strict=True)):
+        fields = {"row": row, "id": 902573 + 10**6 * row, "usage": usage, "name": FER7[label]}
+        fields["half"] = "train" if usage == "Training" else "test"
+        fields["fifth"] = "validation" if row % 10 < 2 else "train"
+        tree[path.format(other=others.get(FER7[label], FER7[label]), **fields)] = image
+    return tree
 
 
-def split_folders(table, name):
-    """The tree `train|test/<name(row, label, usage)>`."""
-    rows = enumerate(zip(table["emotion"], table["Usage"], table["images"], strict=True))
-    return {
-        f"{'train' if usage == 'Training' else 'test'}/{name(row, label, usage)}": image
-        for row, (label, usage, image) in rows
-    }
-
-
-def named_folders(table):
-    """The tree `train|test/<emotion>/Usage_<id>.jpg`; the ids rise with the rows, and are none."""
-    return split_folders(table, lambda row, label, usage: f"{FER7[label]}/{usage}_{902573 + 10**6 * row}.jpg")
-
-
-def unnamed_folders(table):
-    """The tree `train|test/<emotion>/im<number>.png` of another upload, with its names of the emotions."""
-    names = ("angry", "disgusted", "fearful", "happy", "sad", "surprised", "neutral")
-    return split_folders(table, lambda row, label, usage: f"{names[label]}/im{row}.png")
-
-
-def validated_folders(table):
-    """The tree `images/train|validation/<emotion>/<row>.jpg`, two rows of ten for validation."""
-    return {
-        f"images/{'train' if row % 10 > 1 else 'validation'}/{FER7[label]}/{row}.jpg": image
-        for row, (label, image) in enumerate(zip(table["emotion"], table["images"], strict=True))
-    }
+named_folders = partial(fer_tree, path="{half}/{name}/{usage}_{id}.jpg")
+unnamed_folders = partial(fer_tree, path="{half}/{other}/im{row}.png")  # of another upload, with its names
+validated_folders = partial(fer_tree, path="images/{fifth}/{name}/{row}.jpg")
 
 
 def write_ferplus(folder, table):
@@ -188,9 +168,7 @@ def write_ferplus(folder, table):
 def ckplus_folders(num_persons=40):
     """The tree of CK+48: of each person two sequences of three frames, each sequence of one emotion."""
     names = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
-    shown = [
-        (person, sequence, frame) for person in range(num_persons) for sequence in (1, 4) for frame in (15, 16, 17)
-    ]
+    shown = [(person, each, frame) for person in range(num_persons) for each in (1, 4) for frame in (15, 16, 17)]
     return {
         f"CK+48/{names[person * sequence % 7]}/S{person + 10:03}_{sequence:03}_{frame:08}.png": image
         for (person, sequence, frame), image in zip(shown, noise(len(shown)), strict=True)
@@ -228,10 +206,10 @@ def refused(message, load, *arguments, **options):
         load(*arguments, **options)
 
 
-def skipped(message, load, *arguments, **options):
+def skipped(message, load, *arguments):
     """The faces that a loader reads with `on_error="skip"`, after a check that without it raises."""
-    refused(message, load, *arguments, **options)
-    return load(*arguments, **options, on_error="skip")
+    refused(f"{message}.*on_error='skip'", load, *arguments)
+    return load(*arguments, on_error="skip")
 
 
 def set_up(monkeypatch, tmp_path):

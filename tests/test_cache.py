@@ -1,5 +1,6 @@
 """The cache of parsed data: quick, checked, whole or not at all."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from data_files import csv_lines, fer_table, parquet_frame, write_csv, write_parquet
 
-from fer_keras.data import FaceDataset, cache, fer2013_tables, load_fer7
+from fer_keras.data import cache, fer2013_tables, load_fer7
 from fer_keras.data.dataset import Problems
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -25,13 +26,10 @@ def file(tmp_path, table):
 @pytest.fixture
 def count(monkeypatch):
     """How often files are parsed, and how often digested, so far."""
-    parse, read, digest = (
-        mock.Mock(wraps=function) for function in (fer2013_tables.parse_csv, fer2013_tables.read_table, cache.digest_of)
-    )
-    monkeypatch.setattr(fer2013_tables, "parse_csv", parse)
-    monkeypatch.setattr(fer2013_tables, "read_table", read)
+    parse, digest = mock.Mock(wraps=fer2013_tables.assemble), mock.Mock(wraps=cache.digest_of)
+    monkeypatch.setattr(fer2013_tables, "assemble", parse)
     monkeypatch.setattr(cache, "digest_of", digest)
-    return lambda: (parse.call_count + read.call_count, digest.call_count)
+    return lambda: (parse.call_count, digest.call_count)
 
 
 def entry():
@@ -41,9 +39,9 @@ def entry():
 
 def test_the_second_read_neither_parses_nor_digests_and_maps_the_images(file, table, tmp_path, count):
     folder = write_parquet(tmp_path / "parquet", parquet_frame(table))
-    for path, calls in ((file, (1, 1)), (folder, (4, 2))):
+    for number, path in enumerate((file, folder), start=1):
         first, second = load_fer7(path), load_fer7(path)
-        assert count() == calls
+        assert count() == (number, number)
         for name in ("images", "labels", "split", "rows", "votes", "classes", "source", "protocol", "skipped"):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
         base = second.images
@@ -57,7 +55,7 @@ def test_the_second_read_neither_parses_nor_digests_and_maps_the_images(file, ta
 
 
 def test_a_file_touched_or_moved_is_digested_and_one_of_another_content_parsed_again(file, table, count, tmp_path):
-    before = load_fer7(file)
+    load_fer7(file)
     os.utime(file, (1, 1))
     for _ in range(2):
         load_fer7(file)
@@ -67,10 +65,8 @@ def test_a_file_touched_or_moved_is_digested_and_one_of_another_content_parsed_a
     lines = csv_lines(table)
     lines[1] = lines[1].replace("0,", "6,", 1)  # of the same size
     os.utime(write_csv(file.parent, lines), (2, 2))
-    after = load_fer7(file)
+    assert load_fer7(file).labels[0] == 6
     assert count() == (2, 4)
-    assert (before.labels[0], after.labels[0]) == (0, 6)
-    np.testing.assert_array_equal(before.images, after.images)
 
 
 FAULTS = {
@@ -89,32 +85,29 @@ def spoil(path, fault):
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [(f"{array}.npy", fault) for array in ("images", "labels", "split", "rows") for fault in ("flip", "cut", "remove")]
-    + [("entry.json", fault) for fault in list(FAULTS)[1:]]
-    + [("../*.json", fault) for fault in list(FAULTS)[1:]],
+    [
+        *itertools.product(("images.npy", "labels.npy", "split.npy", "rows.npy"), ("flip", "cut", "remove")),
+        *itertools.product(("entry.json", "../*.json"), list(FAULTS)[1:]),
+    ],
 )
 def test_a_broken_entry_is_made_again_and_a_broken_note_costs_a_digest(file, table, count, name, fault):
     load_fer7(file)
     (path,) = entry().parent.glob(name[3:]) if name[0] == "." else (entry() / name,)
     spoil(path, fault)
-    faces = load_fer7(file)
-    assert count() == ((1, 2) if name[0] == "." else (2, 1))
-    np.testing.assert_array_equal(faces.images[..., 0], table["images"])
-    np.testing.assert_array_equal(faces.labels, table["emotion"])
-    calls = count()
-    load_fer7(file)
-    assert count() == calls
+    for _ in range(2):
+        faces = load_fer7(file)
+        assert count() == ((1, 2) if name[0] == "." else (2, 1))
+        np.testing.assert_array_equal(faces.images[..., 0], table["images"])
+        np.testing.assert_array_equal(faces.labels, table["emotion"])
 
 
 def test_writing_that_fails_leaves_nothing_and_is_announced(file, table, tmp_path, monkeypatch):
-    saved = []
-
     def full(path, values):
-        if len(saved) == 2:
-            raise OSError(28, "No space left on device")
-        saved.append(path)
         path.write_bytes(b"half")
+        if path.stem == "split":
+            raise OSError(28, "No space left on device")
 
+    (cache.folder() / ".abc.999999.tmp").mkdir(parents=True)  # what a killed process left
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
         with pytest.warns(UserWarning, match=r"cannot be written .*No space left.* Set FER_KERAS_CACHE"):
@@ -140,27 +133,6 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(file):
 def start(code, *arguments):
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_process_killed_while_writing_leaves_no_entry(file, table):
-    code = """
-        import os, signal, sys
-        import numpy as np
-        from fer_keras.data import load_fer7
-        save = np.save
-        def kill(path, values):
-            save(path, values)
-            if path.name == "split.npy":
-                os.kill(os.getpid(), signal.SIGKILL)
-        np.save = kill
-        load_fer7(sys.argv[1])
-    """
-    with start(code, file) as process:
-        assert process.wait(timeout=50) == -9
-    assert list(cache.folder().glob(".*.tmp/images.npy"))
-    assert not list(cache.folder().glob("*/entry.json"))
-    np.testing.assert_array_equal(load_fer7(file).images[..., 0], table["images"])
-    assert not list(cache.folder().glob(".*.tmp"))  # the next to write has swept it
 
 
 RACE = """
@@ -193,27 +165,8 @@ def test_two_processes_at_once_give_one_good_entry(file, tmp_path, table, broken
     assert not list(cache.folder().glob(".*.tmp"))
 
 
-def test_entries_of_a_size_are_listed_newest_first_and_keep_splits_of_any_order(file, tmp_path):
-    load_fer7(file)
-    first = entry().name
-    os.utime(entry(), (1, 1))
-    load_fer7(write_csv(tmp_path / "other", csv_lines(fer_table(42, seed=1))))
-    load_fer7(write_csv(tmp_path / "small", csv_lines(fer_table(7))))
-    assert len(cache.names(42)) == 2
-    assert cache.names(42)[1] == first
-    assert cache.names(41) == []
-    split, rows = np.array(["test", "train", "validation", "train"]), np.array([9, 3, 4, 1])
-    images = np.zeros((4, 48, 48, 1), np.uint8)
-    cache.store("made-up", FaceDataset(images, np.arange(4), split, ("a", "b", "c", "d"), "made up", "own", rows))
-    kept = cache.load("made-up")
-    assert kept.split.tolist() == split.tolist()
-    assert kept.rows.tolist() == rows.tolist()
-    assert kept.classes == ("a", "b", "c", "d")
-
-
 def test_the_second_read_of_the_real_data_takes_less_than_half_a_second(fer2013):
     load_fer7(fer2013)
     start = time.process_time()
-    faces = load_fer7(fer2013)
+    assert len(load_fer7(fer2013)) == 35_887
     assert time.process_time() - start < 0.5
-    assert len(faces) == 35_887

@@ -1,17 +1,31 @@
-"""FER-2013 as tables: fer2013.csv, icml_face_data.csv, the challenge's train.csv, and Parquet files."""
+"""FER-2013 as tables, and what else lies beside pictures as text: the votes of FER+, lists of labels and of rows."""
 
 import gzip
+import itertools
 import sys
+from functools import partial
 
 import data_files as files
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from fer_keras.data import DataError, load_fer7
+from fer_keras import data
+from fer_keras.data import ferplus_targets, join_ferplus, load_faces, load_fer4, load_fer7, load_ferplus, load_folder
+from fer_keras.data.ferplus import ferplus_winners
+from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
+
+VOTES = "fer2013new.csv"
 
 pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def table():
+    table = files.fer_table(42)
+    table["votes"][5] = 0
+    table["votes"][5, -1] = 10  # an image that FER+'s authors removed
+    return table
 
 
 WRITTEN = {
@@ -36,186 +50,341 @@ def test_csv_written_in_other_ways_means_the_same(tmp_path, table, change):
     files.expect(load_fer7(file), table)
 
 
-def test_each_row_of_a_csv_keeps_its_pixels(tmp_path, table):
-    lines = files.csv_lines(table)
-    lines[22] = lines[22].replace(" ", " 1 ", 1)  # one more, and the next one less
-    lines[23] = lines[23].replace(" ", "", 1)
-    faces = load_fer7(files.write_csv(tmp_path / "bad", lines), on_error="skip")
-    assert faces.rows.tolist() == [*range(21), *range(23, 42)]
-    np.testing.assert_array_equal(faces.images[..., 0], np.delete(table["images"], [21, 22], axis=0))
+def write(folder, name, table):
+    """Write the data set that a file of that name belongs to."""
+    if name in (VOTES, "adsp_rows.csv"):
+        files.write_csv(folder, files.csv_lines(table))
+    if "label" in name:
+        make = files.write_rafdb_list if "list" in name else files.write_rafdb_folders
+        make(folder, files.rafdb_faces())
+    else:
+        files.write_csv(folder, LINES[name](table), name)
+    return next(folder.rglob(name))
+
+
+LINES = {"fer2013.csv": files.csv_lines, "icml_face_data.csv": files.icml_lines, "train.csv": files.challenge_lines}
+CSV_NAMES = tuple(LINES)
+LINES |= {VOTES: files.ferplus_lines, "adsp_rows.csv": lambda table: ["split,class,row"]}
+LOADERS = {"adsp_rows.csv": partial(load_fer4, protocol="course")}
+LOADERS |= dict.fromkeys(("list_patition_label.txt", "train_labels.csv"), data.load_rafdb)
 
 
 def first_pixel(text):
     return lambda row: row[:2] + text + row[2:].split(" ", 1)[1]
 
 
-BAD_ROWS = {
-    "2303": (first_pixel(""), "Expected 2304 pixels. Received: 2303"),
-    "2305": (first_pixel("9 9 "), "Expected 2304 pixels. Received: 2305"),
-    "no-pixels": (lambda row: "3,,Training", "Expected 2304 pixels. Received: 0"),
-    **{text: (first_pixel(text + " "), rf"pixels in 0\.\.255. Received: '{text}'") for text in
-       ("256", "1000", "-1", "1.5", "ab")},
-    "label-7": (lambda row: "7" + row[1:], r"emotion in 0\.\.6. Received: '7'"),
-    "label-name": (lambda row: "happy" + row[1:], r"emotion in 0\.\.6. Received: 'happy'"),
-    "label-missing": (lambda row: row[1:], r"emotion in 0\.\.6. Received: ''"),
-    "usage": (lambda row: row.rsplit(",", 1)[0] + ",Testing", "Usage of Training, .* Received: 'Testing'"),
-    "usage-case": (lambda row: row.rsplit(",", 1)[0] + ",training", "Usage of Training, .* Received: 'training'"),
-    "a-field-more": (lambda row: row + ",1", r"Expected [23] fields. Received: [34]"),
-    "label-of-many-bytes": (lambda row: "€€€€€€€€" + row[1:], r"emotion in 0\.\.6"),
-    "huge": (first_pixel(20 * "9" + " "), r"pixels in 0\.\.255"),
-    "null": (lambda row: row.replace(" ", "\0", 1), "Expected "),
-    "not-utf-8": (lambda row: row + "\udcff", "Expected UTF-8 text. Received: byte 0xff"),
-    "cut": (lambda row: row[:4000], "Expected (2304 pixels|3 fields)"),
-}  # fmt: skip
-FORMS = {"fer2013.csv": files.csv_lines, "icml_face_data.csv": files.icml_lines, "train.csv": files.challenge_lines}
+def put(column, value):
+    place = ["Usage", "Image name", *FERPLUS_VOTES].index(column)
+    return lambda row: ",".join([*row.split(",")[:place], value, *row.split(",")[place + 1 :]])
+
+
+LABEL_7 = (lambda row: "7" + row[1:], r"emotion in 0\.\.6. Received: '7'")
+A_FIELD_MORE = (lambda row: row + ",1", r"Expected [23] fields. Received: [34]")
+NOT_UTF_8 = (lambda row: row + "\udcff", "Expected UTF-8 text. Received: byte 0xff")
+CUT = (lambda row: row[:4000], "Expected (2304 pixels|3 fields)")
+BAD_ROWS = [
+    (first_pixel(""), "Expected 2304 pixels. Received: 2303"),
+    (first_pixel("9 9 "), "Expected 2304 pixels. Received: 2305"),
+    ("3,,Training", "Expected 2304 pixels. Received: 0"),
+    *((first_pixel(f"{text} "), rf"pixels in 0\.\.255. Received: '{text}'") for text in (256, 65541, -1, 1.5, "ab")),
+    (first_pixel(20 * "9" + " "), r"pixels in 0\.\.255"),
+    (lambda row: "happy" + row[1:], r"emotion in 0\.\.6. Received: 'happy'"),
+    (lambda row: "€€€€€€€€" + row[1:], r"emotion in 0\.\.6"),
+    (lambda row: row.rsplit(",", 1)[0] + ",Testing", "Usage of Training, .* Received: 'Testing'"),
+    (lambda row: row.rsplit(",", 1)[0] + ",training", "Usage of Training, .* Received: 'training'"),
+    (lambda row: row.replace(" ", "\0", 1), "Expected "),
+]  # fmt: skip
+BAD_VOTES = [
+    (put("happiness", "11"), r"Expected votes in 0\.\.10. Received: '11'"),
+    (put("anger", "1.0"), r"Expected votes in 0\.\.10. Received: '1\.0'"),
+    (put("Usage", "Test"), "Expected a Usage of Training, .* Received: 'Test'"),
+    ("Training,x.png" + 10 * ",0", "Expected 1 to 10 votes in a row. Received: 0"),
+    ("Training,x.png" + 10 * ",2", "Expected 1 to 10 votes in a row. Received: 20"),
+]
+PICTURE = r"Expected a picture and a label in 1\.\.7"
+BAD_LABELS = [  # instead of "train_00031.jpg 3"
+    ("train_00031.jpg 8", PICTURE + ". Received: 'train_00031"),
+    ("train_00031.jpg", PICTURE),
+    ("train_00002.jpg 3", r"Expected each picture once. Received: train_00002\.jpg again"),
+    ("train_00903.jpg 3", r"Expected its picture in Image/aligned. Received: none"),
+    ("valid_00031.jpg 3", r"Expected a name train_N\.jpg or test_N\.jpg. Received: valid_00031\.jpg"),
+]
+BAD_NUMBERS = [  # instead of "train_00030_aligned.jpg,2"
+    ("train_00030_aligned.jpg,4", "Expected the label 2, as of its folder"),
+    ("train_00030_aligned.jpg,9", PICTURE),
+    ("train_00030_aligned.jpg 2", PICTURE),
+    ("train_00002_aligned.jpg,2", "Expected each picture once"),
+    ("train_00903_aligned.jpg,2", r"train_00030_aligned\.jpg: Expected its label in train_labels\.csv"),
+]
 CASES = [
-    *(("fer2013.csv", *case) for case in BAD_ROWS.values()),
-    *((name, *BAD_ROWS[case]) for name in list(FORMS)[1:] for case in ("label-7", "a-field-more", "not-utf-8", "cut")),
+    *itertools.product(CSV_NAMES, (LABEL_7, A_FIELD_MORE, NOT_UTF_8, CUT)),
+    *(("fer2013.csv", case) for case in BAD_ROWS),
+    *((VOTES, case) for case in BAD_VOTES),
+    *(("list_patition_label.txt", case) for case in BAD_LABELS),
+    *(("train_labels.csv", case) for case in BAD_NUMBERS),
 ]
 
 
-@pytest.mark.parametrize(("name", "spoil", "message"), CASES)
-def test_a_bad_row_is_named_and_can_be_skipped(tmp_path, table, name, spoil, message):
-    lines = FORMS[name](table)
-    lines[30] = spoil(lines[30])
-    file = tmp_path / name
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_a_bad_line_is_named_and_can_be_skipped(tmp_path, table, name, case):
+    (change, message), load = case, LOADERS.get(name, load_fer7)
+    file = write(tmp_path / "good", name, table)
+    known = load(tmp_path / "good")
+    num_left, num_kept = len(known) - 1, len(list((tmp_path / "cache").rglob("*.npy")))
+    lines = file.read_text("utf-8").splitlines()
+    lines[30] = change(lines[30]) if callable(change) else change
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    faces = files.skipped(rf"{name}, line 31: .*{message}.*{files.SKIP_REASON}", load_fer7, file)
-    assert faces.rows.tolist() == [row for row in range(42) if row != 29]
-    np.testing.assert_array_equal(faces.images[..., 0], np.delete(table["images"], 29, axis=0))
-    np.testing.assert_array_equal(faces.labels, np.delete(table["emotion"], 29))
-    assert len(faces.skipped) == 1
-    assert "line 31" in faces.skipped[0]
-    assert "1 skipped" in repr(faces)
-    assert files.nothing_cached(tmp_path)
+    first = "" if "its label" in message else rf"{name}, line 31: .*"
+    faces = files.skipped(first + message, load, tmp_path / "good")
+    assert "1 skipped" in faces.source or "2 skipped" in faces.source
+    assert f"{name}, line 31: " in "".join(faces.skipped)
+    # of RAF-DB the line, and the picture that is left without a label
+    assert len(faces.skipped) == 1 + ("label" in name and "as of its folder" not in message)
+    if name == VOTES:
+        np.testing.assert_array_equal(np.flatnonzero(faces.votes.sum(axis=1) == 0), [29])
+        faces, known = faces.take(faces.rows != 29), known.take(known.rows != 29)
+        np.testing.assert_array_equal(faces.votes, known.votes)
+    pairs, all_pairs = (set(zip(each.digests.tolist(), each.labels.tolist(), strict=True)) for each in (faces, known))
+    assert pairs <= all_pairs
+    assert len(faces) == num_left
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == num_kept
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**31), st.sampled_from([b",", b" ", b"-", b"x", b"\xff", b"\n", b"\x00", b"", b"9", b'"']))
-def test_a_file_broken_anywhere_never_gives_other_faces(tmp_path, place, put):
-    """One byte replaced: the other rows stay what they were; the row itself is left out, or what is now written."""
-    table = files.fer_table(3)
-    lines = files.csv_lines(table)
-    content = "\n".join(lines).encode()
-    place = len(lines[0]) + 1 + place % (len(content) - len(lines[0]) - 1)
-    broken = content[:place] + put + content[place + 1 :]
-    file = tmp_path / "fer2013.csv"
-    file.write_bytes(broken)
-    hit = content[:place].count(b"\n") - 1
-    touched = {hit, hit + 1} if content[place : place + 1] == b"\n" else {hit}
-    shift = broken.count(b"\n") - content.count(b"\n")
-    faces = load_fer7(file, on_error="skip")
-    assert len(faces) >= 3 - len(touched)
-    for index, row in enumerate(faces.rows):
-        origin = row if row <= hit else row - shift
-        if origin in touched or row in touched:
-            label, pixels, *_ = (field.strip(b'" ') for field in broken.split(b"\n")[row + 1].split(b","))
-            expected = int(label), [int(value) for value in pixels.split()]
-        else:
-            expected = table["emotion"][origin], table["images"][origin].ravel().tolist()
-        assert (faces.labels[index], faces.images[index].ravel().tolist()) == expected
+UTF_8 = ": Expected UTF-8 text .* compressed or binary"
+NONE = "Expected faces. Received: none that can be read"
+BAD_FILES = [
+    ("fer2013.csv", "emotion,Usage", "line 1: Expected the columns .* Received: emotion,Usage. Add or rename pixels"),
+    ("fer2013.csv", "emotion,pixels,Usage,pixels", "each once"),
+    ("fer2013.csv", "", "an empty file or line"),
+    ("fer2013.csv", "emotion,pixels,Usage", NONE),
+    ("fer2013.csv", "emotion,pixels,Usage\n1,2 3,Training", f"{NONE}|line 2: Expected 2304 pixels"),
+    ("fer2013.csv", "emotion, Use, pixels", "Received: emotion,Use,pixels. Add or rename Usage"),
+    ("fer2013.csv", "label,pixels", "Add or rename emotion, Usage"),
+    ("fer2013.csv", "emotion,pixels,pixels", "Expected the columns emotion,pixels, each once"),
+    ("fer2013.csv", "emotion,pix", "Expected the columns emotion,pixels,Usage"),
+    ("fer2013.csv", gzip.compress(b"emotion,pixels,Usage\n", mtime=0), UTF_8),
+    ("fer2013.csv", "emotion,pixels,Usage\n".encode("utf-16"), UTF_8),
+    ("fer2013.csv", "émotion,".encode("latin-1"), UTF_8),
+    (VOTES, lambda lines: lines[:-1], r"Expected 42 rows, as many as the fer2013\.csv .* Received: 41"),
+    (VOTES, lambda lines: [*lines, lines[-1]], "Received: 43"),
+    (VOTES, lambda lines: [*lines[:5], lines[10], *lines[6:10], lines[5], *lines[11:]],
+     r"line 6: Expected the Usage .* gives train. Received: validation \(2 such rows\)"),
+    (VOTES, lambda lines: [lines[0].replace("NF", "nf"), *lines[1:]], "line 1: .* Add or rename NF"),
+    ("adsp_rows.csv", "class,split,row\nhappy,train,3", "Expected .*split, class, row"),
+    ("adsp_rows.csv", "split,class,row\ntrain,happy,3\ntrain,angry,0", "line 3: .* Received: train, angry, 0"),
+    ("adsp_rows.csv", "split,class,row\ndev,happy,3", "line 2"),
+    ("adsp_rows.csv", "split,class,row\ntrain,happy,x", "line 2"),
+    ("adsp_rows.csv", "split,class,row\ntrain,sad,99", r"row 99, which it lacks \(1 such rows\)"),
+    ("adsp_rows.csv", "", "Expected .*split, class, row"),
+    ("train_labels.csv", lambda lines: lines[1:], "line 1: Expected the header image,label. Received: 'train_0000"),
+    ("list_patition_label.txt", b"\xff\xfe\x00", "Expected UTF-8 text"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("lines", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("name", "change", "message"), BAD_FILES, ids=range(len(BAD_FILES)))
+def test_a_table_that_is_bad_as_a_whole_is_refused_either_way(tmp_path, table, name, change, message):
+    file = write(tmp_path / "data", name, table)
+    content = files.text(change(file.read_text().splitlines())) if callable(change) else change
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    load, place = LOADERS.get(name, load_fer7), file if name == "fer2013.csv" else tmp_path / "data"
+    for on_error in ("raise", "skip"):
+        files.refused(f"{name}.*({message})", load, place, on_error=on_error)
+    if name != "adsp_rows.csv":
+        assert files.nothing_cached(tmp_path)
+
+
+@pytest.mark.parametrize("name", CSV_NAMES)
 @pytest.mark.parametrize("cut", [1, 2, 3000, 6000])
-def test_a_csv_cut_in_its_last_row_even_in_its_last_number_is_refused(tmp_path, table, lines, cut):
+def test_a_csv_cut_in_its_last_row_even_in_its_last_number_is_refused(tmp_path, table, name, cut):
     table["images"][-1, -1, -1] = 131
-    file = files.write_csv(tmp_path / "data", lines(table))
+    file = write(tmp_path / "data", name, table)
     file.write_bytes(file.read_bytes().rstrip(b'"\n')[:-cut])
-    expected = "Expected a line break at the end of the file" if cut < 3 and lines != files.csv_lines else "Expected "
-    faces = files.skipped(rf"fer2013\.csv, line 43: {expected}", load_fer7, file)
+    expected = "a line break at the end of the file" if cut < 3 and name != "fer2013.csv" else ""
+    faces = files.skipped(rf"{name}, line 43: Expected {expected}", load_fer7, file)
     assert (len(faces), len(faces.skipped)) == (41, 1)
     assert files.nothing_cached(tmp_path)
 
 
-UTF_8 = ": Expected UTF-8 text .* compressed or binary"
-HEADERS = {
-    "missing": ("emotion,Usage", "line 1: Expected the columns .* Received: emotion,Usage. Add or rename pixels"),
-    "other-name": ("label,pixels,Usage", "Add or rename emotion"),
-    "twice": ("emotion,pixels,Usage,pixels", "each once"),
-    "none": ("0,1 2 3,Training", "line 1: Expected the columns"),
-    "empty": ("", "an empty file or line"),
-    "only-header": ("emotion,pixels,Usage", "Expected faces. Received: none that can be read"),
-    "misspelt-usage": ("emotion, Use, pixels", "Received: emotion,Use,pixels. Add or rename Usage"),
-    "other-label": ("label,pixels", "Add or rename emotion, Usage"),
-    "train-twice": ("emotion,pixels,pixels", "Expected the columns emotion,pixels, each once"),
-    "only-train-header": ("emotion,pixels", "Expected faces. Received: none that can be read"),
-    "cut-in-the-header": ("emotion,pix", "Expected the columns emotion,pixels,Usage"),
-    "gzip": (gzip.compress(b"emotion,pixels,Usage\n"), UTF_8),
-    "utf-16": ("emotion,pixels,Usage\n".encode("utf-16"), UTF_8),
-    "latin-1": ("émotion,".encode("latin-1"), UTF_8),
-}
-
-
-@pytest.mark.parametrize(("header", "message"), HEADERS.values(), ids=HEADERS)
-@pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_a_wrong_header_is_refused_either_way(tmp_path, header, message, on_error):
-    file = tmp_path / "fer2013.csv"
-    file.write_bytes(header if isinstance(header, bytes) else header.encode())
-    files.refused(rf"fer2013\.csv.*{message}", load_fer7, file, on_error=on_error)
-    assert files.nothing_cached(tmp_path)
-
-
-def test_when_no_row_is_left_skipping_is_an_error_too(tmp_path):
-    with pytest.raises(DataError, match="none that can be read"):
-        load_fer7(files.write_csv(tmp_path, ["emotion,pixels,Usage", "1,2 3,Training"]), on_error="skip")
-
-
 def test_train_csv_gets_a_split_of_our_own_which_is_announced(tmp_path, capsys):
     table = files.fer_table(140)
-    table["images"][70:] = table["images"][:70]  # a copy of each face, under the same label
     file = files.write_csv(tmp_path / "data", files.challenge_lines(table), "train.csv")
-    faces = load_fer7(file)
-    announced = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
-    assert announced in faces.source
-    assert capsys.readouterr().err == f"fer_keras: {file}: {faces.source}\n"
-    assert (faces.protocol, faces.fer2013_rows) == ("own", 0)
-    assert faces.counts()["total"].tolist() == [112, 14, 14]
-    assert (faces.counts().loc["test", list(faces.classes)] == 2).all()
-    np.testing.assert_array_equal(faces.split[:70], faces.split[70:])
-    np.testing.assert_array_equal(faces.images[..., 0], table["images"])
-    np.testing.assert_array_equal(faces.labels, table["emotion"])
-    assert load_fer7(tmp_path / "data", protocol="own").fingerprint == faces.fingerprint
-    assert announced in capsys.readouterr().err  # from the cache, too
+    for path in (file, file.parent):  # the second from the cache
+        faces = load_fer7(path, protocol="own")
+        assert "no Usage: split 80/10/10 by class, copies kept together (seed 0)" in faces.source
+        assert capsys.readouterr().err == f"fer_keras: {path}: {faces.source}\n"
+        assert (faces.protocol, faces.fer2013_rows) == ("own", 0)
+        assert faces.counts()["total"].tolist() == [112, 14, 14]
+        np.testing.assert_array_equal(faces.images[..., 0], table["images"])
+        np.testing.assert_array_equal(faces.labels, table["emotion"])
 
 
 def test_in_the_challenges_folder_the_official_split_is_preferred_and_test_csv_is_refused(tmp_path, table, capsys):
-    folder = tmp_path / "data"
-    test = files.write_csv(folder, files.challenge_lines(table, labels=False), "test.csv")
-    for path in (test, folder):
+    test = files.write_csv(tmp_path / "data", files.csv_lines(table, "pixels"), "test.csv")
+    for path in (test, test.parent):
         files.refused(r"test\.csv, line 1: .* no emotion, .* Pass its train\.csv", load_fer7, path)
-    files.write_csv(folder, files.challenge_lines(table), "train.csv")
-    assert load_fer7(folder).protocol == "own"
-    with pytest.raises(DataError, match=r"Expected the official split\. Received: the challenge's train\.csv"):
-        load_fer7(folder, protocol="official")
+    write(test.parent, "train.csv", table)
+    assert load_fer7(test.parent).protocol == "own"
+    expected = r"Expected the official split\. Received: the challenge's train\.csv"
+    files.refused(expected, load_fer7, test.parent, protocol="official")
     capsys.readouterr()
-    files.write_csv(folder, files.icml_lines(table), "icml_face_data.csv")
-    files.expect(load_fer7(folder), table)
+    write(test.parent, "icml_face_data.csv", table)
+    files.expect(load_fer7(test.parent), table)
     assert "split 80/10/10" not in capsys.readouterr().err
-    assert load_fer7(folder, protocol="own").protocol == "own"
+    assert load_fer7(test.parent, protocol="own").protocol == "own"
 
 
-def test_parquet_is_read_with_its_votes_where_it_has_them(tmp_path, table):
+def test_parquet_is_read_with_its_votes_and_refused_with_a_column_missing_or_cut_or_without_pyarrow(
+    tmp_path, table, monkeypatch
+):
     frame = files.parquet_frame(table)
     faces = load_fer7(files.write_parquet(tmp_path / "data", frame))
-    order = np.argsort(faces.rows)
-    files.expect(faces.take(order), table)
-    np.testing.assert_array_equal(faces.votes[order], table["votes"])
-    assert faces.votes.dtype == np.float32
-    assert "FER+" in faces.source
+    faces = faces.take(np.argsort(faces.rows))
+    files.expect(faces, table)
+    np.testing.assert_array_equal(faces.votes, table["votes"])
     faces = load_fer7(files.write_parquet(tmp_path / "none", frame[["row", "Usage", "emotion", "png"]]))
-    assert faces.votes is None
-    assert "FER+" not in faces.source
-
-
-def test_parquet_with_a_column_missing_or_cut_or_without_pyarrow_is_refused(tmp_path, table, monkeypatch):
-    frame = files.parquet_frame(table)
-    with pytest.raises(DataError, match=r"training\.parquet: Expected the columns .* without png"):
-        load_fer7(files.write_parquet(tmp_path / "a", frame.drop(columns="png")))
+    assert (faces.votes, faces.source) == (None, "FER-2013, Parquet, not as published")
+    folder = files.write_parquet(tmp_path / "a", frame.drop(columns="png"))
+    files.refused(r"training\.parquet: Expected the columns .* without png", load_fer7, folder)
     file = files.write_parquet(tmp_path / "b", frame) / "fer2013-publictest.parquet"
     file.write_bytes(file.read_bytes()[:-100])
     files.refused(r"publictest\.parquet: Expected a whole Parquet file", load_fer7, tmp_path / "b")
-    assert files.nothing_cached(tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'fer_keras\[data\]'"):
         load_fer7(tmp_path / "b")
+
+
+CELLS = [
+    *(("ferplus_fear", votes, "Expected 1 to 10 votes") for votes in (-3, 1e9, np.nan)),
+    ("row", np.nan, "row 3 of the file: Expected a row number"),
+    ("row", 2, "row 2: Expected each row number once"),
+    ("row", 35887, "row 3 of the file: Expected a row number in 0..35886"),
+    ("Usage", ["Training"], "Expected a Usage of Training"),
+    ("Usage", "PrivateTest", "Expected the Usage Training in this file"),
+    ("Usage", "Dev", "row 3: Expected a Usage of Training, .* Received: 'Dev'"),
+    ("emotion", 2.5, "Expected an emotion in 0..6"),
+    ("emotion", 7, r"emotion in 0\.\.6. Received: 7"),
+    ("png", files.png(np.zeros((48, 47), np.uint8)), "row 3: Expected 48x48 pixels. Received: 48x47"),
+    ("png", files.png(files.noise(1)[0])[:900], "row 3: Expected a whole picture"),
+    ("png", None, "row 3: Expected the bytes of a PNG"),
+    ("png", files.claimed(60_000, 1_000), "at most 50,000,000 pixels. Received: 60000x1000"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "message"), CELLS, ids=range(len(CELLS)))
+def test_a_bad_cell_of_parquet_is_named_and_can_be_skipped(column, value, message, tmp_path, table):
+    folder, is_list = files.write_parquet(tmp_path / "data", files.parquet_frame(table)), isinstance(value, list)
+    file = folder / "fer2013-training.parquet"
+    frame = pd.read_parquet(file)
+    values = [value if index == 3 else [each] if is_list else each for index, each in enumerate(frame[column])]
+    frame.assign(**{column: values}).to_parquet(file)
+    faces = files.skipped(rf"training\.parquet, .*{message}", load_fer7, folder)
+    assert len(faces) == (28 if is_list else 41)
+
+
+@pytest.fixture
+def folder(tmp_path, table):
+    return write(tmp_path / "data", VOTES, table).parent
+
+
+@pytest.mark.parametrize("lines", [files.csv_lines, files.icml_lines])
+def test_votes_beside_the_faces_are_joined_and_announced(tmp_path, table, lines):
+    file = files.write_csv(tmp_path / "data", lines(table))
+    assert load_fer7(file).votes is None
+    for votes in (table["votes"][3], [1, 0, 0, 0, 0, 0, 0, 0, 9, 0]):
+        table["votes"][7] = votes
+        files.write_csv(tmp_path / "data", files.ferplus_lines(table), VOTES)
+        for path in (file, tmp_path / "data", file):  # the last from the cache
+            faces = load_fer7(path)
+            files.expect(faces, table)
+            np.testing.assert_array_equal(faces.votes, table["votes"])
+            assert "FER+" in faces.source
+
+
+def test_votes_are_joined_by_row_to_any_selection_but_not_to_faces_of_other_rows(tmp_path, table):
+    file = files.write_csv(tmp_path / "votes", files.ferplus_lines(table), VOTES)
+    faces = load_fer7(files.write_csv(tmp_path / "data", files.csv_lines(table)))
+    order = np.random.default_rng(0).permutation(42)[:30]
+    for some, path in ((faces.take(order), file), (faces.take(order).resplit(seed=0), file.parent)):
+        np.testing.assert_array_equal(join_ferplus(some, path).votes, table["votes"][order])
+    # The rows of a part are numbered anew: those of all are others.
+    part = load_fer7(files.write_csv(tmp_path / "part", [files.csv_lines(table)[0], *files.csv_lines(table)[4:8]]))
+    files.refused(r"Expected 4 rows, .* Received: 42", join_ferplus, part, file)
+    faces = load_fer7(files.write_csv(tmp_path / "own", files.challenge_lines(table), "train.csv"))
+    files.refused(r"Expected faces that know their rows .* Join the votes to fer2013\.csv", join_ferplus, faces, file)
+    files.refused("no such file", join_ferplus, faces, tmp_path)
+
+
+#                 neutral happiness surprise sadness anger disgust fear contempt unknown NF
+CASES = {
+    "single-votes-are-outliers": ([1, 3, 1, 1, 1, 1, 1, 1, 0, 0], {"happy": 1}, {"happy": 1}),
+    "nothing-but-outliers": ([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], {}, {}),
+    "half-is-no-majority": ([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], {}, {"neutral": 0.5, "sad": 0.5}),
+    "half-of-what-is-left": ([5, 0, 0, 4, 1, 0, 0, 0, 0, 0], {"neutral": 1}, {"neutral": 5 / 9, "sad": 4 / 9}),
+    "three-quarters-end-it": ([6, 0, 0, 2, 0, 0, 0, 0, 0, 0], {"neutral": 1}, {"neutral": 1}),
+    "three-emotions": ([4, 0, 0, 3, 3, 0, 0, 0, 0, 0], {}, {"neutral": 0.4, "sad": 0.3, "angry": 0.3}),
+    "four-equal-emotions": ([0, 2, 2, 2, 2, 0, 0, 0, 0, 0], {}, {}),
+    "unknown-wins": ([3, 0, 0, 0, 0, 0, 0, 0, 7, 0], {}, {}),
+    "no-face": ([0, 0, 0, 0, 0, 0, 0, 0, 0, 10], {}, {}),
+    "unknown-second-ends-it": ([6, 0, 0, 0, 0, 0, 0, 0, 4, 0], {"neutral": 1}, {"neutral": 1}),
+    "unknown-second-and-too-little": ([4, 0, 0, 2, 0, 0, 0, 0, 4, 0], {}, {}),
+    "contempt": ([0, 0, 0, 0, 0, 0, 0, 7, 3, 0], {"contempt": 1}, {"contempt": 1}),
+}
+
+
+@pytest.mark.parametrize(("mode", "place"), [("majority", 1), ("probability", 2)])
+def test_the_rules_of_ferplus(mode, place):
+    votes, expected = np.array([case[0] for case in CASES.values()]), [case[place] for case in CASES.values()]
+    targets = [[each.get(name, 0) for name in FERPLUS8] for each in expected]
+    np.testing.assert_allclose(ferplus_targets(votes, mode=mode), targets, rtol=1e-6)
+    assert ferplus_winners(votes, mode=mode).tolist() == [next(iter(each), "") for each in expected]
+
+
+def test_a_selection_of_classes_leaves_out_rows_that_another_wins():
+    votes = np.array([[4, 3, 3, 0, 0, 0, 0, 0, 0, 0], [3, 4, 3, 0, 0, 0, 0, 0, 0, 0]])
+    targets = ferplus_targets(votes, ("surprise", "happy"), mode="probability")
+    np.testing.assert_allclose(targets, [[0, 0], [3 / 7, 4 / 7]], rtol=1e-6)
+
+
+def test_what_ferplus_does_not_have_is_refused(tmp_path, table):
+    csv = files.write_csv(tmp_path / "a", files.csv_lines(table))
+    train = files.write_csv(tmp_path / "b", files.challenge_lines(table), "train.csv")
+    for message, ask in (
+        ("Unknown mode 'plurality'.*majority, pro", lambda: ferplus_winners(np.ones((1, 10)), mode="plurality")),
+        ("`votes` must have the shape", lambda: ferplus_targets(np.ones((1, 8)))),
+        ("Unknown class 'bored'", lambda: load_ferplus(classes=("bored",))),
+        (r"with the votes of FER\+\. .* Put fer2013new\.csv", lambda: load_ferplus(csv)),
+        ("Expected the official split", lambda: load_ferplus(train)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+@pytest.mark.parametrize("mode", ["majority", "probability"])
+def test_load_ferplus_keeps_rows_with_a_winner_under_its_label(folder, table, mode):
+    winners = ferplus_winners(table["votes"], mode=mode)
+    for classes in (FERPLUS8, FER6):
+        faces = load_ferplus(folder, mode=mode, classes=classes)
+        assert (faces.protocol, faces.classes, mode in faces.source) == ("official", classes, True)
+        assert sorted(faces.rows) == np.flatnonzero(np.isin(winners, classes)).tolist()
+        assert np.array(classes)[faces.labels].tolist() == winners[faces.rows].tolist()
+        np.testing.assert_array_equal(faces.images[..., 0], table["images"][faces.rows])
+        np.testing.assert_array_equal(faces.votes, table["votes"][faces.rows])
+
+
+def test_the_folders_of_ferplus_are_read_as_ferplus(tmp_path, table):
+    place = files.write_ferplus(tmp_path / "plus", table)
+    known = load_ferplus(files.write_parquet(tmp_path / "p", files.parquet_frame(table)))
+    for load in (load_ferplus, load_faces):
+        faces = load(place)
+        assert (faces.classes, faces.protocol, bool(faces.difference)) == (FERPLUS8, "official", True)
+        assert faces.fingerprint == known.fingerprint
+    for load in (load_fer7, load_folder):
+        files.refused("load_ferplus", load, place)
+    label = place / "FER2013Train" / "label.csv"
+    label.write_text(label.read_text().replace(",", ",99,", 1).replace("fer0000001.png", "../1.png"))
+    assert len(files.skipped(r"label\.csv, line 1", load_ferplus, place).skipped) == 2
+
+
+def test_the_real_votes_leave_the_published_numbers_of_rows(fer2013):
+    for mode, expected in (("majority", [25060, 3199, 3153]), ("probability", [27956, 3505, 3505])):
+        assert load_ferplus(fer2013, mode=mode).counts()["total"].tolist() == expected

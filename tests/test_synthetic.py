@@ -18,17 +18,11 @@ def faces():
     return make_faces(200)
 
 
-def test_counts_splits_and_origin(faces):
-    counts = faces.counts()
-    assert (faces.images.shape, faces.images.dtype) == ((1400, 48, 48, 1), np.uint8)
-    assert faces.protocol == "drawn"
+def test_no_two_faces_are_equal_and_each_split_has_as_many_of_each_class(faces):
+    assert (faces.images.shape, faces.images.dtype, faces.protocol) == ((1400, 48, 48, 1), np.uint8, "drawn")
     assert "synthetic" in faces.source
-    assert list(counts["total"]) == [142 * 7, 29 * 7, 29 * 7]
-    assert (counts[list(FER7)].nunique(axis=1) == 1).all()
+    assert faces.counts()[list(FER7)].to_numpy().tolist() == [[142] * 7, [29] * 7, [29] * 7]
     assert (make_faces(3).counts()[list(FER7)] == 1).all(axis=None)
-
-
-def test_no_two_faces_are_equal_and_grey_levels_are_used(faces):
     assert len(np.unique(faces.digests)) == len(faces)
     assert faces.images.std(axis=(1, 2, 3)).min() > 15
     assert 80 < faces.images.mean() < 170
@@ -46,27 +40,20 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_in_another_process_too(f
     assert (four.classes, four.fingerprint) == (FER4, small.select(classes=FER4).fingerprint)
 
 
-@pytest.mark.parametrize("size", [8, 64])
-def test_other_sizes(size):
-    faces = make_faces(3, classes=("happy", "contempt"), size=size)
-    assert faces.images.shape == (6, size, size, 1)
-    assert len(np.unique(faces.digests)) == 6
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_other_sizes_are_drawn_and_impossible_requests_refused():
+    for size in (8, 64):
+        faces = make_faces(3, classes=("happy", "contempt"), size=size)
+        assert (faces.images.shape, len(np.unique(faces.digests))) == ((6, size, size, 1), 6)
+    for arguments, message in (
         ({"num_per_class": 2}, "`num_per_class` must be at least 3. Received: 2"),
         ({"classes": ("happy", "bored")}, "Unknown class 'bored'"),
         ({"classes": ("happy", "happy")}, "each once"),
         ({"classes": ()}, "at least one class"),
         ({"seed": -1}, "`seed` must be at least 0"),
         ({"size": 4}, "`size` must be at least 8"),
-    ],
-)
-def test_impossible_requests_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        make_faces(**{"num_per_class": 5, **arguments})
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_faces(**{"num_per_class": 5, **arguments})
 
 
 def test_one_person_shows_each_emotion():
@@ -74,44 +61,22 @@ def test_one_person_shows_each_emotion():
     for first, second in itertools.combinations(FERPLUS8, 2):
         difference = np.abs(shown[first] - shown[second])
         assert difference[30:].mean() > 0.5, (first, second)
-        # The ears do not move: same person, same place.
-        assert difference[36:52, :12].max() <= 2, (first, second)
+        assert difference[36:52, :12].max() <= 2, "the ears do not move: same person, same place"
 
 
-def painted(part, seed):
-    """By emotion, |x| and y of the shapes that a painter adds for a person at full expression, in face coordinates."""
-    shapes = {}
+@pytest.mark.parametrize("seed", range(3))
+def test_brows_and_mouth_follow_the_emotion(seed):
+    inner, sag = {}, {}
     for emotion in FER7:
-        sketch = Sketch()
-        part(sketch, sample_face(np.random.default_rng(seed), emotion, intensity=1.0))
-        shapes[emotion] = [(np.abs(x), y) for x, y, *_ in sketch.shapes]
-    return shapes
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_brows_eyes_and_mouth_follow_the_emotion(seed):
-    brow = {emotion: shapes[0] for emotion, shapes in painted(features.brows, seed).items()}
-    inner = {emotion: y[x.argmin()] for emotion, (x, y) in brow.items()}
-    outer = {emotion: y[x.argmax()] for emotion, (x, y) in brow.items()}
-    # y points down.
+        brows, mouth, person = Sketch(), Sketch(), sample_face(np.random.default_rng(seed), emotion, intensity=1.0)
+        features.brows(brows, person)
+        features.mouth(mouth, person)
+        x, y, *_ = brows.shapes[0]  # y points down
+        inner[emotion] = y[np.abs(x).argmin()]
+        _, y, *_ = mouth.shapes[-1]  # the edge of the upper lip, from corner to corner
+        sag[emotion] = y[[0, -1]].mean() - y[6]
     assert inner["surprise"] < inner["neutral"] < inner["angry"]
-    assert inner["fear"] < inner["neutral"]
-    assert outer["surprise"] < outer["neutral"]
-    assert inner["sad"] - outer["sad"] < inner["neutral"] - outer["neutral"] < inner["angry"] - outer["angry"]
-    assert brow["angry"][0].min() < brow["neutral"][0].min()
-
-    opened = {emotion: np.ptp(shapes[0][1]) for emotion, shapes in painted(features.eyes, seed).items()}
-    assert min(opened["fear"], opened["surprise"]) > opened["neutral"]
-    assert max(opened["happy"], opened["disgust"], opened["sad"]) < opened["neutral"]
-
-    mouth = painted(features.mouth, seed)
-    # The last line of the mouth is the edge of the upper lip, from corner to corner.
-    sag = {emotion: shapes[-1][1][[0, -1]].mean() - shapes[-1][1][6] for emotion, shapes in mouth.items()}
     assert sag["happy"] < sag["neutral"] < sag["sad"]
-    wide = {emotion: shapes[-1][0].max() for emotion, shapes in mouth.items()}
-    assert wide["fear"] > wide["neutral"] > wide["surprise"]
-    high = {emotion: max(np.ptp(y) for _, y in shapes[2:]) for emotion, shapes in mouth.items()}
-    assert high["surprise"] > 3 * high["neutral"]
 
 
 def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
@@ -121,8 +86,7 @@ def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, y = faces["train"]
-    held_out = faces.select(splits=("validation", "test"))
+    (x, y), held_out = faces["train"], faces.select(splits=("validation", "test"))
     linear = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e4)).fit(x.reshape(len(x), -1), y)
     linear_accuracy = linear.score(held_out.images.reshape(len(held_out), -1), held_out.labels)
 
@@ -137,8 +101,5 @@ def test_linear_model_finds_them_hard_and_small_network_learns_them(faces):
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=32, epochs=5, verbose=0)
     network_accuracy = model.evaluate(held_out.images, held_out.labels, verbose=0)[1]
-
-    # Measured: 0.42 and 0.76.
-    assert 0.25 < linear_accuracy < 0.55
-    assert network_accuracy > 0.6
-    assert network_accuracy > linear_accuracy + 0.15
+    assert 0.25 < linear_accuracy < 0.55, "measured: 0.42"
+    assert network_accuracy > max(0.6, linear_accuracy + 0.15), "measured: 0.76"
