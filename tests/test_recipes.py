@@ -20,15 +20,14 @@ INTERVALS = {name: interval for interval, names in RANGES.items() for name in na
 FIELDS = dataclasses.fields(Recipe)
 
 
-def refused(message="Recipe", **changes):
-    """Check that a recipe with these changes is refused, in three parts; return the message."""
-    with pytest.raises(ValueError, match=message) as caught:
+def refused(message, **changes):
+    """Check that a recipe with these changes is refused, in three parts."""
+    with pytest.raises(ValueError, match=rf"Recipe [^:]*: .*{message}") as caught:
         dataclasses.replace(PLAIN, **changes)
     assert re.fullmatch(r"Recipe .*: .+\. Received: .+\. .+[.?]", str(caught.value), re.DOTALL), str(caught.value)
-    return str(caught.value)
 
 
-def test_recipes_are_plain_findable_and_made_of_recipes():
+def test_recipes_are_plain_findable_and_made_of_recipes_and_so_is_every_cell_of_a_grid():
     for name, recipe in RECIPES.items():
         assert find_recipe(name) is recipe
         assert name == recipe.name
@@ -38,32 +37,24 @@ def test_recipes_are_plain_findable_and_made_of_recipes():
         assert not recipe.start_recipe or recipe.start_recipe in RECIPES
         for part, digest, *_ in (*recipe.members, *recipe.teachers):
             assert RECIPES[part].digest == digest
+    for space in SPACES.values():
+        fields = [(name, value) for name in {*space.grid} - {"variant", "seed"} for value in space.grid[name]]
+        for change in (*space.variants.values(), *({name: value} for name, value in fields)):
+            dataclasses.replace(RECIPES[space.recipe], **change)
     with pytest.raises(ValueError, match=r"no recipe 'mini-xcepton'\. Did you mean 'mini-xception'"):
         find_recipe("mini-xcepton")
     with pytest.raises(ValueError, match=r"no search space 'everything'\. Expected one of: sep-table-2"):
         find_space("everything")
 
 
-def test_every_cell_of_a_grid_is_a_recipe():
-    for name, space in SPACES.items():
-        assert find_space(name) is space
-        fields = {field: values for field, values in space.grid.items() if field not in ("variant", "seed")}
-        changes = [*space.variants.values(), *({field: value} for field, values in fields.items() for value in values)]
-        for change in changes:
-            dataclasses.replace(RECIPES[space.recipe], **change)
-
-
 def test_every_recorded_run_is_of_a_recipe_as_it_stands():
     """A default that was changed, or a recipe, would leave records that nobody can train again."""
-    folder = paths.project() / "reports" / "results"
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("runs/*.json"))]
-    known = [record for record in records if record["recipe_name"] in RECIPES]
+    records = read_runs(paths.project() / "reports" / "results")
+    known = [run for run in records if run.recipe_name in RECIPES]
     assert known
-    for record in known:
-        recipe = RECIPES[record["recipe_name"]]
-        assert record["recipe_digest"] == recipe.digest, recipe.name
-        assert tuple(record["classes"]) == recipe.classes, recipe.name
-    assert len(read_runs(folder)) == len(records)  # each record's own fields make a recipe of its digest
+    for run in known:
+        recipe = RECIPES[run.recipe_name]
+        assert (run.recipe_digest, run.classes) == (recipe.digest, recipe.classes), recipe.name
 
 
 def test_a_digest_follows_what_decides_the_network_and_nothing_else():
@@ -77,30 +68,26 @@ def test_a_digest_follows_what_decides_the_network_and_nothing_else():
 
 def test_a_value_other_than_the_possible_ones_is_refused_with_these_and_the_one_that_was_meant():
     for field, values in CHOICES.items():
-        message = refused(**{field: "lion"})
-        assert f"`{field}` must be one of {', '.join(map(repr, values))}. Received: {field}='lion'." in message
+        possible = re.escape(", ".join(map(repr, values)))
+        refused(rf"`{field}` must be one of {possible}\. Received: {field}='lion'\.", **{field: "lion"})
     near = {"val_acc": ("monitor", "val_accuracy"), "accuracy": ("monitor", "val_accuracy")}
     near |= {"vote": ("targets", "votes"), "fer8": ("data", "fer7"), "Adam": ("optimizer", "adam")}
     for value, (field, meant) in near.items():
-        assert refused(**{field: value}).endswith(f"Received: {field}={value!r}. Did you mean {meant!r}?")
+        refused(rf"Received: {field}={value!r}\. Did you mean {meant!r}\?$", **{field: value})
 
 
 @pytest.mark.parametrize("field", INTERVALS)
 def test_a_number_outside_its_range_is_refused(field):
     interval, kind = INTERVALS[field], type(getattr(PLAIN, field))
     low, high = map(float, interval[1:-1].split(","))
+    as_given = {tuple: lambda value: (value, value), int: int}.get(kind, float)
     beyond = [low - 1, *([low] if interval[0] == "(" else []), *([high] if interval[-1] == ")" else [high + 1])]
     for value in (*beyond, math.nan, math.inf, -math.inf):
-        if kind is tuple:
-            refused(rf"`{field}` must be two numbers in {re.escape(interval)}", **{field: (value, value)})
-        elif kind is int and not math.isfinite(value):
-            refused(f"`{field}` must be of type int", **{field: value})
-        else:
-            value = int(value) if kind is int else value
-            refused(rf"`{field}` must lie in {re.escape(interval)}\. Received: {field}={value!r}", **{field: value})
+        whole = kind is int and not math.isfinite(value)
+        words = "be of type int" if whole else rf"(lie|be two numbers) in {re.escape(interval)}"
+        refused(rf"`{field}` must {words}", **{field: value if whole else as_given(value)})
     for value in [low] * (interval[0] == "[") + [high] * (interval[-1] == "]"):
-        given = {tuple: (value, value), int: value if kind is not int else int(value)}.get(kind, value)
-        assert getattr(dataclasses.replace(PLAIN, **{field: given}), field) == given
+        assert dataclasses.replace(PLAIN, **{field: as_given(value)})
     if kind is tuple:
         for pair in ((1.2, 0.8), (0.9,), (0.8, 1.0, 1.2), (), ("0.8", "1.2"), (True, 2.0), (0.8, None)):
             refused(f"`{field}` must be two numbers", **{field: pair})
@@ -124,7 +111,7 @@ def test_values_that_do_not_go_together_are_refused():
         ({"data": "own"}, "needs `class_names`"),
         ({"class_names": FER4}, "other data has its own"),
         ({"data": "own", "class_names": ("happy", "happy")}, "two or more different names"),
-        ({"positive": "joy"}, r"`positive` must be one of angry"),
+        ({"positive": "joy"}, "`positive` must be one of angry"),
         ({"model": "ensemble"}, "an ensemble has"),
         ({"rule": "mean"}, "an ensemble has"),
         ({"members": ("fer-small",)}, "each of `members` must have 3 values"),
@@ -141,9 +128,7 @@ def test_a_recipe_becomes_a_variant_for_another_split_or_set_of_its_classes_but_
     recipe, course = RECIPES["capstone-model-1"], RECIPES["capstone-model-1@course"]
     for protocol in set(PROTOCOLS) - {"official", "course", "drawn"}:
         variant = for_split(recipe, protocol)
-        assert (variant.name, variant.protocol) == (f"capstone-model-1@{protocol}", protocol)
-        assert not variant.final
-        assert variant.digest != recipe.digest
+        assert (variant.name, variant.protocol, variant.final) == (f"capstone-model-1@{protocol}", protocol, False)
         assert for_split(variant, protocol) == variant
     assert for_split(recipe, "official") == for_split(recipe, "drawn") == recipe
     for other, protocol, own in ((recipe, "course", "official"), (course, "official", "course")):
@@ -151,7 +136,7 @@ def test_a_recipe_becomes_a_variant_for_another_split_or_set_of_its_classes_but_
             for_split(other, protocol)
     for name in ("sep-se", "mini-xception", "capstone-final"):
         variant = for_split(RECIPES[name], "raf-db", classes=FER7)
-        assert (variant.name, variant.final, variant.classes) == (f"{name}@raf-db", False, RECIPES[name].classes)
+        assert (variant.name, variant.classes) == (f"{name}@raf-db", RECIPES[name].classes)
     for name, classes, lacks in (("mini-xception", CKPLUS7, "neutral"), ("ferplus-vgg13", FER7, "contempt")):
         with pytest.raises(ValueError, match=rf"needs faces of the classes .*Received: .* without {lacks}\. Choose"):
             for_split(RECIPES[name], "own", classes=classes)
