@@ -10,29 +10,17 @@ from fer_keras.plots import style
 from fer_keras.plots.style import DARK, GREY, SMALL, Figure, canvas, dash_majority, model_style, percent, styled
 from fer_keras.results import Run, leaderboard, row_name
 
-APART = 0.17  # of a row, between series, so that equal scores do not hide each other
 TICKS = (("|", 13, 0), ("x", 6, -0.27))  # marker, size, and how far above the middle of the row
 COSTS = {"num_parameters": "parameters", "multiply_adds": "multiply-adds of one face"}
-MARK = 9  # pixels from the middle of a point to where its name may begin
-MANY_TICKS = 2e3  # from the lower to the upper end of an axis: beyond, powers of ten are enough
 POINTS = FuncFormatter(lambda value, _: f"{100 * value:+.6g}" if abs(value) > 1e-9 else "0")
 
 
 @styled
 def intervals(
-    table: pd.DataFrame,
-    value: str = "accuracy",
-    *,
-    label: str | None = None,
-    series: str | None = None,
-    panel: str | None = None,
-    model: str = "model",
-    lines: dict | None = None,
-    ticks: dict | None = None,
-    reference: float | None = None,
-    axis: str | None = None,
-    title: str | None = None,
-) -> Figure:
+    table: pd.DataFrame, value: str = "accuracy", *, label: str | None = None, series: str | None = None,
+    panel: str | None = None, model: str = "model", lines: dict | None = None, ticks: dict | None = None,
+    reference: float | None = None, axis: str | None = None, title: str | None = None,
+) -> Figure:  # fmt: skip
     """Draw values with their 95 % intervals, the first row on top: accuracies, recalls, differences.
 
     A point is hollow if its interval holds the reference; without a reference, if it is the second series of a model;
@@ -54,10 +42,9 @@ def intervals(
     """
     if value == "accuracy":
         if "majority" not in table:
-            raise ValueError(
-                "Accuracies must stand beside the majority class's share, in the column `majority`. "
-                f"Received the columns: {', '.join(table)}. Add it: `run.majority()` or `results.majority_level`."
-            )
+            expected = "Accuracies must stand beside the majority class's share, in the column `majority`"
+            advice = "Add it: `run.majority()` or `results.majority_level`."
+            raise ValueError(f"{expected}. Received the columns: {', '.join(table)}. {advice}")
         lines = {style.MAJORITY: "majority", **(lines or {})}
     points = as_points(table, value, label, series, model, reference)
     groups = list(points.groupby(points[panel], sort=False)) if panel else [(title, points)]
@@ -76,9 +63,7 @@ def intervals(
     return figure
 
 
-def as_points(
-    table: pd.DataFrame, value: str, label: str | None, series: str | None, model: str, reference: float | None
-) -> pd.DataFrame:
+def as_points(table, value, label, series, model, reference) -> pd.DataFrame:
     """Add to a table the columns `row`, `series`, `value`, `low`, `high`, `style` and `hollow` of its points."""
     ends = ["low", "high"] if value == "difference" else [f"{value}_low", f"{value}_high"]
     low, high = (table[end].fillna(table[value]) if end in table else table[value] for end in ends)
@@ -97,7 +82,7 @@ def draw_points(axes: Axes, rows: pd.DataFrame, series: list):
     """Draw the points of a panel, those of a row side by side, one for each series."""
     order = list(rows["row"].unique())
     for (name, (colour, marker), hollow), part in rows.groupby(["series", "style", "hollow"], sort=False):
-        shift = min(APART, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
+        shift = min(0.17, 0.7 / len(series)) * (series.index(name) - (len(series) - 1) / 2)
         places = [order.index(row) + shift for row in part["row"]]
         spread = [(part["value"] - part["low"]).clip(lower=0), (part["high"] - part["value"]).clip(lower=0)]
         look = {"fmt": marker, "color": colour, "mfc": "white" if hollow else colour, "markersize": 6}
@@ -177,10 +162,8 @@ def cost(
     table = board(runs).rename(columns={"name": "network"})
     groups = table[["num_classes", "protocol", "split"]].drop_duplicates()
     if len(groups) != 1:
-        raise ValueError(
-            "Accuracies can be set against size for one number of classes, protocol and split. "
-            f"Received: {groups.to_dict('records')}. Choose runs of one of these."
-        )
+        expected = "Accuracies can be set against size for one number of classes, protocol and split"
+        raise ValueError(f"{expected}. Received: {groups.to_dict('records')}. Choose runs of one of these.")
     figure, ((axes,),) = canvas(8, 5)
     for row in table.itertuples():
         colour, marker = model_style(row.model)
@@ -191,7 +174,7 @@ def cost(
     dash_majority(axes, *table["majority"])
     axes.set_xscale("log")
     axes.margins(x=0.25)
-    many = np.divide(*axes.get_xlim()[::-1]) > MANY_TICKS
+    many = np.divide(*axes.get_xlim()[::-1]) > 2e3  # from end to end: powers of ten are enough
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -210,7 +193,7 @@ def name_points(axes: Axes, points: list):
     axes.figure.draw_without_rendering()  # settles the layout, which the places depend on
     texts = [axes.text(x, y, name.replace(", ", "\n"), fontsize=SMALL, in_layout=False) for name, x, y in points]
     places = axes.transData.transform([point[1:] for point in points])
-    marks = [Bbox([place - MARK, place + MARK]).transformed(axes.transData.inverted()) for place in places]
+    marks = [Bbox([place - 9, place + 9]).transformed(axes.transData.inverted()) for place in places]  # 9 pixels off
     # So many steps and not so many seconds, so that names stand at the same places on any machine.
     forces = {"force_text": (0.4, 0.6), "force_static": (0.2, 0.3), "max_move": 40, "expand": (1.1, 1.3)}
     arrows = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}

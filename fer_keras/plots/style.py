@@ -21,17 +21,11 @@ from fer_keras.recipes import RECIPES
 
 DPI = 150
 LARGEST_BYTES = 200_000
-TOLERANCE = 20  # grey levels of 255 by which a smoothed pixel may differ, and
-CONTRAST = 0.5  # this share of the contrast around it, as anti-aliasing moves edges by parts of a pixel
 OCTREE = Image.Quantize.FASTOCTREE
-SMOOTH = ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1))
 Picture = matplotlib.figure.Figure | bytes | str | os.PathLike
 
 # Petroff (2021), Accessible Color Sequences for Data Visualization; its two greys last.
-PALETTE = (
-    *("#3f90da", "#e76300", "#832db6", "#a96b59", "#bd1f01"),
-    *("#ffa90e", "#b9ac70", "#92dadd", "#717581", "#94a4a2"),
-)
+PALETTE = ("#3f90da", "#e76300", "#832db6", "#a96b59", "#bd1f01", "#ffa90e", "#b9ac70", "#92dadd", "#717581", "#94a4a2")
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
 # In the order of the projects they come from; a model keeps its place, so that it keeps its colour.
@@ -118,10 +112,8 @@ def save(figure: matplotlib.figure.Figure, name: str, *, from_images: bool = Fal
     """
     content = as_png(figure)
     if len(content) > LARGEST_BYTES:
-        raise ValueError(
-            f"A figure must have at most {LARGEST_BYTES:,} bytes. Received: {name!r} of {len(content):,} bytes. "
-            "Make it smaller, or show fewer images."
-        )
+        expected = f"A figure must have at most {LARGEST_BYTES:,} bytes. Received: {name!r} of {len(content):,} bytes."
+        raise ValueError(f"{expected} Make it smaller, or show fewer images.")
     quick = from_images and paths.profile() == "quick"
     path = (paths.build() / "figures" if quick else paths.figures()) / f"{name}.png"
     if not path.is_file() or differs(path, content):
@@ -141,8 +133,7 @@ def differs(first: Picture, second: Picture) -> bool:
 
     What another machine's anti-aliasing changes does not count. Pictures of different sizes differ. So do those with a
     pixel that differs, after smoothing over its eight neighbours, by more than 20 of 255 grey levels plus half of the
-    contrast around it. A changed digit is more than that, and a bar that is longer by three pixels; noise and edges
-    that lie half a pixel elsewhere are less.
+    contrast around it: a changed digit, a bar longer by three pixels; not noise, nor an edge half a pixel elsewhere.
     """
     try:
         one, other = picture(first), picture(second)
@@ -150,7 +141,7 @@ def differs(first: Picture, second: Picture) -> bool:
         return True
     if one.size != other.size:
         return True
-    allowed = TOLERANCE + CONTRAST * np.asarray(ImageChops.lighter(contrast(one), contrast(other)), float)
+    allowed = 20 + 0.5 * np.asarray(ImageChops.lighter(contrast(one), contrast(other)), float)
     return bool((np.asarray(ImageChops.difference(one, other)) > allowed).any())
 
 
@@ -158,7 +149,7 @@ def picture(source: Picture) -> Image.Image:
     """Decode a picture in RGB and smooth it."""
     content = as_png(source) if isinstance(source, matplotlib.figure.Figure) else source
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-        return image.convert("RGB").filter(SMOOTH)
+        return image.convert("RGB").filter(ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1)))
 
 
 def contrast(image: Image.Image) -> Image.Image:
@@ -166,9 +157,7 @@ def contrast(image: Image.Image) -> Image.Image:
     return ImageChops.subtract(image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3)))
 
 
-def canvas(
-    width: float, height: float, rows: int = 1, columns: int = 1, *, title: str | None = None, **options: Any
-) -> tuple[Figure, np.ndarray]:
+def canvas(width: float, height: float, rows=1, columns=1, *, title=None, **options) -> tuple[Figure, np.ndarray]:
     """Make `(figure, axes)`: sizes in inches, axes as an array `(rows, columns)`, the title above all of them."""
     figure = Figure(figsize=(width, height))
     if title:
