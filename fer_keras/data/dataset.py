@@ -194,13 +194,9 @@ class FaceDataset:
         return self.take(keep, source=f"{self.source}, {fraction:g} of its training images")
 
     def resplit(
-        self,
-        seed: int,
-        *,
-        fractions: Sequence[float] = (0.8, 0.1, 0.1),
-        within: Sequence[str] = SPLITS,
+        self, seed: int, *, fractions: Sequence[float] = (0.8, 0.1, 0.1), within: Sequence[str] = SPLITS,
         groups: ArrayLike | None = None,
-    ) -> "FaceDataset":
+    ) -> "FaceDataset":  # fmt: skip
         """The same faces in a new split: stratified by class, exact copies always on the same side.
 
         Args:
@@ -246,14 +242,11 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
             expected = "Data sets to join must have the same classes and image size"
             raise ValueError(f"{expected}. Received: {first!r} and {other!r}. {advice}")
     ordered = [faces.select(classes=first.classes) for faces in datasets]
-    arrays = ["images", "labels", "split", *(["votes"] if all(faces.votes is not None for faces in ordered) else [])]
-    joined = FaceDataset(
-        **{name: np.concatenate([getattr(faces, name) for faces in ordered]) for name in arrays},
-        classes=first.classes,
-        source=" + ".join(faces.source for faces in ordered),
-        protocol="joined",
-        skipped=tuple(message for faces in ordered for message in faces.skipped),
-    )
+    names = ["images", "labels", "split", *(["votes"] if all(faces.votes is not None for faces in ordered) else [])]
+    arrays = {name: np.concatenate([getattr(faces, name) for faces in ordered]) for name in names}
+    about = {"classes": first.classes, "source": " + ".join(faces.source for faces in ordered), "protocol": "joined"}
+    skipped = tuple(message for faces in ordered for message in faces.skipped)
+    joined = FaceDataset(**arrays, **about, skipped=skipped)
     origin, train = np.repeat(np.arange(len(ordered)), [len(faces) for faces in ordered]), joined.split == "train"
     pairs = ((train & (origin == own), ~train & (origin != own)) for own in range(len(ordered)))
     if count := sum(np.isin(joined.digests[mine], joined.digests[others]).sum() for mine, others in pairs):
@@ -266,15 +259,10 @@ def assemble(images, kept, problems, *, at, source, **about):
     if not kept:
         raise DataError(f"{at}: Expected faces. Received: none that can be read.")
     labels, splits, rows = zip(*kept, strict=True)
-    return FaceDataset(
-        images=images[: len(kept), ..., None],
-        labels=np.array(labels, np.int64),
-        split=np.array(splits, "<U10"),
-        source=problems.describe(source),
-        rows=None if None in rows else np.array(rows, np.int64),
-        skipped=tuple(problems.messages),
-        **about,
-    )
+    arrays = {"labels": np.array(labels, np.int64), "split": np.array(splits, "<U10")}
+    arrays["rows"] = None if None in rows else np.array(rows, np.int64)
+    about |= {"source": problems.describe(source), "skipped": tuple(problems.messages)}
+    return FaceDataset(images=images[: len(kept), ..., None], **arrays, **about)
 
 
 def check_known(kind, asked, known):
