@@ -3,8 +3,8 @@
 import inspect
 import itertools
 import math
+from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -23,26 +23,14 @@ BATCH = 64
 OCCLUSION_BATCH = 128  # always as many at once, so that one shape is compiled
 # Layers behind the last activation that leave logits logits, and probabilities probabilities.
 NEUTRAL = (layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Identity, layers.Reshape)
-
-
-class LayerCall(NamedTuple):
-    """A layer as it was run."""
-
-    path: str
-    layer: layers.Layer
-    output: Any
-    is_cut: bool  # all that follows rests on the output
-    is_map: bool  # the output has more than one place
+# A layer as it was run; whether all that follows rests on its output, and whether that has more than one place.
+LayerCall = namedtuple("LayerCall", "path layer output is_cut is_map")
 
 
 def explain(
-    model: keras.Model,
-    images: ArrayLike,
-    *,
-    method: str = "grad-cam",
-    target_class: int | ArrayLike | None = None,
+    model: keras.Model, images: ArrayLike, *, method: str = "grad-cam", target_class: int | ArrayLike | None = None,
     layer: str | None = None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Map for each face what speaks for a class: 1 at the strongest place, 0 where nothing does.
 
     What is explained is the logarithm of the class's probability over that of all others. Grad-CAM weighs the channels
@@ -177,10 +165,7 @@ def gradients(function, at):
 
 
 def run_layers(model: keras.Model, x, hook: Callable, prefix: str = ""):
-    """Run a model layer by layer, those of nested models too, in inference, and return its output.
-
-    `hook(path, layer, inputs, output)` returns what is to be handed on; `prefix` is that of all paths.
-    """
+    """A model's output in inference; `hook(path, layer, inputs, output)` of each layer, nested ones too, changes it."""
 
     def call(layer, *args, **options):
         if is_graph(layer):
@@ -243,10 +228,9 @@ def to_probabilities(model: keras.Model, name: str | None = None) -> keras.Model
     units, (tensor, activation) = model.outputs[0].shape[-1], last_activation(model.outputs[0])
     last, one_value = tensor._keras_history[0], units == 1 and math.prod(tensor.shape[1:]) == 1
     if not {"softmax": units > 1, "log_softmax": units > 1, "linear": True, "sigmoid": one_value}.get(activation):
-        raise ValueError(
-            f"{name or model.name}: Expected a last activation of softmax, linear (logits), or one sigmoid. Received: "
-            f"{activation} of {units} output{'s' * (units > 1)}. End with Dense({max(units, 2)}, activation='softmax')."
-        )
+        expected = f"{name or model.name}: Expected a last activation of softmax, linear (logits), or one sigmoid"
+        advice = f"End with Dense({max(units, 2)}, activation='softmax')."
+        raise ValueError(f"{expected}. Received: {activation} of {units} output{'s' * (units > 1)}. {advice}")
     if activation == "softmax":
         return model
     if activation == "sigmoid":  # from its logit, as a sigmoid is 1 from about 17 on
@@ -290,11 +274,10 @@ def check_model(model):
     """Raise a `ValueError` on a model whose layers cannot be run one by one, or that is no classifier."""
     ends = [[tuple(each.shape) for each in getattr(model, name, None) or ()] for name in ("inputs", "outputs")]
     if not is_graph(model) or len(ends[0]) != 1 or len(ends[1][0]) != 2:
-        raise ValueError(
-            "`model` must be a built Sequential or functional keras.Model with one input and one output of shape "
-            "(batch, classes); a loaded network has it as `.model`. Received: a "
-            f"{type(model).__name__} of inputs {ends[0]} and outputs {ends[1]}. Build it as keras.Model(input, output)."
-        )
+        expected = "`model` must be a built Sequential or functional keras.Model with one input and one output of shape"
+        received = f"a {type(model).__name__} of inputs {ends[0]} and outputs {ends[1]}"
+        advice = "(batch, classes); a loaded network has it as `.model`"
+        raise ValueError(f"{expected} {advice}. Received: {received}. Build it as keras.Model(input, output).")
 
 
 def check_faces(model, images, target_class=None):
