@@ -118,10 +118,8 @@ class ExactResume(keras.callbacks.Callback):
             return
         memory, self.groups = state
         if memory["precision"] != self.job.precision:
-            raise ValueError(
-                f"{self.path} was begun in {memory['precision']}. Received: {self.job.precision}. "
-                f"Resume with --precision {memory['precision']}, or begin anew with --force."
-            )
+            begun = f"{self.path} was begun in {memory['precision']}. Received: {self.job.precision}."
+            raise ValueError(f"{begun} Resume with --precision {memory['precision']}, or begin anew with --force.")
         self.best.network.set_weights(self.groups["network"])
         for variable, value in zip(model.optimizer.variables, self.groups["optimizer"], strict=True):
             variable.assign(value)
@@ -155,10 +153,9 @@ class ExactResume(keras.callbacks.Callback):
         logs = renamed(logs)
         wrong = [name for name in ("loss", "val_loss") if not math.isfinite(logs[name])]
         if wrong:
-            raise ValueError(
-                f"Expected a finite loss. Received: {wrong[0]} {logs[wrong[0]]} in epoch {epoch + 1}. Lower the "
-                f"learning rate or clip gradients. The state of {len(self.rows)} whole epochs stays in {self.path}."
-            )
+            received = f"Received: {wrong[0]} {logs[wrong[0]]} in epoch {epoch + 1}"
+            kept = f"The state of {len(self.rows)} whole epochs stays in {self.path}."
+            raise ValueError(f"Expected a finite loss. {received}. Lower the learning rate or clip gradients. {kept}")
         self.rows.append({"epoch": epoch + 1, **logs})
         self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
         if self.devices.first:
@@ -167,9 +164,8 @@ class ExactResume(keras.callbacks.Callback):
 
     def save(self):
         """Write the state; of the callbacks, what differs from how they were given."""
-        changed = [
-            dict(memory_of(each).items() - old.items()) for each, old in zip(self.remembered, self.fresh, strict=True)
-        ]
+        pairs = zip(self.remembered, self.fresh, strict=True)
+        changed = [dict(memory_of(callback).items() - old.items()) for callback, old in pairs]
         memory = {"precision": self.job.precision, "forced": self.job.force, "history": self.rows, "callbacks": changed}
         memory |= {"early_stop": self.early_stop, "resumed": self.resumed, "best": [self.best.epoch, self.best.value]}
         groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
@@ -189,11 +185,9 @@ def renamed(logs):
 
 def memory_of(callback):
     """The plain numbers that a callback remembers."""
-    return {
-        name: float(value) if isinstance(value, numbers.Number) and not isinstance(value, int) else value
-        for name, value in vars(callback).items()
-        if not name.startswith("_") and isinstance(value, (numbers.Number, type(None)))
-    }
+    public = {name: value for name, value in vars(callback).items() if not name.startswith("_")}
+    plain = {name: value for name, value in public.items() if isinstance(value, numbers.Number | None)}
+    return {name: value if isinstance(value, int | None) else float(value) for name, value in plain.items()}
 
 
 def save_state(path: Path, memory: dict, groups: dict[str, list]) -> None:

@@ -12,16 +12,12 @@ import numpy as np
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
-SECONDS = 30  # after which a silent machine counts as lost
 # What JAX and its collectives say when another process is gone.
 LOST = re.compile(r"gloo|nccl|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|coordination service|heartbeat", re.IGNORECASE)
 
 
 class Devices:
-    """One processor; or several devices of one process or a group, as `keras.distribution.list_devices` names them.
-
-    Each has a copy of the variables and computes a part of every batch, which is the recipe's batch.
-    """
+    """One processor; or several devices of one process or a group, each with all variables and a part of each batch."""
 
     def __init__(self, names=()):
         self.count, self.processes, self.process, self.distribution = max(1, len(names)), 1, 0, None
@@ -44,11 +40,9 @@ class Devices:
         except RuntimeError as error:
             if self.processes == 1 or not LOST.search(str(error)):
                 raise
-            raise ValueError(
-                f"Expected all {self.processes} processes of the group. Received: one ended or can't be reached "
-                f"({str(error).splitlines()[0]}). Start the same command on every machine again: it resumes after the "
-                "last whole epoch."
-            ) from error
+            words = f"Expected all {self.processes} processes of the group. Received: one ended or can't be reached"
+            advice = "Start the same command on every machine again: it resumes after the last whole epoch."
+            raise ValueError(f"{words} ({str(error).splitlines()[0]}). {advice}") from error
 
     def spread(self, network, seed):
         """A network with the first process's weights whose variables lie on every device."""
@@ -108,19 +102,17 @@ class Devices:
         expected = self.broadcast(lambda: task)
         others = np.flatnonzero(multihost_utils.process_allgather(np.array([task != expected]), tiled=True))
         if len(others):
-            raise ValueError(
-                f"Every process of the group must train the same on the same data. Expected, as in process 0: "
-                f"{expected}. Received otherwise in process {', '.join(map(str, others))}; here: {task}."
-            )
+            received = f"Received otherwise in process {', '.join(map(str, others))}; here: {task}."
+            words = "Every process of the group must train the same on the same data. Expected, as in process 0"
+            raise ValueError(f"{words}: {expected}. {received}")
 
     def check(self, batch_size, num_images):
         """Raise a `ValueError` unless a batch has as many images for each device."""
         if batch_size % self.count or num_images < self.count:
             fitting = [number for number in range(1, self.count) if batch_size % number == 0 and number <= num_images]
-            raise ValueError(
-                f"Expected a number of devices that divides a batch of {batch_size} images, and no more than the "
-                f"{num_images} training images. Received: {self.count}. Ask for {max(fitting, default=1)}, e.g."
-            )
+            expected = f"a number of devices that divides a batch of {batch_size} images, and no more than the"
+            received = f"Received: {self.count}. Ask for {max(fitting, default=1)}, e.g."
+            raise ValueError(f"Expected {expected} {num_images} training images. {received}")
 
 
 ONE = Devices()
@@ -148,10 +140,8 @@ def choose(devices: str | int | None = None) -> Devices:
     if count == 1 and not group:
         return ONE
     if backend != "jax":
-        raise ValueError(
-            f"Several devices or machines train on the JAX backend. Received: {backend}. Set KERAS_BACKEND=jax "
-            "(pip install 'fer_keras[jax]'), or train on one."
-        )
+        advice = "Set KERAS_BACKEND=jax (pip install 'fer_keras[jax]'), or train on one."
+        raise ValueError(f"Several devices or machines train on the JAX backend. Received: {backend}. {advice}")
     return Devices(names[:count])
 
 
@@ -163,33 +153,27 @@ def named_group():
         return None
     whole = processes.isdecimal() and process.isdecimal() and int(process) < int(processes)
     if not whole or ":" not in address.split(",")[0] or address.count(",") + 1 not in (1, int(processes)):
-        raise ValueError(
-            f"Expected {ADDRESSES}=HOST:PORT of process 0 (or of all processes, with commas between), {PROCESSES} and "
-            f"{PROCESS}, counted from 0; or none of them. Received: {values}."
-        )
+        expected = f"Expected {ADDRESSES}=HOST:PORT of process 0 (or of all processes, with commas between)"
+        rest = f"{PROCESSES} and {PROCESS}, counted from 0; or none of them"
+        raise ValueError(f"{expected}, {rest}. Received: {values}.")
     return address.split(",")[0], int(processes), int(process)
 
 
 def join(address, processes, process):
-    """Join the group's other processes, once; it must come before anything else that computes.
-
-    `keras.distribution.initialize` passes on no timeouts, and lets Slurm's variables take devices away.
-    """
+    """Join the group's other processes, once; it must come before anything else that computes."""
     import jax
 
     if jax.distributed.is_initialized():
         return
-    how = {"heartbeat_timeout_seconds": SECONDS, "shutdown_timeout_seconds": SECONDS}
+    # Keras' own `initialize` passes on no timeouts, and lets Slurm's variables take devices away.
+    how = {"heartbeat_timeout_seconds": 30, "shutdown_timeout_seconds": 30}  # then a silent machine counts as lost
     try:
         jax.distributed.initialize(address, processes, process, cluster_detection_method="deactivate", **how)
     except RuntimeError as error:
-        raise ValueError(
-            "Expected the same command on every machine, an open port, and no use of JAX before it. Received: "
-            f"{error}, by process {process} of {processes} at {address}. Start all processes again."
-        ) from error
+        expected = "Expected the same command on every machine, an open port, and no use of JAX before it"
+        received = f"{error}, by process {process} of {processes} at {address}. Start all processes again."
+        raise ValueError(f"{expected}. Received: {received}") from error
     shares = collections.Counter(device.process_index for device in jax.devices())
     if len(set(shares.values())) > 1:
-        raise ValueError(
-            f"Every process must bring as many devices. Received, by process: {dict(shares)}. Hide some, e.g. with "
-            "CUDA_VISIBLE_DEVICES."
-        )
+        received = f"Received, by process: {dict(shares)}. Hide some, e.g. with CUDA_VISIBLE_DEVICES."
+        raise ValueError(f"Every process must bring as many devices. {received}")

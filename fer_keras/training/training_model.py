@@ -12,8 +12,6 @@ from fer_keras.evaluation.calibration import SMALLEST
 from fer_keras.models.inputs import leaves
 from fer_keras.training.devices import ONE
 
-PLAN_KEYS = ("transform", "blur", "gamma", "light", "box", "partner", "share")
-
 
 class TrainingModel(keras.Model):
     """A network that takes the indices of images, uint8 pixels or a backbone's features, instead of images.
@@ -37,8 +35,7 @@ class TrainingModel(keras.Model):
         return augment(pixels, inputs) if training else pixels
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if training:
-            sample_weight = x.get("weight")
+        sample_weight = x.get("weight") if training else sample_weight
         if self.teachers and training:
             pixels = self.pixels(x, training)
             mean = ops.mean(ops.stack([teacher(pixels, training=False) for teacher in self.teachers]), axis=0)
@@ -149,7 +146,7 @@ class DrawEpochs(keras.callbacks.Callback):
         inputs, targets = {"index": self.index[order].astype(np.int32)}, self.targets[self.index[order]]
         if self.augmentation is not None:
             plan = draw_plan(self.augmentation[0], size, self.augmentation[1], generator, group=self.batch_size)
-            inputs |= {key: getattr(plan, key) for key in PLAN_KEYS if getattr(plan, key) is not None}
+            inputs |= {name: array for name, array in vars(plan).items() if array is not None}
             if plan.partner is not None:
                 inputs["partner"] = plan.partner % self.batch_size
                 targets = mix_targets(targets, plan)
@@ -176,10 +173,7 @@ def computing_in(network, precision):
 
 @contextlib.contextmanager
 def fused_batch_norm(network):
-    """Train a network's batch normalisation of images in TensorFlow's fused operation while the context lasts.
-
-    It gives what Keras' dozen operations give, but for rounding, and is faster on a CPU (`benchmarks/training.py`).
-    """
+    """Train batch normalisation of images in TensorFlow's fused operation, faster on a CPU, while the context lasts."""
     able = []
     for layer in leaves(network) if keras.backend.backend() == "tensorflow" else ():
         if type(layer) is layers.BatchNormalization and layer.input_spec.ndim == 4 and layer.axis in (-1, 3):
@@ -209,10 +203,7 @@ def normalise(layer, inputs, training=None, mask=None):
 
 
 class MacroMetric(keras.metrics.Metric):
-    """Mean over classes of precision (`axis` 0) or recall (1); the true class is the most probable of a target.
-
-    A class that was never predicted, or never met, counts as 0.
-    """
+    """Mean over classes of precision (`axis` 0) or recall (1), which is 0 if one was never predicted, or never met."""
 
     def __init__(self, num_classes, *, name, axis):
         super().__init__(name=name)
