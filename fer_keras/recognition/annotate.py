@@ -97,9 +97,6 @@ def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None
 
 def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = False) -> np.ndarray:
     """Draw boxes, emotions (after `names`, a word a face), and probabilities as `bars` into a copy of a picture."""
-    names = [""] * len(faces) if names is None else list(names)
-    if len(names) != len(faces):
-        raise ValueError(f"`names` must have a word for each of {len(faces)} faces. Received: {len(names)}.")
     picture = Image.fromarray(rgb)
     canvas, shorter = ImageDraw.Draw(picture, "RGBA"), min(picture.size)
     line, size = max(2, round(shorter / 200)), max(LEAST_TEXT, round(shorter / 28))
@@ -112,7 +109,7 @@ def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = F
     taken = [face.box for face in faces]
     for face in faces if bars else ():
         taken.append(draw_bars(canvas, face, taken, size, picture.size))
-    for face, name in zip(faces, names, strict=True):  # words lie above all boxes
+    for face, name in zip(faces, [""] * len(faces) if names is None else names, strict=True):  # words above all boxes
         draw_words(canvas, face, name, size, line, picture.size)
     return np.asarray(picture)
 
@@ -149,8 +146,7 @@ def draw_bars(canvas, face, taken, size, shape):
             y = max(0, min(top, shape[1] - down))
             panel = (max(0, min(x, shape[0] - across)), y, min(across, shape[0]), min(down, shape[1]))
             choices.append((sum(shared(panel, each) for each in taken), panel, font, words))
-    _, panel, font, words = min(choices, key=lambda choice: choice[0])
-    x, y, across, down = panel
+    _, (x, y, across, down), font, words = min(choices, key=lambda choice: choice[0])
     canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=(0, 0, 0, 150))  # the picture shows through
     row, pad = down / number, min(down / number, across) / 4
     start = x + pad + words
@@ -159,7 +155,7 @@ def draw_bars(canvas, face, taken, size, shape):
         if font:
             canvas.text((x + pad, middle), name, font=font, fill="white", anchor="lm")
         canvas.rectangle((start, middle - 0.3 * row, end, middle + 0.3 * row), fill=COLOURS.get(name, OTHER_COLOUR))
-    return panel
+    return x, y, across, down
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,16 +17,12 @@ from fer_keras import paths
 from fer_keras.data.dataset import DataError, say
 
 LONGEST_SIDE = 1024  # pixels; larger pictures are searched at this size, so that none takes minutes
-SMALLEST_SHARE = 0.05  # of a picture's longer side: smaller faces are not sought unless asked for
-SMALLEST_SIDE = 48  # pixels, that of FER-2013's faces: a network would see smaller ones enlarged
-MAX_OVERLAP = 0.5  # two boxes that share more of the smaller one show one face
 CLOSE_SIDE = 224  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
 YUNET_ADDRESS = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
 YUNET_FILES = {  # with their SHA-256, the best first; both hold the same weights
     "face_detection_yunet_2026may.onnx": "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
 }
-YUNET_BYTES = 1_000_000  # more than any of them
 FETCH = "python -m fer_keras fetch yunet"
 say_once = functools.cache(say)
 
@@ -73,7 +69,6 @@ class Haar(Detector):
 
     cascade_file = "haarcascade_frontalface_alt2.xml"
     slope, middle = 1.14, 53.79  # of the score
-    scale_factor, min_neighbors = 1.15, 2
 
     def __init__(self, *, min_size: float | None = None):
         super().__init__(min_size=min_size)
@@ -82,11 +77,10 @@ class Haar(Detector):
 
             self.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / self.cascade_file))
         except (ImportError, AttributeError) as error:
-            raise ImportError(
-                f"The detector 'haar' needs OpenCV 4: OpenCV 5 has no cascades ({error}). Fetch YuNet ({FETCH}), or "
-                "install OpenCV 4 (pip install 'opencv-python-headless<5'), or choose another detector: 'mtcnn', "
-                "'yunet:PATH', or None where every picture is a face already."
-            ) from error
+            needs = f"The detector 'haar' needs OpenCV 4: OpenCV 5 has no cascades ({error}). Fetch YuNet ({FETCH})"
+            install = "install OpenCV 4 (pip install 'opencv-python-headless<5'), or choose another detector"
+            others = "'mtcnn', 'yunet:PATH', or None where every picture is a face already."
+            raise ImportError(f"{needs}, or {install}: {others}") from error
         if self.cascade.empty():
             raise ImportError(f"The detector 'haar' needs OpenCV's file {self.cascade_file}: install OpenCV again.")
         self.lock = threading.Lock()  # a cascade remembers the picture it is at
@@ -96,10 +90,9 @@ class Haar(Detector):
         factor = min(1.0, LONGEST_SIDE / max(rgb.shape[:2]))
         side = max(1, round(smallest_side(rgb, self.min_size) * factor))
         grey = np.asarray(scaled(rgb, factor).convert("L"))
+        options = {"scaleFactor": 1.15, "minNeighbors": 2, "minSize": (side, side), "outputRejectLevels": True}
         with self.lock:
-            boxes, _, weights = self.cascade.detectMultiScale3(
-                grey, self.scale_factor, self.min_neighbors, minSize=(side, side), outputRejectLevels=True
-            )
+            boxes, _, weights = self.cascade.detectMultiScale3(grey, **options)
         scores = [1 / (1 + math.exp(self.slope * (self.middle - weight))) for weight in np.ravel(weights)]
         return non_max_suppression(zip(boxes, scores, strict=True), rgb, factor)
 
@@ -166,9 +159,8 @@ class Yunet(Detector):
             self.lock = threading.Lock()  # it remembers the size of the picture it is at
             self.search(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
         except (FileNotFoundError, cv2.error) as error:
-            raise ValueError(
-                f"{file}: Expected YuNet's .onnx file. Received: {str(error)[:200]}. Fetch it: {FETCH}"
-            ) from error
+            received = f"Received: {str(error)[:200]}. Fetch it: {FETCH}"
+            raise ValueError(f"{file}: Expected YuNet's .onnx file. {received}") from error
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
@@ -240,10 +232,9 @@ def find_detector(name="auto", *, min_size: float | None = None):
         return (Haar if name == "haar" else Mtcnn)(min_size=min_size)
     if isinstance(name, str) and (name == "yunet" or name.startswith("yunet:")):
         return Yunet(name.removeprefix("yunet").removeprefix(":") or yunet_file(), min_size=min_size)
-    raise ValueError(
-        "`detector` must be 'auto', 'haar', 'mtcnn', 'yunet', 'yunet:PATH' with the path of its .onnx file, an object "
-        f"with a method `detect`, or None where every picture is a face already. Received: {name!r}."
-    )
+    yunet = "'yunet', 'yunet:PATH' with the path of its .onnx file, an object with a method `detect`"
+    expected = f"must be 'auto', 'haar', 'mtcnn', {yunet}, or None where every picture is a face already"
+    raise ValueError(f"`detector` {expected}. Received: {name!r}.")
 
 
 def choose_detector() -> str:
@@ -277,16 +268,14 @@ def fetch_yunet(source: str | os.PathLike | None = None) -> Path:
     otherwise = f"Download it elsewhere from {YUNET_ADDRESS.replace('/raw/', '/tree/')}, and add --from PATH"
     try:
         with open(source, "rb") if source else urllib.request.urlopen(place, timeout=60) as file:
-            content = file.read(YUNET_BYTES)
+            content = file.read(1_000_000)  # more than any of them has
     except (OSError, HTTPException) as error:
         raise ValueError(f"{place}: Expected YuNet's file. Received: {error}. {otherwise}.") from error
     found = hashlib.sha256(content).hexdigest()
     name = next((name for name, known in YUNET_FILES.items() if known == found), None)
     if name is None:
-        raise ValueError(
-            f"{place}: Expected YuNet's file, whose SHA-256 is {' or '.join(YUNET_FILES.values())}. "
-            f"Received: {len(content):,} bytes of {found}. {otherwise}."
-        )
+        expected = f"Expected YuNet's file, whose SHA-256 is {' or '.join(YUNET_FILES.values())}"
+        raise ValueError(f"{place}: {expected}. Received: {len(content):,} bytes of {found}. {otherwise}.")
     paths.write_whole(paths.cache() / name, content)
     return paths.cache() / name
 
@@ -299,7 +288,7 @@ def tilt(eye, other):
 def smallest_side(rgb, min_size=None):
     """Side in pixels of the smallest face that is sought, by default no more than half of the shorter side."""
     shorter, longer = sorted(rgb.shape[:2])
-    usual = min(shorter / 2, max(SMALLEST_SIDE, SMALLEST_SHARE * longer))
+    usual = min(shorter / 2, max(48, 0.05 * longer))  # a network would see smaller faces than FER-2013's enlarged
     return max(1, usual if min_size is None else min_size * longer)
 
 
@@ -318,13 +307,7 @@ def scaled(rgb, factor):
 
 
 def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> list[Detection]:
-    """Sort detections, the best first, cut them to the picture, and leave out those of a face that was found already.
-
-    Args:
-        found: iterable of `Detection`s, or of tuples like them, at `factor` times the picture's size.
-        rgb: the picture at its full size.
-        factor: float, or None where nothing was found.
-    """
+    """Detections at `factor` times the picture's size as `Detection`s cut to it: the best first, one for each face."""
     height, width = rgb.shape[:2]
     kept = []
     for box, score, *angle in sorted(found, key=lambda each: -each[1]):
@@ -332,7 +315,7 @@ def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> l
         right, bottom = min(width, round(left + across)), min(height, round(top + down))
         left, top = max(0, round(left)), max(0, round(top))
         box = (left, top, right - left, bottom - top)
-        if min(box[2:]) > 0 and all(shared(box, other.box) <= MAX_OVERLAP for other in kept):
+        if min(box[2:]) > 0 and all(shared(box, other.box) <= 0.5 for other in kept):  # else they show one face
             kept.append(Detection(box, min(1.0, max(0.0, float(score))), *map(float, angle)))
     return kept
 

@@ -117,12 +117,10 @@ def recognize_each(pictures: Iterable, recognizer: Recognizer) -> Iterator[tuple
 
 def rows(name: str, faces: list | None, error: str | None) -> list[dict]:
     """The rows of one picture: dicts of the columns that have a value."""
-    if error is not None:
-        found = [{"status": "error", "error": as_text(error)}]
-    else:
-        places = enumerate(faces, 1)
-        found = [face_row(face) | {"face": number, "detector_score": face.detector_score} for number, face in places]
-    return [{"picture": as_text(name), **row} for row in found or [{"status": NO_FACE, "face": 0}]]
+    places = enumerate(faces or (), 1)
+    found = [face_row(face) | {"face": number, "detector_score": face.detector_score} for number, face in places]
+    none = {"status": NO_FACE, "face": 0} if error is None else {"status": "error", "error": as_text(error)}
+    return [{"picture": as_text(name), **row} for row in found or [none]]
 
 
 def face_row(face):

@@ -82,11 +82,7 @@ class Tracker:
         return [track for track in self.tracks if track.visible]
 
     def follow(self, before, elapsed):
-        """Move the tracks that were seen to this frame as most of their points moved; without enough they are lost.
-
-        Reference:
-            Kalal, Mikolajczyk and Matas (2010), Forward-backward error: automatic detection of tracking failures, ICPR.
-        """
+        """Move the tracks that were seen to this frame as most of their points moved; without enough they are lost."""
         seen = [track for track in self.tracks if track.visible]
         counts = [len(track.points) for track in seen]
         if not sum(counts) or before.shape != self.grey.shape:
@@ -97,7 +93,7 @@ class Tracker:
         end, found, difference = cv2.calcOpticalFlowPyrLK(before, self.grey, start, None, **options)
         back, returned, _ = cv2.calcOpticalFlowPyrLK(self.grey, before, end, None, **options)
         good = (found & returned).ravel().astype(bool) & (difference.ravel() < 25)  # grey levels about a point
-        good &= np.linalg.norm(back - start, axis=1) < 1  # pixels
+        good &= np.linalg.norm(back - start, axis=1) < 1  # pixel of forward-backward error (Kalal et al., ICPR 2010)
         groups = (np.split(part, np.cumsum(counts)[:-1]) for part in (start, end, good))
         for track, *points in zip(seen, *groups, strict=True):
             move = moved(*points, enough=max(FEWEST_POINTS, 0.4 * track.seeds))
@@ -111,10 +107,7 @@ class Tracker:
                     track.velocity = blended(track.velocity, (middle - centre) / elapsed, elapsed, 0.2)
 
     def look(self, detections, seconds):
-        """Give the faces that the detector found to tracks, seen ones first, the largest overlap (IoU) first.
-
-        Other faces begin tracks; tracks that are gone end.
-        """
+        """Give found faces to tracks, seen ones first, then by overlap (IoU); others begin tracks; tracks gone end."""
         boxes, left = [np.array(detection.box, float) for detection in detections], list(range(len(detections)))
         pairs = [(each.visible, overlap(each.place, boxes[i]), each, i) for each in self.tracks for i in left]
         for _, common, track, number in sorted(pairs, key=lambda pair: pair[:2], reverse=True):
@@ -137,8 +130,7 @@ class Tracker:
     def smooth(self, tracks: list[Track], probabilities: np.ndarray, seconds: float) -> np.ndarray:
         """Smooth the probabilities `(n, classes)` of this frame's tracks over time by a running mean, and remember it.
 
-        What was known weighs exp(-elapsed / `smoothing_seconds`), what is seen now the rest: after one time constant of
-        any new expression 63 % of it shows. It does not depend on the frame rate, nor on `every`.
+        What was known weighs exp(-elapsed / `smoothing_seconds`), what is seen now the rest, at any frame rate.
         """
         for track, values in zip(tracks, probabilities, strict=True):
             if track.probabilities is not None:
@@ -164,10 +156,7 @@ def is_within(points, box):
 
 
 def points_inside(grey, box, others):
-    """The corners in the middle of a box, where no background is, that are best to follow, float32 `(n, 2)`.
-
-    Where other faces' boxes lie over it, a corner may be theirs: it is left out, if enough others remain.
-    """
+    """The corners in the middle of a box best to follow, float32 `(n, 2)`; in others' boxes only if few remain."""
     margin = 0.15 * box[2:]
     left, top = np.maximum(box[:2] + margin, 0).astype(int)
     right, bottom = np.maximum(np.ceil(box[:2] + box[2:] - margin), 0).astype(int)
