@@ -1,37 +1,42 @@
-"""Pictures from anywhere: read as what one sees, upright, in colour or as the luma of data sets, or refused."""
+"""Pictures from anywhere, read as what one sees or refused, and copies of them with boxes, words, bars and heatmaps."""
 
 import base64
 import contextlib
+import importlib.util
 import io
 import os
-import shutil
+import re
 import struct
 import zlib
+from unittest.mock import Mock
 
 import data_files as files
 import numpy as np
-import pandas as pd
 import pytest
+import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import EpsImagePlugin, Image, ImageCms, ImageColor, ImageDraw, ImageOps, PngImagePlugin
 
 import fer_keras
 from fer_keras.__main__ import main
 from fer_keras.data import DataError, images, load_ckplus, load_faces, load_fer4, load_fer7, load_folder, load_rafdb
 from fer_keras.data.images import FORMATS, UNSAFE, decode, open_picture
-from fer_keras.labels import FER4
-from fer_keras.recognition import photos
-from fer_keras.recognition.annotate import explain_picture
-from fer_keras.recognition.folders import recognize_each
-from fer_keras.recognition.photos import open_photo
-from fer_keras.recognition.recognizer import Recognizer
+from fer_keras.labels import COLOURS, FER4, SPLITS
+from fer_keras.recognition import annotate, photos
+from fer_keras.recognition.annotate import OTHER_COLOUR, draw_faces, explain_picture, paint_heatmap
+from fer_keras.recognition.detectors import Detection
+from fer_keras.recognition.photos import Photo, open_photo
+from fer_keras.recognition.recognizer import UNCERTAIN, Face
 
 # Smooth, so that JPEG keeps it; no two of its corners are alike.
 ROWS, COLUMNS = np.mgrid[0:60, 0:90]
 COLOUR = np.stack([ROWS * 4, COLUMNS * 2, 255 - ROWS * 2 - COLUMNS], axis=-1).astype(np.uint8)
 GREY = COLOUR[..., 0]
-READERS = [decode, lambda content: open_photo(content).rgb]  # of data sets, in grey; of photos, in colour
+FLAT = np.full((240, 320, 3), 100, np.uint8)
+ASTRONAUT = skimage.data.astronaut()
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+WITH = {"network": "mini-xception", "detector": "haar"}
 
 
 def encoded(picture, image_format="PNG", **options):
@@ -45,7 +50,7 @@ def expect(content, seen, atol=0):
     """Check that a picture is read as what is seen, grey or in colour: as RGB, and as its luma, rounded."""
     seen = np.asarray(seen)
     colour = np.repeat(seen[..., None], 3, axis=-1) if seen.ndim == 2 else seen
-    grey, rgb = (read(content) for read in READERS)
+    grey, rgb = decode(content), open_photo(content).rgb
     assert grey.dtype == rgb.dtype == np.uint8
     np.testing.assert_allclose(rgb, colour, atol=atol)
     np.testing.assert_allclose(grey, colour @ [0.299, 0.587, 0.114], atol=atol + (seen.ndim == 3) + 1e-9)
@@ -59,8 +64,7 @@ def turned(number, kind=3, count=1, more=b""):
 
 
 def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
-    content = encoded(COLOUR)
-    path = tmp_path / "a picture.png"
+    content, path = encoded(COLOUR), tmp_path / "a picture.png"
     path.write_bytes(content)
     sources = [path, str(path), content, bytearray(content), memoryview(content), io.BytesIO(content), COLOUR]
     coded = base64.b64encode(content).decode()
@@ -71,48 +75,59 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
             assert (rgb.dtype, size, profile) == (np.uint8, (60, 90), None)
             np.testing.assert_array_equal(rgb, COLOUR)
         assert picture.getpixel((0, 0)) == tuple(COLOUR[0, 0]), "a PIL image is left open"
+    white = Image.new("RGB", (9, 7), "white")
+    for picture in (white.convert(mode) for mode in ("1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV")):
+        np.testing.assert_allclose(open_photo(picture).rgb, np.full((7, 9, 3), 255), atol=2)
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
-def test_pixels_come_back_as_they_were(image_format):
-    for seen in (GREY, COLOUR):
-        expect(encoded(seen, image_format, lossless=True), seen)
+def test_every_format_that_is_meant_is_read_and_no_other():
+    Image.init()
+    for image_format in (set(FORMATS) & set(Image.SAVE)) - {"PSD", "SUN"} | {"MPO"}:
+        content = encoded(COLOUR, image_format)
+        assert decode(content).shape == open_photo(content).size
+    for image_format in ("PNG", "BMP", "TIFF", "PPM", "WEBP"):
+        for seen in (GREY, COLOUR):
+            expect(encoded(seen, image_format, lossless=True), seen)
+    assert set(FORMATS) <= set(Image.OPEN)
+    assert not set(FORMATS) & {*UNSAFE, "BUFR", "FPX", "GBR", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WAL"}
+    for image_format in ("IM", "MSP", "SPIDER"):
+        with pytest.raises(OSError, match="cannot identify"):
+            open_picture(io.BytesIO(encoded(Image.new("1", (8, 8)), image_format)))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])
-def test_every_mode_of_8_bits_is_read(mode):
-    picture = Image.new("RGB", (9, 7), "white").convert("RGBA" if mode == "RGBX" else "RGB").convert(mode)
-    np.testing.assert_allclose(open_photo(picture).rgb, np.full((7, 9, 3), 255), atol=2)
-
-
-def test_palettes_and_the_inks_of_a_cmyk_jpeg_are_what_one_sees():
+def test_palettes_and_the_inks_of_a_cmyk_jpeg_are_what_one_sees_and_only_profiles_of_rgb_are_kept():
     stripes = np.arange(48 * 48, dtype=np.uint8).reshape(48, 48) // 5 % 2
     picture = Image.fromarray(stripes).convert("P")
     picture.putpalette([200, 200, 200, 10, 10, 10])
-    for image_format in ("PNG", "GIF"):
-        expect(encoded(picture, image_format), np.where(stripes, 10, 200))
+    expect(encoded(picture), np.where(stripes, 10, 200))
+    expect(encoded(picture, "GIF"), np.where(stripes, 10, 200))
     assert decode(encoded(picture, transparency=0)).max() == 10
     ink = Image.new("CMYK", (48, 48), (0, 0, 0, 255))
     ink.paste((0, 0, 0, 55), (0, 0, 48, 24))
-    expect(encoded(ink, "JPEG", quality=95), np.repeat(np.array([200, 0]), 24)[:, None].repeat(48, axis=1), atol=3)
+    content = encoded(ink, "JPEG", quality=95, icc_profile=PROFILE.replace(b"RGB ", b"CMYK", 1))
+    expect(content, np.repeat(np.array([200, 0]), 24)[:, None].repeat(48, axis=1), atol=3)
+    assert open_photo(content).profile is None
 
 
 def test_16_bits_become_8_and_values_without_a_known_range_are_refused():
     values = np.array([[0, 128, 129, 257 * 100, 65407, 65535]], np.uint16)
-    expected = np.array([[0, 0, 1, 100, 255, 255]], np.uint8)
-    for source in (values, values.astype(">u2"), encoded(values), encoded(values, "TIFF"), Image.fromarray(values)):
-        np.testing.assert_array_equal(open_photo(source).rgb, np.repeat(expected[..., None], 3, axis=-1))
-    colour = np.stack([values, values, values], axis=-1)
-    np.testing.assert_array_equal(open_photo(colour).rgb[..., 1], expected)
+    expected = np.uint8([[0, 0, 1, 100, 255, 255]])[..., None].repeat(3, axis=-1)
+    sources = [values, values.astype(">u2"), values[..., None].repeat(3, axis=-1)]
+    for source in (*sources, encoded(values), encoded(values, "TIFF"), Image.fromarray(values)):
+        np.testing.assert_array_equal(open_photo(source).rgb, expected)
     for source in (encoded(np.zeros((4, 4), np.float32), "TIFF"), np.zeros((4, 4)), np.full((4, 4), 70_000, np.uint32)):
         with pytest.raises(DataError, match=r"Expected .*8 or|Expected uint8 or"):
             open_photo(source)
-    for dtype in (np.uint16, np.int32, np.float32):
+    for content in (encoded(values), *(encoded(np.zeros((8, 8), kind), "TIFF") for kind in (np.int32, np.float32))):
         with pytest.raises(DataError, match="Expected a picture of 8 bits a channel"):
-            decode(encoded(np.zeros((48, 48), dtype), "TIFF"))
+            decode(content)
 
 
-def test_what_is_transparent_lies_on_black_whatever_colour_it_hides():
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_arrays_of_all_shapes_become_rgb_and_what_is_transparent_lies_on_black(kind):
+    for shape in ((1, 1), (1, 9), (7, 3), (7, 3, 1), (7, 3, 2), (7, 3, 3), (1, 1, 4)):
+        rgb = open_photo(np.full(shape, np.iinfo(kind).max, kind)).rgb
+        np.testing.assert_array_equal(rgb, np.full((*shape[:2], 3), 255, np.uint8))
     alpha = np.where(np.arange(90) < 45, 0, 255) * np.ones((60, 1), int)
     for seen in (COLOUR, GREY[..., None]):
         array, expected = np.dstack([seen, alpha]).astype(np.uint8), seen.squeeze().copy()
@@ -121,16 +136,15 @@ def test_what_is_transparent_lies_on_black_whatever_colour_it_hides():
         np.testing.assert_array_equal(open_photo(array).rgb, open_photo(encoded(array)).rgb)
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
-def test_of_what_moves_the_first_frame_is_taken_in_a_photo_and_none_in_a_data_set(image_format):
+def test_of_what_moves_the_first_frame_is_taken_in_a_photo_and_none_in_a_data_set():
     frames = [Image.new("RGB", (48, 48), colour) for colour in ("white", "black", "red")]
-    content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(open_photo(content).rgb, 255, atol=2)
-    if image_format == "MPO":  # a telephone's second view of the same scene
-        np.testing.assert_allclose(decode(content), 255, atol=2)
-        return
-    with pytest.raises(DataError, match=rf"Expected one picture. Received: 3 in one {image_format} file"):
-        decode(content)
+    for image_format in ("GIF", "PNG", "WEBP", "TIFF", "MPO"):
+        content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
+        np.testing.assert_allclose(open_photo(content).rgb, 255, atol=2)
+        if image_format != "MPO":
+            with pytest.raises(DataError, match=rf"Expected one picture. Received: 3 in one {image_format} file"):
+                decode(content)
+    np.testing.assert_allclose(decode(content), 255, atol=2)  # a telephone's second view of the same scene
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -158,28 +172,24 @@ def test_no_entry_of_exif_can_refuse_a_photo_and_another_orientation_is_1():
         assert open_photo(content).rgb.size == COLOUR.size == 3 * decode(content).size
 
 
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"tEXt"])
-def test_texts_in_a_png_are_not_read(kind):
-    letters = 3 * PngImagePlugin.MAX_TEXT_CHUNK
-    body = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"tEXt": b"a\0"}[kind]
-    body += b"x" * letters if kind == b"tEXt" else zlib.compress(b"x" * letters)
-    chunk = len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-    content = encoded(COLOUR)
-    for place in (33, len(content) - 12):  # after the header, before the end
-        expect(content[:place] + chunk + content[place:], COLOUR)
+def test_texts_in_a_png_are_not_read():
+    content, text = encoded(COLOUR), b"x" * 3 * PngImagePlugin.MAX_TEXT_CHUNK
+    packed = zlib.compress(text)
+    for body in (b"tEXta\0" + text, b"zTXta\0\0" + packed, b"iTXta\0\1\0\0\0" + packed):
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        for place in (33, len(content) - 12):  # after the header, before the end
+            expect(content[:place] + chunk + content[place:], COLOUR)
 
 
 def test_a_large_jpeg_is_read_at_a_part_of_its_size_within_a_limit(monkeypatch):
     content = encoded(COLOUR, "JPEG", quality=95, exif=turned(6))
     whole = open_photo(content).rgb
-    assert whole.shape == (90, 60, 3)
     monkeypatch.setattr(images, "MAX_PIXELS", 90 * 60 // 2)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90 * 60 // 4)  # Pillow's own, twice of which it refuses
-    for source in (content, io.BytesIO(content)):
-        for side in (None, 45):
-            rgb, size, _ = open_photo(source, side=side)
-            assert size == (90, 60)
-            np.testing.assert_allclose(rgb, whole.reshape(45, 2, 30, 2, 3).mean(axis=(1, 3)), atol=4)
+    for source, side in ((content, None), (io.BytesIO(content), 45)):
+        rgb, size, _ = open_photo(source, side=side)
+        assert size == (90, 60)
+        np.testing.assert_allclose(rgb, whole.reshape(45, 2, 30, 2, 3).mean(axis=(1, 3)), atol=4)
     with pytest.raises(DataError, match="exceeds limit"):
         open_photo(encoded(COLOUR))  # other kinds cannot be reduced
     monkeypatch.setattr(photos, "MAX_JPEG_PIXELS", 90 * 60 - 1)
@@ -187,81 +197,41 @@ def test_a_large_jpeg_is_read_at_a_part_of_its_size_within_a_limit(monkeypatch):
         open_photo(content)
 
 
-@pytest.mark.parametrize("read", READERS, ids=["decode", "open_photo"])
-@pytest.mark.parametrize("size", [(60_000, 1_000), (10_000, 10_000), (60_000, 60_000)])
-def test_an_absurd_size_is_refused_before_its_pixels_are_decoded(read, size, monkeypatch):
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("decoded"))
-    with pytest.raises(DataError, match=r"60000x1000|10000x10000|exceeds limit"):
-        read(files.claimed(*size))
-
-
-def test_the_profile_of_rgb_colours_is_kept():
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for image_format in ("JPEG", "PNG", "WEBP", "TIFF"):
-        assert open_photo(encoded(COLOUR, image_format, icc_profile=profile)).profile == profile
-    other = encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG", icc_profile=profile.replace(b"RGB ", b"CMYK", 1))
-    assert open_photo(other).profile is None
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        *(None, 3, [1], b"", b"words", io.StringIO("words"), encoded(COLOUR)[:100], encoded(COLOUR, "JPEG")[:700]),
-        *("data:image/png;base64,", "data:image/png,%00", "data:image/png;base64,é"),
-        *(np.zeros(shape, np.uint8) for shape in ((0, 0, 3), (0, 5), (2, 2, 5), (4,), (1, 2, 3, 4))),
-    ],
-    ids=lambda source: type(source).__name__,
-)
-def test_what_is_no_picture_is_refused_in_words(source):
-    with pytest.raises(DataError, match=r"Expected .* Received: "):
-        open_photo(source)
-
-
-def test_an_error_names_the_file_and_no_more(tmp_path, monkeypatch):
+def test_what_is_no_picture_is_refused_by_its_name_and_no_more(tmp_path, monkeypatch):
     words, pipe, sound = (tmp_path / name for name in ("words.jpg", "pipe.png", "sound.png"))
     words.write_text("I am no picture")
     sound.write_bytes(encoded(COLOUR))
     os.mkfifo(pipe)
+    sources = [None, 3, [1], b"", b"words", io.StringIO("words"), encoded(COLOUR)[:100], encoded(COLOUR, "JPEG")[:700]]
+    sources += ["data:image/png;base64,", "data:image/png,%00", "data:image/png;base64,é", pipe, "a\0b.png", ""]
+    sources += [np.zeros(shape, np.uint8) for shape in ((0, 0, 3), (0, 5), (2, 2, 5), (4,), (1, 2, 3, 4))]
+    for source in sources:
+        with pytest.raises(DataError, match=r"Expected .* Received: "):
+            open_photo(source)
     for path, found in ((words, "cannot identify"), (tmp_path, "a folder"), (tmp_path / "no.png", "no such file")):
         with pytest.raises(DataError, match=rf"^{path}: Expected .*{found}"):
-            open_photo(path)
-    for path in (pipe, "a\0b.png", ""):
-        with pytest.raises(DataError, match="no such file"):
             open_photo(path)
     with pytest.raises(DataError, match=r"its bytes, a data URL.*132,492 characters\. Decode base64") as caught:
         open_photo("iVBORw0KGgo/" * 11_041)
     assert len(str(caught.value)) < 300
-
-    def fail(picture):
-        raise RecursionError
-
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)  # as of any decoder
+    load = Mock(side_effect=RecursionError)  # as of any decoder
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(DataError, match=rf"^{sound}: Expected a whole picture .*RecursionError"):
         open_photo(sound)
+    load.reset_mock()
+    for size in ((60_000, 1_000), (10_000, 10_000), (60_000, 60_000)):
+        for read in (decode, open_photo):
+            with pytest.raises(DataError, match=r"60000x1000|10000x10000|exceeds limit"):
+                read(files.claimed(*size))
+    assert not load.called, "an absurd size is refused before pixels are decoded"
 
 
-@pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_arrays_of_all_shapes_become_rgb(kind, channels):
-    for size in ((1, 1), (1, 9), (7, 3)):
-        array = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (*size, *channels), kind, endpoint=True)
-        rgb = open_photo(array).rgb
-        assert (rgb.shape, rgb.dtype) == ((*size, 3), np.uint8)
-        if kind is np.uint8 and channels in ((), (1,), (3,)):
-            np.testing.assert_array_equal(rgb, np.broadcast_to(array.reshape(*size, -1), rgb.shape))
-
-
-SOUND = [
-    *(encoded(COLOUR, image_format, exif=turned(6)) for image_format in ("JPEG", "PNG", "WEBP", "TIFF")),
-    *(encoded(GREY, "BMP"), encoded(COLOUR, "GIF"), encoded(GREY.astype(np.uint16) * 200)),
-    *(encoded(np.dstack([COLOUR, GREY]), "WEBP"), encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG")),
-]
+SOUND = [encoded(COLOUR, image_format, exif=turned(6)) for image_format in ("JPEG", "PNG", "WEBP", "TIFF", "GIF")]
+SOUND += [encoded(GREY, "BMP"), encoded(GREY.astype(np.uint16) * 200), encoded(np.dstack([COLOUR, GREY]), "WEBP")]
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.sampled_from(SOUND), st.integers(0, 800), st.binary(max_size=4), st.integers(0, 8), st.sampled_from([None, 20])
-)
+@given(st.sampled_from(SOUND), st.integers(0, 800), st.binary(max_size=4), st.integers(0, 8), st.sampled_from([0, 20]))
 def test_a_broken_file_gives_a_picture_or_a_data_error(content, place, put, cut, side):
     broken = content[:place] + put + content[place + cut :]
     with contextlib.suppress(DataError):
@@ -274,11 +244,10 @@ def test_a_broken_file_gives_a_picture_or_a_data_error(content, place, put, cut,
 
 EPS = encoded(COLOUR, "EPS")
 WITH_A_PREVIEW = b"\xc5\xd0\xd3\xc6" + (32).to_bytes(4, "little") + len(EPS).to_bytes(4, "little") + bytes(20) + EPS
-WITH = {"network": "mini-xception", "detector": "haar"}
 
 
 @pytest.fixture
-def mark(tmp_path, monkeypatch):
+def mark(tmp_path, monkeypatch, own_cache):
     """A file that is there once somebody has started Ghostscript."""
     mark, program = tmp_path / "started", tmp_path / "bin" / "gs"
     program.parent.mkdir()
@@ -286,102 +255,191 @@ def mark(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
-    files.set_up(monkeypatch, tmp_path)
     return mark
 
 
-READERS_OF_PICTURES = {
-    "decode": decode,
-    "decode bytes": lambda path: decode(path.read_bytes()),
-    "open_photo": open_photo,
-    "recognize": lambda path: fer_keras.recognize(path, **WITH),
-    "recognize bytes": lambda path: fer_keras.recognize(path.read_bytes(), **WITH),
-    "recognize an open file": lambda path: fer_keras.recognize(io.BytesIO(path.read_bytes()), **WITH),
-    "annotate": lambda path: fer_keras.annotate(path, path.with_name("a.png"), **WITH),
-    "explain_picture": lambda path: explain_picture(path, path.with_name("a.png"), **WITH),
-    "recognize_video": lambda path: fer_keras.recognize_video(path, **WITH),
-}
-OWN = {f"{name}/{number}.jpg": files.noise(1)[0] for name in ("happy", "sad") for number in "123"}
-COURSE = [(split, name, row) for split in ("train", "validation", "test") for row, name in enumerate(FER4)]
-FER2013 = files.fer_table(70)
-DATA_SETS = {
-    "load_folder": (load_folder, lambda root: files.write_tree(root, OWN)),
-    "load_faces": (load_faces, lambda root: files.write_tree(root, OWN)),
-    "load_fer4": (
-        lambda root: load_fer4(root, protocol="course"),
-        lambda root: files.write_course(root, files.noise(4), COURSE),
-    ),
-    "load_fer7": (load_fer7, lambda root: files.write_tree(root, files.named_folders(FER2013))),
-    "load_fer7, Parquet": (load_fer7, lambda root: files.write_parquet(root, files.parquet_frame(FER2013))),
-    "load_fer7, zip": (
-        lambda root: load_fer7(shutil.make_archive(f"{root}-zipped", "zip", root)),
-        lambda root: files.write_tree(root, files.named_folders(FER2013)),
-    ),
-    "load_ckplus": (load_ckplus, lambda root: files.write_tree(root, files.ckplus_folders())),
-    "load_rafdb": (load_rafdb, lambda root: files.write_rafdb_list(root, files.rafdb_faces())),
-}
-
-
 @pytest.mark.parametrize("content", [EPS, WITH_A_PREVIEW], ids=["EPS", "EPS with a preview"])
-@pytest.mark.parametrize("reader", [*READERS_OF_PICTURES, *DATA_SETS])
-def test_every_reader_refuses_what_would_start_a_program(reader, content, mark, tmp_path):
-    read, source = READERS_OF_PICTURES.get(reader), tmp_path / "holiday.jpg"
-    if read:
-        source.write_bytes(content)
-    else:
-        read, write = DATA_SETS[reader]
-        source = write(tmp_path / "data")
-        if "Parquet" in reader:
-            file = source / "fer2013-training.parquet"
-            frame = pd.read_parquet(file)
-            frame.assign(png=[content, *frame["png"][1:]]).to_parquet(file)
-        else:
-            next(path for path in source.rglob("*") if path.suffix in (".png", ".jpg")).write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected .*Received"):
-        read(source)
+def test_no_reader_of_pictures_starts_a_program(content, mark, tmp_path):
+    path, copy = tmp_path / "holiday.jpg", tmp_path / "copy.png"
+    path.write_bytes(content)
+    calls = [(fer_keras.recognize_video, path), (fer_keras.annotate, path, copy), (explain_picture, path, copy)]
+    calls += [(fer_keras.recognize, source) for source in (path, content, io.BytesIO(content))]
+    for read, *arguments in (*calls, (decode, content), (open_photo, path)):
+        with pytest.raises(ValueError, match=r"Expected .*Received"):
+            read(*arguments, **({} if read in (decode, open_photo) else WITH))
+    assert fer_keras.recognize_folder(tmp_path, **WITH).status.to_list() == ["error"]
     assert not mark.exists()
-
-
-def test_the_trap_is_real_and_an_opened_pil_image_is_refused_too(mark):
     with Image.open(io.BytesIO(EPS)) as picture:
         with pytest.raises(DataError, match=r"Expected a picture of pixels .*Received: one of format EPS"):
             open_photo(picture)
         assert not mark.exists()
         with pytest.raises(OSError, match=r"."):
             picture.load()
-    assert mark.exists()
+    assert mark.exists(), "the trap is real"
 
 
-def test_among_many_pictures_it_is_an_error_of_its_own(mark, tmp_path, capsys):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "holiday.jpg").write_bytes(EPS)
-    (folder / "sound.png").write_bytes(encoded(COLOUR))
-    table = fer_keras.recognize_folder(folder, **WITH).set_index("picture")
-    assert "Expected a whole picture" in table.error["holiday.jpg"]
-    assert pd.isna(table.error["sound.png"])
-    (row,) = recognize_each([("row", EPS)], Recognizer(**WITH))  # as the rows of Parquet files come
-    assert "Expected a whole picture" in row[2]
-    assert main(["recognize", str(folder / "holiday.jpg"), "--weights", "mini-xception", "--detector", "haar"]) == 2
-    assert "holiday.jpg: Expected a whole picture (PNG, JPEG, ...). Received: " in capsys.readouterr().err
+OWN = {f"{name}/{number}.jpg": files.noise(1)[0] for name in ("happy", "sad") for number in "123"}
+COURSE = {f"{split}/{name}/{row}.jpg": files.noise(1)[0] for split in SPLITS for row, name in enumerate(FER4)}
+FER2013 = files.fer_table(70)
+
+
+@pytest.mark.parametrize(
+    ("load", "tree"),
+    [
+        (load_folder, OWN),
+        (load_faces, OWN),
+        (load_fer7, files.named_folders(FER2013)),
+        (lambda root: load_fer7(files.as_zip(root)), files.named_folders(FER2013)),
+        (load_fer7, lambda root: files.write_parquet(root, files.parquet_frame(FER2013).assign(png=EPS))),
+        (lambda root: load_fer4(root, protocol="course"), COURSE),
+        (load_ckplus, files.ckplus_folders()),
+        (load_rafdb, lambda root: files.write_rafdb_list(root, files.rafdb_faces())),
+    ],
+)
+def test_no_reader_of_data_sets_starts_a_program(load, tree, mark, tmp_path):
+    root = tree(tmp_path / "data") if callable(tree) else files.write_tree(tmp_path / "data", tree)
+    for picture in [*root.rglob("*.[jp][pn]g")][:1]:
+        picture.write_bytes(EPS)
+    with pytest.raises(DataError, match=r"Expected .*Received"):
+        load(root)
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("image_format", [*FORMATS, "MPO"])
-def test_every_format_that_is_meant_is_read(image_format):
-    try:
-        content = encoded(COLOUR, image_format)
-    except (KeyError, OSError):
-        pytest.skip(f"this Pillow does not write {image_format}")
-    assert decode(content).shape == open_photo(content).size
+def face(box=(100, 90, 80, 80), emotion="happy", confidence=0.876, **others):
+    return Face(box, emotion, confidence, {"happy": confidence, "sad": 1 - confidence, **others}, 0.9)
 
 
-def test_no_other_format_is_opened():
-    Image.init()
-    assert set(FORMATS) <= set(Image.OPEN)
-    assert not set(FORMATS) & {*UNSAFE, "BUFR", "FPX", "GBR", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WAL"}
-    for image_format in ("IM", "MSP", "SPIDER"):
-        stream = io.BytesIO()
-        Image.fromarray(np.zeros((8, 8), np.uint8)).convert("1").save(stream, image_format)
-        with pytest.raises(OSError, match="cannot identify"):
-            open_picture(stream)
+def is_colour(picture, emotion="happy"):
+    return (picture == ImageColor.getrgb(COLOURS.get(emotion, OTHER_COLOUR))).all(axis=-1)
+
+
+def changed(before, after):
+    """The box `(left, top, right, bottom)` of all that differs."""
+    rows, columns = np.nonzero((before != after).any(axis=-1))
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize("scale", [1, 5])
+def test_box_words_and_bars_lie_around_the_face_in_the_size_of_the_picture(scale):
+    picture = FLAT.repeat(scale, axis=0).repeat(scale, axis=1)
+    box = left, top, side, _ = tuple(scale * value for value in (60, 90, 70, 70))
+    found = face(box, confidence=0.5, sad=0.25, fear=0.25)
+    plain, drawn = (draw_faces(picture, [found], bars=bars) for bars in (False, True))
+    assert (picture == 100).all(), "the picture itself stays"
+    edges, inside = [0, side - 1], slice(9 * scale, 60 * scale)
+    assert is_colour(plain[top:, left + side // 2][edges]).all()
+    assert is_colour(plain[top + side // 2, left:][edges]).all()
+    assert (drawn[top:, left:][inside, inside] == 100).all(), "the face is not covered"
+    assert 7 < (top - changed(picture, plain)[1]) / scale < 20, "words lie above the box"
+    start, above, right, bottom = changed(plain, drawn)
+    assert start >= left + side, "bars lie beside it"
+    panel = drawn[above:bottom, start:right]
+    happy, sad, fear = (is_colour(panel, name).any(axis=0).sum() for name in ("happy", "sad", "fear"))
+    assert (sad, happy) == (pytest.approx(fear, abs=1), pytest.approx(2 * sad, abs=2)), "as long as probabilities"
+
+
+def test_words_and_bars_stay_inside_the_picture():
+    outside = np.pad(FLAT, ((50, 50), (50, 50), (0, 0)), mode="edge")
+    for left, top, *size in ((0, 0, 30, 30), (290, 0, 30, 30), (0, 210, 30, 30), (0, 0, 320, 240), (319, 239, 1, 1)):
+        whole = is_colour(draw_faces(outside, [face((left + 50, top + 50, *size))])).sum()
+        shown, with_bars = (is_colour(draw_faces(FLAT, [face((left, top, *size))], bars=bars)).sum() for bars in (0, 1))
+        assert shown >= 0.6 * whole, "nothing much of the words is cut off"
+        assert with_bars - shown > 100, "the bar is in the picture"
+
+
+def test_bars_hide_no_other_face_and_the_smallest_pictures_can_be_drawn_into():
+    faces = [face((90, 90, 60, 60)), face((170, 90, 60, 60))]
+    drawn, plain = (draw_faces(FLAT, faces, bars=bars)[90:150] for bars in (True, False))
+    for left in (90, 170):
+        np.testing.assert_array_equal(drawn[:, left : left + 60], plain[:, left : left + 60])
+    for height, width in ((1, 1), (3, 500), (60, 40)):
+        picture = np.zeros((height, width, 3), np.uint8)
+        assert draw_faces(picture, [face((0, 0, width, height))], bars=True).shape == picture.shape
+
+
+def test_words_are_above_all_boxes_and_stand_out_from_their_plate(monkeypatch):
+    faces = [face(), face((100, 60, 90, 90), emotion="sad", confidence=0.7)]
+    above = is_colour(draw_faces(FLAT, [face()]))
+    above[88:] = False  # the plate, which the second face's box crosses
+    assert is_colour(draw_faces(FLAT, faces))[above].all()
+    written = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, at, text, fill, **more: written.append((text, fill)))
+    draw_faces(FLAT, [face(), face(emotion=UNCERTAIN, confidence=0.4), face(confidence=0.9999)])
+    draw_faces(FLAT, faces, names=iter("34"))
+    assert [text for text, _ in written] == ["happy 88%", "uncertain", "happy 99%", "3 happy 88%", "4 sad 70%"]
+    for emotion in (*COLOURS, UNCERTAIN, "bored"):
+        draw_faces(FLAT, [face(emotion=emotion)])
+        channels = np.array([*map(ImageColor.getrgb, (COLOURS.get(emotion, OTHER_COLOUR), written[-1][1]))]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, "the least contrast of WCAG 2 for text"
+
+
+def test_class_names_beyond_ascii_are_drawn_or_a_warning_says_that_they_are_not(monkeypatch):
+    pytest.importorskip("matplotlib")
+    annotate.font_for.cache_clear()
+    for name in ("fröhlich", "радость", "χαρά"):
+        faces = [Face((100, 90, 80, 80), each, 0.9, {each: 0.9, "sad": 0.1}, 0.9) for each in (name, "x" * len(name))]
+        drawn, boxes = (draw_faces(FLAT, [each], bars=True) for each in faces)
+        assert (drawn != boxes).any()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="No font at hand has the letters '喜'.* Install matplotlib"):
+        annotate.font_for.__wrapped__("喜ab", 20)
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch):
+    """A photo in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(ASTRONAUT).save("photo.png", compress_level=1)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_a_copy_keeps_the_colour_profile_and_not_what_the_camera_noted(suffix, tmp_path):
+    exif = Image.Exif()
+    exif[271] = "a camera"
+    photo, copy = tmp_path / f"photo{suffix}", tmp_path / f"copy{suffix}"
+    Image.fromarray(ASTRONAUT).save(photo, icc_profile=PROFILE, exif=exif)
+    (found,) = fer_keras.annotate(photo, copy, bars=True, **WITH)
+    assert found.emotion == "happy"
+    with Image.open(copy) as picture:
+        assert (picture.info["icc_profile"], 271 in picture.getexif(), picture.size) == (PROFILE, False, (512, 512))
+
+
+def test_where_a_copy_cannot_be_written(photo, tmp_path):
+    wrong = {"copy.psd": "ends with one of", "./photo.png": "which would be lost", "photo.png/a.png": "Not a directory"}
+    for target, message in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            fer_keras.annotate("photo.png", target, network="looked for later")
+    with pytest.raises(ValueError, match=r"wide.webp: Expected a size that this format can hold. Received: 16400x2"):
+        annotate.write_faces(Photo(np.zeros((2, 16400, 3), np.uint8), (2, 16400)), [], "wide.webp")
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_picture_is_explained_from_the_command_line(photo, capsys):
+    options = ["--weights", "mini-xception", "--detector", "haar"]
+    assert main(["explain", "photo.png", *options]) == 0
+    found, written = capsys.readouterr().out.splitlines()
+    assert re.match(r"happy 0\.9.*share of the heatmap: mouth 0\.", found)
+    assert written == "photo-explained.png"
+    different = (np.asarray(Image.open(written)) != ASTRONAUT).any(axis=-1)
+    assert different[140:165, 200:260].mean() > 0.5  # the smile
+    assert not different[300:].any()
+    Image.fromarray(FLAT).save("empty.png")
+    assert main(["explain", "empty.png", *options, "--out", "out.png"]) == 0
+    assert (np.asarray(Image.open("out.png")) == FLAT).all()
+    wrong = {"": "the path of a picture", "--out photo.png": "which would be lost", "--method lime": "no method 'lime'"}
+    for arguments, message in wrong.items():
+        assert main(["explain", *(["photo.png", *arguments.split(), *options] if arguments else [])]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_heatmap_is_painted_on_its_region_alone_and_turns_with_the_face():
+    grey, hot = np.full((100, 100, 3), 80, np.uint8), np.zeros((8, 8), np.float32)
+    hot[6:, 3:5] = 1  # the mouth
+    for angle, middle in ((0, (0, 15)), (45, (-10.6, 10.6)), (90, (-15, 0))):  # clockwise: the chin goes to the left
+        left, top, right, bottom = changed(grey, paint_heatmap(grey, hot, Detection((30, 30, 40, 40), 1, angle)))
+        assert ((left + right) / 2 - 50, (top + bottom) / 2 - 50) == pytest.approx(middle, abs=2)
+    for box, painted in (((4, 5, 10, 10), (4, 5, 14, 15)), ((-6, 94, 12, 12), (0, 94, 6, 100))):
+        assert changed(grey, paint_heatmap(grey, np.ones_like(hot), Detection(box, 1))) == painted
+    assert (grey == 80).all()
