@@ -13,6 +13,8 @@ ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-dev-shm-usage "
     "--disable-background-networking --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
+CLICK = """const [selector, x, y] = arguments, e = document.querySelector(selector), b = e.getBoundingClientRect();
+e.dispatchEvent(new MouseEvent('click', {clientX: b.x + x * b.width, clientY: b.y + y * b.height, bubbles: true}));"""
 
 
 def until(condition, seconds=30):
@@ -35,9 +37,10 @@ class Browser:
         self.driver = subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, start_new_session=True)
         self.session = f"http://127.0.0.1:{port}"
         own = [f"--use-file-for-fake-video-capture={camera}", f"--user-data-dir={folder}"]
-        chrome = {"goog:chromeOptions": {"binary": CHROMIUM, "args": [*ARGUMENTS.split(), *own]}}
-        wanted = {"alwaysMatch": chrome | {"goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}}
-        self.session += until(lambda: f"/session/{self.ask('/session', capabilities=wanted)['sessionId']}")
+        wanted = {"goog:chromeOptions": {"binary": CHROMIUM, "args": [*ARGUMENTS.split(), *own]}}
+        wanted |= {"goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
+        made = until(lambda: self.ask("/session", capabilities={"alwaysMatch": wanted}))
+        self.session += f"/session/{made['sessionId']}"
 
     def close(self):
         self.ask("", "DELETE")
@@ -50,32 +53,24 @@ class Browser:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["value"]
 
-    def open(self, address, width):
-        """Open a page in a window of a width in pixels, as a telephone has it."""
+    def open(self, address, tab, width=1280):
+        """Open a tab of a page in a window of a width in pixels, as a telephone has it."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=size)
         self.ask("/url", url=address)
+        self.wait("return document.querySelector('#given input[type=file]')")
+        self.run("[...document.querySelectorAll('[role=tab]')].find(e => e.innerText == arguments[0]).click()", tab)
 
     def run(self, script, *arguments):
         """Run the body of a JavaScript function in the page."""
         return self.ask("/execute/sync", script=script, args=arguments)
 
     def wait(self, script, *arguments, seconds=30):
-        """Wait until the body of a JavaScript function returns what is true, and return that."""
         return until(lambda: self.run(script, *arguments), seconds)
 
-    def type(self, selector, words):
-        """Type into an element; into one for files, their paths."""
+    def give(self, selector, file):
         (element,) = self.ask("/element", using="css selector", value=selector).values()
-        self.ask(f"/element/{element}/value", text=str(words))
+        self.ask(f"/element/{element}/value", text=str(file))
 
     def click(self, selector, across=0.5, down=0.5):
-        """Click at a place in an element, as shares of its width and height."""
-        script = """const [selector, x, y] = arguments, e = document.querySelector(selector);
-        const b = e.getBoundingClientRect(), place = {clientX: b.x + x * b.width, clientY: b.y + y * b.height};
-        e.dispatchEvent(new MouseEvent('click', {...place, bubbles: true}));"""
-        self.run(script, selector, across, down)
-
-    def log(self, kind):
-        """What was logged since it was last asked for: by the `browser`, or of its `performance`."""
-        return self.ask("/se/log", type=kind)
+        self.run(CLICK, selector, across, down)

@@ -16,8 +16,7 @@ def pictures(count, shape, *, seed=0):
 def lively(model):
     """Give the batch normalisation of a random network the statistics of 16 random pictures; return the network.
 
-    A hundred random layers without them answer everything alike, or overflow: then any two of them agree. With those of
-    three pictures, rounding grows from layer to layer until no two of them agree.
+    Without them a hundred random layers answer everything alike, or overflow; with those of three, rounding grows.
     """
     normalisations = [layer for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(layer.momentum, layer.trainable) for layer in normalisations]

@@ -5,53 +5,43 @@ import sys
 
 import pytest
 
-from fer_keras import paths, plots
+from fer_keras import paths
 from fer_keras.__main__ import main
 from fer_keras.models import BUILDERS, MODELS, build, multiply_adds, summary
 from fer_keras.models.summary import outline
 from fer_keras.results import read_table
 
-LIGHT = ["capstone-model-1", "emovision-baseline", "mini-xception", "general", "sep-se-residual"]
-BLOCK = ["conv 3x3", "conv 3x3, SE, +"]
+LIGHT = ["capstone-model-1", "emovision-baseline", "mini-xception"]
+SHORTCUTS = ["conv 3x3", "conv 3x3, SE, +"]
 STAGES = {
-    "sep-se-residual": ["pixels", "resized", "conv 3x3, SE", "max 2x2", *3 * BLOCK, "mean of all", *3 * ["dense"]],
+    "sep-se-residual": ["pixels", "resized", "conv 3x3, SE", "max 2x2", *3 * SHORTCUTS, "mean of all", *3 * ["dense"]],
     "vgg16": ["pixels", "vgg16", *4 * ["dense"]],
 }
 
 
-@pytest.mark.parametrize("name", [*LIGHT, "vgg16"])
+@pytest.mark.parametrize("name", [*LIGHT, *STAGES])
 def test_the_stages_add_up_to_the_network_and_side_branches_are_marks(name):
     model = build(name, 7, weights=None)
     stages = outline(model)
     assert sum(stage["parameters"] for stage in stages) == model.count_params()
     assert sum(stage["multiply_adds"] for stage in stages) == multiply_adds(model)
     assert (stages[0]["shape"], stages[-1]["shape"]) == ([48, 48, 1], [7])
-    if name in STAGES:
-        assert [", ".join([stage["label"], *stage["marks"]]) for stage in stages] == STAGES[name]
-    if name == "vgg16":
-        assert (stages[1]["kind"], stages[1]["parameters"]) == ("backbone", 14_714_688)
-    if name == "mini-xception":
-        labels = [stage["label"] for stage in stages]
-        assert labels.count("separable 3x3") == 8
-        assert "conv 1x1" not in labels, "shortcuts are side branches"
+    labels = [", ".join([stage["label"], *stage["marks"]]) for stage in stages]
+    assert STAGES.get(name, labels) == labels
+    assert (stages[1]["kind"] == "backbone") == (name == "vgg16")
 
 
-@pytest.mark.parametrize(("pooling", "label"), [("mean", "mean of all"), ("weighted", "weights of all")])
-def test_what_pools_all_places_is_a_stage(pooling, label):
-    stage = outline(build("fer-small", 7, pooling=pooling))[-2]
-    assert (stage["kind"], stage["label"], stage["shape"][-1]) == ("pooling", label, 128)
+def test_weights_over_all_places_are_a_pooling():
+    stage = outline(build("fer-small", 7, pooling="weighted"))[-2]
+    assert (stage["kind"], stage["label"], stage["shape"]) == ("pooling", "weights of all", [1, 1, 128])
 
 
-def test_networks_are_recorded_once_and_drawn_from_the_record(own_folders, monkeypatch):
+def test_networks_are_recorded_once_as_the_code_stands(own_folders, monkeypatch):
     monkeypatch.setattr(summary, "BUILDERS", {name: BUILDERS[name] for name in LIGHT[:1]})
     assert not summary.networks_are_recorded()
     summary.record_networks()
-    assert summary.networks_are_recorded()
     known = read_table("networks")["networks"]["capstone-model-1"]
-    assert (known["num_classes"], known["parameters"]) == (4, 605_572)
-    assert known["source"].startswith("Palacios Boyce")
-    figure = plots.architecture(known["stages"], title="a name")
-    assert figure.axes[0].get_title(loc="left") == "a name: 605,572 parameters, 7.7 M multiply-adds"
+    assert (known["num_classes"], known["parameters"], summary.networks_are_recorded()) == (4, 605_572, True)
     monkeypatch.setattr(summary, "describe_network", None)  # would fail if it was called
     summary.record_networks()
     monkeypatch.setattr(summary, "digest_of_sources", lambda: "of other code")
@@ -60,9 +50,9 @@ def test_networks_are_recorded_once_and_drawn_from_the_record(own_folders, monke
 
 def test_the_committed_networks_are_those_of_todays_code_each_with_its_source():
     assert summary.networks_are_recorded(folder=paths.PACKAGE.parent / "reports" / "results")
-    assert set(read_table("networks")["networks"]) == set(MODELS)
-    for name in MODELS:
-        assert len(summary.source_of(name)) > 10, name
+    networks = read_table("networks")["networks"]
+    assert set(networks) == set(MODELS)
+    assert all(len(network["source"]) > 10 for network in networks.values())
 
 
 def test_the_command_lists_what_is_recorded_without_a_backend():
@@ -74,15 +64,13 @@ def test_the_command_lists_what_is_recorded_without_a_backend():
 
 
 def test_the_command_lists_networks_of_other_classes_and_the_stages_of_one(capsys, monkeypatch):
-    monkeypatch.setattr("fer_keras.models.BUILDERS", {name: BUILDERS[name] for name in LIGHT[:3]})
-    monkeypatch.setattr(summary, "BUILDERS", {name: BUILDERS[name] for name in LIGHT[:3]})
+    for place in ("fer_keras.models.BUILDERS", "fer_keras.models.summary.BUILDERS"):
+        monkeypatch.setattr(place, {name: BUILDERS[name] for name in LIGHT})
     assert main(["models", "--classes", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["network", *LIGHT[:3]]
-    assert lines[3].split()[1:6] == ["7", "[48,", "48,", "1]", "58,423"]
+    assert [line.split()[0] for line in lines] == ["network", *LIGHT]
+    assert " 58,423 " in lines[3]
     assert main(["models", "capstone-model-1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["pixels", "input", "[48,", "48,", "1]", "0", "0", "[]"]
+    assert lines[1].split()[:2] == ["pixels", "input"]
     assert lines[-1].startswith("605,572 parameters, ")
-    assert main(["models", "lenet"]) == 2
-    assert "Did you mean 'resnet18'?" in capsys.readouterr().err
