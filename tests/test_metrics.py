@@ -12,7 +12,12 @@ from fer_keras.evaluation.calibration import calibration_error, fit_temperature,
 from fer_keras.evaluation.intervals import mean_with_interval
 from fer_keras.evaluation.metrics import average_precisions, bootstrap_macro_f1, compare_precision, one_vs_rest
 from fer_keras.evaluation.robustness import CENTRES, CORRUPTIONS, corrupt, robustness
-from fer_keras.labels import FER7, REST
+from fer_keras.labels import FER7
+
+FACES = make_faces(6, seed=4).images
+PROBABILITIES = softmax(2 * np.random.default_rng(0).normal(size=(20_000, 7)))
+# Labels drawn from probabilities: calibrated by construction.
+DRAWN = (PROBABILITIES.cumsum(axis=1) < np.random.default_rng(1).random((20_000, 1))).sum(axis=1).clip(0, 6)
 
 
 def guesses(seed=0, total=500, skill=1.5):
@@ -76,7 +81,6 @@ def test_the_score_without_copies_counts_the_others_only():
     found = [scores[f"accuracy_without_copies{end}"] for end in ("", "_low", "_high")]
     assert found == pytest.approx([right[30:].mean(), *wilson(int(right[30:].sum()), 170)], abs=1e-6)
     assert (scores["num_copies"], scores["accuracy"]) == (30, pytest.approx(right.mean(), abs=1e-6))
-    assert "num_copies" not in summarise(labels, probabilities, FER7, split="test")
     every = summarise(labels, probabilities, FER7, split="test", copies=np.ones(200, bool))
     assert (every["num_copies"], every["accuracy_without_copies"]) == (200, None)
 
@@ -96,13 +100,11 @@ def test_bad_input_is_named():
         for function, options in ((summarise, {"split": "test"}), (one_vs_rest, {})):
             with pytest.raises(ValueError, match=message):
                 function(labels, probabilities, ("sad", "happy"), **options)
-        if "column" not in message and "integers" not in message:
-            with pytest.raises(ValueError, match=message):
-                fit_temperature(labels, probabilities)
     for call, message in (
         (lambda: summarise([0], [[1, 0]], "ab", split="test", copies=[True, False]), r"each of the 1 labels.*\(2,\)"),
         (lambda: compare([0, 1], np.eye(2), np.ones((3, 2))), "2 labels, 2 and 3 predictions"),
         (lambda: mean_with_interval([]), "one value at least"),
+        (lambda: fit_temperature([0], [[np.nan, 1]]), "finite values"),
         (lambda: with_temperature([[1, 0]], 0), r"`temperature` must be above 0\. Received: 0"),
         (lambda: corrupt(FACES, "rain", 1), r"no corruption 'rain'\. Expected one of: blur"),
     ):
@@ -115,7 +117,7 @@ def test_compare_finds_a_difference_only_where_there_is_one():
     result, none = compare(labels, weak, guesses(seed=1, total=2000, skill=2.5)[1]), compare(labels, weak, weak)
     assert 0 < result.low < result.difference < result.high
     assert (none.no_difference, result.no_difference) == (True, False)
-    assert (str(result)[0], str(none)[:27]) == ("+", "no difference: +0.0 points ")
+    assert str(none).startswith("no difference")
     # By hand: ten gained and four lost, each with one more, of 100 and two more.
     first, second = np.tile([1.0, 0.0], (100, 1)), np.tile([1.0, 0.0], (100, 1))
     first[:10], second[10:14] = [0.0, 1.0], [0.0, 1.0]
@@ -135,10 +137,6 @@ def test_what_accuracy_is_worth_on_a_rare_class():
     ranked = one_vs_rest(labels, np.stack([1 - scores, scores], axis=1), ("rest", "disgust"))["disgust"]
     assert (ranked["accuracy"], ranked["roc_auc"], ranked["average_precision"]) == (0.98, 1, 1)
     assert set(one_vs_rest(labels, np.eye(3)[labels], ("a", "b", "c"))) == {"a", "b"}, "a class without images"
-    # Of two classes it finds what is predicted, even where float16 ties.
-    found, labels = np.array([[0.5, 0.5], [0.4998, 0.5], [0.3, 0.7]], np.float16), np.array([1, 1, 0])
-    rest = one_vs_rest(labels, found, (REST, "happy"))["happy"]
-    assert rest["accuracy"] == summarise(labels, found, (REST, "happy"), split="test")["accuracy"]
 
 
 def test_average_precision_is_scikit_learns_with_ties_and_weights_and_rankings_are_compared_as_a_pair():
@@ -156,21 +154,14 @@ def test_average_precision_is_scikit_learns_with_ties_and_weights_and_rankings_a
     assert compare_precision(truth, noise, generator.normal(size=400)).no_difference
 
 
-# Calibration
-
-PROBABILITIES = softmax(2 * np.random.default_rng(0).normal(size=(20_000, 7)))
-# Labels drawn from probabilities: calibrated by construction.
-DRAWN = (PROBABILITIES.cumsum(axis=1) < np.random.default_rng(1).random((20_000, 1))).sum(axis=1).clip(0, 6)
-
-
-@pytest.mark.parametrize("temperature", [0.4, 1, 3])
-def test_a_temperature_is_found_again_and_changes_no_answer(temperature):
-    changed = with_temperature(PROBABILITIES, temperature)
-    found = fit_temperature(DRAWN, changed)
-    assert found == pytest.approx(1 / temperature, rel=0.03 if temperature == 1 else 0.05)
-    calibrated = with_temperature(changed, found)
-    assert calibration_error(DRAWN, calibrated) < 0.012
-    np.testing.assert_array_equal(calibrated.argmax(axis=1), PROBABILITIES.argmax(axis=1))
+def test_a_temperature_is_found_again_and_changes_no_answer():
+    for temperature in (0.4, 1, 3):
+        changed = with_temperature(PROBABILITIES, temperature)
+        found = fit_temperature(DRAWN, changed)
+        assert found == pytest.approx(1 / temperature, rel=0.05)
+        calibrated = with_temperature(changed, found)
+        assert calibration_error(DRAWN, calibrated) < 0.012
+        np.testing.assert_array_equal(calibrated.argmax(axis=1), PROBABILITIES.argmax(axis=1))
 
 
 def test_the_error_is_the_gap_between_confidence_and_accuracy_and_bins_hold_every_image_once():
@@ -187,28 +178,22 @@ def test_the_error_is_the_gap_between_confidence_and_accuracy_and_bins_hold_ever
     assert fit_temperature([0, 1], [[0.6, 0.4], [0.4, 0.6]]) == pytest.approx(0.05, rel=1e-3)
 
 
-# Corruptions
-
-FACES = make_faces(6, seed=4).images
-
-
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_the_first_level_changes_nothing_and_each_further_one_more(kind):
-    before = FACES.copy()
-    worse = [corrupt(FACES, kind, level) for level in CORRUPTIONS[kind][1]]
-    losses = [np.abs(each - before.astype(float)).mean() for each in worse]
+    before, levels = FACES.astype(float), CORRUPTIONS[kind][1]
+    worse = [corrupt(FACES, kind, level) for level in (*levels, levels[-1])]
+    losses = [np.abs(each - before).mean() for each in worse]
     assert losses[0] == 0 < losses[1]
     assert losses == sorted(losses)
     assert (worse[-1].shape, worse[-1].dtype) == (before.shape, np.uint8)
-    np.testing.assert_array_equal(worse[-1], corrupt(FACES, kind, CORRUPTIONS[kind][1][-1]))
-    np.testing.assert_array_equal(FACES, before)
+    np.testing.assert_array_equal(worse[-1], worse[-2])
     if kind in CENTRES:
         rows = np.flatnonzero((corrupt(FACES, kind, 0.2) != FACES).any(axis=(0, 2, 3)))
         assert rows.max() - rows.min() + 1 <= 11
         assert (rows.min() + rows.max()) / 2 == pytest.approx(48 * CENTRES[kind], abs=1.5)
 
 
-def test_blur_noise_and_resolution_have_their_size_and_a_turn_by_right_angles_is_that_of_numpy():
+def test_corruptions_have_their_size_and_accuracy_is_measured_at_every_level():
     point, places = np.zeros((1, 49, 49, 1), np.uint8), np.arange(49) - 24
     point[0, 24, 24] = 255
     spread = corrupt(point, "blur", 1)[0, :, :, 0].astype(float)
@@ -219,14 +204,8 @@ def test_blur_noise_and_resolution_have_their_size_and_a_turn_by_right_angles_is
     assert np.ptp(corrupt(checks, "resolution", 2)) <= 1
     for image, turned in zip(FACES[:8], corrupt(FACES[:8], "rotation", 90), strict=True):
         assert any((turned == np.rot90(image, step)).all() for step in (1, 3))
-
-
-def test_accuracy_is_measured_at_every_level():
-    def predict(images):
-        """Predict 1 where the picture is brighter than 100."""
-        return np.eye(2)[(images.mean(axis=(1, 2, 3)) > 100).astype(int)]
-
-    rows = robustness(predict, np.full((10, 8, 8, 1), 120, np.uint8), np.ones(10, int), kinds=("darkness",))
-    levels = CORRUPTIONS["darkness"][1]
-    assert [(row["level"], row["accuracy"]) for row in rows] == [(level, float(level == 0)) for level in levels]
+    bright, labels = np.full((10, 8, 8, 1), 120, np.uint8), np.ones(10, int)
+    rows = robustness(lambda images: np.eye(2)[1 * (images[:, 0, 0, 0] > 100)], bright, labels, kinds=("darkness",))
+    expected = [(level, float(level == 0)) for level in CORRUPTIONS["darkness"][1]]
+    assert [(row["level"], row["accuracy"]) for row in rows] == expected
     assert rows[0]["accuracy_low"] < 1 == rows[0]["accuracy_high"]

