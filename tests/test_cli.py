@@ -1,26 +1,29 @@
-"""The command line, as a user types it."""
+"""The command line, as a user types it; most of all `fer-keras recognize`."""
 
+import json
+import os
 import re
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 from unittest.mock import Mock
 
+import data_files
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.data
 from PIL import Image
 
-import fer_keras
-from fer_keras import paths
+from fer_keras import MODELS, paths
 from fer_keras.__main__ import app, architecture_names, main
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.recipes import RECIPES, SPACES
+from fer_keras.recognition.recognizer import Recognizer
 from fer_keras.results import find_run, read_runs
 
-PROJECT = Path(fer_keras.__file__).parents[1]
-TRAINED = find_run("mini-xception", folder=PROJECT / "reports" / "results")
+TRAINED = find_run("mini-xception", folder=paths.PACKAGE.parent / "reports" / "results")
+GRID, FRAMES = pd.DataFrame({"validation": [0.51234]}), pd.DataFrame(columns=["time", "id", "detected", "calm"])
+FRAMES.attrs |= {"frames": 0, "ended": "whole"}
 COMMANDS = "train search label-errors evaluate ship data fetch models recipes recognize video demo export explain"
 TYPOS = {
     "trian fer-small": "No such command 'trian'. Did you mean 'train'?",
@@ -34,14 +37,13 @@ TYPOS = {
     "evaluate fer-small --split tset": "There is no split 'tset'. Did you mean 'test'?",
     "recognize x.jpg --weights fer-smal": "There is no network 'fer-smal'. Did you mean 'fer-small'?",
     "recognize x.jpg --detector har": "There is no detector 'har'. Did you mean 'haar'?",
-    "demo --weights fer-smal-4": "There is no network 'fer-smal-4'. Did you mean 'fer-small-4'?",
     "export fer-small --format onx": "There is no format 'onx'. Did you mean 'onnx'?",
     "export fer-small --quantize int4": "There is no quantization 'int4'. Did you mean 'int8'?",
-    "explain x.jpg --method gradcam": "There is no method 'gradcam'. Did you mean 'grad-cam'?",
     "train fer-small --epochs 0": "Invalid value for '--epochs'",
     "train fer-small --data a --folder b": "Expected --data or --folder. Received: both",
     "train": "Missing argument 'RECIPE'. See fer-keras train --help.",
     "search sep-reduced --workers 2": "--workers is for --ray. Add it.",
+    "data /nowhere/fer2013.csv": "/nowhere/fer2013.csv",
 }
 TRY_ALL = f"""
 import sys
@@ -50,150 +52,121 @@ for line in {list(TYPOS)}:
     assert main(line.split()) == 2
     assert not {{"keras", "tensorflow", "jax", "cv2", "onnxruntime", "gradio"}} & set(sys.modules), line
 """
+HAAR = "--weights mini-xception --detector haar"
+MINE = "--weights mine.keras --classes calm,excited --detector none --mirrored --min-confidence 0.3"
+WITH = dict(network="mine.keras", classes=["calm", "excited"], detector=None, mirrored=True, min_confidence=0.3)
+TRAIN, SEARCH = "train mini-xception", "search sep-reduced"
+RECORD = {"results": paths.results()}
+MADE = paths.PACKAGE / "weights" / "fer-small.onnx"
+# A command, the function that it calls, what that returns, its options, and what is printed.
+PASSED_ON = [
+    (f"{TRAIN} --data d --seed 3 --epochs 2 --minutes 1.5 --force --precision mixed_bfloat16 --devices 2",
+     "training.fit", TRAINED, {"args": ("mini-xception", 3), "faces": "d", "epochs": 2, "minutes": 1.5, "force": True,
+     "precision": "mixed_bfloat16", "devices": 2, "results": None, "verbose": 2}, "validation 0."),
+    (f"{TRAIN} --record --devices all", "training.fit", TRAINED, RECORD | {"faces": None, "devices": "all"}, "epoch"),
+    (f"{SEARCH} --seed 1", "training.search.search", GRID, {"args": ("sep-reduced", 1), "ray": None}, "0.5123"),
+    (f"{SEARCH} --ray auto", "training.search.search", GRID, {"ray": "auto", "results": None}, ""),
+    (f"{SEARCH} --ray --minutes 2 --record", "training.search.search", GRID, RECORD | {"ray": True, "minutes": 2}, ""),
+    (f"recognize a.png {MINE}", "recognition.folders.list_faces", 0, WITH, ""),
+    (f"video a.mp4 {MINE}", "recognition.video.recognize_video", FRAMES, WITH, "a.mp4: 0 frames"),
+    (f"demo {MINE}", "recognition.page.serve", 0, WITH, ""),
+    (f"explain a.png {MINE}", "recognition.annotate.explain_picture", [], WITH, "a-explained.png"),
+    ("export mine.keras --classes calm,excited", "recognition.export.export", MADE, {"classes": WITH["classes"]}, ""),
+]  # fmt: skip
 
 
-def stand_in(monkeypatch, function, **effect):
-    """Replace a function of the package by a mock."""
-    mock = Mock(**effect)
-    monkeypatch.setattr(f"fer_keras.{function}", mock, raising=False)
-    return mock
+@pytest.fixture
+def run(capsys):
+    """A function that runs a line, and words that may hold blanks; it returns status, output and errors."""
+
+    def typed(line, *words):
+        status = main([*line.split(), *words])
+        return (status, *capsys.readouterr())
+
+    return typed
 
 
-def write_folders(folder, faces):
-    for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
-        path = folder / faces.split[number] / faces.classes[label] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.array(image[..., 0])).save(path)
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """The working directory: a photo with a face, and a folder with one of each kind."""
+    monkeypatch.chdir(tmp_path)
+    astronaut, blank = skimage.data.astronaut(), np.zeros((60, 90, 3), np.uint8)
+    tree = {"astronaut.png": astronaut, "photos/more/astronaut.png": astronaut, "photos/blank.jpg": blank}
+    data_files.write_tree(tmp_path, tree)
+    (tmp_path / "photos" / "words.png").write_text("I am no picture")
+    return tmp_path
 
 
-def test_every_command_has_plain_help_and_is_a_script_too_and_help_loads_nothing_heavy(capsys):
+def test_every_command_has_plain_help_and_help_loads_nothing_heavy(run):
     command = [sys.executable, "-X", "importtime", "-m", "fer_keras", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not {"keras.src", "numpy"} & set(re.findall(r"[\w.]+$", done.stderr, re.MULTILINE))
     for name in COMMANDS.split():
         assert re.search(rf"^  {name}  +\w.*\.$", done.stdout, re.MULTILINE), f"{name} has a sentence of its own"
-        assert main([name, "--help"]) == 0
-        printed = capsys.readouterr().out
-        assert printed.startswith(f"Usage: fer-keras {name} ")
-        assert not set("│╭╰") & set(printed)
+        status, printed, _ = run(f"{name} --help")
+        assert (status, printed.startswith(f"Usage: fer-keras {name} ")) == (0, True)
     assert len(app.registered_commands) == len(COMMANDS.split())
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"]["fer-keras"] == f"{main.__module__}:main"
 
 
-def test_what_cannot_be_done_is_said_in_a_line_before_anything_heavy_is_imported(capsys):
+def test_what_cannot_be_done_is_said_in_a_line_before_anything_heavy_is_imported():
     done = subprocess.run([sys.executable, "-c", TRY_ALL], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     for line, message in zip(done.stderr.splitlines(), TYPOS.values(), strict=True):
-        assert line.startswith("error: ")
-        assert message in line
-    for command in ("data", "train mini-xception --data"):
-        assert main([*command.split(), "/nowhere/fer2013.csv"]) == 2
-        assert "/nowhere/fer2013.csv" in capsys.readouterr().err
-    assert architecture_names() == sorted(fer_keras.MODELS)
+        assert re.match(f"error: .*{re.escape(message)}", line)
+    assert architecture_names() == sorted(MODELS)
 
 
-def test_recipes_are_a_table_and_one_is_shown_field_by_field(capsys, monkeypatch, tmp_path):
-    assert main(["recipes"]) == 0
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["recipe", "network", "data", "split", "epochs", "validation", "time", "published"]
-    rows = {line.split()[0]: re.split(r"  +", line) for line in lines}
+def test_recipes_are_a_table_and_one_is_shown_field_by_field_and_spaces_are_listed(run, monkeypatch, tmp_path):
+    header, *lines = run("recipes")[1].splitlines()
+    rows = {line.split()[0]: dict(zip(header.split(), re.split("  +", line), strict=True)) for line in lines}
     assert list(rows) == list(RECIPES)
-    assert {len(row) for row in rows.values()} == {8}, "columns are apart"
-    minutes, accuracy = round(TRAINED.seconds / 60), 100 * TRAINED.metrics["validation"]["accuracy"]
-    recorded = [f"{accuracy:.2f}", f"{minutes // 60}:{minutes % 60:02}"]
-    assert rows["mini-xception"][4:] == ["300", *recorded, "65.0 (validation)"]
-    assert rows["vgg16"][4:] == ["20", "-", "-", "-"]
-    assert rows["emovision-vgg"][4] == "7 of 50", "stopped by time"
-    assert main(["recipes", "mini-xception"]) == 0
-    fields = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert fields["epochs"] == "300"
-    assert TRAINED.device in fields["recorded, seed 0"]
+    accuracy, minutes = 100 * TRAINED.metrics["validation"]["accuracy"], round(TRAINED.seconds / 60)
+    expected = ["300", f"{accuracy:.2f}", f"{minutes // 60}:{minutes % 60:02}", "65.0 (validation)"]
+    assert [rows["mini-xception"][name] for name in ("epochs", "validation", "time", "published")] == expected
+    assert rows["emovision-vgg"]["epochs"] == "7 of 50", "stopped by time"
+    shown = run("recipes mini-xception")[1]
+    assert re.search(rf"^epochs +300\n(?s:.*)^recorded, seed 0 .* on {TRAINED.device}$", shown, re.MULTILINE)
+    assert len(run("search")[1].splitlines()) == len(SPACES)
     monkeypatch.setenv("FER_KERAS_RESULTS", str(tmp_path))
-    assert main(["recipes"]) == 0
-    assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", run("recipes")[1], re.MULTILINE)
 
 
-def test_train_passes_on_what_was_typed(monkeypatch, capsys):
-    fit = stand_in(monkeypatch, "training.fit", return_value=TRAINED)
-    command = "train mini-xception --data d --seed 3 --epochs 2 --minutes 1.5 --force --precision mixed_bfloat16"
-    assert main([*command.split(), "--devices", "2", "--tensorboard", "logs", "--checkpoints", "kept"]) == 0
-    assert f"validation {TRAINED.metrics['validation']['accuracy']:.4f} (" in capsys.readouterr().out
-    assert main(["train", "mini-xception", "--record", "--devices", "all"]) == 0
-    (given, options), (_, others) = fit.call_args_list
-    logs, kept = options.pop("callbacks")
-    assert (given, logs.log_dir, kept.folder) == (("mini-xception", 3), "logs", Path("kept"))
-    assert options == {
-        "faces": "d", "epochs": 2, "minutes": 1.5, "force": True, "precision": "mixed_bfloat16", "devices": 2,
-        "results": None, "verbose": 2,
-    }  # fmt: skip
-    assert (others["results"], others["devices"], others["faces"]) == (paths.results(), "all", None)
+@pytest.mark.parametrize(("command", "function", "value", "expected", "words"), PASSED_ON)
+def test_options_reach_what_they_are_for(command, function, value, expected, words, monkeypatch, run):
+    called = Mock(return_value=value)
+    monkeypatch.setattr(f"fer_keras.{function}", called, raising=False)
+    status, printed, _ = run(command)
+    assert (status, words in printed) == (0, True)
+    assert {"args": called.call_args.args, **called.call_args.kwargs}.items() >= expected.items()
 
 
-def test_search_passes_on_what_was_typed(monkeypatch, capsys):
-    table = pd.DataFrame({"validation": [0.51234]})
-    train_grid = stand_in(monkeypatch, "training.search.search", return_value=table)
-    for more in ([], ["--ray", "auto"], ["--ray", "--minutes", "2", "--record"]):
-        assert main(["search", "sep-reduced", "--seed", "1", *more]) == 0
-    expected = [(None, None, None), ("auto", None, None), (True, 2.0, paths.results())]
-    for call, (ray, minutes, results) in zip(train_grid.call_args_list, expected, strict=True):
-        assert call.args == ("sep-reduced", 1)
-        assert call.kwargs.items() >= {"ray": ray, "minutes": minutes, "results": results}.items()
-    assert "0.5123" in capsys.readouterr().out
-    assert main(["search"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(SPACES)
-
-
-@pytest.mark.parametrize(
-    ("command", "function", "more"),
-    [
+def test_stopped_it_says_whether_the_same_command_goes_on(monkeypatch, run):
+    for command, function, words in (
         ("train mini-xception", "training.fit", "; the same command goes on from the last whole epoch"),
-        ("data x", "data.load_faces", ""),
-        (
-            "recognize x --ray --out-data y",
-            "recognition.ray_folders.recognize_on_ray",
-            "; the same command goes on from there",
-        ),
-    ],
-)
-def test_stopped_it_says_whether_the_same_command_goes_on(command, function, more, monkeypatch, capsys):
-    stand_in(monkeypatch, function, side_effect=KeyboardInterrupt)
-    assert main(command.split()) == 130
-    assert capsys.readouterr().err == f"stopped{more}\n"
+        ("recognize x --ray --out-data y", "recognition.ray_folders.recognize_on_ray", "; the same command goes on"),
+        ("data x", "data.load_faces", "\n"),
+    ):
+        monkeypatch.setattr(f"fer_keras.{function}", Mock(side_effect=KeyboardInterrupt), raising=False)
+        status, _, error = run(command)
+        assert (status, error.startswith(f"stopped{words}")) == (130, True)
 
 
-def test_training_and_scoring_on_ones_own_folders(own_folders, capsys):
-    pictures = own_folders / "pictures"
-    write_folders(pictures, make_faces(30, classes=("happy", "sad"), seed=3))
-    command = ["train", "capstone-model-1", "--folder", str(pictures), "--epochs", "1", "--seed", "5"]
-    assert main(command) == 0
-    (run,) = read_runs(own_folders / "build" / "results")
-    assert (run.classes, run.seed) == (("happy", "sad"), 5)
-    assert "test" not in run.metrics
-    assert "best epoch 1 of 1" in capsys.readouterr().out
-    assert main(command) == 0  # Asked again, the record is read.
-    assert "--force" in capsys.readouterr().err
-    assert main(["ship", run.recipe_name[:-1]]) == 2  # What was trained here is known by name.
-    assert f"Did you mean '{run.recipe_name}'?" in capsys.readouterr().err
-    assert main(["evaluate", "fer-small-4", "--data", str(pictures)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"fer-small-4 on .*, test: \d+ images", lines[0])
-    for line, name in zip(lines[1:], ("accuracy", "macro f1"), strict=False):
-        assert re.fullmatch(rf"{name} +[01]\.\d{{4}} \([01]\.\d{{4}} to [01]\.\d{{4}}\)", line)
-    table = [line.split() for line in lines if line.startswith(("happy", "sad"))]
-    assert [row[0] for row in table] == ["happy", "sad"]
-    assert all(row[-1].isdecimal() for row in table), "numbers of images"
-
-
-def test_without_any_data_one_error_says_the_three_ways(tmp_path, monkeypatch, capsys):
-    for name in ("FER_KERAS_CACHE", "KAGGLEHUB_CACHE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for name in ("HTTPS_PROXY", "HTTP_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("FER_KERAS_DATA", raising=False)
-    assert main(["data"]) == 2
-    printed = capsys.readouterr().err
-    assert all(way in printed for way in ("FER_KERAS_DATA", "kagglehub", "path"))
+def test_training_and_scoring_on_ones_own_folders(own_folders, run):
+    faces = make_faces(30, classes=("happy", "sad"), seed=3)
+    rows = enumerate(zip(faces.split, faces.labels, faces.images[..., 0], strict=True))
+    tree = {f"{split}/{faces.classes[label]}/{row}.png": image for row, (split, label, image) in rows}
+    pictures = data_files.write_tree(own_folders / "pictures", tree)
+    command = f"train capstone-model-1 --folder {pictures} --epochs 1 --seed 5 --tensorboard {own_folders}/logs"
+    command += f" --checkpoints {own_folders}/kept"
+    assert "best epoch 1 of 1" in run(command)[1]
+    (found,) = read_runs(own_folders / "build" / "results")
+    assert (found.classes, found.seed, "test" in found.metrics) == (("happy", "sad"), 5, False)
+    assert all(any((own_folders / name).iterdir()) for name in ("logs", "kept"))
+    assert "--force" in run(command)[2], "asked again, the record is read"
+    assert f"Did you mean '{found.recipe_name}'?" in run(f"ship {found.recipe_name[:-1]}")[2], "known by name"
+    printed = run(f"evaluate fer-small-4 --data {pictures}")[1]
+    assert re.match(r"fer-small-4 on .*, test: \d+ images\naccuracy +[01]\.\d{4} \([01]\.\d{4} to", printed)
+    assert re.findall(r"^(?:happy|sad)", printed, re.MULTILINE) == ["happy", "sad"]
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly():
@@ -206,8 +179,8 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
 
 def test_tensorflow_prints_nothing_as_it_starts(own_folders, monkeypatch):
     """All in one process: the first imports it, the others start its converters."""
-    write_folders(own_folders / "pictures", make_faces(6, classes=("happy", "sad"), seed=3))
-    commands = ["evaluate fer-small-4 --data pictures"]
+    data_files.write_csv(own_folders, data_files.csv_lines(data_files.fer_table(42)))
+    commands = ["evaluate fer-small --data fer2013.csv"]
     commands += [f"export mini-xception --format {name}" for name in ("litert", "savedmodel", "onnx")]
     script = f"import sys; from fer_keras.__main__ import main\nfor line in {commands}:\n    "
     script += "status = main(line.split())\n    print(status, '=====', flush=True)\n    print('=====', file=sys.stderr)"
@@ -217,3 +190,86 @@ def test_tensorflow_prints_nothing_as_it_starts(own_folders, monkeypatch):
     for noise in ("oneDNN", "cuda", "CUDA", "XNNPACK", "absl", "rebuild TensorFlow", "INFO", "0000 00:00"):
         assert noise not in done.stdout + done.stderr
     assert done.stderr.split("=====\n")[1] == "", "LiteRT's converter"
+
+
+def test_a_line_a_face(photos, run):
+    Image.new("L", (50, 50)).save(photos / "\x1b[31mred\n.png")
+    for picture, options, line in (
+        ("astronaut.png", "", "astronaut.png: face 1 happy 0.9"),
+        ("astronaut.png", "--min-confidence 1", "astronaut.png: face 1 uncertain happy? 0.9"),
+        ("astronaut.png", "--min-confidence 0 --mirrored", "astronaut.png: face 1 happy 0.9"),
+        ("\x1b[31mred\n.png", "", "?[31mred?.png: no face\n"),  # a name cannot steer the terminal
+    ):
+        status, printed, error = run(f"recognize {HAAR} {options}", picture)
+        assert (status, printed.count("\n"), error, line in printed) == (0, 1, "", True)
+
+
+def test_what_cannot_be_read_is_an_error_and_the_rest_goes_on(photos, run):
+    bad = ["photos/words.png", "nothing.jpg", "nothing.zip", "photos/nothing"]
+    status, printed, error = run(f"recognize {HAAR} astronaut.png", *bad)
+    assert (status, printed[:27]) == (2, "astronaut.png: face 1 happy")
+    assert {line.split(": Expected")[0] for line in error.splitlines()} == {f"error: {path}" for path in bad}
+    status, printed, error = run(f"recognize photos {HAAR}")
+    assert status == 0, "one of a folder that was not named"
+    assert re.match(r"photos/blank.jpg: no face\nphotos/more/astronaut.png: face 1 happy.*\n$", printed)
+    assert error.startswith("error: photos/words.png: Expected a whole picture")
+    blank, astronaut, words = map(json.loads, run(f"recognize photos --json {HAAR}")[1].splitlines())
+    assert blank == {"picture": "photos/blank.jpg", "faces": [], "error": None}
+    assert [face["emotion"] for face in astronaut["faces"]] == ["happy"]
+    assert (words["faces"], "Expected a whole picture" in words["error"]) == (None, True)
+
+
+def test_a_table_and_copies_are_written_and_no_picture_is_written_over(photos, run):
+    def contents():
+        return {path.relative_to(photos).as_posix(): path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+
+    (photos / "link").symlink_to(photos / "photos")
+    for name in ("astronaut.GIF", "photos/Astronaut.png"):
+        Image.new("L", (50, 50)).save(photos / name)
+    before = contents()
+    outs = ("astronaut.png --out .", "photos --out photos", "link/blank.jpg --out photos")
+    for options in (*outs, "astronaut.png --csv astronaut.png"):
+        status, _, error = run(f"recognize {options} {HAAR}")
+        assert (status, "which would be lost" in error, contents()) == (2, True, before)
+    pictures = "astronaut.png photos astronaut.GIF astronaut.png"
+    for _ in "once", "again":  # when the copies do not count
+        assert run(f"recognize {pictures} --csv out/faces.csv --out photos/copies {HAAR}")[0] == 0
+    table = pd.read_csv("out/faces.csv", keep_default_na=False, index_col="picture")
+    nobody, happy, bad = ("no face", ""), ("ok", "happy"), ("error", "")
+    assert dict(zip(table.index, zip(table.status, table.emotion, strict=True), strict=True)) == {
+        "astronaut.png": happy, "photos/Astronaut.png": nobody, "photos/blank.jpg": nobody,
+        "photos/more/astronaut.png": happy, "photos/words.png": bad, "astronaut.GIF": nobody,
+    }  # fmt: skip
+    after = contents()
+    assert {name: after.pop(name) for name in before} == before
+    names = ("Astronaut-2.png", "astronaut.GIF.png", "astronaut.png", "blank.jpg", "more/astronaut.png")
+    assert sorted(after) == ["out/faces.csv", *(f"photos/copies/{name}" for name in names)]
+    original, copy = (np.asarray(Image.open(name)) for name in ("astronaut.png", "photos/copies/astronaut.png"))
+    assert 0.002 < (copy != original).any(axis=-1).mean() < 0.1
+
+
+def test_stopped_it_keeps_the_table_of_what_was_done(photos, run, monkeypatch):
+    seen = [Recognizer("mini-xception", detector=None).see(np.zeros((60, 60), np.uint8))] * 2
+    monkeypatch.setattr(Recognizer, "see", Mock(side_effect=[*seen, KeyboardInterrupt]))
+    monkeypatch.setattr("fer_keras.recognition.folders.MOST_PICTURES", 1)
+    pictures = ["astronaut.png", "photos/blank.jpg", "photos/more/astronaut.png"]
+    status, _, error = run(f"recognize --csv faces.csv {HAAR}", *pictures)
+    assert (status, error) == (130, "stopped\n")
+    assert pd.read_csv("faces.csv").picture.to_list() == pictures[:2]
+
+
+def test_recognize_starts_without_keras_and_prints_on_any_console_or_none(photos):
+    os.replace("astronaut.png", "ö Привет 日本.png")
+    words = ["recognize", "ö Привет 日本.png", "日.png", "--csv", "t.csv", *HAAR.split()]
+    console = {"capture_output": True, "encoding": "cp1252", "env": {**os.environ, "PYTHONIOENCODING": "cp1252"}}
+    command = [sys.executable, "-X", "importtime", "-m", "fer_keras", *words]
+    done = subprocess.run(command, check=False, **console)
+    assert done.returncode == 2, "the second is not there"
+    assert done.stdout.startswith("ö ?????? ??.png: face 1 happy")
+    assert "error: \\u65e5.png: Expected the path of a picture" in done.stderr
+    assert pd.read_csv("t.csv").picture.to_list() == words[1:3]
+    assert not {"keras", "tensorflow", "pandas"} & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    os.remove("t.csv")
+    script = "import sys; sys.stdout = sys.stderr = None; from fer_keras.__main__ import main; sys.exit(main())"
+    assert subprocess.run([sys.executable, "-c", script, *words], check=False).returncode == 2
+    assert pd.read_csv("t.csv").picture.to_list() == words[1:3]

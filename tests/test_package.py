@@ -14,7 +14,6 @@ import sys
 import tomllib
 import types
 import zipfile
-from pathlib import Path
 
 import pytest
 import typer
@@ -80,7 +79,7 @@ def test_the_wheel_holds_every_module_and_nothing_else_and_installs_into_an_empt
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(install, env=alone, check=True, capture_output=True)
-    with_typer = alone | {"PYTHONPATH": str(Path(typer.__file__).parents[1])}
+    with_typer = alone | {"PYTHONPATH": os.path.dirname(typer.__path__[0])}
     for command, environment, printed in (
         ([python, "-c", "import fer_keras; print(fer_keras.__version__)"], alone, PROJECT["version"]),
         ([python, "-m", "fer_keras", "--help"], with_typer, "Usage: fer-keras"),
@@ -122,7 +121,6 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path):
 
 
 def test_pyinstaller_finds_every_module_and_network(monkeypatch):
-    """Names are imported when they are first used, which PyInstaller cannot see."""
     assert PROJECT["entry-points"]["pyinstaller40"] == {"hook-dirs": "fer_keras.__pyinstaller:get_hook_dirs"}
     hooks = types.ModuleType("PyInstaller.utils.hooks")
     modules = [found.name for found in pkgutil.walk_packages(fer_keras.__path__, "fer_keras.")]
