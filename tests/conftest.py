@@ -6,6 +6,9 @@ from pathlib import Path
 import data_files
 import pytest
 
+from fer_keras.data.synthetic_faces import make_faces
+from fer_keras.labels import FER4
+
 DATA = os.environ.get("FER_KERAS_DATA")  # an absolute path, as the checkout's conftest.py sets it
 
 
@@ -28,6 +31,12 @@ def fer2013(fer2013_path, monkeypatch, tmp_path_factory):
     """The same, with one cache for all tests that read it whole."""
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path_factory.getbasetemp() / "fer2013_cache"))
     return fer2013_path
+
+
+@pytest.fixture(scope="session")
+def faces():
+    """Synthetic faces of four classes."""
+    return make_faces(20, classes=FER4, seed=1)
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from keras import layers
 from fer_keras.models import fine_tune
 
 
-def small(_, num_classes, *, rate=0.3, momentum=0.5, **__):
+def small(_, num_classes, *, rate=0.3, momentum=0.5, channels=1, activation="softmax", **__):
     """With a random state, moving means and a penalty; its first weights are the same on every backend."""
-    pixels = [keras.Input((48, 48, 1)), layers.Rescaling(1 / 255), layers.AveragePooling2D(6), layers.Conv2D(6, 3)]
+    inputs = keras.Input((48, 48, channels))
+    pixels = [layers.Rescaling(1 / 255), layers.AveragePooling2D(6), layers.Conv2D(6, 3)]
     convolution = [layers.BatchNormalization(momentum=momentum), layers.ReLU(), layers.Flatten(), layers.Dropout(rate)]
-    dense = layers.Dense(num_classes, activation="softmax", kernel_regularizer=keras.regularizers.L2(0.01))
-    network, generator = keras.Sequential([*pixels, *convolution, dense]), np.random.default_rng(0)
+    how = {"kernel_regularizer": keras.regularizers.L2(0.01), "dtype": "float32"}
+    dense = layers.Dense(num_classes, activation=activation, **how)
+    network, generator = keras.Sequential([inputs, *pixels, *convolution, dense]), np.random.default_rng(0)
     for layer in (pixels[-1], dense):
         layer.kernel.assign(generator.normal(0, 0.1, layer.kernel.shape))
     return network

@@ -5,48 +5,36 @@ import json
 import os
 import shutil
 
-import made_up
 import numpy as np
 import pytest
+from small_networks import small
 
 import fer_keras
 from fer_keras import cards, paths
 from fer_keras.__main__ import main
 from fer_keras.data import load_fer7
 from fer_keras.data.synthetic_faces import make_faces
-from fer_keras.evaluation import fit_temperature, heatmaps, with_temperature
+from fer_keras.evaluation import heatmaps
 from fer_keras.evaluation.explain import LAST_MAP
-from fer_keras.evaluation.heatmaps import REGIONS
 from fer_keras.evaluation.robustness import CORRUPTIONS, robustness
 from fer_keras.labels import FER4, FER7
-from fer_keras.models import build, weights
+from fer_keras.models import weights
 from fer_keras.recipes import RECIPES
 from fer_keras.recognition import networks
-from fer_keras.results import find_run, read_run, read_table, write_run, write_table
-from fer_keras.training import fit, load_network, shipping
+from fer_keras.results import read_run, read_table, write_table
+from fer_keras.training import fit, load_network, shipping, trainer
 from fer_keras.training.shipping import ship
 
 TINY = dataclasses.replace(RECIPES["capstone-model-1"], name="tiny", epochs=1, final=True)
-
-
-@pytest.fixture(scope="module")
-def trained_once(tmp_path_factory):
-    """Train a final recipe for one epoch on synthetic faces, recorded as if it were real; the folder and the run."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FER_KERAS_BUILD", str(folder / "build"))
-        patch.setenv("FER_KERAS_RESULTS", str(folder / "results"))
-        patch.setitem(RECIPES, "tiny", TINY)
-        return folder, fit(TINY, faces=make_faces(12, classes=FER4, seed=1), results=folder / "results", verbose=0)
+IMAGES = make_faces(4, classes=FER4, seed=2).images
 
 
 @pytest.fixture
-def trained(trained_once, own_folders, monkeypatch):
-    """The run, in the folders of this test."""
-    for name in ("RESULTS", "BUILD"):
-        monkeypatch.setenv(f"FER_KERAS_{name}", str(trained_once[0] / name.lower()))
+def trained(own_folders, monkeypatch, faces):
+    """A final recipe, trained for one epoch on synthetic faces and recorded as if they were real."""
     monkeypatch.setitem(RECIPES, "tiny", TINY)
-    return trained_once[1]
+    monkeypatch.setattr(trainer, "build", small)
+    return fit(TINY, faces=faces, results=paths.results(), verbose=0)
 
 
 def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(trained, tmp_path, capsys):
@@ -56,98 +44,78 @@ def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(traine
     found = weights.load(path)
     assert (found.name, found.classes, found.size) == ("fer-tiny", FER4, (48, 48))
     assert (found.card["metrics"], found.card["data"]) == (trained.metrics, trained.data)
-    recorded = trained.predictions("validation")
-    assert found.temperature == pytest.approx(fit_temperature(recorded.labels, recorded.probabilities), abs=1e-4)
     assert "temperature_mirrored" not in found.card, "no mirror images were looked at"
-    images = make_faces(4, classes=FER4, seed=2).images
-    expected = load_network(trained).predict_on_batch(images)
-    np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
+    np.testing.assert_allclose(found.predict(IMAGES), load_network(trained).predict_on_batch(IMAGES), atol=5e-3)
     networks.open_network(path.with_suffix(".onnx"))
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "0" * 64}))
     with pytest.raises(ValueError, match=r"the network that fer-tiny\.json describes.*Export it again"):
         networks.open_network(path.with_suffix(".onnx"))
 
 
-def test_the_mean_with_the_mirror_image_has_a_temperature_of_its_own(own_folders):
-    run, history, said = made_up.run("fer-small", skill=1.0)
-    flat = said["validation"]._replace(probabilities=with_temperature(said["validation"].probabilities, 2.0))
-    run = dataclasses.replace(run, metrics={**run.metrics, "validation_flip": run.metrics["validation"]})
-    write_run(run, history, said | {"validation_flip": flat})
-    found = cards.make_card(find_run("fer-small"), (None, 48, 48, 1), "fer-small")
-    assert found["temperature_mirrored"] == pytest.approx(found["temperature"] / 2, rel=0.02)
-
-
 def test_what_may_not_ship_is_refused(trained, monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"to a \.keras file\. Received: .*tiny\.h5"):
-        ship("tiny", path=tmp_path / "tiny.h5")
-    with pytest.raises(ValueError, match=r"'fer-small', seed 7, which has none\. Train it"):
-        ship("fer-small", 7)
-    changes = {"stopped": "cut short", "recipe": trained.recipe | {"epochs": 5}}
-    monkeypatch.setattr(shipping, "find_own_run", lambda *_: dataclasses.replace(trained, **changes))
-    with pytest.raises(ValueError, match=r"trained to its end\. Received: 'tiny-.*', with 1 of 5 epochs\. The same"):
-        ship("tiny", path=tmp_path / "tiny.keras")
-    changes = {"recipe": {"final": False}, "metrics": {"train": {}, "validation": {"accuracy": 0.5}}}
+    short = {"stopped": "cut short", "recipe": trained.recipe | {"epochs": 5}}
+    chosen = {"recipe": {"final": False}, "metrics": {"train": {}, "validation": {"accuracy": 0.5}}}
     monkeypatch.setattr(weights, "folder", lambda: tmp_path / "weights")
-    for path in (None, tmp_path / "weights" / "other.keras", tmp_path / "here" / ".." / "weights" / "other.keras"):
-        with pytest.raises(ValueError, match=r"Expected a final run for the package's own folder.*pass a path such as"):
-            ship("tiny", path=path)
-    assert not any(tmp_path.rglob("*"))
+    elsewhere = r"Expected a final run for the package's own folder.*pass a path such as"
+    for seed, changes, file, message in (
+        (0, {}, "tiny.h5", r"to a \.keras file\. Received: .*tiny\.h5"),
+        (7, {}, None, r"'tiny', seed 7, which has none\. Train it"),
+        (0, short, "tiny.keras", r"trained to its end\. Received: 'tiny-.*', with 1 of 5 epochs\. The same"),
+        (0, chosen, None, elsewhere),
+        (0, chosen, "weights/other.keras", elsewhere),
+        (0, chosen, "here/../weights/other.keras", elsewhere),
+    ):
+        run = None if seed else dataclasses.replace(trained, **changes)
+        monkeypatch.setattr(shipping, "find_own_run", lambda *_, run=run: run)
+        with pytest.raises(ValueError, match=message):
+            ship("tiny", seed, path=file and tmp_path / file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "results"], "where it is trained"
 
 
-def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation(own_folders):
+def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation(own_folders, faces, monkeypatch):
+    monkeypatch.setattr(trainer, "build", small)
     recipe = dataclasses.replace(TINY, name="mine", final=False)
-    run = fit(recipe, faces=make_faces(6, classes=FER4, seed=1), results=paths.build() / "results", verbose=0)
-    assert not paths.results().exists()
+    run = fit(recipe, faces=faces, results=paths.build() / "results", verbose=0)
     found = fer_keras.load(ship("mine", path=own_folders / "mine.keras"))
     assert (found.name, found.classes) == ("mine", FER4)
     assert found.card["metrics"] == {"validation": run.metrics["validation"]}
     assert run.data["source"] in found.card["terms"]
     assert "FER-2013" not in found.card["terms"] + found.card["input"]["framing"] + found.card["limits"]
-    images = make_faces(3, classes=FER4, seed=2).images
-    expected = load_network(run).predict_on_batch(images)
-    np.testing.assert_allclose(found.predict(images), expected, atol=5e-3)
     assert sorted(path.name for path in own_folders.glob("mine*")) == ["mine.json", "mine.keras"]
     assert networks.open_network("mine").card["run"] == run.run, "it opens and exports by the name of its recipe, too"
-    found = networks.open_network(fer_keras.export("mine", own_folders / "exported.onnx"))
-    np.testing.assert_allclose(found.predict(images), expected, atol=1e-5)
+    exported = networks.open_network(fer_keras.export("mine", own_folders / "exported.onnx"))
+    np.testing.assert_allclose(exported.predict(IMAGES), load_network(run).predict_on_batch(IMAGES), atol=1e-5)
 
 
 def test_stopped_between_two_renames_a_network_is_refused_and_shipped_anew(trained, tmp_path, monkeypatch):
     def stop_at_card(source, target, replace=os.replace):
         replace(source, target if target.suffix == ".keras" else target / "not there")
 
-    path = ship("tiny", path=tmp_path / "tiny.keras")
+    path = ship("tiny", path=tmp_path / "out" / "tiny.keras")
     card = json.loads(path.with_suffix(".json").read_text())
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", stop_at_card)
         with pytest.raises(OSError, match="not there"):
-            weights.save(build("capstone-model-1", 4), path, card)
-    assert weights.digest_of(path) != card["sha256"]
+            weights.save(small("", 4), path, card)
     with pytest.raises(ValueError, match=r"its writing was stopped: .* write both again with `python -m"):
         weights.load(path)
-    (tmp_path / ".tiny.keras.4194305.tmp").mkdir()  # of a process that was killed
+    (path.parent / ".tiny.keras.4194305.tmp").mkdir()  # of a process that was killed
     ship("tiny", path=path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.json", "tiny.keras"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.json", "tiny.keras"]
     assert weights.load(path).card["run"] == trained.run
 
 
-@pytest.fixture
-def quickly(own_folders, monkeypatch):
-    """One network ships, few corruptions are tried, synthetic faces are FER-2013; the numbers of images."""
-    folder, asked = own_folders / "weights", []
+def test_what_ships_is_measured_once_a_file_on_what_was_published(own_folders, capsys, monkeypatch):
+    """One network ships, few corruptions are tried, synthetic faces are FER-2013."""
+    folder, seven, asked = own_folders / "weights", make_faces(14, seed=1), []
     folder.mkdir()
     for suffix in (".keras", ".json"):
         shutil.copy(weights.folder() / f"mini-xception{suffix}", folder)
     for module in (cards, weights):
         monkeypatch.setattr(module, "folder", lambda: folder)
     monkeypatch.setattr(shipping, "robustness", lambda *given: asked.append(len(given[2])) or [{"accuracy": 0.5}])
-    monkeypatch.setattr(shipping, "load_fer7", lambda: make_faces(14, seed=1))
+    monkeypatch.setattr(shipping, "load_fer7", lambda: seven)
     monkeypatch.setattr("fer_keras.evaluation.explain.IMAGES_PER_CLASS", 1)
-    return asked
-
-
-def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsys, monkeypatch):
-    num_images = len(make_faces(14, seed=1)["validation"][1])
     assert main(["explain", "--record"]) == 0
     assert "measured: mini-xception" in capsys.readouterr().out
     found, about = read_table("explain")["mini-xception"], weights.load("mini-xception").card
@@ -156,12 +124,10 @@ def test_what_ships_is_measured_once_a_file_on_what_was_published(quickly, capsy
     for maps in (found["deletion"][fill] for fill in heatmaps.FILLS):
         assert set(maps) == {"occlusion", "grad-cam", "grad-cam++", LAST_MAP, "chance", "single pixels"}
         assert maps["occlusion"]["sooner_than"]["chance"]["mean"] > 0
-    regions = next(iter(found["emotions"]["occlusion"].values()))["regions"]
-    assert sum(regions[name]["mean"] for name in REGIONS) == pytest.approx(1, abs=1e-4)
     assert shipping.inspect(["mini-xception"]) == []
-    assert quickly == [num_images], "measured once"
+    assert asked == [len(seven["validation"][1])], "measured once"
     write_table("explain", {"mini-xception": {"sha256": "of another file"}})
-    altered = dataclasses.replace(make_faces(14, seed=1), difference="one label is another")
+    altered = dataclasses.replace(seven, difference="one label is another")
     monkeypatch.setattr(shipping, "load_fer7", lambda: altered)
     with pytest.raises(ValueError, match=r"as it was published\. Received: one label is another"):
         shipping.inspect(["mini-xception"])

@@ -1,36 +1,25 @@
-"""What a recipe trains on: its own data set or another in its classes, with a validation part, and targets."""
+"""What a recipe trains on: its own data set or another in its classes, with a validation part."""
 
 import dataclasses
 
+import data_files as files
 import numpy as np
 import pytest
-from data_files import (
-    challenge_lines,
-    ckplus_folders,
-    fer_table,
-    noise,
-    parquet_frame,
-    rafdb_faces,
-    set_up,
-    write_csv,
-    write_parquet,
-    write_rafdb_folders,
-    write_tree,
-)
 from small_networks import small
 
 from fer_keras.data import FaceDataset, concatenate, load_ckplus, load_fer7, load_ferplus, load_folder, load_rafdb
 from fer_keras.labels import FER6, FERPLUS8
-from fer_keras.recipes import RECIPES, for_split, make_targets, own_recipe, to_recipe_classes
+from fer_keras.recipes import RECIPES, for_split, own_recipe, to_recipe_classes
 from fer_keras.training import fit, trainer
 from fer_keras.training.data import load_recipe_data, with_validation
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture
-def fer_folder(tmp_path, monkeypatch):
+def fer_folder(tmp_path):
     """The folder of FER-2013 with the votes of FER+."""
-    set_up(monkeypatch, tmp_path)
-    return write_parquet(tmp_path / "fer", parquet_frame(fer_table(210)))
+    return files.write_parquet(tmp_path / "fer", files.parquet_frame(files.fer_table(210)))
 
 
 def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(fer_folder):
@@ -45,46 +34,40 @@ def test_recipes_of_ferplus_have_its_classes_and_load_its_faces(fer_folder):
             to_recipe_classes(RECIPES[name], other)
 
 
-def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path, monkeypatch):
-    set_up(monkeypatch, tmp_path)
-    file = write_csv(tmp_path / "data", challenge_lines(fer_table(70)), "train.csv")
+def test_a_recipe_asks_for_its_own_split_unless_any_will_do(tmp_path):
+    file = files.write_csv(tmp_path / "data", files.challenge_lines(files.fer_table(70)), "train.csv")
+    other = files.write_rafdb_folders(tmp_path / "raf", files.rafdb_faces())
     assert load_recipe_data(RECIPES["mini-xception"], file, any_split=True).protocol == "own"
     for name, path, any_split, message in (
         ("mini-xception", file, False, "Expected the official split"),
         ("capstone-model-1@course", file, True, "Expected the course split"),
-        ("sep-se", write_rafdb_folders(tmp_path / "raf", rafdb_faces()), False, "Expected one of the following"),
-        ("mini-xception", tmp_path / "nowhere", True, "no such file or folder"),
+        ("sep-se", other, False, "Expected one of the following"),
     ):
         with pytest.raises(ValueError, match=message):
             load_recipe_data(RECIPES[name], path, any_split=any_split)
 
 
-@pytest.mark.parametrize("name", ["sep-se", "mini-xception", "capstone-model-1", "one-vs-rest-happy"])
-def test_recipes_take_other_data_sets_in_their_own_classes(name, tmp_path, capsys):
-    recipe = RECIPES[name]
-    place = write_rafdb_folders(tmp_path / "raf", rafdb_faces(140))
-    faces = load_recipe_data(recipe, place, any_split=True)
-    variant = for_split(recipe, faces.protocol)
-    faces = to_recipe_classes(variant, faces)
-    assert (variant.name, faces.classes, faces.protocol) == (f"{name}@raf-db", recipe.classes, "raf-db")
+def test_recipes_take_other_data_sets_in_their_own_classes(tmp_path, capsys):
+    place = files.write_rafdb_folders(tmp_path / "raf", files.rafdb_faces(140))
     names = np.array(load_rafdb(place).classes)[load_rafdb(place).labels]
-    expected = names[np.isin(names, recipe.classes)]
-    if recipe.positive:
-        assert (faces.labels == (names == "happy")).all()
-    else:
-        assert (np.array(faces.classes)[faces.labels] == expected).all()
-        left_out = f"{len(names) - len(expected)} images of other classes than those of {name} are left out"
-        assert (left_out in capsys.readouterr().err) == (len(expected) < len(names))
+    for name in ("sep-se", "mini-xception", "capstone-model-1", "one-vs-rest-happy"):
+        recipe, given = RECIPES[name], load_recipe_data(RECIPES[name], place, any_split=True)
+        variant = for_split(recipe, given.protocol)
+        faces = to_recipe_classes(variant, given)
+        assert (variant.name, faces.classes, faces.protocol) == (f"{name}@raf-db", recipe.classes, "raf-db")
+        expected = np.where(names == "happy", *recipe.classes[::-1]) if recipe.positive else names
+        expected = expected[np.isin(expected, recipe.classes)]
+        np.testing.assert_array_equal(np.array(faces.classes)[faces.labels], expected)
+        said = f"{len(names) - len(expected)} images of other classes than those of {name} are left out"
+        assert (said in capsys.readouterr().err) == (len(expected) < len(names))
 
 
 def test_sep_trains_and_is_scored_on_what_that_project_trained_on(fer_folder, tmp_path, monkeypatch, own_folders):
     """CK+48 alone, and joined with FER+."""
     monkeypatch.setattr(trainer, "build", small)
-    place = write_tree(tmp_path / "ck", ckplus_folders())
-    six, seven = (load_recipe_data(RECIPES[name], place, any_split=True) for name in ("sep-se", "mini-xception"))
-    assert (six.classes, six.protocol) == (FER6, "own")
+    place = files.write_tree(tmp_path / "ck", files.ckplus_folders())
     with pytest.raises(ValueError, match=r"expects the classes .*neutral.*Received: .*contempt.* CK\+48.*--folder"):
-        to_recipe_classes(RECIPES["mini-xception"], seven)
+        to_recipe_classes(RECIPES["mini-xception"], load_recipe_data(RECIPES["mini-xception"], place, any_split=True))
     joined = concatenate([part.select(classes=FER6) for part in (load_ferplus(fer_folder), load_ckplus(place))])
     for faces, protocol in ((place, "own"), (joined, "joined")):
         run = fit("sep-se", epochs=1, faces=faces, verbose=0)
@@ -97,22 +80,20 @@ def test_ones_own_folders_of_few_pictures_are_trained_on(tmp_path, own_folders, 
     """Three a class for training and three for testing."""
     monkeypatch.setattr(trainer, "build", small)
     names = [f"{split}/{name}/{n}.png" for split in ("train", "test") for name in ("cat", "dog") for n in range(3)]
-    place = write_tree(tmp_path / "mine", dict(zip(names, noise(len(names)), strict=True)))
-    faces = load_folder(place)
-    recipe = own_recipe(RECIPES["mini-xception"], faces)
-    assert (recipe.name, recipe.protocol, recipe.final) == ("mini-xception@own", "own", False)
+    place = files.write_tree(tmp_path / "mine", dict(zip(names, files.noise(len(names)), strict=True)))
+    recipe = own_recipe(RECIPES["mini-xception"], load_folder(place))
     with pytest.raises(ValueError, match=r"no validation images.*faces.resplit\("):
-        to_recipe_classes(recipe, faces)
+        to_recipe_classes(recipe, load_folder(place))
     run = fit("mini-xception", epochs=1, faces=place, verbose=0)
     assert (run.recipe_name, run.classes) == ("mini-xception@epochs-1@own", ("cat", "dog"))
     assert run.data["num_images"] == {"train": 4, "validation": 2, "test": 6}
     assert "2 of 6 training images drawn for validation with seed 0" in capsys.readouterr().err
 
 
-def made_up(labels, split="train", *, images=None):
-    images = noise(len(labels))[..., None] if images is None else images
+def made_up(labels, split="train", pictures=None):
+    images = files.noise(len(labels))[slice(None) if pictures is None else pictures]
     split = np.full(len(labels), split, "<U10") if isinstance(split, str) else np.array(split)
-    return FaceDataset(images, np.array(labels), split, ("happy", "sad"), "my pictures")
+    return FaceDataset(images[..., None], np.array(labels), split, ("happy", "sad"), "my pictures")
 
 
 def test_a_validation_part_is_drawn_from_train_and_said(capsys):
@@ -125,33 +106,19 @@ def test_a_validation_part_is_drawn_from_train_and_said(capsys):
     assert (drawn.source, drawn.protocol) == (said, "own")
     assert capsys.readouterr().err == f"fer_keras: {said}\n" * 2
     assert with_validation(drawn) is drawn
+    lacking = made_up([0] * 10 + [1] * 5, ["train"] * 8 + ["validation"] * 2 + ["train"] * 4 + ["test"])
+    drawn = with_validation(lacking)
+    assert drawn.counts().loc["validation"].tolist() == [2, 1, 3]
+    assert (drawn.split[:10] == lacking.split[:10]).all()
+    official = dataclasses.replace(lacking, protocol="official")
+    assert with_validation(official) is official, "one's own pictures only"
 
 
 def test_duplicates_stay_on_one_side_and_too_few_pictures_are_refused():
-    images = noise(4)[[0, 0, 0, 1, 2, 2, 3, 3]][..., None]
-    drawn = with_validation(made_up([0, 0, 0, 0, 1, 1, 1, 1], images=images))
+    drawn = with_validation(made_up([0, 0, 0, 0, 1, 1, 1, 1], pictures=[0, 0, 0, 1, 2, 2, 3, 3]))
     for digest in np.unique(drawn.digests):
         assert len(set(drawn.split[drawn.digests == digest])) == 1
     assert (drawn.counts().loc[["train", "validation"]] > 0).all(axis=None)
-    same = noise(2)[[0, 0, 1, 1]][..., None]  # each class has one picture, twice
-    for faces in (made_up([0, 0, 0, 1]), made_up([0, 0, 1, 1], images=same)):
+    for faces in (made_up([0, 0, 0, 1]), made_up([0, 0, 1, 1], pictures=[0, 0, 1, 1])):
         with pytest.raises(ValueError, match=r"needs 2 different training pictures .*Received: 1 of '(sad|happy)'"):
             with_validation(faces)
-
-
-def test_a_class_without_validation_image_gets_one_in_ones_own_pictures_only():
-    faces = made_up([0] * 10 + [1] * 5, ["train"] * 8 + ["validation"] * 2 + ["train"] * 4 + ["test"])
-    drawn = with_validation(faces)
-    assert drawn.counts().loc["validation"].tolist() == [2, 1, 3]
-    assert (drawn.split[:10] == faces.split[:10]).all()
-    official = dataclasses.replace(faces, protocol="official")
-    assert with_validation(official) is official
-
-
-def test_what_teachers_say_is_mixed_into_the_targets_of_training_images_alone():
-    faces = made_up([0, 1, 1], ["train", "train", "validation"])
-    recipe = dataclasses.replace(own_recipe(RECIPES["mini-xception"], faces), teacher_share=0.25)
-    probabilities = np.array([[0.2, 0.8]] * 3, np.float32)
-    np.testing.assert_allclose(make_targets(recipe, faces), np.eye(2)[faces.labels])
-    targets = make_targets(recipe, faces, probabilities)
-    np.testing.assert_allclose(targets, [[0.8, 0.2], [0.05, 0.95], [0, 1]], rtol=1e-6)
