@@ -13,12 +13,9 @@ ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-dev-shm-usage "
     "--disable-background-networking --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
-CLICK = """const [selector, x, y] = arguments, e = document.querySelector(selector), b = e.getBoundingClientRect();
-e.dispatchEvent(new MouseEvent('click', {clientX: b.x + x * b.width, clientY: b.y + y * b.height, bubbles: true}));"""
 
 
 def until(condition, seconds=30):
-    """Wait until a condition holds, and give its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(ConnectionError, urllib.request.URLError):
@@ -62,7 +59,6 @@ class Browser:
         self.run("[...document.querySelectorAll('[role=tab]')].find(e => e.innerText == arguments[0]).click()", tab)
 
     def run(self, script, *arguments):
-        """Run the body of a JavaScript function in the page."""
         return self.ask("/execute/sync", script=script, args=arguments)
 
     def wait(self, script, *arguments, seconds=30):
@@ -72,5 +68,5 @@ class Browser:
         (element,) = self.ask("/element", using="css selector", value=selector).values()
         self.ask(f"/element/{element}/value", text=str(file))
 
-    def click(self, selector, across=0.5, down=0.5):
-        self.run(CLICK, selector, across, down)
+    def click(self, selector):
+        self.run("document.querySelector(arguments[0]).click()", selector)

@@ -14,10 +14,7 @@ def pictures(count, shape, *, seed=0):
 
 
 def lively(model):
-    """Give the batch normalisation of a random network the statistics of 16 random pictures; return the network.
-
-    Without them a hundred random layers answer everything alike, or overflow; with those of three, rounding grows.
-    """
+    """A random network whose batch normalisation has seen 16 pictures, as else it answers everything alike."""
     normalisations = [layer for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(layer.momentum, layer.trainable) for layer in normalisations]
     for layer in normalisations:

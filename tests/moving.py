@@ -19,11 +19,6 @@ def emotion_face(emotion, *, seed=0, size=480):
     return np.clip(np.rint(draw(face, size)), 0, 255).astype(np.uint8)[:, :, None]
 
 
-def synthetic(emotion):
-    """A synthetic face in grey RGB, without what is around it."""
-    return np.repeat(emotion_face(emotion, seed=3, size=200)[20:180, 30:170], 3, axis=2)
-
-
 def frames(faces, places):
     """Yield RGB frames; `places` holds for each frame the box of each face, an oval, or None, the nearest face last."""
     for boxes in places:

@@ -1,4 +1,4 @@
-"""Maps point at the evidence where it is known, for every network of the package, output and backend alike."""
+"""Maps point at the evidence where it is known, for every network, output and backend alike, and are measured so."""
 
 import functools
 import os
@@ -14,14 +14,14 @@ from lively import lively
 
 import fer_keras
 from fer_keras.data.synthetic_faces import make_faces
+from fer_keras.evaluation import heatmaps
 from fer_keras.evaluation.explain import METHODS, explain, feature_maps, find_layer, layer_trace, map_layers
 from fer_keras.models import MODELS, build
 
-FACES = make_faces(3, seed=2).images[:4]
+IMAGES = make_faces(7, seed=3).images
+FACES = IMAGES[:4]
 # Too slow for here; they differ from vgg16 in the size of their backbone only, or from those that run in their width.
 HEAVY = {"resnet101", "efficientnet-b5", "inception-resnet-v2", "efficientnet", "fer-large", "emovision-vgg"}
-# mini-Xception's last map is 3x3: too coarse.
-SIZES = {"mini-xception": (6, 6), "fer-small": (6, 6), "capstone-model-1": (12, 12), "sep-se": (8, 8), "vgg16": (6, 6)}
 BRIGHT, DARK, NOTHING = 1, 0, 2
 WEIGHTS = (0, 1, 0), (1, 0, 0)  # from bright and dark to the classes
 TWO, SINGLE = ((0, 1), (0, -0.7)), ((1,), (-0.7,))  # to two classes, and to a single unit for the second
@@ -65,7 +65,6 @@ known = functools.cache(finder)  # with its softmax
 
 @functools.cache
 def maps_of(model, target):
-    """The maps of a model by every method."""
     target = np.array(target) if isinstance(target, tuple) else target
     return [explain(model, PICTURES, method=method, target_class=target) for method in METHODS]
 
@@ -143,47 +142,20 @@ def test_every_network_can_be_explained(name):
     keras.utils.set_random_seed(1)
     model = lively(build(name, 4, weights=None))
     before = [layer.name for layer in model.layers], len(model.layers[1]._inbound_nodes)
-    taken = find_layer(layer_trace(model), model.name)
-    assert taken.output.shape[1:3] == SIZES.get(name, taken.output.shape[1:3])
-    heatmaps = explain(model, FACES[:2], target_class=1)
-    assert (heatmaps.shape, heatmaps.dtype) == ((2, 48, 48), np.float32)
-    assert set(heatmaps.max(axis=(1, 2))) <= {0, 1}
+    assert min(find_layer(layer_trace(model), model.name).output.shape[1:3]) >= 6, "coarser maps say little"
+    maps = explain(model, FACES[:2], target_class=1)
+    assert (maps.shape, maps.dtype) == ((2, 48, 48), np.float32)
+    assert set(maps.max(axis=(1, 2))) <= {0, 1}
     assert ([layer.name for layer in model.layers], len(model.layers[1]._inbound_nodes)) == before
 
 
 def test_a_part_that_a_network_crops_away_stays_cold():
     model = lively(build("emovision-baseline", 7, crop=(12, 20, 4, 8)))
     for method in METHODS:
-        heatmaps = explain(model, FACES, method=method)
+        maps = explain(model, FACES, method=method)
         spill = 4 if method == "occlusion" else 0  # what is left of a patch that lies half inside
-        heatmaps[:, 12 - spill : 28 + spill, 4 - spill : 40 + spill] *= -1
-        assert (heatmaps.min(), heatmaps.max()) == (-1, 0)
-
-
-def test_one_face_or_many_and_the_likeliest_class_or_any_and_no_wrong_arguments():
-    model = lively(build("capstone-model-1", 4))
-    many, likeliest = explain(model, FACES), model.predict_on_batch(FACES).argmax(axis=1)
-    for one in (FACES[1], FACES[1, :, :, 0], FACES[1:2]):
-        np.testing.assert_allclose(explain(model, one), many[1:2], atol=1e-4)
-    np.testing.assert_allclose(explain(model, FACES, target_class=likeliest), many, atol=1e-4)
-    np.testing.assert_allclose(explain(model, np.repeat(FACES, 20, axis=0))[::20], many, atol=1e-4)
-    dense = keras.Sequential([layers.Input((48, 48, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
-    for method in METHODS:
-        assert explain(model, FACES[:0], method=method).shape == (0, 48, 48)
-    assert explain(dense, FACES[:1], method="occlusion").shape == (1, 48, 48)
-    for network, wrong, message in (
-        (model, {"method": "lime"}, r"no method 'lime'\. Expected one of: grad-cam, grad-cam\+\+, occlusion"),
-        (model, {"target_class": 4}, r"an int in 0\.\.3"),
-        (model, {"target_class": [1, 2]}, "one for each of the 4 images"),
-        (model, {"layer": "conv9"}, r"0 layers 'conv9' .*one of: .*conv2d"),
-        (model, {"images": FACES[:, :40]}, r"of shape \(48, 48, 1\)"),
-        (model, {"images": FACES.astype(float) - 300}, r"in \[0, 255\]"),
-        (finder("nested", weights=SINGLE), {"images": PICTURES, "target_class": 2}, r"an int in 0\.\.1, .*Received: 2"),
-        (build("dual-channel", 4), {}, "has no convolution .* one of: .*conv2d.*; or method='occlusion'"),
-        (dense, {}, "has no convolution .* one of: none, as no layer returns maps; or method='occlusion'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            explain(network, **{"images": FACES} | wrong)
+        maps[:, 12 - spill : 28 + spill, 4 - spill : 40 + spill] *= -1
+        assert (maps.min(), maps.max()) == (-1, 0)
 
 
 class Subclassed(keras.Model):
@@ -196,8 +168,31 @@ class Overridden(keras.Model):
         return 1 - super().call(x)
 
 
+def test_one_face_or_many_and_the_likeliest_class_or_any_and_no_wrong_arguments():
+    model = lively(build("capstone-model-1", 4))
+    many, likeliest = explain(model, FACES), model.predict_on_batch(FACES).argmax(axis=1)
+    for one in (FACES[1], FACES[1, :, :, 0], FACES[1:2]):
+        np.testing.assert_allclose(explain(model, one), many[1:2], atol=1e-4)
+    np.testing.assert_allclose(explain(model, FACES, target_class=likeliest), many, atol=1e-4)
+    np.testing.assert_allclose(explain(model, np.repeat(FACES, 20, axis=0))[::20], many, atol=1e-4)
+    dense = keras.Sequential([layers.Input((48, 48, 1)), layers.Flatten(), layers.Dense(2, activation="softmax")])
+    assert explain(model, FACES[:0]).shape == explain(dense, FACES[:0], method="occlusion").shape == (0, 48, 48)
+    for wrong, message in (
+        ({"method": "lime"}, r"no method 'lime'\. Expected one of: grad-cam, grad-cam\+\+, occlusion"),
+        ({"target_class": 4}, r"an int in 0\.\.3"),
+        ({"target_class": [1, 2]}, "one for each of the 4 images"),
+        ({"layer": "conv9"}, r"0 layers 'conv9' .*one of: .*conv2d"),
+        ({"images": FACES[:, :40]}, r"of shape \(48, 48, 1\)"),
+        ({"images": FACES.astype(float) - 300}, r"in \[0, 255\]"),
+        ({"model": build("dual-channel", 4)}, "has no convolution .* one of: .*conv2d.*; or method='occlusion'"),
+        ({"model": dense}, "has no convolution .* one of: none, as no layer returns maps; or method='occlusion'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explain(**{"model": model, "images": FACES} | wrong)
+
+
 def test_networks_of_other_forms_are_refused():
-    model = finder("sequential")
+    model, one = finder("sequential"), finder("nested", weights=SINGLE)
     inputs, output = model.inputs[0], model.outputs[0]
     for other, message in (
         (fer_keras.load("mini-xception"), r"has it as `\.model`.*Received: a Network"),
@@ -209,20 +204,16 @@ def test_networks_of_other_forms_are_refused():
         (keras.Model(inputs, model.get_layer("seen").output), r"\(batch, classes\).*24, 24, 2"),
         (finder("sequential", end=(layers.ReLU,)), "Received: relu of 3 outputs"),
         (finder("sequential", end=SIGMOID), "one sigmoid.*Received: sigmoid of 3 outputs"),
+        (one, r"an int in 0\.\.1, .*Received: 2"),
     ):
-        for method in METHODS:
-            with pytest.raises(ValueError, match=message):
-                explain(other, PICTURES, method=method)
+        with pytest.raises(ValueError, match=message):
+            explain(other, PICTURES, target_class=2)
 
 
-def test_a_layer_of_a_nested_model_has_a_path_and_a_subclassed_model_is_one_layer():
+def test_a_layer_of_a_nested_model_has_a_path():
     model = finder("nested")
     np.testing.assert_array_equal(*(explain(model, PICTURES, layer=name) for name in ("backbone/seen", "seen")))
-    assert find_layer(layer_trace(model), model.name).path == "backbone/sum"
-    # Of lists of one tensor, as `Model.inputs` is.
-    other = keras.Model(model.inputs, [layers.Softmax()(Subclassed()(model.get_layer("backbone").outputs[0]))])
-    assert list(map_layers(other))[-1] == "sum"
-    assert explain(other, PICTURES).any()
+    assert find_layer(layer_trace(model), model.name).path == list(map_layers(model))[-1] == "backbone/sum"
 
 
 def sigmoid_maps():
@@ -237,3 +228,61 @@ def test_the_same_holds_on_jax(tmp_path):
     command = [sys.executable, "-c", script, tmp_path / "maps.npy"]
     subprocess.run(command, env=environment, cwd=Path(__file__).parent, check=True)
     np.testing.assert_allclose(np.load(tmp_path / "maps.npy"), sigmoid_maps(), atol=2e-4)
+
+
+ONES = np.ones(len(IMAGES), int)
+PART = np.s_[:, 30:40, 12:36]  # the more there is to be seen there, the surer is `predict` of class 1
+
+
+def predict(images):
+    seen = images[PART].astype(float).std(axis=(1, 2, 3))
+    return np.stack([5 / (seen + 5), seen / (seen + 5)], axis=1)
+
+
+TRUE, FALSE = np.zeros((2, *IMAGES.shape[:3]), np.float32)
+TRUE[PART], FALSE[:, :20] = 1, 1
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur"])
+def test_deleting_what_counts_lowers_the_probability_sooner_than_chance_and_elsewhere_later(fill):
+    maps = {"true": TRUE, "false": FALSE}
+    curves = heatmaps.deletion_curves(predict, IMAGES, ONES, maps, fill)
+    gains = {name: curves[name]["sooner_than"] for name in maps}
+    assert gains["true"]["chance"]["low"] > (0.1 if fill == "mean" else 0.03)  # a blurred face still shows something
+    assert gains["false"]["chance"]["high"] < 0
+    assert gains["true"]["another face"] == {"mean": 0, "low": 0, "high": 0}, "all have the same map"
+    area = np.trapezoid(np.subtract(curves["chance"]["curve"], curves["true"]["curve"]), heatmaps.SHARES) / 0.5
+    assert gains["true"]["chance"]["mean"] == pytest.approx(area, abs=1e-4)
+
+
+def test_scores_start_at_the_whole_picture_and_delete_the_share_that_is_asked_for():
+    asked, before, flat = [], IMAGES.copy(), np.zeros(IMAGES.shape[:3])
+
+    def note(images):
+        asked.append((images != before)[..., 0])
+        return predict(images)
+
+    scores = heatmaps.deletion_scores(note, IMAGES, TRUE, ONES, shares=(0.0, 0.1, 1.0))
+    np.testing.assert_allclose(scores[:, 0], predict(before)[:, 1], rtol=1e-6)
+    assert (scores.shape, asked[0].any(), asked[1][:, :30].any()) == ((len(IMAGES), 3), False, False)
+    assert 0 < asked[1].sum(axis=(1, 2)).max() <= 230 < 240, "of 240 hot pixels"
+    assert asked[2].mean() > 0.9
+    heatmaps.deletion_scores(note, IMAGES, flat, ONES, shares=(0.5,))  # equal values are deleted in random order
+    assert asked[3][:, :24].mean() == pytest.approx(asked[3][:, 24:].mean(), rel=0.1)
+    np.testing.assert_array_equal(IMAGES, before)
+    for maps, fill in ((flat[:2], "mean"), (flat, "black")):
+        with pytest.raises(ValueError, match=r"a map for each image, \(49, 48, 48\), and a `fill` of mean or blur"):
+            heatmaps.deletion_scores(predict, IMAGES, maps, ONES, fill=fill)
+
+
+def test_the_parts_of_the_face_share_all_of_a_map_and_shuffled_maps_are_never_ones_own():
+    maps = np.stack([np.ones((48, 48)), np.zeros((48, 48)), np.zeros((48, 48))])
+    maps[2, 32:43] = 3  # the mouth
+    shares = heatmaps.region_shares(maps)
+    np.testing.assert_allclose(sum(shares.values()), 1)
+    for name, (above, below) in heatmaps.REGIONS.items():
+        np.testing.assert_allclose(shares[name][:2], below - above)
+    assert shares["mouth"][2] > 0.95
+    others = heatmaps.shuffled_heatmaps(own := heatmaps.random_heatmaps(IMAGES))
+    assert not (own == others).all(axis=(1, 2)).any()
+    assert sorted(others.sum(axis=(1, 2))) == sorted(own.sum(axis=(1, 2)))

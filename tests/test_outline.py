@@ -19,9 +19,9 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("name", [*LIGHT, *STAGES])
+@pytest.mark.parametrize("name", [*LIGHT, *STAGES, "fer-small"])
 def test_the_stages_add_up_to_the_network_and_side_branches_are_marks(name):
-    model = build(name, 7, weights=None)
+    model = build(name, 7, weights=None, **{"pooling": "weighted"} if name == "fer-small" else {})
     stages = outline(model)
     assert sum(stage["parameters"] for stage in stages) == model.count_params()
     assert sum(stage["multiply_adds"] for stage in stages) == multiply_adds(model)
@@ -29,14 +29,14 @@ def test_the_stages_add_up_to_the_network_and_side_branches_are_marks(name):
     labels = [", ".join([stage["label"], *stage["marks"]]) for stage in stages]
     assert STAGES.get(name, labels) == labels
     assert (stages[1]["kind"] == "backbone") == (name == "vgg16")
+    assert ("weights of all" in labels) == (name == "fer-small")
 
 
-def test_weights_over_all_places_are_a_pooling():
-    stage = outline(build("fer-small", 7, pooling="weighted"))[-2]
-    assert (stage["kind"], stage["label"], stage["shape"]) == ("pooling", "weights of all", [1, 1, 128])
-
-
-def test_networks_are_recorded_once_as_the_code_stands(own_folders, monkeypatch):
+def test_networks_are_recorded_once_as_the_code_stands_each_with_its_source(own_folders, monkeypatch):
+    committed = paths.project() / "reports" / "results"
+    networks = read_table("networks", folder=committed)["networks"]
+    assert (summary.networks_are_recorded(folder=committed), set(networks)) == (True, set(MODELS))
+    assert all(len(network["source"]) > 10 for network in networks.values())
     monkeypatch.setattr(summary, "BUILDERS", {name: BUILDERS[name] for name in LIGHT[:1]})
     assert not summary.networks_are_recorded()
     summary.record_networks()
@@ -48,15 +48,7 @@ def test_networks_are_recorded_once_as_the_code_stands(own_folders, monkeypatch)
     assert not summary.networks_are_recorded()
 
 
-def test_the_committed_networks_are_those_of_todays_code_each_with_its_source():
-    assert summary.networks_are_recorded(folder=paths.PACKAGE.parent / "reports" / "results")
-    networks = read_table("networks")["networks"]
-    assert set(networks) == set(MODELS)
-    assert all(len(network["source"]) > 10 for network in networks.values())
-
-
 def test_the_command_lists_what_is_recorded_without_a_backend():
-    """The table is read where it was made of today's code; else networks are built."""
     script = "import sys; from fer_keras.__main__ import main; main(['models']); sys.exit('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["network", *BUILDERS]

@@ -1,7 +1,8 @@
-"""From a video to a table and a video with boxes and emotions, whatever the file is like and whenever it is stopped."""
+"""From a video to a table and a video with boxes and emotions, whenever it is stopped; its faces keep their numbers."""
 
 import io
 import itertools
+import math
 import os
 import struct
 import subprocess
@@ -22,10 +23,15 @@ from fer_keras.labels import FER7
 from fer_keras.recognition import annotate, video
 from fer_keras.recognition.detectors import Detection, overlap
 from fer_keras.recognition.recognizer import UNCERTAIN
+from fer_keras.recognition.tracking import COAST_SECONDS, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*MPEG-4 part 2:UserWarning")
 BOX = ["left", "top", "width", "height"]
 FACE = ((20, 10, 30, 30),)
+PLAIN = [np.roll(cv2.resize(moving.BACKGROUND, (96, 64)), shift, axis=1) for shift in range(60)]
+RIGHT, LEFT, HERE = (10, 50, 70, 86), (240, 50, 70, 86), (100, 60, 80, 98)
+BLACK, RATE = np.zeros((60, 80, 3), np.uint8), moving.RATE
+HAPPY = np.repeat(moving.emotion_face("happy", seed=3, size=200)[20:180, 30:170], 3, axis=2)
 WAY = [(box,) for box in np.linspace((20, 40, 60, 74), (170, 70, 96, 118), 40)]
 
 
@@ -41,7 +47,6 @@ def recognize(source, target=None, *, find=lambda frame: (), every=5, **options)
 
 
 def read(file):
-    """The frames of a video in RGB, and its rate."""
     capture = cv2.VideoCapture(str(file))
     return [frame[..., ::-1] for _, frame in iter(capture.read, (False, None))], capture.get(cv2.CAP_PROP_FPS)
 
@@ -51,16 +56,9 @@ def clip(tmp_path_factory):
     return moving.write(tmp_path_factory.mktemp("clips") / "one face.mp4", moving.frames([moving.ASTRONAUT], WAY))
 
 
-def write_plain(file, number=60, **options):
-    """Write a small video of nothing."""
-    still = cv2.resize(moving.BACKGROUND, (96, 64))
-    return moving.write(file, (np.roll(still, shift, axis=1) for shift in range(number)), **options)
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """An AVI, whose frames can be cut off at the end."""
-    return write_plain(tmp_path_factory.mktemp("clips") / "plain.avi", four="MJPG")
+    return moving.write(tmp_path_factory.mktemp("clips") / "plain.avi", PLAIN, four="MJPG")
 
 
 def test_a_row_for_each_face_and_frame_and_in_the_file_for_a_frame_without_a_face(clip, plain, tmp_path):
@@ -68,7 +66,7 @@ def test_a_row_for_each_face_and_frame_and_in_the_file_for_a_frame_without_a_fac
     table = recognize(clip, csv=file, find=WAY.__getitem__)
     assert (list(table), table.attrs) == ([*video.COLUMNS, *FER7], {"frames": 40, "ended": "whole"})
     assert (list(table["frame"]), set(table["id"]), set(table["status"])) == (list(range(40)), {1}, {"ok"})
-    assert np.allclose(table["time"], table["frame"] / moving.RATE, atol=6e-4)
+    assert np.allclose(table["time"], table["frame"] / RATE, atol=6e-4)
     assert list(table["detected"]) == [number % 5 == 0 for number in range(40)]
     assert min(overlap(box, truth) for box, (truth,) in zip(table[BOX].to_numpy(), WAY, strict=True)) > 0.85
     assert (table["emotion"] == table[list(FER7)].idxmax(axis=1)).all()
@@ -85,7 +83,7 @@ def test_the_video_that_is_written_plays_and_shows_boxes_and_emotions(clip, tmp_
     monkeypatch.setattr(video, "draw_faces", draw := Mock(wraps=annotate.draw_faces))
     recognize(clip, target, stop=0.4, bars=bars, find=WAY.__getitem__)
     frames, rate = read(target)
-    assert (len(frames), frames[0].shape, rate) == (10, (*moving.SIZE, 3), pytest.approx(moving.RATE))
+    assert (len(frames), frames[0].shape, rate) == (10, (*moving.SIZE, 3), pytest.approx(RATE))
     before, faces = draw.call_args.args
     drawn = annotate.draw_faces(before, faces, names=["1"], bars=bars)
     loss, blank = (np.abs(each.astype(int) - drawn) for each in (frames[-1], before))
@@ -100,9 +98,7 @@ def test_h264_is_written_by_ffmpeg_or_a_warning_says_that_it_is_not(plain, tmp_p
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    found = video.find_ffmpeg.__wrapped__()
-    assert found == (str(program), "libx264")
-    monkeypatch.setattr(video, "find_ffmpeg", lambda: found)
+    monkeypatch.setattr(video, "find_ffmpeg", video.find_ffmpeg.__wrapped__)
     recognize(plain, tmp_path / "out.mp4")
     assert raw.read_bytes() == b"".join(frame[..., ::-1].tobytes() for frame in read(plain)[0])
     with pytest.raises(ValueError, match=r"Expected ffmpeg to write a video. Received: no space left"):
@@ -114,12 +110,12 @@ def test_h264_is_written_by_ffmpeg_or_a_warning_says_that_it_is_not(plain, tmp_p
         recognize(plain, tmp_path / "out.mkv")
 
 
-def plug_in(monkeypatch, at, times, *, noted=1, rate=0.0, scales=(1, 1)):
-    """Put a made-up source, whose frames are brighter each time, in the place of a camera or a file."""
+def plug_in(monkeypatch, at, times, *, noted=1, rate=0.0):
+    """Put a made-up source, each frame brighter and one larger, in the place of a camera or a file."""
     source, real = Mock(clock=0.0), cv2.VideoCapture
 
     def frames():
-        for number, (source.clock, scale) in enumerate(zip(times, scales, strict=False), 1):
+        for number, (source.clock, scale) in enumerate(zip(times, (1, 2, 1, 1, 1), strict=False), 1):
             yield True, np.full((64 * scale, 96 * scale, 3), 40 * number, np.uint8)
         yield False, None
 
@@ -139,15 +135,12 @@ def test_a_video_is_as_long_as_its_source_its_frames_at_their_times_and_of_one_s
         (film, 2.0, 1, 0, long),
         *((film, 2.0, 0, rate, [1, 2, 3, 4, 5]) for rate in (24000 / 1001, 120000 / 1001)),  # no times are noted
     ):
-        times = [0.0, 0.12, 0.4, 0.44, 1.0]
-        source = plug_in(monkeypatch, at, times, noted=noted, rate=rate, scales=(1, 2, 1, 1, 1))
+        source = plug_in(monkeypatch, at, [0.0, 0.12, 0.4, 0.44, 1.0], noted=noted, rate=rate)
         assert recognize(at, tmp_path / "out.mp4", stop=stop).attrs["ended"] == "whole"
         assert source.release.called
         frames, written = read(tmp_path / "out.mp4")
-        assert ([round(frame.mean() / 40) for frame in frames], written) == (
-            expected,
-            pytest.approx(rate or 25, abs=5e-3),
-        )
+        assert [round(frame.mean() / 40) for frame in frames] == expected
+        assert written == pytest.approx(rate or 25, abs=5e-3)
 
 
 def test_what_was_done_until_the_end_is_kept(clip, plain, tmp_path, monkeypatch):
@@ -176,26 +169,25 @@ def test_after_an_error_or_a_kill_the_files_are_called_partial_and_the_earlier_t
     code = """if True:
         import os, sys, test_video
         for how in "0", "9", "15":  # no signal and an error, SIGKILL, SIGTERM
+            os.mkdir(how)
+            print("earlier", file=open(f"{how}/faces.csv", "w"))
             if not os.fork():
                 os.chdir(how)
                 find = lambda frame: test_video.WAY[frame] if frame < 20 else os.kill(os.getpid(), int(how))
                 test_video.recognize(sys.argv[1], "faces.avi", csv="faces.csv", find=find)
             print(os.waitstatus_to_exitcode(os.wait()[1]))"""
-    for how in ("0", "9", "15"):
-        (tmp_path / how).mkdir()
-        (tmp_path / how / "faces.csv").write_text("earlier")
     environment, call = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, [sys.executable, "-c", code, clip]
     done = subprocess.run(call, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert done.stdout.split() == [b"1", b"-9", b"-15"]
     for folder in tmp_path.iterdir():
         assert sorted(os.listdir(folder)) == ["faces.csv", "faces.partial.avi", "faces.partial.csv"]
         assert list(pd.read_csv(folder / "faces.partial.csv")["frame"]) == list(range(20))
-        assert (folder / "faces.csv").read_text() == "earlier"
+        assert (folder / "faces.csv").read_text() == "earlier\n"
     assert len(read(tmp_path / "0" / "faces.partial.avi")[0]) == 20
 
 
 def test_nothing_is_written_over_the_source_or_the_other_file_or_where_it_cannot_be(clip, tmp_path):
-    content, link, different = clip.read_bytes(), tmp_path / "link.mp4", "must be different files"
+    link, different = tmp_path / "link.mp4", "must be different files"
     link.symlink_to(clip)
     for source, target, csv, words in (
         (clip, link, None, different),
@@ -207,7 +199,7 @@ def test_nothing_is_written_over_the_source_or_the_other_file_or_where_it_cannot
     ):
         with pytest.raises(ValueError, match=words):
             fer_keras.recognize_video(source, target, csv=csv, network="looked for later", detector=None)
-    assert clip.read_bytes() == content
+    assert len(read(clip)[0]) == 40
 
 
 def test_what_is_no_video_ends_in_a_clear_error_and_leaves_nothing(clip, plain, tmp_path, monkeypatch):
@@ -231,7 +223,7 @@ def test_what_is_no_video_ends_in_a_clear_error_and_leaves_nothing(clip, plain, 
 
 
 def test_a_file_is_cut_off_if_it_ends_before_its_container_says(clip, plain, tmp_path):
-    whole = [clip, plain, write_plain(tmp_path / "a.webm", four="VP80"), write_plain(tmp_path / "a.mkv")]
+    whole = [clip, plain, moving.write(tmp_path / "a.webm", PLAIN, four="VP80")]
     live = bytes.fromhex("1a45dfa3 82 4286 18538067 01ffffffffffffff 1f43b675 ff")  # a segment of unknown length
     files = [(file.read_bytes()[:end], end is not None) for file in whole for end in (None, -100)]
     files += [(struct.pack(">I4sQ", 1, b"mdat", 2**40), True), (b"\0\0\0\0mdat" + b"1" * 9, False)]
@@ -248,20 +240,21 @@ def test_memory_stays_flat(tmp_path):
         return FACE
 
     tracemalloc.start()
-    recognize(write_plain(tmp_path / "long.avi", 200, four="MJPG"), find=find, every=95)
+    recognize(moving.write(tmp_path / "long.avi", PLAIN * 4, four="MJPG"), find=find, every=95)
     tracemalloc.stop()
     assert held[190] - held[95] < 5 * 96 * 64 * 3, "not even five of a hundred frames are held"
 
 
-def test_start_and_stop_are_seconds_and_without_a_detector_each_frame_is_one_face(plain):
-    options = {"network": "mini-xception", "detector": None, "min_confidence": 0.99}
-    table = fer_keras.recognize_video(plain, start=0.4, stop=0.8, **options)
+def test_start_and_stop_are_seconds_without_a_detector_each_frame_is_one_face_and_options_are_checked(plain):
+    options = {"network": "mini-xception", "detector": None, "min_confidence": 0.99, "start": 0.4, "stop": 0.8}
+    table = fer_keras.recognize_video(plain, **options)
     assert (list(table["frame"]), table.attrs["frames"], table["detected"].all()) == (list(range(10, 20)), 10, True)
     assert (set(table["id"]), set(table["emotion"])) == ({1}, {UNCERTAIN})
     assert table[BOX].drop_duplicates().to_numpy().tolist() == [[0, 0, 96, 64]]
-    for wrong in ({"start": -1}, {"start": 1, "stop": 1}, {"start": np.nan}, {"start": 60}):
-        with pytest.raises(ValueError, match=r"`start` < `stop`|a `start` before its end"):
-            fer_keras.recognize_video(plain, **options, **wrong)
+    wrong = {"start": (-1, 60, np.nan), "every": (0, 2.5, True), "smoothing_seconds": (-1, np.nan)}
+    for option, value in [(name, value) for name in wrong for value in wrong[name]]:
+        with pytest.raises(ValueError, match=rf"`{option}`.*Received: {value}"):
+            recognize(plain, stop=100.0, **{option: value})
 
 
 def test_a_telephone_held_upright_gives_upright_frames(clip, tmp_path):
@@ -270,9 +263,8 @@ def test_a_telephone_held_upright_gives_upright_frames(clip, tmp_path):
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
     (tmp_path / "turned.mp4").write_bytes(content)
     recognize(tmp_path / "turned.mp4", tmp_path / "out.mp4")
-    frames = read(tmp_path / "out.mp4")[0]
-    assert (len(frames), frames[0].shape) == (40, (320, 240, 3))
-    assert np.abs(np.rot90(read(clip)[0][0], -1).astype(int) - frames[0]).mean() < 12
+    first, turned = read(clip)[0][0], read(tmp_path / "out.mp4")[0][0]
+    assert np.abs(np.rot90(first, -1).astype(int) - turned).mean() < 12
 
 
 def test_a_bar_on_a_terminal_alone_and_none_without_a_console(plain, monkeypatch):
@@ -298,3 +290,95 @@ def test_the_command_writes_and_says_what_it_found_and_why_it_ended(clip, plain,
         assert main(["video", str(plain), "--weights", "mini-xception", "--detector", "none"]) == status
         (line,) = capsys.readouterr().err.splitlines()
         assert (line.startswith(f"warning: {plain}: "), line.endswith("kept: 60 frames.")) == (True, True)
+
+
+def oracle(boxes):
+    """A detector that finds each face whose middle is in the picture, unless a nearer one hides it."""
+    there = [np.array(box) for box in boxes if box is not None]
+
+    def detect(rgb):
+        seen = [box for number, box in enumerate(there) if all(overlap(box, o) <= 0.35 for o in there[number + 1 :])]
+        seen = [box for box in seen if (abs(2 * box[:2] + box[2:] - rgb.shape[1::-1]) <= rgb.shape[1::-1]).all()]
+        return [Detection(tuple(np.round(box).astype(int).tolist()), 0.9, 20.0) for box in seen]
+
+    return detect
+
+
+def track(places, *faces, pictures=None, **options):
+    """For each frame the tracks that are seen, as `(id, box, detected)`, and the ids of all; made or given pictures."""
+    tracker, seen = Tracker(**options), []
+    for number, (picture, boxes) in enumerate(zip(pictures or moving.frames(faces, places), places, strict=True)):
+        tracks = tracker.update(picture, number / RATE, oracle(boxes))
+        assert {one.detection(picture.shape)[1:] for one in tracks} <= {(0.9, 20.0)}, "score and angle of the last look"
+        seen.append([(one.id, one.detection(picture.shape).box, one.detected) for one in tracks])
+    return seen, sorted({one[0] for frame in seen for one in frame})
+
+
+@pytest.mark.parametrize("every", [1, 5, 15])
+@pytest.mark.parametrize("face", [moving.ASTRONAUT, HAPPY], ids=["photo", "synthetic"])
+def test_one_face_keeps_its_number_and_its_box_follows(face, every):
+    places = [(box,) for box in np.linspace((20, 40, 60, 74), (190, 70, 96, 118), 45)]
+    seen, ids = track(places, face, every=every)
+    assert ids == [1]
+    for number, (((_, box, detected),), (truth,)) in enumerate(zip(seen, places, strict=True)):
+        assert (overlap(box, truth) > 0.85, detected) == (True, number % every == 0)
+
+
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("drop", [0, 50], ids=["fully", "partly"])
+def test_two_faces_that_cross_keep_their_numbers(every, drop):
+    front = np.add(np.linspace(LEFT, RIGHT, 60), (0, drop, 0, 0))
+    places = list(zip(np.linspace(RIGHT, LEFT, 60), front, strict=True))
+    seen, ids = track(places, moving.ASTRONAUT, HAPPY, every=every)
+    assert ids == [1, 2]
+    for moment in (0, -1):
+        assert [one[0] for one in seen[moment]] == [1, 2]
+        assert all(overlap(one[1], box) > 0.85 for one, box in zip(seen[moment], places[moment], strict=True))
+    assert all(max(overlap(one[1], box) for one in frame) > 0.85 for frame, box in zip(seen, front, strict=True))
+    assert drop or min(map(len, seen)) == 1, "the face behind is not seen while it is hidden"
+
+
+@pytest.mark.parametrize(("seconds", "ids"), [(None, [1, 2]), (0.6, [1]), (2 * COAST_SECONDS, [1, 2])])
+def test_a_face_that_left_or_is_hidden_is_not_seen_and_keeps_its_number_for_a_while(seconds, ids):
+    outside = (330, 60, 80, 98)
+    away = [*np.linspace(HERE, outside, 35), *np.linspace(outside, HERE, 35)] if seconds is None else []
+    places = [HERE] * 15 + (away or [None] * math.ceil(seconds * RATE)) + [HERE] * 10
+    seen, found = track([(box,) for box in places], moving.ASTRONAUT, every=5)
+    hidden = seen[47:53] if away else seen[15:-10]
+    assert (found, any(hidden), len(seen[-1])) == (ids, False, 1)
+    boxes = np.array([box for frame in seen for _, box, _ in frame])
+    assert ((boxes[:, :2] >= 0) & (boxes[:, 2:] > 0) & (boxes[:, :2] + boxes[:, 2:] <= (320, 240))).all()
+
+
+def test_a_face_that_the_detector_misses_is_followed_for_a_while_but_not_a_single_false_alarm():
+    pictures = list(moving.frames([moving.ASTRONAUT], [(HERE,)] * 60))
+    seen, _ = track([(HERE,)] * 10 + [()] * 50, pictures=pictures, every=5)
+    lasts = [number for number, frame in enumerate(seen) if frame]
+    assert lasts == list(range(len(lasts)))
+    assert (lasts[-1] - 5) / RATE == pytest.approx(COAST_SECONDS, abs=5 / RATE)
+    assert [number for number in lasts if seen[number][0][2]] == [0, 5]
+    assert not any(track([(HERE,)] + [()] * 19, pictures=pictures[:20], every=5)[0][5:])
+
+
+def test_a_cut_to_another_scene_ends_what_was_followed_and_what_cannot_be_followed_waits_for_the_next_look():
+    places = [(HERE,)] * 12 + [(None,)] * 3
+    pictures = list(moving.frames([moving.ASTRONAUT], places))
+    pictures[12:] = [np.roll(picture[::-1, ::-1], 40, axis=1) for picture in pictures[12:]]
+    for every, boxes, shown, counts in (
+        (15, places, pictures, [1] * 12 + [0] * 3),
+        (3, [((20, 10, 30, 30),)] * 7, [BLACK] * 7, [1, 0, 0, 1, 0, 0, 1]),
+        (1, [((5, 5, 20, 20),)] * 3, [BLACK, BLACK[:30, :40], BLACK], [1, 1, 1]),  # the size changes
+    ):
+        seen, ids = track(boxes, pictures=shown, every=every)
+        assert ([len(frame) for frame in seen], ids[0]) == (counts, 1)
+
+
+@pytest.mark.parametrize("constant", [0.5, 0])
+def test_smoothing_is_the_formula_over_seconds(constant):
+    given, times = np.random.default_rng(0).dirichlet(np.ones(7), size=6), [0.0, 0.04, 0.08, 0.3, 0.31, 2.0]
+    tracker, expected = Tracker(smoothing_seconds=constant), given[0]
+    tracks = tracker.update(BLACK, 0.0, oracle([(5, 5, 20, 20)]))
+    for elapsed, time, values in zip(np.diff(times, prepend=0.0), times, given, strict=True):
+        kept = math.exp(-elapsed / constant) if constant else 0
+        expected = kept * expected + (1 - kept) * values
+        assert tracker.smooth(tracks, values[None], time)[0] == pytest.approx(expected, abs=1e-12)
