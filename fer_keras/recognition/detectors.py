@@ -155,9 +155,10 @@ class Yunet(Detector):
         try:
             if not file.is_file():
                 raise FileNotFoundError("no file there")
-            self.network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=self.worth_a_look)
-            self.lock = threading.Lock()  # it remembers the size of the picture it is at
-            self.search(np.zeros((320, 320, 3), np.uint8))  # another network fails only here
+            options = {"score_threshold": self.worth_a_look}  # a network is slow to change the size of its pictures
+            self.whole, self.close = (cv2.FaceDetectorYN.create(str(file), "", (320, 320), **options) for _ in range(2))
+            self.lock = threading.Lock()  # they remember the picture that they are at
+            self.search(self.close, np.zeros((CLOSE_SIDE, CLOSE_SIDE, 3), np.uint8))  # another network fails only here
         except (FileNotFoundError, cv2.error) as error:
             received = f"Received: {str(error)[:200]}. Fetch it: {FETCH}"
             raise ValueError(f"{file}: Expected YuNet's .onnx file. {received}") from error
@@ -165,23 +166,23 @@ class Yunet(Detector):
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
         factor = window_factor(rgb, self.min_size, self.window, least=1)
-        found = self.search(np.asarray(scaled(rgb, factor))[..., ::-1]) if factor else ()
+        found = self.search(self.whole, np.asarray(scaled(rgb, factor))[..., ::-1]) if factor else ()
         found = non_max_suppression([(row[:4], row[-1]) for row in found], rgb, factor)
         found = [self.look_closely(rgb, each) for each in found]
         return sorted((each for each in found if each.score >= self.min_score), key=lambda each: -each.score)
 
-    def search(self, bgr):
+    def search(self, network, bgr):
         """Rows of the box, the points of both eyes, nose and both corners of the mouth, and the score."""
         with self.lock:
-            self.network.setInputSize(bgr.shape[1::-1])
-            _, found = self.network.detect(np.ascontiguousarray(bgr))
+            network.setInputSize(bgr.shape[1::-1])
+            _, found = network.detect(np.ascontiguousarray(bgr))
         found = np.zeros((0, 15)) if found is None else found
         return found[np.isfinite(found).all(axis=1)]  # a picture of one colour gives some NaN
 
     def look_closely(self, rgb, detection):
         """The face, looked at again alone: the better of both scores, and its angle by its eyes, 0.0 if not seen."""
         close = crop(rgb, to_square(detection, self.close_framing), (CLOSE_SIDE, CLOSE_SIDE)).repeat(3, axis=-1)
-        found = self.search(close)
+        found = self.search(self.close, close)
         away = np.abs(found[:, :2] + found[:, 2:4] / 2 - CLOSE_SIDE / 2).max(axis=1)
         if not len(found) or away.min() > CLOSE_SIDE / 4:
             return detection
