@@ -84,14 +84,14 @@ class Usual(Haar):
     cascade_file = "haarcascade_frontalface_default.xml"
 
     def detect(self, rgb):
-        """Return `Detection`s, all of score 1."""
+        """`Detection`s, all of score 1."""
         grey = np.asarray(Image.fromarray(rgb).convert("L"))
         boxes = self.cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(50, 50))
         return [Detection(tuple(map(int, box)), 1.0) for box in boxes]
 
 
 def yunet():
-    """Return YuNet, from its file beside FER-2013 or where the package keeps it."""
+    """YuNet, from its file beside FER-2013 or where the package keeps it."""
     files = [Path(os.environ.get("FER_KERAS_DATA") or "") / name for name in YUNET_FILES]
     return Yunet(next((file for file in files if file.is_file()), yunet_file()))
 
@@ -121,7 +121,7 @@ def main():
 
 
 def faces(quick):
-    """Return faces `(n, 48, 48, 1)`, their labels, and in words where they are from."""
+    """Faces `(n, 48, 48, 1)`, their labels, and in words where they are from."""
     if os.environ.get("FER_KERAS_DATA") and not quick:
         images, labels = load_fer7()["validation"]
         return images, labels, "PublicTest of FER-2013"
@@ -131,7 +131,7 @@ def faces(quick):
 
 @functools.cache
 def backgrounds():
-    """Return pictures that show nobody, uint8 RGB."""
+    """Pictures that show nobody, uint8 RGB."""
     seen = [Image.fromarray(np.asarray(getattr(skimage.data, name)())).convert("RGB") for name in EMPTY_OF_PEOPLE]
     generator = np.random.default_rng(0)
     for grain in GRAINS:
@@ -164,7 +164,7 @@ def paste(images, *, num_scenes, seed=0, turned=0):
 
 
 def free_box(generator, taken, turned):
-    """Return a square drawn by lot that, turned, keeps in the picture and away from those that are taken."""
+    """A square drawn by lot that, turned, keeps in the picture and away from those that are taken."""
     reach = abs(math.cos(math.radians(turned))) + abs(math.sin(math.radians(turned)))
     while True:
         side = int(generator.integers(SIDES[0], SIDES[1] + 1))
@@ -206,7 +206,7 @@ def measure(detector, scenes, images, labels, networks):
 
 
 def turned(detectors, images, labels, network="fer-small"):
-    """Return how many of all faces, pasted once and turned, detectors find, and in how many the network is right.
+    """How many of all faces, pasted once and turned, detectors find, and in how many the network is right.
 
     A face that is missed counts as wrong. Beside them stands the network's accuracy on the faces themselves.
     """
@@ -227,13 +227,13 @@ def turned(detectors, images, labels, network="fer-small"):
 
 
 def accuracy(right):
-    """Return the share of what is right, with its 95 % interval."""
+    """The share of what is right, with its 95 % interval."""
     low, high = wilson(int(right.sum()), len(right))
     return {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high}
 
 
 def match_all(scenes, found, framing):
-    """Return the list of `Match`es of the detections in all scenes."""
+    """The list of `Match`es of the detections in all scenes."""
     return [match for pair in zip(scenes, found, strict=True) for match in matched(*pair, framing)]
 
 
@@ -250,7 +250,7 @@ def matched(scene, detections, framing):
 
 
 def union_share(box, other):
-    """Return the intersection over union of two boxes; of arrays `(4, ...)`, elementwise."""
+    """The intersection over union of two boxes; of arrays `(4, ...)`, elementwise."""
     across = np.minimum(box[0] + box[2], other[0] + other[2]) - np.maximum(box[0], other[0])
     down = np.minimum(box[1] + box[3], other[1] + other[3]) - np.maximum(box[1], other[1])
     both = np.clip(across, 0, None) * np.clip(down, 0, None)
@@ -258,12 +258,12 @@ def union_share(box, other):
 
 
 def overlap(hits, framing):
-    """Return the mean intersection over union of framed detections and the faces' true boxes."""
+    """The mean intersection over union of framed detections and the faces' true boxes."""
     return float(np.mean([union_share(to_square(hit.detection, framing).box, hit.box) for hit in hits]))
 
 
 def best_framing(hits):
-    """Return the `Framing` of the largest mean overlap, by trying all on a grid."""
+    """The `Framing` of the largest mean overlap, by trying all on a grid."""
     boxes = np.array([hit.detection.box for hit in hits], float).T[:, None, None, :]
     true = np.array([hit.box for hit in hits], float).T[:, None, None, :]
     size = (boxes[2] + boxes[3]) / 2
@@ -277,7 +277,7 @@ def best_framing(hits):
 
 
 def logistic(matches, detector):
-    """Return slope and middle of the logistic function from the weight of a cascade's last stage to being a face."""
+    """Slope and middle of the logistic function from the weight of a cascade's last stage to being a face."""
     scores = np.array([match.detection.score for match in matches]).clip(1e-9, 1 - 1e-9)
     raw = np.log(scores / (1 - scores)) / detector.slope + detector.middle  # the weights that the scores came from
     true = np.array([match.row is not None for match in matches], float)
@@ -291,7 +291,7 @@ def logistic(matches, detector):
 
 
 def accuracies(network, hits, framing, images, labels):
-    """Return a network's accuracy on detected crops, on crops at the true boxes, and on the faces as they are."""
+    """A network's accuracy on detected crops, on crops at the true boxes, and on the faces as they are."""
     rows = [hit.row for hit in hits]
     seen = {
         "crops": [crop(hit.scene.picture, to_square(hit.detection, framing), network.size) for hit in hits],
@@ -316,7 +316,7 @@ def accuracies(network, hits, framing, images, labels):
 
 
 def log_loss(network, hits, down, scale, labels):
-    """Return the mean log loss of a network's calibrated probabilities on crops at a scale."""
+    """The mean log loss of a network's calibrated probabilities on crops at a scale."""
     squares = [to_square(hit.detection, Framing(scale, down)) for hit in hits]
     crops = [crop(hit.scene.picture, square, network.size) for hit, square in zip(hits, squares, strict=True)]
     probabilities = with_temperature(network.predict(np.stack(crops)), network.temperature)
@@ -353,7 +353,7 @@ def show(record):
 
 
 def rounded(value):
-    """Return a value with few digits, for print."""
+    """A value with few digits, for print."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {rounded(each)}" for key, each in value.items())
     if isinstance(value, list):

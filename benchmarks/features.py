@@ -43,7 +43,7 @@ def main():
 
 
 def measure(recipe, rounds, steps, batch_size):
-    """Return the ratios of one recipe, over epochs of so many steps."""
+    """The ratios of one recipe, over epochs of so many steps."""
     keras.utils.clear_session()
     recipe = dataclasses.replace(recipe, **PLAIN, weights=None, batch_size=batch_size)
     faces = training.random_faces(recipe, steps * batch_size).select(splits=("train",))

@@ -55,13 +55,13 @@ def main():
 
 
 def parquet_files():
-    """Return the Parquet files of FER-2013 below `FER_KERAS_DATA`, or None."""
+    """The Parquet files of FER-2013 below `FER_KERAS_DATA`, or None."""
     place = os.environ.get("FER_KERAS_DATA")
     return fer2013_tables.find_parquet(Path(place)) if place else None
 
 
 def content(quick):
-    """Return images `(n, 48, 48, 1)`, labels and splits: FER-2013's where it is at hand, else noise; few if quick."""
+    """Images `(n, 48, 48, 1)`, labels and splits: FER-2013's where it is at hand, else noise; few if quick."""
     if os.environ.get("FER_KERAS_DATA") and not quick:
         faces = load_fer7()
         return faces.images, faces.labels, faces.split
@@ -87,7 +87,7 @@ def write_csv(file, images, labels, split):
 
 
 def csv_pieces(file, folder, few):
-    """Return the functions to be timed on a CSV; Python alone splits a few rows of it."""
+    """The functions to be timed on a CSV; Python alone splits a few rows of it."""
     warm, numbers = folder / "warm", itertools.count()
     return {
         BYTES: file.read_bytes,
@@ -100,7 +100,7 @@ def csv_pieces(file, folder, few):
 
 
 def parquet_pieces(files, folder):
-    """Return the functions to be timed on Parquet files."""
+    """The functions to be timed on Parquet files."""
     place, warm, numbers = files[0].parent, folder / "warm", itertools.count()
     return {
         FIRST: lambda: load(place, folder / f"cold-parquet-{next(numbers)}"),
@@ -116,26 +116,26 @@ def load(place, cache):
 
 
 def parse_with_pandas(file):
-    """Return all pixels as notebooks on the web read them."""
+    """All pixels as notebooks on the web read them."""
     table = pd.read_csv(file)
     return np.stack([np.fromstring(pixels, dtype=np.uint8, sep=" ") for pixels in table["pixels"]])
 
 
 def split_in_python(file, num_rows):
-    """Return the pixels of the first rows, split with Python's own means."""
+    """The pixels of the first rows, split with Python's own means."""
     with open(file, newline="") as stream:
         rows = itertools.islice(csv.DictReader(stream), num_rows)
         return np.array([[int(word) for word in row["pixels"].split()] for row in rows], np.uint8)
 
 
 def decode_with_pillow(files):
-    """Return all pixels of Parquet files, a picture at a time."""
+    """All pixels of Parquet files, a picture at a time."""
     pictures = pd.concat([pd.read_parquet(file, columns=["png"]) for file in files])["png"]
     return np.stack([np.asarray(Image.open(io.BytesIO(png), formats=["PNG"])) for png in pictures])
 
 
 def compare_csv(seconds, scale):
-    """Return the ratios between the seconds of the pieces on a CSV; Python's own split counts `scale` times."""
+    """The ratios between the seconds of the pieces on a CSV; Python's own split counts `scale` times."""
     scaled = {**seconds, NAIVE: [scale * value for value in seconds[NAIVE]]}
     return [
         slower("CSV", PARSE, BYTES, scaled, goal=15),
@@ -149,7 +149,7 @@ def compare_csv(seconds, scale):
 
 
 def compare_parquet(seconds):
-    """Return the ratios between the seconds of the pieces on Parquet files."""
+    """The ratios between the seconds of the pieces on Parquet files."""
     return [
         slower("Parquet", FIRST, PILLOW, seconds),
         slower("Parquet", SECOND, FIRST, seconds),
@@ -158,7 +158,7 @@ def compare_parquet(seconds):
 
 
 def slower(form, name, against, seconds, goal=None):
-    """Return how many times longer one piece takes than another."""
+    """How many times longer one piece takes than another."""
     scale = f"{min(seconds[name]):.3g} against {min(seconds[against]):.3g} s"
     above, below = seconds[name], seconds[against]
     return ratios.Ratio(f"{form}: {name}", against, above, below, goal=goal, at_most=True, scale=scale)

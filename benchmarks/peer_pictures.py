@@ -19,7 +19,7 @@ SHEET = (8, 8)  # faces in rows and columns of the picture that shows 64
 
 
 def astronaut():
-    """Return the scene that is the photo of the astronaut, 640x480."""
+    """The scene that is the photo of the astronaut, 640x480."""
     picture = np.zeros((detection.HEIGHT, detection.WIDTH, 3), np.uint8)
     left, top, width, height = video.ASTRONAUT
     picture[:, 64:576] = skimage.data.astronaut()[: detection.HEIGHT]
@@ -27,7 +27,7 @@ def astronaut():
 
 
 def picture_paths(folder, number):
-    """Return the paths of the first scenes' files."""
+    """The paths of the first scenes' files."""
     return [str(folder / f"scene-{each}.jpg") for each in range(number)]
 
 
@@ -40,7 +40,7 @@ def small_pictures(folder, scenes):
 
 
 def picture_of_many(faces):
-    """Return a picture of 640x480 in colours that shows 64 faces, and their boxes."""
+    """A picture of 640x480 in colours that shows 64 faces, and their boxes."""
     picture = np.full((detection.HEIGHT, detection.WIDTH, 3), 128, np.uint8)
     down, across = detection.HEIGHT // SHEET[0], detection.WIDTH // SHEET[1]
     side = min(down, across) - 4
@@ -75,7 +75,7 @@ def in_pictures(scenes, answers):
 
 
 def difference(theirs, ours):
-    """Return by how much we are right more often, as it is recorded."""
+    """By how much we are right more often, as it is recorded."""
     right = np.ones(len(ours), int)
     found = compare(right, *(np.stack([~each, each], axis=1).astype(float) for each in (theirs, ours)))
     return {**dataclasses.asdict(found), "in words": str(found)}
@@ -91,7 +91,7 @@ def in_film(places, shots, answers):
 
 
 def accuracies(processes, folder, images, labels):
-    """Return accuracies on the faces of PublicTest, each picture given as one face, and how they differ, as pairs."""
+    """Accuracies on the faces of PublicTest, each picture given as one face, and how they differ, as pairs."""
     np.save(folder / "all.npy", images)
     asked = {OURS: (OURS, {}), INT8: (INT8, {}), FER: (FER, {}), "fer without margins": (FER, {"offsets": [0, 0]})}
     scores, right = {}, {}

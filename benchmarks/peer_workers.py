@@ -37,7 +37,7 @@ class Worker:
         return lambda: {name: version(name) for name in self.packages}, dict
 
     def as_values(self, found):
-        """Return the faces of each picture as plain values."""
+        """The faces of each picture as plain values."""
         return [[self.face(face) for face in faces] for faces in found]
 
 
@@ -263,27 +263,27 @@ WORKERS = {"ours": Ours, "fer": Fer, "deepface": DeepFace, "deepface-onnx": Deep
 
 
 def as_colours(path):
-    """Return the grey faces in a file of NumPy's as pictures of three channels, the form that all packages take."""
+    """The grey faces in a file of NumPy's as pictures of three channels, the form that all packages take."""
     import numpy as np
 
     return np.repeat(np.load(path), 3, axis=3)
 
 
 def noise(number, height, width):
-    """Return so many faces of noise, float32 in [0, 255]; what they show does not change the time."""
+    """So many faces of noise, float32 in [0, 255]; what they show does not change the time."""
     import numpy as np
 
     return np.random.default_rng(0).uniform(0, 255, (number, height, width, 1)).astype(np.float32)
 
 
 def resident():
-    """Return the MB of memory that this process holds now."""
+    """The MB of memory that this process holds now."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def version(package):
-    """Return the version of a package, or "unknown"."""
+    """The version of a package, or "unknown"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -291,7 +291,7 @@ def version(package):
 
 
 def fine(error):
-    """Return True, or raise what went wrong."""
+    """True, or raise what went wrong."""
     if error is not None:
         raise ValueError(error)
     return True

@@ -180,7 +180,7 @@ def arguments():
 
 
 def peer(text):
-    """Return the name of a peer and the path of its Python."""
+    """The name of a peer and the path of its Python."""
     name, _, python = text.partition("=")
     if name not in (FER, DEEPFACE) or not Path(python).is_file():
         raise argparse.ArgumentTypeError(
@@ -190,7 +190,7 @@ def peer(text):
 
 
 def measure(processes, commands, folder, size, *, quick):
-    """Return the ratios, and what else is to be known, as a dict."""
+    """The ratios, and what else is to be known, as a dict."""
     images, labels, source = detection.faces(quick)
     scenes = [*detection.paste(images, num_scenes=size.rounds * size.scenes), peer_pictures.astronaut()]
     places = video.write_film(folder / "film.avi", size.shots, video.some_faces(quick=quick))
@@ -216,7 +216,7 @@ def measure(processes, commands, folder, size, *, quick):
 
 
 def in_int8(folder, *, quick):
-    """Return the path of our default network in int8, or None where it cannot be exported; quickly, as it ships."""
+    """The path of our default network in int8, or None where it cannot be exported; quickly, as it ships."""
     if quick:
         return paths.PACKAGE / "weights" / f"{DEFAULT_NETWORK}.onnx"
     path = folder / "int8.onnx"
@@ -228,7 +228,7 @@ def in_int8(folder, *, quick):
 
 
 def written(path):
-    """Return a path whose folder is there."""
+    """A path whose folder is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -281,12 +281,12 @@ def in_turn(processes, work, rounds):
 
 
 def by_peer(answers, name):
-    """Return the answers to one work, by peer."""
+    """The answers to one work, by peer."""
     return {peer: rounds for (each, peer), rounds in answers.items() if each == name}
 
 
 def compared(work, seconds):
-    """Return the ratios of peers' times to ours."""
+    """The ratios of peers' times to ours."""
     found = []
     for name, peer in seconds:
         if peer not in (OURS, INT8):
@@ -297,14 +297,14 @@ def compared(work, seconds):
 
 
 def between(work, theirs, ours, name, peer):
-    """Return the ratio of a peer's time to ours."""
+    """The ratio of a peer's time to ours."""
     each = [f"{1000 * min(times) / work.pieces:.3g}" for times in (ours, theirs)]
     goal, scale = GOALS.get((name, peer)), f"{each[0]} against {each[1]} ms a {work.unit}"
     return ratios.Ratio(name, CALLED[peer], theirs, ours, goal=goal, scale=scale)
 
 
 def compared_starts(commands, folder, starts):
-    """Return the ratios of the times that processes take to start and name a face."""
+    """The ratios of the times that processes take to start and name a face."""
     seconds = {peer: ratios.Seconds() for peer in commands if peer != INT8}
     for _ in range(starts):
         for peer in seconds:
@@ -327,13 +327,13 @@ def compared_starts(commands, folder, starts):
 
 
 def processor_of_children():
-    """Return the processor time of the processes that have ended."""
+    """The processor time of the processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def own_overhead(process, files):
-    """Return the ratios of all that recognition takes to what detector and network take in it."""
+    """The ratios of all that recognition takes to what detector and network take in it."""
     found = []
     for name, taken in zip(OVERHEAD, process.ask("parts", pictures=files)["answer"], strict=True):
         whole, detector, network = taken
@@ -353,7 +353,7 @@ def own_overhead(process, files):
 
 
 def memory(held, pictures):
-    """Return the ratio of the memory held at the end to that held soon after the start."""
+    """The ratio of the memory held at the end to that held soon after the start."""
     against, times = "soon after the start", (held[-1:], held[:1])
     scale = f"{held[-1]:.1f} MB after {pictures:,} pictures against {held[0]:.1f} after {pictures // len(held):,}"
     return ratios.Ratio(MEMORY, against, *times, goal=MOST_MEMORY, at_most=True, scale=scale)

@@ -117,7 +117,7 @@ def seconds_in_turn(pieces, rounds):
 
 
 def machine(*packages):
-    """Return in words what the numbers were measured on."""
+    """In words what the numbers were measured on."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {versions}"
 

@@ -87,7 +87,7 @@ def make_pieces(folder, *, quick):
 
 
 def repeated(call, times):
-    """Return a piece of work: so many calls."""
+    """A piece of work: so many calls."""
 
     def work():
         for _ in range(times):
@@ -97,14 +97,14 @@ def repeated(call, times):
 
 
 def on_onnx(path):
-    """Return a function from faces to a function that names them on ONNX Runtime."""
+    """A function from faces to a function that names them on ONNX Runtime."""
     session = networks.new_session(path, threads=1)
     name = session.get_inputs()[0].name
     return lambda faces: lambda: session.run(None, {name: faces})
 
 
 def on_litert(path):
-    """Return a function from faces to a function that names them on LiteRT, with an interpreter for their number."""
+    """A function from faces to a function that names them on LiteRT, with an interpreter for their number."""
 
     def make(faces):
         interpreter = Interpreter(str(path), num_threads=1)
@@ -123,13 +123,13 @@ def on_litert(path):
 
 
 def as_function(model):
-    """Return a function from faces to a function that names them by a compiled function of Keras."""
+    """A function from faces to a function that names them by a compiled function of Keras."""
     compiled = tf.function(lambda faces: model(faces, training=False))
     return lambda faces: lambda: compiled(tf.constant(faces)).numpy()
 
 
 def exported_by_keras(model, path):
-    """Return the path of an ONNX file as `keras.Model.export` writes it."""
+    """The path of an ONNX file as `keras.Model.export` writes it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model.export(path, format="onnx", verbose=False)
@@ -137,7 +137,7 @@ def exported_by_keras(model, path):
 
 
 def started(opening):
-    """Return a piece of work: a new process that opens a network and names a face."""
+    """A piece of work: a new process that opens a network and names a face."""
     script = (
         "import numpy as np\n"
         f"from fer_keras.recognition.networks import {opening}\n"
@@ -147,7 +147,7 @@ def started(opening):
 
 
 def compare(seconds):
-    """Return the ratios between what was timed; where one side was not, none."""
+    """The ratios between what was timed; where one side was not, none."""
     goals = {(ONNX, 64): 1, (LITERT, 64): 1}
     pairs = [((START_UP, ONNX, 1), (START_UP, FUNCTION, 1), "Keras", None)]
     for number in SIZES.values():
@@ -168,14 +168,14 @@ def compare(seconds):
 
 
 def between(seconds, above, below, against, goal):
-    """Return the ratio of one piece to another."""
+    """The ratio of one piece to another."""
     times = [plain(seconds, piece) for piece in (above, below)]
     scale = f"{milliseconds(seconds, above):.3g} against {milliseconds(seconds, below):.3g} ms a face"
     return ratios.Ratio(in_words(above), against, *times, goal=goal, at_most=True, scale=scale)
 
 
 def within(seconds, piece, limit):
-    """Return the ratio of the time of one call to the longest that it may take."""
+    """The ratio of the time of one call to the longest that it may take."""
     against = f"{limit:g} s" if limit >= 1 else f"{1000 * limit:g} ms"
     allowed = [limit * calls(piece)] * len(seconds[piece])
     scale = f"{milliseconds(seconds, piece):.3g} ms a face"
@@ -183,7 +183,7 @@ def within(seconds, piece, limit):
 
 
 def plain(seconds, piece):
-    """Return the seconds of a piece; those of another process without processor time, which is not this one's."""
+    """The seconds of a piece; those of another process without processor time, which is not this one's."""
     return list(seconds[piece]) if piece[0] == START_UP else seconds[piece]
 
 
@@ -195,12 +195,12 @@ def in_words(piece):
 
 
 def milliseconds(seconds, piece):
-    """Return the milliseconds that a piece takes for a face."""
+    """The milliseconds that a piece takes for a face."""
     return 1000 * min(seconds[piece]) / calls(piece) / piece[2]
 
 
 def calls(piece):
-    """Return how many calls are timed together."""
+    """How many calls are timed together."""
     return 1 if piece[0] == START_UP else AT_A_TIME[piece[2]]
 
 

@@ -135,12 +135,12 @@ def a_picture(place, size):
 
 
 def parts_of(place, part):
-    """Return the parts of the pictures."""
+    """The parts of the pictures."""
     return list(parts_left(*find_pictures(place / "pictures"), place / "nothing", part))
 
 
 def by_stage(files, recognizer):
-    """Return the seconds a picture of each stage, over some pictures; faces are named in batches as everywhere."""
+    """The seconds a picture of each stage, over some pictures; faces are named in batches as everywhere."""
     read, decode = timed(lambda: [open_photo(file, side=ENOUGH_SIDE).rgb for file in files])
     detections, detection = timed(lambda: [recognizer.detect(rgb) for rgb in read])
     crops, cut = timed(lambda: [recognizer.crops(*pair) for pair in zip(read, detections, strict=True)])
@@ -162,7 +162,7 @@ def timed(work):
 
 
 def start_up(rounds):
-    """Return the seconds until a new process can recognise: importing, and opening detector and network."""
+    """The seconds until a new process can recognise: importing, and opening detector and network."""
     found = []
     for _ in range(rounds):
         done = subprocess.run([sys.executable, "-c", START_UP], check=True, capture_output=True, text=True)
@@ -189,7 +189,7 @@ def in_turn(place, size):
 
 
 def recognise(place, name, size, workers):
-    """Return the seconds of recognising all pictures with some workers, and the memory of each."""
+    """The seconds of recognising all pictures with some workers, and the memory of each."""
 
     class Timed(Worker):  # inside a function, it travels to the workers as it is
         def __call__(self, row):
@@ -208,7 +208,7 @@ def recognise(place, name, size, workers):
 
 
 def sweep(folder, size, workers):
-    """Return the seconds of equal trainings with some workers, and the memory of each."""
+    """The seconds of equal trainings with some workers, and the memory of each."""
     from fer_keras.data.synthetic_faces import make_faces
     from fer_keras.labels import FER4
     from fer_keras.recipes import find_recipe
@@ -230,7 +230,7 @@ def sweep(folder, size, workers):
 
 
 def memory_of_workers():
-    """Return the largest `Rss` and `Pss`, in MB, of the processes of this Ray that work; nothing where Linux is not."""
+    """The largest `Rss` and `Pss`, in MB, of the processes of this Ray that work; nothing where Linux is not."""
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
@@ -243,18 +243,18 @@ def memory_of_workers():
 
 
 def grandparent(place):
-    """Return the id of the process that started the one that started a process, given by its folder in `/proc`."""
+    """The id of the process that started the one that started a process, given by its folder in `/proc`."""
     parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
     return int(Path("/proc", parent, "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def most(some, others):
-    """Return the larger of the values of two dicts, by key."""
+    """The larger of the values of two dicts, by key."""
     return {key: max(some.get(key, 0), others.get(key, 0)) for key in {*some, *others}}
 
 
 def summary(runs, figures, size):
-    """Return the figures of all rounds: seconds until Ray and its workers are there, their share, memory a worker."""
+    """The figures of all rounds: seconds until Ray and its workers are there, their share, memory a worker."""
     ones, twos = (runs[RECOGNITION, workers] for workers in (1, 2))
     ray, workers = (min(each[name] for each in twos) for name in ("ray", "workers"))
     rate = size.pictures / min(each["work"] for each in twos)
@@ -277,7 +277,7 @@ def summary(runs, figures, size):
 
 
 def compare(runs):
-    """Return the ratios of two workers to one."""
+    """The ratios of two workers to one."""
     found = []
     for kind in (RECOGNITION, SWEEP):
         for name, goal in (("work", GOAL), ("whole", None)):

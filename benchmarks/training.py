@@ -59,7 +59,7 @@ def main():
 
 
 def measure(recipe, steps, rounds, side):
-    """Return the ratios of one recipe, over epochs of so many steps."""
+    """The ratios of one recipe, over epochs of so many steps."""
     keras.utils.clear_session()
     faces = random_faces(recipe, steps * recipe.batch_size)
     images, labels = faces["train"]
@@ -76,7 +76,7 @@ def measure(recipe, steps, rounds, side):
 
 
 def compare(recipe, seconds, num_images, side):
-    """Return the ratios between the seconds of the pieces, which saw so many images each."""
+    """The ratios between the seconds of the pieces, which saw so many images each."""
     macs = multiply_adds(new_network(recipe))
     rate = {name: num_images / min(seconds[name]) for name in (REAL, BARE, FED, FORWARD)}
 
@@ -95,7 +95,7 @@ def compare(recipe, seconds, num_images, side):
 
 
 def random_faces(recipe, num_train):
-    """Return a `FaceDataset` of noise, as large as the recipe's data; `num_train` images of it are to train on."""
+    """A `FaceDataset` of noise, as large as the recipe's data; `num_train` images of it are to train on."""
     generator = np.random.default_rng(0)
     total = max(NUM_IMAGES[recipe.data], num_train)
     split = np.full(total, "validation", "<U10")
@@ -110,13 +110,13 @@ def random_faces(recipe, num_train):
 
 
 def new_network(recipe):
-    """Return the recipe's network, at random initialisation, its backbone frozen as in the recipe."""
+    """The recipe's network, at random initialisation, its backbone frozen as in the recipe."""
     network = build(recipe.model, len(recipe.classes), weights=None, **dict(recipe.model_options))
     return fine_tune(network, recipe.trainable_from) if backbones_in(network) else network
 
 
 def compiled(recipe, steps):
-    """Return the recipe's network, compiled as a training compiles it."""
+    """The recipe's network, compiled as a training compiles it."""
     network = new_network(recipe)
     network.compile(
         optimizer=make_optimizer(recipe, steps),
@@ -127,7 +127,7 @@ def compiled(recipe, steps):
 
 
 def real_path(recipe, faces, on_features=False):
-    """Return a function that trains one more epoch as `fer_keras train` does, of the head on features if asked for."""
+    """A function that trains one more epoch as `fer_keras train` does, of the head on features if asked for."""
     targets = np.eye(len(recipe.classes), dtype=np.float32)[faces.labels]
     network, images = new_network(recipe), faces.images
     if on_features:
@@ -150,7 +150,7 @@ def real_path(recipe, faces, on_features=False):
 
 
 def bare_step(recipe, images, targets, steps):
-    """Return a function that calls the network's compiled train function `steps` times on one fixed batch."""
+    """A function that calls the network's compiled train function `steps` times on one fixed batch."""
     network = compiled(recipe, steps)
     batch = images[: recipe.batch_size].astype(np.float32), targets[: recipe.batch_size]
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
@@ -165,7 +165,7 @@ def bare_step(recipe, images, targets, steps):
 
 
 def image_data_generator(recipe, images, targets):
-    """Return a function that trains one epoch, fed as the student projects did."""
+    """A function that trains one epoch, fed as the student projects did."""
     network = compiled(recipe, len(images) // recipe.batch_size)
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         horizontal_flip=recipe.flip,
@@ -186,7 +186,7 @@ def image_data_generator(recipe, images, targets):
 
 
 def forward_pass(recipe, images, steps):
-    """Return a function that calls the compiled network `steps` times on one fixed batch, without training."""
+    """A function that calls the compiled network `steps` times on one fixed batch, without training."""
     network = new_network(recipe)
     batch = tf.constant(images[: recipe.batch_size], tf.float32)
     function = tf.function(lambda pixels: network(pixels, training=False))
@@ -200,7 +200,7 @@ def forward_pass(recipe, images, steps):
 
 
 def matrix_product(side):
-    """Return a function that multiplies two square matrices."""
+    """A function that multiplies two square matrices."""
     a, b = np.random.default_rng(0).standard_normal((2, side, side), dtype=np.float32)
     a, b = tf.constant(a), tf.constant(b)
     return lambda: tf.matmul(a, b)[0, 0].numpy()

@@ -61,13 +61,13 @@ def main():
 
 
 def shipped():
-    """Return the network that is used by default, or, where it is not there yet, one that is."""
+    """The network that is used by default, or, where it is not there yet, one that is."""
     there = sorted(path.stem for path in networks.paths.PACKAGE.joinpath("weights").glob("*.onnx"))
     return DEFAULT_NETWORK if DEFAULT_NETWORK in there else there[0]
 
 
 def reading(film, rest, network, tables, target=None):
-    """Return the function that reads the film once, and keeps the table."""
+    """The function that reads the film once, and keeps the table."""
 
     def read():
         tables[rest] = recognize_video(film, target, every=rest, network=network, detector="haar")
@@ -76,7 +76,7 @@ def reading(film, rest, network, tables, target=None):
 
 
 def some_faces(*, quick):
-    """Return faces as square RGB pictures: the astronaut's, and PublicTest's where they are at hand."""
+    """Faces as square RGB pictures: the astronaut's, and PublicTest's where they are at hand."""
     left, top, width, height = ASTRONAUT
     faces = [skimage.data.astronaut()[top : top + height, left : left + width]]
     if os.environ.get("FER_KERAS_DATA") and not quick:
@@ -89,7 +89,7 @@ def some_faces(*, quick):
 
 
 def in_the_middle(face):
-    """Return a face as it is pasted, on grey."""
+    """A face as it is pasted, on grey."""
     picture = np.full((200, 200, 3), 128, np.uint8)
     paste(picture, face, np.array([40, 40, 120, 120]))
     return picture
@@ -114,7 +114,7 @@ def write_film(path, shots, faces):
 
 
 def pan(scene, share):
-    """Return the part of a photograph that a camera sees when it has turned by a share of its way."""
+    """The part of a photograph that a camera sees when it has turned by a share of its way."""
     scene = np.repeat(scene[..., None], 3, axis=2) if scene.ndim == 2 else scene
     width = scene.shape[1]
     part = round(0.75 * width)
@@ -123,7 +123,7 @@ def pan(scene, share):
 
 
 def way(generator, length, side):
-    """Return the boxes `(length, 4)` of a face that wanders and grows or shrinks in its half of the picture."""
+    """The boxes `(length, 4)` of a face that wanders and grows or shrinks in its half of the picture."""
     time = np.linspace(0, 1, length)
     size = np.linspace(*generator.uniform(80, 170, 2), length)
     phase, turns = generator.uniform(0, 2 * np.pi, 2), generator.uniform(0.3, 1.2, 2)
@@ -142,7 +142,7 @@ def paste(picture, face, box):
 
 
 def score(table, places, shots, rest):
-    """Return recall, that from each shot's first look on, mean overlap of what was found, and false alarms a frame."""
+    """Recall, that from each shot's first look on, mean overlap of what was found, and false alarms a frame."""
     boxes = [np.zeros((0, 4))] * len(places)
     for frame, rows in table.groupby("frame"):
         boxes[frame] = rows[["left", "top", "width", "height"]].to_numpy()
@@ -161,7 +161,7 @@ def score(table, places, shots, rest):
 
 
 def compare(seconds, scores, num_frames):
-    """Return the ratios of the readings to those with the detector at every frame."""
+    """The ratios of the readings to those with the detector at every frame."""
     found = []
     for rest in RESTS[1:]:
         scale = (

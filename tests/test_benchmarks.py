@@ -176,9 +176,9 @@ def test_what_millions_of_pictures_cost_follows_from_what_was_measured_and_assum
     write_table("networks", {"networks": {"fer-small": {"multiply_adds": 1_560_000}}})
     assert costs.main() == 0
     printed, (run, *_) = capsys.readouterr().out, made_up.run()
-    told = [*(site.name for site in costs.SITES), *(each.source for each in costs.ASSUMED.values())]
-    told += [costs.span(1e10 * run.seconds / run.data["num_images"]["train"] / run.epochs_run)]
-    assert [words for words in told if words not in printed] == []
+    expected = [*(site.name for site in costs.SITES), *(each.source for each in costs.ASSUMED.values())]
+    expected += [costs.span(1e10 * run.seconds / run.data["num_images"]["train"] / run.epochs_run)]
+    assert [words for words in expected if words not in printed] == []
 
     gpus = costs.Site("GPUs", 100, 2, ("decode", "detection in batches"))
     sites = (costs.Site("here", 2), costs.Site("slow storage", 2, reads=5e4), gpus)

@@ -34,7 +34,7 @@ YUNET = next((f"yunet:{file}" for file in FILES if file.is_file() and file.suffi
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """The cache, in which there is no file of YuNet; and nothing said so far."""
+    """The cache, in which there is no file of YuNet, and no line printed so far."""
     monkeypatch.setenv("FER_KERAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FER_KERAS_YUNET", raising=False)
     detectors.say_once.cache_clear()

@@ -29,7 +29,7 @@ FACES = pictures(3, (48, 48, 1))
 ON_JAX = ("capstone-model-2", "mini-xception", "sep-se-residual", "vgg16")
 
 
-def said(name):
+def documented(name):
     """Parameters, millions of multiply-adds and the number of classes, as a network's docstring has them."""
     size = r"([\d,]+) parameters(?: and (\d+) M multiply-adds)? for (\w+) classes"
     found = re.search(size, " ".join(MODELS[name].__doc__.split()))
@@ -39,7 +39,7 @@ def said(name):
 
 def made(name, **options):
     keras.utils.set_random_seed(0)
-    return build(name, said(name)[-1], weights=None, **options)
+    return build(name, documented(name)[-1], weights=None, **options)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -51,7 +51,7 @@ def network(request):
 def test_size_is_the_published_one_and_all_of_it_trains(network):
     """A convolution with a kernel of 1x1 does not stride: TensorFlow's gradient of it is wrong on some CPUs."""
     name, model = network
-    parameters, work, num_classes = said(name)
+    parameters, work, num_classes = documented(name)
     assert (model.input_shape, model.output_shape) == ((None, 48, 48, 1), (None, num_classes))
     assert parameters in (0, model.count_params())
     assert work in (0, round(multiply_adds(model) / 1e6))

@@ -181,13 +181,14 @@ def test_a_run_is_recorded_once_and_read_afterwards_with_what_differs(faces, own
     assert run.folder == own_folders / "build" / "synthetic", "records of synthetic faces lie apart"
     assert (run.recipe_name, run.epochs_run) == ("capstone-model-1@epochs-1", 1)
     assert set(run.metrics) == {"train", "validation"}, "with fewer epochs it is a variant, and no variant is final"
-    said, differs = ["read the record of capstone-model-1", "--force"], ["is recorded on data", "builder has changed"]
+    expected = ["read the record of capstone-model-1", "--force"]
+    differs = ["is recorded on data", "builder has changed"]
     printed = [capsys.readouterr().err]
     for other in (faces, make_faces(20, classes=FER4, seed=2)):
         assert fit("capstone-model-1", faces=other, epochs=1, verbose=0) == run
         printed.append(capsys.readouterr().err)
         monkeypatch.setattr(trainer, "build", build)
-    assert [[words in text for words in said + differs] for text in printed] == [
+    assert [[words in text for words in expected + differs] for text in printed] == [
         [False] * 4, [True, True, False, False], [True] * 4
     ]  # fmt: skip
 

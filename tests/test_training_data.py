@@ -58,8 +58,8 @@ def test_recipes_take_other_data_sets_in_their_own_classes(tmp_path, capsys):
         expected = np.where(names == "happy", *recipe.classes[::-1]) if recipe.positive else names
         expected = expected[np.isin(expected, recipe.classes)]
         np.testing.assert_array_equal(np.array(faces.classes)[faces.labels], expected)
-        said = f"{len(names) - len(expected)} images of other classes than those of {name} are left out"
-        assert (said in capsys.readouterr().err) == (len(expected) < len(names))
+        line = f"{len(names) - len(expected)} images of other classes than those of {name} are left out"
+        assert (line in capsys.readouterr().err) == (len(expected) < len(names))
 
 
 def test_sep_trains_and_is_scored_on_what_that_project_trained_on(fer_folder, tmp_path, monkeypatch, own_folders):
@@ -102,9 +102,9 @@ def test_a_validation_part_is_drawn_from_train_and_said(capsys):
     assert drawn.counts()[["happy", "sad"]].to_numpy().tolist() == [[36, 4], [4, 1], [9, 0]]
     assert (drawn.split[45:] == "test").all()
     assert (with_validation(faces).split == drawn.split).all()
-    said = "my pictures, 5 of 45 training images drawn for validation with seed 0"
-    assert (drawn.source, drawn.protocol) == (said, "own")
-    assert capsys.readouterr().err == f"fer_keras: {said}\n" * 2
+    line = "my pictures, 5 of 45 training images drawn for validation with seed 0"
+    assert (drawn.source, drawn.protocol) == (line, "own")
+    assert capsys.readouterr().err == f"fer_keras: {line}\n" * 2
     assert with_validation(drawn) is drawn
     lacking = made_up([0] * 10 + [1] * 5, ["train"] * 8 + ["validation"] * 2 + ["train"] * 4 + ["test"])
     drawn = with_validation(lacking)

@@ -89,7 +89,7 @@ def label_crowd_agreement(labels: ArrayLike, predicted: ArrayLike, crowd: ArrayL
 
     Args:
         labels, predicted, crowd: str arrays `(n,)`, the labels of the set, the predicted classes, and what most people
-            said; empty where they named no emotion: such images are left out.
+            gave; empty where they named no emotion: such images are left out.
 
     Returns:
         Dict of counts: `agreed` (images on which label and crowd agree) and `right` of these; `disputed` (on which they
