@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -76,34 +76,42 @@ def test_a_resumed_run_is_the_unbroken_one(faces, own_folders, monkeypatch):
     pd.testing.assert_frame_equal(watched[resumed.history().columns], resumed.history(), rtol=1e-4)
 
 
-def train_until_killed(results):
-    """Train until the kernel kills the process, in the writing of the state."""
+def train_until_killed(moment, results):
+    """Train until the kernel kills the process: in an epoch, in the writing of the state, or before the record."""
+
+    def die(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def half_a_state(file, **arrays):
         file.write(b"PK half of a state")
         file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+        die()
 
-    callbacks.np.savez, trainer.build = half_a_state, small
-    fit(LIVELY, faces=make_faces(20, classes=FER4, seed=1), results=results, verbose=0)
+    trainer.build = small
+    if moment == "state":
+        callbacks.np.savez = half_a_state
+    if moment == "record":
+        trainer.write_run = die
+    in_epoch = [keras.callbacks.LambdaCallback(on_train_batch_end=die)] if moment == "epoch" else []
+    faces = make_faces(20, classes=FER4, seed=1)
+    fit(LIVELY, faces=faces, results=results, verbose=0, callbacks=in_epoch)
 
 
-def test_kill_minus_nine_and_the_same_command_give_the_unbroken_record(faces, own_folders, monkeypatch):
-    """In the midst of an epoch, processes on several devices are killed, and those of Ray."""
+def test_kill_minus_nine_at_any_moment_and_the_same_command_give_the_unbroken_record(faces, own_folders, monkeypatch):
+    """Those of a group of processes, and of Ray, are killed in their own tests."""
     unbroken, killed = fit(LIVELY, faces=faces, results=own_folders / "unbroken", verbose=0), own_folders / "killed"
     monkeypatch.setenv("FER_KERAS_BUILD", str(killed / "build"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     how = {"faces": faces, "results": killed / "results", "verbose": 0}
     with pytest.raises(KeyboardInterrupt):
         fit(LIVELY, callbacks=[Kill(1)], **how)
-    script = f"import test_training; test_training.train_until_killed({str(killed / 'results')!r})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    with patch.object(trainer, "write_run", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        fit(LIVELY, **how)
-    assert find_run(LIVELY, folder=killed / "results") is None
+    for moment in ("epoch", "state", "record"):
+        script = f"import test_training; test_training.train_until_killed({moment!r}, {str(killed / 'results')!r})"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, (moment, done.stderr[-2000:])
+        assert find_run(LIVELY, folder=killed / "results") is None, moment
     run = fit(LIVELY, **how)
-    assert run.resumed == 2, "what was killed in its first state is not counted"
+    assert run.resumed == 2, "what was killed before it saved a state is not counted"
     assert_same_training(run, unbroken)
     assert not [path for path in killed.rglob("*") if path.name.endswith((".tmp", "state.npz"))], "leftovers are swept"
 
