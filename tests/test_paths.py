@@ -12,6 +12,8 @@ from fer_keras import paths
 from fer_keras.results import write_run, write_table
 
 WRITER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs ignore
 import time
 from fer_keras import paths
 with paths.replacing("record.json") as file, paths.temporary_folder("made") as folder:
