@@ -57,7 +57,8 @@ def decode(content, image_size=None):
         # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise DataError(f"Expected one picture. Received: {picture.n_frames} in one {picture.format} file.")
-        grey = on_black(upright(picture)).convert("L")  # by ITU-R 601 luma
+        grey = on_black(upright(picture))
+        grey = grey if grey.mode == "L" else grey.convert("L")  # by ITU-R 601 luma; the same mode would be copied
         if image_size and grey.size != tuple(image_size)[::-1]:
             grey = grey.resize(tuple(image_size)[::-1], Image.Resampling.BILINEAR)
         return np.asarray(grey)
