@@ -23,7 +23,7 @@ def module(monkeypatch):
     ("name", "ratios", "goals", "against"),
     [
         ("training", 4, 2, {"bare step", "ImageDataGenerator", "float32 matrix product"}),
-        ("loading", 7, 3, {"bytes", "pandas and fromstring", "split in Python", "first load", "0.5 s"}),
+        ("loading", 7, 2, {"bytes", "pandas and fromstring", "split in Python", "first load", "0.5 s"}),
         ("features", 2, 0, {"through the backbone"}),
         ("video", 4, 1, {"every 1", "every 1, and written"}),
         ("recognition_speed", 8, 3, {"published, same runtime", "exported by Keras alone", "1 ms", "1 s"}),

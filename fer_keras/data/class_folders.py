@@ -136,8 +136,8 @@ def find_classes(root, trees):
 def list_classes(tree, split, classes, problems, *, names=None, others=False):
     """Yield a `Listed` for each picture in the class folders of `tree`, by class and then by name, `1` before `10`.
 
-    `names` is the pattern of the files' names, and its description: all their digits are the picture's number, a Usage
-    before `_` tells the split. Folders of other classes are left to `problems`, unless `others` may be there.
+    `names` is the pattern of the files' names, and its description: its group `number` is the picture's, the group
+    `usage`, if it has one, tells the split. Folders of other classes go to `problems`, unless `others` may be there.
     """
     folders = subfolders(tree)
     for folder in folders:
@@ -149,15 +149,14 @@ def list_classes(tree, split, classes, problems, *, names=None, others=False):
         if not files:
             problems.add(tree / name, None, f"Expected pictures. Received: {'none' if own else 'no such folder'}.")
         for _, name, file in sorted((len(name), name, file) for name, file in files):
-            stem = os.path.splitext(name)[0]
-            usage = stem.partition("_")[0] if names else None
-            if names and not names[0].fullmatch(stem):
+            if not names:
+                yield Listed(file, label, split)
+            elif not (found := names[0].fullmatch(os.path.splitext(name)[0])):
                 problems.add(file, None, f"Expected a name {names[1]}.")
-            elif usage in USAGE_TO_SPLIT and (usage == "Training") != (split == "train"):
+            elif (usage := found.groupdict().get("usage")) and (usage == "Training") != (split == "train"):
                 problems.add(file, None, f"Expected no {usage} picture in the folder of {split}.")
             else:
-                number = int("".join(filter(str.isdigit, stem))) if names else None
-                yield Listed(file, label, USAGE_TO_SPLIT.get(usage, split), number)
+                yield Listed(file, label, USAGE_TO_SPLIT.get(usage, split), int(found["number"]))
 
 
 def pictures_below(folder, problems):

@@ -14,8 +14,11 @@ from fer_keras.data.dataset import DataError
 from fer_keras.data.images import is_picture
 from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
-USAGE_NAMES = re.compile(rf"({'|'.join(USAGE_TO_SPLIT)})_[0-9]{{1,15}}"), "like the others', a Usage and an id"
-ROW_NAMES = re.compile("[0-9]{1,15}"), "N.jpg, N its row of FER-2013"
+USAGE_NAMES = (
+    re.compile(rf"(?P<usage>{'|'.join(USAGE_TO_SPLIT)})_(?P<number>[0-9]{{1,15}})"),
+    "like the others', a Usage and an id",
+)
+ROW_NAMES = re.compile("(?P<number>[0-9]{1,15})"), "N.jpg, N its row of FER-2013"
 NAMES = {"official": USAGE_NAMES, "own": None}  # by protocol; in the others, the names are the rows of fer2013.csv
 SOURCES = {
     "official": "FER-2013, folders",

@@ -29,9 +29,10 @@ def files_named(folder, names):
     level = [folder] if folder.is_dir() else []
     for _ in range(3):
         items = [item for each in level for item in os.scandir(each)]
-        for name in names:
-            if found := [item.path for item in items if item.name.lower() == name and item.is_file()]:
-                return sorted(map(Path, found))
+        found = [item for item in items if item.name.lower() in names and item.is_file()]
+        for name in names if found else ():
+            if files := sorted(Path(item.path) for item in found if item.name.lower() == name):
+                return files
         level = [item.path for item in items if item.is_dir() and not item.name.startswith((".", "__"))]
     return []
 
@@ -48,7 +49,7 @@ def find_csv(path):
 
 def find_challenge(path):
     """The CSV without Usage at a path, or the challenge's train.csv (or else test.csv) in it; None if there is none."""
-    files = [path] if path.is_file() else [file for name in CHALLENGE_NAMES for file in files_named(path, [name])]
+    files = [path] if path.is_file() else files_named(path, CHALLENGE_NAMES)
     return next(((file,) for file in files if file.suffix.lower() == ".csv" and lacks_usage(file)), None)
 
 

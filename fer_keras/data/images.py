@@ -20,6 +20,7 @@ FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000
 FORMATS += ["PCX", "PSD", "QOI", "SGI", "SUN", "TGA"]
 UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
+OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # the first brand of a file from an iPhone
 PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
@@ -34,18 +35,17 @@ def is_picture(name):
 def read_regular(path):
     """The bytes of a regular file; a `DataError` if it is none."""
     try:
-        with open(path, "rb", buffering=0, opener=without_waiting) as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.readall()
-        received = "a pipe or a device"
+        file = os.open(path, OPEN)
+        try:
+            about = os.fstat(file)
+            if stat.S_ISREG(about.st_mode):
+                return os.read(file, about.st_size)
+        finally:
+            os.close(file)
+        received = "a folder, a pipe or a device"
     except (OSError, ValueError) as error:
         received = getattr(error, "strerror", None) or str(error)
     raise DataError(f"Expected a regular file. Received: {received}.")
-
-
-def without_waiting(path, flags):
-    """Open a file as `os.open` does, but a pipe without waiting for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decode(content, image_size=None):
@@ -116,10 +116,11 @@ def upright(picture):
 
 def orientation(picture):
     """How the camera was held, as EXIF has it: 1 is upright, also where EXIF says none of 1 to 8 or is broken."""
-    with contextlib.suppress(Exception):
+    try:
         number = picture.getexif().get(ExifTags.Base.Orientation)
-        return number if isinstance(number, int) and number in TURNS else 1
-    return 1
+    except Exception:  # of a broken entry, Pillow raises errors of any kind
+        return 1
+    return number if isinstance(number, int) and number in TURNS else 1
 
 
 def on_black(picture):

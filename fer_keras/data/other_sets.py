@@ -15,7 +15,7 @@ from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
 from fer_keras.data.images import is_picture
 from fer_keras.labels import CKPLUS7, FER7, RAFDB_LABELS, SPLITS
 
-FRAME_NAMES = re.compile("S[0-9]{3}_[0-9]{3}_[0-9]{8}"), "like S010_004_00000017: person, sequence, frame"
+FRAME_NAMES = re.compile("S(?P<number>[0-9]{3}_[0-9]{3}_[0-9]{8})"), "like S010_004_00000017: person, sequence, frame"
 PER_PERSON = 10**11  # what the digits of sequence and frame count to
 LIST = Path("EmoLabel") / "list_patition_label.txt"  # spelled as published
 ALIGNED = Path("Image") / "aligned"
