@@ -10,7 +10,8 @@ For each detector:
 - accuracy: of each network that ships, on the detected crops, on crops at the true boxes, and on the same faces as they
   are; and how many of the crops it names at the default `min_confidence`, and how many of those rightly.
 - score: the slope and middle of the logistic function that tells best which detections of the Haar cascade were faces.
-Then `fer-small` on all faces, each pasted once, turned by 0, 15 and 30 degrees; one that is missed counts as wrong.
+Then `fer-small` on all faces, each pasted once, turned by 0, 15 and 30 degrees; a missed one counts as wrong. They lie
+on the same pictures; then, as faces in photos have heads, on that of scikit-image's `astronaut`, which turns too.
 Last the real photos of scikit-image: `astronaut`, and the 100 faces and 100 other patches of `lfw_subset`, enlarged.
 """
 
@@ -25,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import ratios
 import skimage.data
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from fer_keras import paths
 from fer_keras.data import load_fer7
@@ -58,6 +59,7 @@ EMPTY_OF_PEOPLE = (
 GRAINS = (1, 4, 16)  # pixels, of the noise
 SCALES, DOWNS = np.arange(0.7, 1.6, 0.01), np.arange(-0.2, 0.2, 0.01)
 TURNED = (0, 15, 30)  # degrees
+HEAD = (168, 62, 110)  # left, top and side of the square of the astronaut's photo that FER-2013 would cut out
 TRIED = (0.92, 0.96, 1.0, 1.04, 1.08, 1.12, 1.16)  # scales at which the networks' log loss is measured
 
 
@@ -107,12 +109,15 @@ def main():
     networks = [open_network(path.stem) for path in sorted((paths.PACKAGE / "weights").glob("*.onnx"))]
     networks = [network for network in networks if network.classes == FER7]  # what the faces' labels name
     names = list(DETECTORS)[: 2 if asked.quick else None]
+    both = {name: DETECTORS[name]() for name in {"haar", "yunet"} & set(names)}
+    shared = functools.partial(paste, num_scenes=math.ceil(len(images) / FACES))
     record = {
         "machine": ratios.machine("opencv-python-headless", "mtcnn", "pillow"),
         "pictures": f"{len(scenes)} scenes of {FACES} faces, {source}, on {len(EMPTY_OF_PEOPLE)} pictures of "
         f"scikit-image and {len(GRAINS)} of noise, {WIDTH}x{HEIGHT}; faces {SIDES[0]} to {SIDES[1]} pixels",
         "detectors": {name: measure(DETECTORS[name](), scenes, images, labels, networks) for name in names},
-        "turned": turned({name: DETECTORS[name]() for name in {"haar", "yunet"} & set(names)}, images, labels),
+        "turned": turned(both, images, labels, shared),
+        "turned heads": turned(both, images, labels, on_heads),
         "photos": {name: photos(DETECTORS[name](), every=10 if asked.quick else 1) for name in names},
     }
     show(record)
@@ -163,6 +168,26 @@ def paste(images, *, num_scenes, seed=0, turned=0):
         yield Scene(picture, boxes, rows[number * FACES : (number + 1) * FACES].tolist())
 
 
+def on_heads(images, *, turned):
+    """Yield a scene for each face: on the head of the astronaut, turned as by `paste`, in the middle of her photo."""
+    left, top, side = HEAD
+    generator, edge = np.random.default_rng(0), 2 * side
+    photo = np.pad(np.asarray(Image.fromarray(skimage.data.astronaut()).convert("L")), edge, mode="edge")
+    oval = Image.new("L", (side, side))
+    ImageDraw.Draw(oval).ellipse((0.06 * side, 0, 0.94 * side, side), fill=255)
+    oval = oval.filter(ImageFilter.GaussianBlur(0.04 * side))
+    left, top = left + edge, top + edge
+    around = (left - side, top - side, left + 2 * side, top + 2 * side)
+    for row, face in enumerate(images[..., 0]):
+        scene = Image.fromarray(photo)
+        scene.paste(Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC), (left, top), oval)
+        angle, middle = turned * (1 - 2 * (row % 2)), (left + side / 2, top + side / 2)
+        scene = scene.rotate(-angle, Image.Resampling.BICUBIC, center=middle).crop(around)
+        new = int(generator.integers(SIDES[0], SIDES[1] + 1))
+        scene = scene.convert("RGB").resize((3 * new, 3 * new), Image.Resampling.BICUBIC)
+        yield Scene(np.asarray(scene), [(new, new, new, new)], [row])
+
+
 def free_box(generator, taken, turned):
     """A square drawn by lot that, turned, keeps in the picture and away from those that are taken."""
     reach = abs(math.cos(math.radians(turned))) + abs(math.sin(math.radians(turned)))
@@ -205,8 +230,8 @@ def measure(detector, scenes, images, labels, networks):
     }
 
 
-def turned(detectors, images, labels, network="fer-small"):
-    """How many of all faces, pasted once and turned, detectors find, and in how many the network is right.
+def turned(detectors, images, labels, scenes, network="fer-small"):
+    """How many of all faces, turned, detectors find in scenes with each once, and in how many the network is right.
 
     A face that is missed counts as wrong. Beside them stands the network's accuracy on the faces themselves.
     """
@@ -214,7 +239,7 @@ def turned(detectors, images, labels, network="fer-small"):
     for degrees in TURNED:
         found = {name: np.zeros(len(images), bool) for name in detectors}
         right = {name: np.zeros(len(images), bool) for name in detectors}
-        for scene in paste(images, num_scenes=math.ceil(len(images) / FACES), turned=degrees):
+        for scene in scenes(images, turned=degrees):
             for name, detector in detectors.items():
                 matches = matched(scene, detector.detect(scene.picture), detector.framing)
                 for match in (match for match in matches if match.row is not None):
@@ -339,7 +364,7 @@ def photos(detector, *, every):
 def show(record):
     """Print the record as a list."""
     print(f"{record['machine']}\n{record['pictures']}")
-    for part in ("detectors", "turned", "photos"):
+    for part in ("detectors", "turned", "turned heads", "photos"):
         for name, values in record[part].items():
             print(f"\n{part}: {name}")
             values = values if isinstance(values, dict) else {"": values}
