@@ -147,6 +147,23 @@ def test_folders_of_splits_are_kept_as_they_are(tmp_path):
     assert "resplit" not in faces.source
 
 
+NAMED = ["{}_48x48", "x_{}", "my {}", "{} (1)", "1_{}", "FERPlus{}", "{}Set", "dataset_{}"]
+NAMED = [[name.format(split) for split in ("Train", "Val", "Test")] for name in NAMED]
+
+
+@pytest.mark.parametrize("names", [*NAMED, ["train", "dev", "eval"], ["Training", "Public_Test", "PrivateTest"]])
+def test_one_word_of_a_split_tells_it_whatever_else_a_name_says(names, tmp_path):
+    faces = load_faces(write(tmp_path, [f"{each}/{emotion}" for each in names for emotion in ("happy", "sad")]))
+    assert (faces.classes, faces.counts()["total"].tolist()) == (("happy", "sad"), [4, 4, 4])
+
+
+@pytest.mark.parametrize("names", [("before test", "after test"), ("contest", "latest"), ("test fear", "train anger")])
+def test_words_of_splits_in_another_sense_name_classes(names, tmp_path):
+    assert load_faces(write(tmp_path, names)).classes == tuple(sorted(names))
+    write(tmp_path, ["valid", "invalid"])
+    assert load_folder(tmp_path, classes=("valid", "invalid")).classes == ("valid", "invalid")
+
+
 def test_any_picture_becomes_grey_and_of_one_size_and_is_turned_as_its_camera_says(tmp_path):
     picture, exif = np.zeros((60, 90, 3), np.uint8), Image.Exif()
     picture[:30, :, 1], exif[0x0112] = 200, 3  # upside down
@@ -189,6 +206,8 @@ NO_CLASSES = [
     (["train", "test"], "Expected class folders in the folder of a split"),
     (["FER2013Train", "FER2013Test"], "Expected class folders in the folder of a split"),
     (["train_set", "val-data", "test set"], "Expected class folders in the folder of a split"),
+    (["train_48x48", "test_48x48"], "Expected class folders in the folder of a split"),
+    (["set1/happy", "set1/sad", "set2/sad"], "Received: set1, set2, with .* happy. Name them train"),
 ]
 
 

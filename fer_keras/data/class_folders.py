@@ -11,9 +11,11 @@ from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, s
 from fer_keras.data.images import decode, is_picture, read_regular
 from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, emotion
 
-SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test", "privatetest": "test"}
-SPLIT_NAMES |= dict.fromkeys(("validation", "valid", "val", "publictest"), "validation")
-NO_PART_OF_NAME = re.compile(r"[ _-]|^fer2013(plus)?|(set|data|images|faces)$")  # of what names a split
+SPLIT_WORDS = dict.fromkeys(("train", "training"), "train")
+SPLIT_WORDS |= dict.fromkeys(("test", "testing", "eval", "privatetest"), "test")
+SPLIT_WORDS |= dict.fromkeys(("validation", "valid", "val", "validate", "dev", "publictest"), "validation")
+NO_PART_OF_WORD = re.compile("^(fer(plus)?|plus)|(set|data|images|faces)+$")  # of what names a split
+NO_LETTERS, HUMPS = re.compile(r"[\W\d_]+"), re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 SIDE = 48  # of the pictures of FER-2013 and CK+48
 MAX_DEPTH = 8  # levels of folders in a class folder
 BESIDE = {"thumbs.db", "Thumbs.db", "desktop.ini", "Desktop.ini"}  # what systems leave beside pictures
@@ -50,7 +52,8 @@ def load_folder(
         raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
     found = (at for at in places(given, "images") if len(subfolders(at)) > 1 or set(split_folders(at)) - {None})
     root = next(found, given)
-    trees = find_trees(root)
+    is_chosen = classes and set(classes) <= {item.name for item in subfolders(root)}  # whatever a word in them means
+    trees = {None: root} if is_chosen else find_trees(root)
     drawn = None in trees
     classes = tuple(classes) if classes else find_classes(root, trees)
     lists = (list_classes(tree, split or "train", classes, problems, others=True) for split, tree in trees.items())
@@ -90,13 +93,23 @@ def places(path, inner):
 
 def split_folders(folder):
     """Lists of the folders in a folder by the split they are named after; the others are under None."""
-    found = {}
-    for item in subfolders(folder):
-        name = item.name.lower().strip()
-        while name != (name := NO_PART_OF_NAME.sub("", name)):
-            pass
-        found.setdefault(SPLIT_NAMES.get(name), []).append(item)
-    return found
+    found, items = {}, subfolders(folder)
+    for item in items:
+        found.setdefault(split_named(item.name), []).append(item)
+    # A word beside others tells a split from another: `after test` alone, or beside `before test`, is none.
+    plain = (NO_PART_OF_WORD.sub("", NO_LETTERS.sub("", item.name.lower())) for item in items)
+    return found if len(found) != 1 or not SPLIT_WORDS.keys().isdisjoint(plain) else {None: items}
+
+
+def split_named(name):
+    """The split of which just one word of a name speaks (`my train`, `FERPlusTrain`, `test_48x48`), or None."""
+    name = re.sub(r"(?i)(public|private)[\W_]*test", r"\1test", name)
+    for words in (NO_LETTERS.split(name), [hump for word in NO_LETTERS.split(name) for hump in HUMPS.split(word)]):
+        words = [word.lower() for word in words]
+        splits = [split for word in words if (split := SPLIT_WORDS.get(NO_PART_OF_WORD.sub("", word)))]
+        if splits:
+            return splits[0] if len(splits) == 1 and not any(map(emotion, words)) else None
+    return None
 
 
 def class_name(folder):
@@ -125,7 +138,13 @@ def find_trees(root):
 
 def find_classes(root, trees):
     """Names of the classes in all trees: FER-2013's and FER+'s in their order, then others by name, or by number."""
-    names = {class_name(folder) for tree in trees.values() for folder in subfolders(tree)}
+    found = [folder for tree in trees.values() for folder in subfolders(tree)]
+    names = {class_name(folder) for folder in found}
+    parts = [folder for folder in found if class_name(folder) not in FERPLUS8]
+    if parts := [each for each in parts if not {class_name(item) for item in subfolders(each)}.isdisjoint(FERPLUS8)]:
+        held = f"{', '.join(each.name for each in parts[:4])}, with folders such as {subfolders(parts[0])[0].name}"
+        advice = "Name them train, validation and test if they are splits; else move their class folders together"
+        raise DataError(f"{root}: Expected class folders of pictures. Received: {held}. {advice}.")
     if len(names) < 2:
         raise DataError(f"{root}: Expected at least two class folders. Received: {', '.join(names) or 'none'}.")
     others = names - set(FERPLUS8)
