@@ -2,6 +2,7 @@
 
 import contextlib
 import lzma
+import os
 import stat
 import struct
 import tarfile
@@ -69,7 +70,7 @@ def open_archive(file):
     with tarfile.open(file) as archive:
         while archive.fileobj.read(CHUNK):  # to its end, where its sum is compared
             check_bytes(archive.fileobj.tell(), MAX_BYTES, file)
-        faults = ((each, "" if each.isreg() or each.isdir() else SPECIAL) for each in archive)
+        faults = ((each, "" if each.isreg() or each.isdir() or each.islnk() else SPECIAL) for each in archive)
         yield ((each, each.name + "/" * each.isdir(), each.size, fault) for each, fault in faults), archive.extractfile
 
 
@@ -82,13 +83,15 @@ def unpack(entries, read, file, folder):
         place, claimed = PurePosixPath(name.replace("\\", "/")), claimed + size
         if len(checked) == MAX_ENTRIES:
             raise DataError(f"{file}: Expected at most {MAX_ENTRIES:,} entries. Received: more.")
-        if place.is_absolute() or ".." in place.parts or ":" in name or not name.isprintable() or not place.parts:
+        has_drive = os.name == "nt" and ":" in name
+        is_none = "\0" in name or not (place.parts or name.endswith("/"))  # "./" is the folder that was packed
+        if place.is_absolute() or ".." in place.parts or has_drive or is_none:
             fault = fault or "whose name leads out of it, or is none"
         elif len(place.parts) > MAX_DEPTH:
             fault = fault or f"more than {MAX_DEPTH} folders deep"
         elif not name.endswith("/"):
-            fault = fault or "which it holds twice" * (str(place).casefold() in seen)
-            seen.add(str(place).casefold())
+            fault = fault or "which it holds twice" * (place in seen)
+            seen.add(place)
         if fault:
             received = f"the entry {name[:80]!r}, {fault}"
             raise DataError(f"{file}: Expected plain files inside the archive. Received: {received}.")
