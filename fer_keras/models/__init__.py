@@ -4,6 +4,7 @@ Names are imported when they are first used: this package alone loads neither Ke
 """
 
 import functools
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from fer_keras.names import check_name, import_part
@@ -67,11 +68,11 @@ def builder(name):
     build_network = getattr(import_part(f"{__name__}.{module}"), function)
 
     @functools.wraps(build_network)
-    def build_channels_last(*args, **options):
+    def build_channels_last(num_classes, **options):
         before = keras.config.image_data_format()
         keras.config.set_image_data_format("channels_last")
         try:
-            return build_network(*args, **options)
+            return build_network(int(num_classes) if isinstance(num_classes, Integral) else num_classes, **options)
         finally:
             keras.config.set_image_data_format(before)
 

@@ -2,6 +2,9 @@
 
 import math
 import os
+import zipfile
+from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 
 import keras
@@ -18,10 +21,11 @@ def check_input(num_classes: int, input_shape: Shape, *, least: int = 8, side: i
     `least` is the smallest side that the network can halve as often as it does.
     """
     for name, value, bound in (("side", least if side is None else side, least), ("num_classes", num_classes, 2)):
-        if not isinstance(value, int) or value < bound:
+        if not isinstance(value, Integral) or value < bound:
             raise ValueError(f"`{name}` must be an integer of at least {bound}. Received: {value!r}.")
-    shape, least = tuple(input_shape), least if side is None else 8
-    if len(shape) != 3 or shape[2] != 1 or min(shape[:2]) < least:
+    shape, least = tuple(input_shape) if isinstance(input_shape, Iterable) else (), least if side is None else 8
+    is_whole = len(shape) == 3 and all(isinstance(each, Integral) for each in shape)
+    if not is_whole or shape[2] != 1 or min(shape[:2]) < least:
         raise ValueError(
             f"`input_shape` must be (height, width, 1), grey, with sides of at least {least} pixels. "
             f"Received: {input_shape}. Colour pictures are made grey before they come here."
@@ -72,12 +76,14 @@ def start_from(model: keras.Model, weights: Weights, *, backbone: keras.Model | 
         if path.suffix == ".h5":
             model.load_weights(path)
             return model
+        if not zipfile.is_zipfile(path):  # of which Keras says that there is no such file
+            raise ValueError("Received: a file that was cut, or another kind of file.")
         values = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
         shapes = [value.shape for value in values]
         target = next((each for each in targets if shapes == [tuple(w.shape) for w in each.weights]), None)
         if target is None:
             raise ValueError(f"Received: {len(values)} arrays. Expected: {len(model.weights)} of other shapes.")
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # Keras, h5py and zipfile raise errors of any kind on broken files
         names = ", nor those of ".join(each.name for each in targets)
         raise ValueError(f"{path} does not hold the weights of {names}, of this input and classes. {error}") from error
     set_values(target, values)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 from keras import Model, layers
 
 from fer_keras.models import inputs
@@ -242,6 +243,8 @@ def sound(backbone, *, rescale=False):
     def clone(layer):
         if type(layer).__name__ == "CustomScaleLayer":
             return layers.Rescaling(layer.scale, name=layer.name)
+        if isinstance(layer, layers.Rescaling) and np.ndim(layer.scale) == 1:  # else keras.json says of which axis
+            return layers.Rescaling([[list(layer.scale)]], name=layer.name)
         is_strided = getattr(layer, "kernel_size", None) == (1, 1) and layer.strides != (1, 1)
         strided.update([layer.name] if is_strided else [])
         return type(layer).from_config(layer.get_config() | ({"strides": 1} if is_strided else {}))
@@ -256,7 +259,7 @@ def sound(backbone, *, rescale=False):
             return args[0]
         x = layer(*args, **kwargs)
         if rescale and isinstance(layer, layers.Normalization):  # ImageNet's deviations of red, green and blue
-            x = layers.Rescaling([1 / math.sqrt(each) for each in (0.229, 0.224, 0.225)], name="by_deviations")(x)
+            x = layers.Rescaling([[[1 / math.sqrt(each) for each in (0.229, 0.224, 0.225)]]], name="by_deviations")(x)
         return x
 
     copy = keras.models.clone_model(backbone, clone_function=clone, call_function=call)
