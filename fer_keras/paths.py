@@ -4,11 +4,14 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TypeVar
 
 PACKAGE = Path(__file__).resolve().parent
+TABLES = (".csv", ".tsv", ".txt")  # names of files that a table may replace
 T = TypeVar("T")
 
 
@@ -40,8 +43,6 @@ def build():
 
 def cache():
     """The user's cache folder for parsed data; `FER_KERAS_CACHE` overrides it."""
-    if os.environ.get("FER_KERAS_CACHE"):
-        return Path(os.environ["FER_KERAS_CACHE"])
     base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
     return Path(base or Path.home() / ".cache") / "fer_keras"
 
@@ -73,10 +74,40 @@ def temporary_folder(path: str | os.PathLike):
     `sweep` removes it if the process is killed.
     """
     path = Path(path)
-    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder = path.with_name(f".{shortened(path.name, 235)}.{os.getpid()}.tmp")
     remove(folder)  # of an earlier process with the same number, as in containers
     folder.mkdir(parents=True)
     try:
+def partial(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f"{shortened(path.stem, 240)}.partial{path.suffix}")
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many bytes, as file systems limit them; of a longer one, its beginning and a sum."""
+    content = os.fsencode(name)
+    return name if len(content) <= most else f"{name[:50]}-{zlib.crc32(content):08x}"
+
+
+def describe(path: str | os.PathLike) -> str:
+    """What lies at a path, in words."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        missing = "a link that leads nowhere" if os.path.islink(path) else "no such file"
+        return missing if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
+    kinds = {"a folder": stat.S_ISDIR, "a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a file": stat.S_ISREG}
+    return next((words for words, is_kind in kinds.items() if is_kind(mode)), "a device")
+
+
+def opencv_path(path: str | os.PathLike) -> str:
+    """An absolute path as OpenCV takes it, in UTF-8; of another name, which ends the process, a `ValueError`."""
+    path = os.path.abspath(path)
+    if not path.isascii() and path.encode(errors="replace") != os.fsencode(path):
+        raise ValueError(f"{path!a}: Expected a name in UTF-8, since OpenCV reads no other. Rename it.")
+    return path
+
+
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,12 +150,17 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """Raise a `ValueError` if a file cannot be written at a path, whose folders may be missing; nothing stays there."""
+def check_writable(path: str | os.PathLike, suffixes: tuple | None = None) -> None:
+    """Raise a `ValueError` if a file cannot be written at a path, whose folders may be missing; nothing stays there.
+
+    With `suffixes`, a file that is there already must end in one of them: another would be lost by a slip.
+    """
     path = Path(path).absolute()
-    fault = "a folder or a device" if path.exists() and not path.is_file() else None
+    fault = describe(path) if os.path.exists(path) and not os.path.isfile(path) else None
+    if suffixes and not fault and os.path.exists(path) and path.suffix.lower() not in suffixes:
+        fault = "a file of another kind, which would be lost"
     try:
-        tempfile.TemporaryFile(dir=next(each for each in path.parents if each.exists())).close()
+        tempfile.TemporaryFile(dir=next(each for each in path.parents if os.path.exists(each))).close()
     except OSError as error:
         fault = fault or error.strerror
     if fault:

@@ -37,6 +37,13 @@ def test_what_a_live_process_writes_stays_and_a_killed_one_left_goes_and_a_stopp
     assert set(os.listdir(tmp_path)) == set()
 
 
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    path = tmp_path / ("é" * 125 + ".csv")
+    paths.write_whole(path, "whole")
+    assert (path.read_text(), paths.partial(path).write_text("")) == ("whole", 0)
+    assert paths.partial(path) != paths.partial(path.with_name("é" * 124 + "a.csv"))
+
+
 def test_only_temporaries_are_swept_and_only_those_of_the_record_that_is_written(tmp_path):
     with subprocess.Popen(["true"]) as process:
         dead = f"{process.pid}.tmp"

@@ -7,7 +7,10 @@ import io
 import os
 import re
 import struct
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import data_files as files
@@ -203,12 +206,15 @@ def test_what_is_no_picture_is_refused_by_its_name_and_no_more(tmp_path, monkeyp
     sound.write_bytes(encoded(COLOUR))
     os.mkfifo(pipe)
     sources = [None, 3, [1], b"", b"words", io.StringIO("words"), encoded(COLOUR)[:100], encoded(COLOUR, "JPEG")[:700]]
-    sources += ["data:image/png;base64,", "data:image/png,%00", "data:image/png;base64,é", pipe, "a\0b.png", ""]
+    sources += ["DATA:image/png;base64,", "data:image/png,%00", "data:image/png;base64,é", pipe, "a\0b.png", ""]
     sources += [np.zeros(shape, np.uint8) for shape in ((0, 0, 3), (0, 5), (2, 2, 5), (4,), (1, 2, 3, 4))]
     for source in sources:
         with pytest.raises(DataError, match=r"Expected .* Received: "):
             open_photo(source)
-    for path, found in ((words, "cannot identify"), (tmp_path, "a folder"), (tmp_path / "no.png", "no such file")):
+    (link := tmp_path / "link.png").symlink_to("nowhere")
+    found = {words: "cannot identify", tmp_path: "a folder", tmp_path / "no.png": "no such file", pipe: "a pipe"}
+    found |= {link: "a link that leads nowhere", "/dev/null": "a device"}
+    for path, found in found.items():
         with pytest.raises(DataError, match=rf"^{path}: Expected .*{found}"):
             open_photo(path)
     with pytest.raises(DataError, match=r"its bytes, a data URL.*132,492 characters\. Decode base64") as caught:
@@ -224,6 +230,24 @@ def test_what_is_no_picture_is_refused_by_its_name_and_no_more(tmp_path, monkeyp
             with pytest.raises(DataError, match=r"60000x1000|10000x10000|exceeds limit"):
                 read(files.claimed(*size))
     assert not load.called, "an absurd size is refused before pixels are decoded"
+
+
+def test_a_made_picture_of_whole_numbers_is_grey_up_to_255_and_files_of_this_mode_have_16_bits():
+    made = Image.fromarray(GREY.astype(np.int32))
+    assert (made.mode, open_photo(made).rgb[..., 0].tolist()) == ("I", GREY.tolist())
+    for wrong in (made.point(lambda value: value * 257), Image.fromarray(GREY - np.int32(1))):
+        with pytest.raises(DataError, match=r"Scale them to \[0, 255\] and convert them to uint8"):
+            open_photo(wrong)
+    assert open_photo(encoded(made.point(lambda value: value * 257), "TIFF")).rgb[..., 0].tolist() == GREY.tolist()
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were():
+    before, content, interval = list(warnings.filters), encoded(COLOUR), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(4) as pool:
+        read = [*pool.map(open_photo, [content] * 200)]
+    sys.setswitchinterval(interval)
+    assert (len(read), list(warnings.filters)) == (200, before)
 
 
 SOUND = [encoded(COLOUR, image_format, exif=turned(6)) for image_format in ("JPEG", "PNG", "WEBP", "TIFF", "GIF")]

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import struct
+import threading
 import warnings
 
 import numpy as np
@@ -33,7 +34,7 @@ def is_picture(name):
 
 
 def read_regular(path):
-    """The bytes of a regular file; a `DataError` if it is none."""
+    """The bytes of a regular file; a `DataError` if it is none, or larger than any picture."""
     try:
         file = os.open(path, OPEN)
         try:
@@ -50,7 +51,7 @@ def read_regular(path):
 
 def decode(content, image_size=None):
     """One picture, given as bytes, as upright grey uint8 pixels `(height, width)`, resized to `image_size` if given."""
-    with sound(), open_picture(io.BytesIO(content)) as picture:
+    with sound, open_picture(io.BytesIO(content)) as picture:
         check_size(picture)
         if picture.mode.startswith(("I", "F")):
             raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
@@ -87,17 +88,34 @@ def open_picture(file):
     return Image.open(file, formats=["HEIF"] if is_heic else FORMATS)
 
 
-@contextlib.contextmanager
-def sound():
-    """Turn what Pillow raises on broken or absurd pictures into a `DataError`; what it warns of beside is dropped."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except DataError:
-        raise
-    except Exception as error:  # of broken files, Pillow and the libraries it parses with raise errors of any kind
-        reason = str(error)[:120] or type(error).__name__
-        raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
+class Sound:
+    """A context that turns what Pillow raises on broken or absurd pictures into a `DataError`, and drops its warnings.
+
+    Threads share the filters of warnings: the first to come in sets them, the last to leave restores them.
+    """
+
+    def __init__(self):
+        self.lock, self.depth, self.filters = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if not self.depth:
+                self.filters = warnings.catch_warnings(action="ignore")
+                self.filters.__enter__()
+            self.depth += 1
+
+    def __exit__(self, kind, error, _):
+        with self.lock:
+            self.depth -= 1
+            if not self.depth:
+                self.filters.__exit__()
+        # Of broken files, Pillow and the libraries it parses with raise errors of any kind.
+        if isinstance(error, Exception) and not isinstance(error, DataError):
+            reason = re.sub(" <_io.BytesIO.*?>", "", str(error))[:120] or kind.__name__
+            raise DataError(f"Expected a whole picture (PNG, JPEG, ...). Received: {reason}.") from error
+
+
+sound = Sound()
 
 
 def check_size(picture):
@@ -142,7 +160,6 @@ def as_batch(images, size: tuple[int, int]) -> np.ndarray:
 
 def check_pixels(images: np.ndarray) -> None:
     """Check that values are pixels in [0, 255] that nobody divided by 255; a picture that is almost black is whole."""
-    low, high = (images.min(), images.max()) if images.size else (0, 0)
     expected = "`images` must have values in [0, 255]; the network scales them itself"
     if not (low >= 0 and high <= 255):
         raise ValueError(f"{expected}. Received: {low} to {high}.")

@@ -13,6 +13,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
+from fer_keras.paths import describe
 
 # Of a large JPEG's longer side: the smallest face a detector is asked for still has more pixels than a network takes.
 ENOUGH_SIDE = 1920
@@ -45,7 +46,7 @@ def open_photo(source, *, side: int | None = None) -> Photo:
     if isinstance(source, np.ndarray):
         return Photo(rgb := from_array(source), rgb.shape[:2])
     try:
-        with images.sound(), opened(source) as picture:
+        with images.sound, opened(source) as picture:
             width, height = picture.size
             if picture is not source and picture.format in ("JPEG", "MPO") and width * height <= MAX_JPEG_PIXELS:
                 part = next(part for part in (1, 2, 4, 8) if width * height <= images.MAX_PIXELS * part**2)
@@ -68,11 +69,11 @@ def opened(source):
         return contextlib.nullcontext(source)
     if isinstance(source, bytes | bytearray | memoryview):
         file = io.BytesIO(source)
-    elif isinstance(source, str) and source.startswith("data:"):
+    elif isinstance(source, str) and source[:5].lower() == "data:":
         head, body = source.partition(",")[0], unquote_to_bytes(source.partition(",")[2])
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
     elif isinstance(source, str | os.PathLike) and not os.path.isfile(source):
-        length, found = len(os.fspath(source)), "a folder" if os.path.isdir(source) else "no such file"
+        length, found = len(os.fspath(source)), describe(source)
         found = found if length <= LONGEST_PATH else f"{length:,} characters. Decode base64 with base64.b64decode"
         raise DataError(f"Expected {taken}. Received: {found}.")
     elif not isinstance(source, str | os.PathLike):
@@ -94,9 +95,12 @@ def as_rgb(picture):
     images.check_size(picture)
     if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
+    largest = (
+        255 if picture.mode == "I" and picture.format is None else 2**16 - 1
+    )  # made, not read: of 8
     picture = images.upright(picture)
     if picture.mode.startswith(("I", "F")):
-        picture = Image.fromarray(eight_bits(np.asarray(picture)))
+        picture = Image.fromarray(eight_bits(np.asarray(picture), largest))
     return np.array(images.on_black(picture).convert("RGB"))
 
 
@@ -110,9 +114,9 @@ def from_array(array):
     return pixels if channels == 3 else as_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
-def eight_bits(values):
-    """Values of 16 bits as uint8; a `DataError` if they are outside [0, 65535] or fractions."""
-    low, high, largest = values.min(), values.max(), 2**16 - 1
+def eight_bits(values, largest=2**16 - 1):
+    """Values in [0, largest] as uint8; a `DataError` if they are others or fractions."""
+    low, high = values.min(), values.max()
     if values.dtype.kind not in "ui" or low < 0 or high > largest:
         received = f"{values.dtype}, {low:g} to {high:g}. Scale them to [0, 255] and convert them to uint8"
         raise DataError(f"Expected values of 8 or 16 bits. Received: {received}.")
