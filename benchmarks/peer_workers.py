@@ -66,7 +66,7 @@ class Ours(Worker):
         from fer_keras.recognition.detectors import Detection
 
         found = [Detection(tuple(box), 1.0) for box in boxes]
-        return self.recognizer.faces(found, self.recognizer.probabilities(picture, found))
+        return self.recognizer.faces(found, self.recognizer.calibrated(self.recognizer.crops(picture, found)))
 
     def files(self, pictures):
         """Find and name the faces of picture files."""

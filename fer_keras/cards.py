@@ -63,6 +63,17 @@ class BaseNetwork:
         return found
 
 
+def check_predictions(network, images: np.ndarray) -> np.ndarray:
+    """Predict with any object that `open_network` takes; a `ValueError` if it gives no probabilities."""
+    found, shape = np.asarray(network.predict(images)), (len(images), len(network.classes))
+    is_right = found.shape == shape and found.dtype.kind == "f" and found.min(initial=0) > -0.01
+    if not (is_right and np.abs(found.sum(axis=1) - 1).max(initial=0) < 0.05):  # also where it is no number
+        what = f"{found.dtype}, {found.shape}, with values such as {found.ravel()[:3].tolist()}"
+        expected = f"Expected probabilities of shape {shape}, whose rows sum to 1"
+        raise ValueError(f"The network {network.name}: {expected}. Received: {what}.")
+    return found
+
+
 def make_card(run, input_shape: tuple, name: str) -> dict:
     """Card of a `results.Run`'s network, but for the sum of its file; metrics on validation only unless it is final."""
     source, disputed, licence = run.data["source"], "", "; whether their terms allow"

@@ -177,6 +177,14 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
     assert process.returncode == 0
 
 
+def test_the_table_is_written_whoever_reads_the_lines_and_what_is_closed(photos):
+    command = f"{sys.executable} -m fer_keras recognize photos --csv t.csv {HAAR}"
+    for words in (" >&-", " 2>&-", " <&- >&- 2>&-", " | head -0", " 2>&1 | head -0"):
+        (photos / "t.csv").unlink(missing_ok=True)
+        subprocess.run(["bash", "-c", f"set -o pipefail; {command}{words}"], check=True, capture_output=True)
+        assert pd.read_csv("t.csv").status.to_list() == ["no face", "ok", "error"]
+
+
 def test_tensorflow_prints_nothing_as_it_starts(own_folders, monkeypatch):
     """All in one process: the first imports it, the others start its converters."""
     data_files.write_csv(own_folders, data_files.csv_lines(data_files.fer_table(42)))
@@ -205,7 +213,7 @@ def test_a_line_a_face(photos, run):
 
 
 def test_what_cannot_be_read_is_an_error_and_the_rest_goes_on(photos, run):
-    bad = ["photos/words.png", "nothing.jpg", "nothing.zip", "photos/nothing"]
+    bad = ["photos/words.png", "nothing.jpg", "nothing.zip", "photos/nothing", "long" * 64]
     status, printed, error = run(f"recognize {HAAR} astronaut.png", *bad)
     assert (status, printed[:27]) == (2, "astronaut.png: face 1 happy")
     assert {line.split(": Expected")[0] for line in error.splitlines()} == {f"error: {path}" for path in bad}
@@ -253,9 +261,10 @@ def test_stopped_it_keeps_the_table_of_what_was_done(photos, run, monkeypatch):
     monkeypatch.setattr(Recognizer, "see", Mock(side_effect=[*seen, KeyboardInterrupt]))
     monkeypatch.setattr("fer_keras.recognition.folders.MOST_PICTURES", 1)
     pictures = ["astronaut.png", "photos/blank.jpg", "photos/more/astronaut.png"]
+    (photos / "faces.csv").write_text("earlier")
     status, _, error = run(f"recognize --csv faces.csv {HAAR}", *pictures)
-    assert (status, error) == (130, "stopped\n")
-    assert pd.read_csv("faces.csv").picture.to_list() == pictures[:2]
+    assert (status, error, (photos / "faces.csv").read_text()) == (130, "stopped\n", "earlier")
+    assert pd.read_csv("faces.partial.csv").picture.to_list() == pictures[:2]
 
 
 def test_recognize_starts_without_keras_and_prints_on_any_console_or_none(photos):

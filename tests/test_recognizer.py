@@ -24,7 +24,7 @@ from fer_keras.data import DataError
 from fer_keras.labels import FER7
 from fer_keras.recognition import folders, photos
 from fer_keras.recognition.detectors import Detection, shared
-from fer_keras.recognition.folders import COLUMNS, NO_FACE, recognize_each
+from fer_keras.recognition.folders import COLUMNS, NO_FACE, list_faces, recognize_each
 from fer_keras.recognition.recognizer import UNCERTAIN, Recognizer, recognizer
 
 NETWORK = "mini-xception"
@@ -115,12 +115,43 @@ def test_below_the_least_confidence_the_answer_is_uncertain_and_ones_own_detecto
         face = Recognizer(Brightness(), detector=Quarters(), min_confidence=least).recognize(quarters(2))[1]
         assert face.emotion == emotion
         assert face.confidence == face.probabilities["low"] == pytest.approx(1 - 90 / 255, abs=1e-3)
-    for least in (-0.1, 1.1, float("nan")):
+    for least in (-0.1, 1.1, float("nan"), "0.5", None):
         with pytest.raises(ValueError, match=r"`min_confidence` must be in \[0, 1\]"):
             Recognizer(Brightness(), min_confidence=least)
     boxes = [(np.array([-5.0, 2, 20, 20]), 0.2), ([30.4, 30, 100, 100], 3), ((50, 50, 9, 9), 0.7)]
     found = Recognizer(Brightness(), detector=SimpleNamespace(detect=lambda rgb: boxes)).recognize(quarters(0))
     assert [(face.box, face.detector_score) for face in found] == [((30, 30, 10, 10), 1.0), ((0, 2, 15, 20), 0.2)]
+
+
+@pytest.mark.parametrize(
+    "found", [None, 5, [{"box": (1, 2, 3, 4)}], [((0, 0, np.nan, 9), 0.5)], [((0, 0, 9, 9), np.nan)], KeyError("k")]
+)
+def test_a_detector_that_fails_at_a_picture_is_an_error_of_this_picture(found, tmp_path):
+    detector = SimpleNamespace(detect=Mock(side_effect=[found, []]))
+    for name in ("a.png", "b.png"):
+        Image.fromarray(quarters(0)).save(tmp_path / name)
+    table = fer_keras.recognize_folder(tmp_path, network=Brightness(), detector=detector)
+    assert table.status.to_list() == ["error", NO_FACE]
+    assert table.error[0].startswith("The detector SimpleNamespace: Expected `Detection`s of finite numbers. Received:")
+
+
+@pytest.mark.parametrize("rows", [[[3.0, -2.0]], [[np.nan, 0.5]], [[0.2, 0.2]], [[0.2, 0.3, 0.5]], [0.5, 0.5], None])
+def test_a_network_that_gives_no_probabilities_is_refused_by_its_name(rows):
+    network = Brightness()
+    network.predict = lambda images: rows
+    with pytest.raises(ValueError, match=r"The network brightness: Expected probabilities of shape \(1, 2\)"):
+        Recognizer(network, detector=None).recognize(quarters(1))
+
+
+@pytest.mark.parametrize("name", [UNCERTAIN, "left", "status"])
+def test_classes_that_would_hide_a_column_are_refused_before_the_work(name, tmp_path, monkeypatch):
+    Image.fromarray(quarters(0)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Recognizer, "see", Mock(side_effect=AssertionError))
+    network = Brightness()
+    network.classes = ("low", name)
+    for call in (fer_keras.recognize_folder, lambda path, **how: list_faces([path], csv=tmp_path / "t.csv", **how)):
+        with pytest.raises(ValueError, match=f"Expected classes .*'{name}'"):
+            call(tmp_path, network=network, detector=None)
 
 
 def test_asked_again_the_same_parts_are_used_unless_the_file_changed(tmp_path):
@@ -200,8 +231,8 @@ def test_a_bar_on_a_terminal_and_none_without_a_console(folder, monkeypatch):
 
 def test_a_bad_place_is_an_error_before_the_work_and_on_a_full_disk_what_was_done_is_kept(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    for options in ("--csv notes.txt/faces.csv", "--csv holidays", "--out notes.txt"):
-        assert main(["recognize", "img2.jpg", *options.split(), *WITH]) == 2
+    for options in ("--csv notes.txt/faces.csv", "--csv holidays", "--out notes.txt", "--csv img10.png", "--csv=", ""):
+        assert main(["recognize", "img2.jpg", *(options.split() or [""]), *WITH]) == 2
         assert [text[:7] for text in capsys.readouterr()] == ["", "error: "]
     code = (  # no file may have more than 99,999 bytes, as if the disk were full from there on
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999));"
@@ -218,6 +249,10 @@ def test_a_bad_place_is_an_error_before_the_work_and_on_a_full_disk_what_was_don
     assert done.stderr.startswith("error: out/img10.png: [Errno 27] File too large")
     assert sorted(path.name for path in (folder / "out").rglob("*.*")) == ["a.png", ODD]
     assert pd.read_csv(folder / "faces.csv").status.to_list() == ["ok", "ok", "no face"]
+    command[2] = code.replace("99999", "99")
+    done = subprocess.run([*command[:-4], "--csv", "new.csv", *WITH], capture_output=True, text=True, check=False)
+    assert "error: [Errno 27] File too large: 'new.partial.csv, which holds what was written'" in done.stderr
+    assert sorted(path.name for path in folder.glob("new*")) == ["new.partial.csv"]
 
 
 def test_every_file_that_pillow_reads_is_read(tmp_path):
@@ -232,7 +267,7 @@ def test_a_zip_is_read_as_the_folder_that_it_holds(folder, tmp_path):
     os.replace(shutil.make_archive(tmp_path / "holidays", "zip", plain), zipped)
     pd.testing.assert_frame_equal(*(fer_keras.recognize_folder(path, **HAAR) for path in (zipped, plain)))
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4")
-    refused = {"photos/empty": "none", "photos/cut.png": "a file", "no": "nothing there", "cut.zip": ""}
+    refused = {"photos/empty": "none", "photos/cut.png": "a file", "no": "no such file", "cut.zip": ""}
     for name, received in refused.items():
         with pytest.raises(DataError, match=f"{name}: Expected .* Received: {received}"):
             fer_keras.recognize_folder(tmp_path / name, **HAAR)

@@ -7,6 +7,7 @@ import os
 import threading
 import urllib.request
 from http.client import HTTPException
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +60,6 @@ class Haar(Detector):
 
     Of OpenCV's cascades, `alt2` takes the fewest other things for faces, in the least time. A score is the weight that
     its last stage gives, brought to [0, 1] by the logistic function that fits best in `benchmarks/detection.py`.
-
-    Args:
-        min_size: as for `find_detector`.
-
-    Raises:
-        ImportError: if OpenCV is missing, or has no cascades, as OpenCV 5.
     """
 
     cascade_file = "haarcascade_frontalface_alt2.xml"
@@ -131,13 +126,6 @@ class Yunet(Detector):
 
     Reference:
         Wu, Peng and Yu (2023), YuNet: a tiny millisecond-level face detector, Machine Intelligence Research 20.
-
-    Args:
-        file: path of the file.
-        min_size: as for `find_detector`.
-
-    Raises:
-        ValueError: if there is no such file, or OpenCV cannot read it.
     """
 
     framing, close_framing = Framing(scale=1.08, down=-0.02), Framing(scale=1.3)
@@ -152,14 +140,18 @@ class Yunet(Detector):
             import cv2
         except ImportError as error:
             raise ImportError(f"YuNet needs OpenCV: pip install fer_keras[recognition]. ({error})") from error
+        place = paths.opencv_path(file)
         try:
-            if not file.is_file():
-                raise FileNotFoundError("no file there")
+            if not os.path.isfile(file):
+                raise FileNotFoundError(paths.describe(file))
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+            if file.parent == paths.cache() and found != YUNET_FILES.get(file.name, found):
+                raise FileNotFoundError(f"another file than was fetched, SHA-256 {found}")
             options = {"score_threshold": self.worth_a_look}  # a network is slow to change the size of its pictures
-            self.whole, self.close = (cv2.FaceDetectorYN.create(str(file), "", (320, 320), **options) for _ in range(2))
+            self.whole, self.close = (cv2.FaceDetectorYN.create(place, "", (320, 320), **options) for _ in range(2))
             self.lock = threading.Lock()  # they remember the picture that they are at
             self.search(self.close, np.zeros((CLOSE_SIDE, CLOSE_SIDE, 3), np.uint8))  # another network fails only here
-        except (FileNotFoundError, cv2.error) as error:
+        except (OSError, cv2.error) as error:
             received = f"Received: {str(error)[:200]}. Fetch it: {FETCH}"
             raise ValueError(f"{file}: Expected YuNet's .onnx file. {received}") from error
 
@@ -222,7 +214,7 @@ def find_detector(name="auto", *, min_size: float | None = None):
     >>> find_detector(None).detect(np.zeros((48, 40, 3), np.uint8))
     [Detection(box=(0, 0, 40, 48), score=1.0, angle=0.0)]
     """
-    if min_size is not None and not 0 < min_size <= 1:
+    if min_size is not None and not (isinstance(min_size, Real) and 0 < min_size <= 1):
         raise ValueError(f"`min_size` must be a share in (0, 1] of a picture's longer side. Received: {min_size!r}.")
     if name is None:
         return WholePicture()
@@ -250,8 +242,11 @@ def choose_detector() -> str:
 
 def yunet_file() -> Path:
     """Path of YuNet's file: where `FER_KERAS_YUNET` points, else in the cache, where it may be missing or broken."""
-    if os.environ.get("FER_KERAS_YUNET"):
-        return Path(os.environ["FER_KERAS_YUNET"])
+    if named := os.environ.get("FER_KERAS_YUNET"):
+        if not os.path.isfile(named):
+            expected = "Expected the path of YuNet's .onnx file, or no such variable"
+            raise ValueError(f"FER_KERAS_YUNET={named}: {expected}. Received: {paths.describe(named)}.")
+        return Path(named)
     files = [paths.cache() / name for name in YUNET_FILES]
     return next((file for file in files if file.is_file()), files[0])
 
@@ -313,6 +308,8 @@ def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> l
     kept = []
     for box, score, *angle in sorted(found, key=lambda each: -each[1]):
         left, top, across, down = (float(value) / factor for value in box)
+        if not math.isfinite(sum((left, top, across, down, score, *angle))):
+            raise ValueError(f"Expected finite numbers. Received: {box}, {score}.")
         right, bottom = min(width, round(left + across)), min(height, round(top + down))
         left, top = max(0, round(left)), max(0, round(top))
         box = (left, top, right - left, bottom - top)
@@ -357,11 +354,8 @@ def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
 
     Args:
         rgb: uint8 array `(height, width, 3)`.
-        region: its box is turned about its centre by its angle.
+        region: its box, not all of it outside the picture, is turned about its centre by its angle.
         size: `(height, width)` of the result, a uint8 array `(height, width, 1)`.
-
-    Raises:
-        DataError: if the box lies outside the picture.
     """
     left, top, width, height = region.box
     if region.angle:  # all that the turned box may show

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import csv
+import errno
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from fer_keras.data.archives import unpacked
 from fer_keras.data.dataset import DataError
-from fer_keras.paths import check_writable
+from fer_keras.paths import TABLES, check_writable, describe, partial
 from fer_keras.recognition.annotate import FORMATS, write_faces
 from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import Recognizer
@@ -70,11 +71,11 @@ def progress(*iterable, **options):
 def pictures_at(path: str | os.PathLike, *, without=None):
     """Yield a list of `(name, file)` of the pictures in a folder or zip; `without` is a folder in it to leave out."""
     path = Path(path)
-    is_zip = path.suffix.lower() == ".zip" and path.is_file()
+    is_zip = path.suffix.lower() == ".zip" and os.path.isfile(path)
     with unpacked(path) if is_zip else contextlib.nullcontext(path) as folder:
-        found = walk(folder, without) if folder.is_dir() else ()
+        found = walk(folder, without) if (is_folder := os.path.isdir(folder)) else ()
         if not (names := sorted(found, key=lambda name: [*map(as_sorted, Path(name).parts)])):
-            what = "none in it" if folder.is_dir() else "a file" if path.is_file() else "nothing there"
+            what = "none in it" if is_folder else describe(path)
             raise DataError(f"{path}: Expected a folder of pictures (PNG, ...), or a .zip of one. Received: {what}.")
         yield [(name, folder / name) for name in names]
 
@@ -134,70 +135,74 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def all_columns(columns: dict, classes: tuple) -> dict:
+    """Columns of a table and their kinds, with those of the classes, whose names must be others."""
+    if taken := columns.keys() & set(classes):
+        raise ValueError(f"Expected classes that are no columns of the table. Received: {min(taken)!r}. Rename it.")
+    return columns | dict.fromkeys(classes, float)
+
+
 def as_table(found: Iterable[dict], classes: tuple):
     """Make a `pandas.DataFrame` of rows, with all columns in order."""
     import pandas as pd
 
-    kinds = COLUMNS | dict.fromkeys(classes, float)
+    kinds = all_columns(COLUMNS, classes)
     table = pd.DataFrame([[row.get(name) for name in kinds] for row in found], columns=list(kinds))
     return table.astype({name: {int: "Int64", float: float, str: object}[kind] for name, kind in kinds.items()})
 
 
 @contextlib.contextmanager
 def table_file(path: Path, columns: Collection[str], *, digits: int = 4):
-    """Yield a function that writes rows into a CSV file; a crash or a full disk leaves it as `NAME.partial.csv`."""
+    """Yield a function that writes rows into a CSV file; a stop or a full disk leaves it as `NAME.partial.csv`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with partial(path).open("w", buffering=1, newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, columns, lineterminator="\n")
-        lines.writeheader()
+    try:
+        with partial(path).open("w", buffering=1, newline="", encoding="utf-8") as file:
+            lines = csv.DictWriter(file, columns, lineterminator="\n")
+            lines.writeheader()
 
-        def shown(value):
-            return f"{value:.{digits}f}" if isinstance(value, float) else value
+            def shown(value):
+                return f"{value:.{digits}f}" if isinstance(value, float) else value
 
-        yield lambda found: lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
+            yield lambda found: lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            error.filename = f"{partial(path)}, which holds what was written"
+        raise
     os.replace(partial(path), path)
-
-
-def partial(path: Path) -> Path:
-    """What a file is called until it is whole."""
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
     """Print the faces in pictures, folders and zips, copy pictures into `out`, write a table; give the exit status."""
+    if "" in (*paths, out, csv):
+        raise ValueError("Expected the path of a file or a folder. Received: an empty one.")
     with contextlib.ExitStack() as stack:
         pictures, status = find_pictures(paths, out, csv, stack)
         recognizer = Recognizer(**options)
-        write = stack.enter_context(table_file(Path(csv), [*COLUMNS, *recognizer.classes])) if csv else None
+        write = stack.enter_context(table_file(Path(csv), all_columns(COLUMNS, recognizer.classes))) if csv else None
         bar = pictures if sys.stdout and sys.stdout.isatty() else progress(pictures, unit=" pictures")
-        try:
-            for picture, faces, error in recognize_each(((each, each.file) for each in bar), recognizer):
-                if error is not None:
-                    show(f"error: {error}", sys.stderr)
-                    status = 2 if picture.is_given else status
-                if as_json:
-                    found = faces and [*map(vars, faces)]
-                    print(json.dumps({"picture": picture.name, "faces": found, "error": error}), flush=True)
-                elif error is None:
-                    for number, face in enumerate(faces, 1):
-                        guess = max(face.probabilities, key=face.probabilities.get)
-                        words = face.emotion if guess == face.emotion else f"{face.emotion} {guess}?"
-                        place = "{2}x{3} at ({0}, {1})".format(*face.box)
-                        show(f"{picture.name}: face {number} {words} {face.confidence:.2f}, {place}")
-                    if not faces:
-                        show(f"{picture.name}: {NO_FACE}")
-                if write:
-                    write(rows(picture.name, faces, error))
-                try:
-                    if error is None and out:
-                        write_faces(open_photo(picture.file), faces, picture.copy, bars=bars)
-                except (ValueError, OSError) as fault:
-                    name = f"{picture.copy}: " if isinstance(fault, OSError) else ""
-                    show(f"error: {name}{fault}", sys.stderr)
-                    status = 2
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            status = 130
+        for picture, faces, error in recognize_each(((each, each.file) for each in bar), recognizer):
+            lines, faults = [], [] if error is None else [error]
+            status = 2 if faults and picture.is_given else status
+            if as_json:
+                found = faces and [*map(vars, faces)]
+                lines = [json.dumps({"picture": picture.name, "faces": found, "error": error})]
+            elif error is None:
+                for number, face in enumerate(faces, 1):
+                    guess = max(face.probabilities, key=face.probabilities.get)
+                    words = face.emotion if guess == face.emotion else f"{face.emotion} {guess}?"
+                    place = "{2}x{3} at ({0}, {1})".format(*face.box)
+                    lines.append(f"{picture.name}: face {number} {words} {face.confidence:.2f}, {place}")
+                lines = lines or [f"{picture.name}: {NO_FACE}"]
+            if write:
+                write(rows(picture.name, faces, error))
+            try:
+                if error is None and out:
+                    write_faces(open_photo(picture.file), faces, picture.copy, bars=bars)
+            except (ValueError, OSError) as fault:
+                faults.append(f"{picture.copy}: {fault}" if isinstance(fault, OSError) else str(fault))
+                status = 2
+            show(lines, sys.stdout, go_on=csv or out)
+            show([f"error: {fault}" for fault in faults], sys.stderr, go_on=True)
     return status
 
 
@@ -205,11 +210,11 @@ def find_pictures(paths, out, csv, stack):
     """Find pictures, with files for their copies, numbered where a name is taken, and the status; check these files."""
     pictures, taken, status = [], {}, 0
     for path in map(Path, paths):
-        is_given, found = not (path.is_dir() or path.suffix.lower() == ".zip"), [(path.name, path)]
+        is_given, found = not (os.path.isdir(path) or path.suffix.lower() == ".zip"), [(path.name, path)]
         try:
             found = found if is_given else stack.enter_context(pictures_at(path, without=out))
         except ValueError as error:
-            show(f"error: {error}", sys.stderr)
+            show([f"error: {error}"], sys.stderr, go_on=True)
             found, status = [], 2
         for name, file in found:
             wanted, own = Path(out or "", name if Path(name).suffix.lower() in FORMATS else f"{name}.png"), (path, file)
@@ -221,9 +226,17 @@ def find_pictures(paths, out, csv, stack):
         raise ValueError(f"{min(lost)!r}: Expected another --out or --csv than a picture, which would be lost.")
     for place in {place.parent: place for place in places}.values():
         check_writable(place)
+    if csv:
+        check_writable(csv, TABLES)
     return pictures, status
 
 
-def show(text, file=None):
-    """Print a line in which what a terminal would obey, or cannot show, is a question mark."""
-    print("".join(letter if letter.isprintable() else "?" for letter in text), file=file, flush=True)
+def show(lines, file, *, go_on):
+    """Print lines, what no terminal can show as question marks; if told to `go_on`, in vain where the reader left."""
+    try:
+        for text in lines:
+            print("".join(letter if letter.isprintable() else "?" for letter in text), file=file, flush=True)
+    except BrokenPipeError:
+        if not go_on:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

@@ -39,7 +39,7 @@ class OnnxNetwork(BaseNetwork):
 
 
 def open_network(network, *, classes=None):
-    """Open a trained network by its name, from its file, or from a Keras model.
+    """Open a trained network, as `OnnxNetwork` or `models.Network`, by its name, from its file, or from a Keras model.
 
     A network that ships is run by ONNX Runtime, which starts in a moment, if that is installed, and by Keras if not.
 
@@ -48,9 +48,6 @@ def open_network(network, *, classes=None):
             `fer_keras.export` wrote, or of a `.keras` or `.h5` file; a `keras.Model`; or an object with `name`,
             `classes`, `size`, `temperature`, `card` and `predict(images)`, which is passed through.
         classes: class names in the order of the outputs, as for `models.load`; needed where there is no card.
-
-    Returns:
-        An `OnnxNetwork` or a `models.Network`.
 
     Raises:
         ValueError: if there is no such network, its file is broken, or it has no card and no `classes`.

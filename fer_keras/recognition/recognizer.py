@@ -5,10 +5,12 @@ import functools
 import os
 from collections import namedtuple
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from fer_keras.cards import check_predictions
 from fer_keras.evaluation.calibration import with_temperature
 from fer_keras.labels import check_classes
 from fer_keras.recognition import detectors
@@ -54,11 +56,13 @@ class Recognizer:
         self, network: Any = DEFAULT_NETWORK, *, classes: Sequence[str] | None = None, detector: Any = "auto",
         min_confidence: float = MIN_CONFIDENCE, min_size: float | None = None, mirrored: bool = False,
     ):  # fmt: skip
-        if not 0 <= min_confidence <= 1:
+        if not (isinstance(min_confidence, Real) and 0 <= min_confidence <= 1):
             raise ValueError(f"`min_confidence` must be in [0, 1]. Received: {min_confidence!r}.")
         self.min_confidence, self.mirrored = min_confidence, mirrored
         self.detector = find_detector(detector, min_size=min_size)
         self.network = open_network(network, classes=classes)
+        if UNCERTAIN in self.network.classes:
+            raise ValueError(f"Expected classes other than {UNCERTAIN!r}, as doubtful faces are called. Rename it.")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,11 +94,11 @@ class Recognizer:
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, uint8 RGB `(height, width, 3)`, the best first."""
-        return detectors.non_max_suppression(self.detector.detect(rgb), rgb)
-
-    def probabilities(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
-        """Calibrated probabilities of detected faces, float32 `(n, classes)`, in one batch."""
-        return self.calibrated(self.crops(rgb, detections))
+        try:
+            return detectors.non_max_suppression(self.detector.detect(rgb), rgb)
+        except Exception as error:  # one's own detector may raise any
+            what = f"`Detection`s of finite numbers. Received: {type(error).__name__}: {error}"
+            raise ValueError(f"The detector {type(self.detector).__name__}: Expected {what}") from error
 
     def crops(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
         """Detected faces as the network takes them, uint8 `(n, height, width, 1)`."""
@@ -108,9 +112,9 @@ class Recognizer:
 
     def calibrated(self, crops: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of crops, float32 `(n, classes)`."""
-        temperature, predictions = self.network.temperature, self.network.predict(crops)
+        temperature, predictions = self.network.temperature, check_predictions(self.network, crops)
         if self.mirrored:
-            predictions = (predictions + self.network.predict(crops[:, :, ::-1])) / 2
+            predictions = (predictions + check_predictions(self.network, crops[:, :, ::-1])) / 2
             temperature = self.network.card.get("temperature_mirrored", temperature)
         return with_temperature(predictions, temperature).astype(np.float32)
 
