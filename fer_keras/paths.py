@@ -67,17 +67,6 @@ def reduce(full: T, quick: T) -> T:
     return full if profile() == "full" else quick
 
 
-@contextlib.contextmanager
-def temporary_folder(path: str | os.PathLike):
-    """Yield an empty folder `.NAME.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
-
-    `sweep` removes it if the process is killed.
-    """
-    path = Path(path)
-    folder = path.with_name(f".{shortened(path.name, 235)}.{os.getpid()}.tmp")
-    remove(folder)  # of an earlier process with the same number, as in containers
-    folder.mkdir(parents=True)
-    try:
 def partial(path: Path) -> Path:
     """What a file is called until it is whole."""
     return path.with_name(f"{shortened(path.stem, 240)}.partial{path.suffix}")
@@ -108,6 +97,17 @@ def opencv_path(path: str | os.PathLike) -> str:
     return path
 
 
+@contextlib.contextmanager
+def temporary_folder(path: str | os.PathLike):
+    """Yield an empty folder `.NAME.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
+
+    `sweep` removes it if the process is killed.
+    """
+    path = Path(path)
+    folder = path.with_name(f".{shortened(path.name, 235)}.{os.getpid()}.tmp")
+    remove(folder)  # of an earlier process with the same number, as in containers
+    folder.mkdir(parents=True)
+    try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
