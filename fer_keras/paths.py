@@ -43,6 +43,8 @@ def build():
 
 def cache():
     """The user's cache folder for parsed data; `FER_KERAS_CACHE` overrides it."""
+    if os.environ.get("FER_KERAS_CACHE"):
+        return Path(os.environ["FER_KERAS_CACHE"])
     base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
     return Path(base or Path.home() / ".cache") / "fer_keras"
 
