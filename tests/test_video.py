@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -16,6 +17,7 @@ import moving
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import fer_keras
 from fer_keras.__main__ import main
@@ -129,7 +131,8 @@ def plug_in(monkeypatch, at, times, *, noted=1, rate=0.0):
 
 
 def test_a_video_is_as_long_as_its_source_its_frames_at_their_times_and_of_one_size(plain, monkeypatch, tmp_path):
-    long, film = [1] * 3 + [2] * 7 + [3] + [4] * 14 + [5], str(plain)
+    long, film = [1] * 3 + [2] * 7 + [3] + [4] * 14 + [5], str(tmp_path / "film.webm")
+    (tmp_path / "film.webm").write_bytes(b"")
     for at, stop, noted, rate, expected in (
         (3, 1.0, 1, 0, long[:12]),
         (film, 2.0, 1, 0, long),
@@ -143,6 +146,17 @@ def test_a_video_is_as_long_as_its_source_its_frames_at_their_times_and_of_one_s
         assert written == pytest.approx(rate or 25, abs=5e-3)
 
 
+def test_every_frame_of_a_gif_is_shown_and_as_long_as_there(tmp_path):
+    pictures, (gif, out) = [Image.fromarray(picture) for picture in PLAIN[:3]], (tmp_path / "a.gif", tmp_path / "a.mp4")
+    for durations, expected in (([500, 500, 4000], [1, 1, 8]), ([20, 30, 40], [2, 3, 4]), (100, [1, 1, 1])):
+        pictures[0].save(gif, save_all=True, append_images=pictures[1:], duration=durations)
+        table = recognize(gif, out)
+        frames, rate = read(out)
+        distances = [[np.abs(frame.astype(int) - one).mean() for one in PLAIN[:3]] for frame in frames]
+        assert np.bincount(np.argmin(distances, axis=1)).tolist() == expected
+        assert (table.attrs, rate) == ({"frames": 3, "ended": "whole"}, sum(expected) / (np.mean(durations) * 3 / 1000))
+
+
 def test_what_was_done_until_the_end_is_kept(clip, plain, tmp_path, monkeypatch):
     content, middle = plain.read_bytes(), plain.stat().st_size // 2
     (cut := tmp_path / "cut.avi").write_bytes(content[:middle])
@@ -150,18 +164,23 @@ def test_what_was_done_until_the_end_is_kept(clip, plain, tmp_path, monkeypatch)
     csv, cut_off = tmp_path / "faces.csv", "Expected a whole video. Received: no more pictures after"
     plug_in(monkeypatch, 3, [0.0, 0.1])
     stop = Mock(side_effect=[*WAY[:20:5], KeyboardInterrupt, KeyboardInterrupt])
+    csv.write_text("earlier")
+    kept = "What was done until then is kept in NAME.partial.SUFFIX: "
     for source, target, find, ended, count, words in (
-        (clip, tmp_path / "a.mp4", stop, "stopped", 20, "Stopped after 0.8 s. What was done until then is kept: 20 fr"),
-        (clip, None, stop, "stopped", 0, "kept: 0 frames"),
+        (clip, tmp_path / "a.mp4", stop, "stopped", 20, f"Stopped after 0.8 s. {kept}20 fr"),
+        (clip, None, stop, "stopped", 0, f"{kept}0 frames"),
         (cut, tmp_path / "b.avi", lambda frame: FACE, "broken", pytest.approx(30, abs=9), f"cut.avi: {cut_off} 1."),
         (3, None, lambda frame: FACE, "broken", 2, f"camera 3: {cut_off} 0.1 s"),
     ):
         with pytest.warns(UserWarning, match=words):
             table = recognize(source, target, csv=csv, find=find)
         assert (table.attrs, table["time"].dtype) == ({"frames": count, "ended": ended}, float)
-        assert set(pd.read_csv(csv)["frame"]) == set(range(table.attrs["frames"])) >= set(table["frame"])
+        written = video.partial(csv) if ended == "stopped" else csv
+        assert set(pd.read_csv(written)["frame"]) == set(range(table.attrs["frames"])) >= set(table["frame"])
+        assert ended == "broken" or csv.read_text() == "earlier"
+        target = target and video.partial(target) if ended == "stopped" else target
         assert target is None or len(read(target)[0]) == table.attrs["frames"]
-    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "b.avi", "corrupt.avi", "cut.avi", "faces.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["a.partial.mp4", "b.avi", "corrupt.avi", "cut.avi", "faces.csv"]
     assert recognize(corrupt).attrs == {"frames": pytest.approx(60, abs=2), "ended": "whole"}
 
 
@@ -186,9 +205,38 @@ def test_after_an_error_or_a_kill_the_files_are_called_partial_and_the_earlier_t
     assert len(read(tmp_path / "0" / "faces.partial.avi")[0]) == 20
 
 
+def test_a_video_that_a_full_disk_cut_is_an_error_and_stays_partial(plain, tmp_path):
+    code = """if True:
+        import resource, sys, pytest, test_video
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))  # as if the disk were full from there on
+        for suffix in "mp4", "mkv", "avi", "webm":
+            with pytest.raises(ValueError, match=rf"a.partial.{suffix}: Expected a whole video"):
+                test_video.recognize(sys.argv[1], f"a.{suffix}")"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, plain], cwd=tmp_path, env=environment, check=True)
+    assert sorted(os.listdir(tmp_path)) == [f"a.partial.{suffix}" for suffix in ("avi", "mkv", "mp4", "webm")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names here are text")
+@pytest.mark.parametrize("name", [b"\xff.avi", b"\xff.mp4"])
+def test_a_name_that_is_not_utf_8_is_refused_before_opencv_sees_it(plain, tmp_path, name):
+    odd = tmp_path / os.fsdecode(name)
+    odd.write_bytes(plain.read_bytes())
+    for places in ((odd,), (plain, odd)):
+        with pytest.raises(ValueError, match=r"udcff\.\w+': Expected a name in UTF-8"):
+            recognize(*places)
+
+
+def test_classes_that_would_hide_a_column_are_refused(plain):
+    network = SimpleNamespace(name="own", classes=("time", "b"), size=(8, 8), predict=None)
+    with pytest.raises(ValueError, match=r"no columns of the table. Received: 'time'"):
+        fer_keras.recognize_video(plain, network=network, detector=None)
+
+
 def test_nothing_is_written_over_the_source_or_the_other_file_or_where_it_cannot_be(clip, tmp_path):
     link, different = tmp_path / "link.mp4", "must be different files"
     link.symlink_to(clip)
+    (tmp_path / "notes.png").write_bytes(b"")
     for source, target, csv, words in (
         (clip, link, None, different),
         (str(clip), None, clip.parent / "." / clip.name, different),
@@ -196,6 +244,7 @@ def test_nothing_is_written_over_the_source_or_the_other_file_or_where_it_cannot
         (clip, tmp_path / "x.mkv", tmp_path / "x.mkv", different),
         (clip, tmp_path / "out.txt", None, r"ends in one of \.mp4, .*Received: .*out\.txt"),
         (clip, None, tmp_path, "Received: a folder"),
+        (clip, None, link.with_name("notes.png"), "Received: a file of another kind"),
     ):
         with pytest.raises(ValueError, match=words):
             fer_keras.recognize_video(source, target, csv=csv, network="looked for later", detector=None)
@@ -230,6 +279,23 @@ def test_a_file_is_cut_off_if_it_ends_before_its_container_says(clip, plain, tmp
     for content, is_cut in [*files, (live, False), (b"\x47" * 188 * 9, False)]:
         (tmp_path / "made").write_bytes(content)
         assert video.is_cut_off(tmp_path / "made") == is_cut
+
+
+def test_a_file_is_broken_of_which_far_fewer_frames_can_be_read_than_it_has(clip, tmp_path):
+    mp4, stream = bytearray(clip.read_bytes()), io.BytesIO()
+    index = mp4.rindex(b"moov")
+    Image.fromarray(PLAIN[0]).save(stream, "GIF", save_all=True, append_images=list(map(Image.fromarray, PLAIN[1:9])))
+    hole = bytes(mp4[: index // 3]) + bytes(index // 3) + bytes(mp4[2 * (index // 3) :])
+    table = bytearray(mp4)  # of which an edit list shows two thirds
+    for name, place in ((b"tkhd", 24), (b"elst", 12), (b"mvhd", 20)):
+        struct.pack_into(">I", table, table.index(name, index) + place, 1066)
+    gif = stream.getvalue()
+    for content, ended in ((hole, "broken"), (table, "whole"), (gif[:-2000], "broken"), (gif, "whole")):
+        (made := tmp_path / f"made.{'gif' if content[:3] == b'GIF' else 'mp4'}").write_bytes(content)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            assert recognize(made).attrs["ended"] == ended
+        assert len(found) == (ended == "broken")
 
 
 def test_memory_stays_flat(tmp_path):
@@ -289,7 +355,7 @@ def test_the_command_writes_and_says_what_it_found_and_why_it_ended(clip, plain,
         monkeypatch.setattr(video, "is_cut_off", Mock(side_effect=effect))
         assert main(["video", str(plain), "--weights", "mini-xception", "--detector", "none"]) == status
         (line,) = capsys.readouterr().err.splitlines()
-        assert (line.startswith(f"warning: {plain}: "), line.endswith("kept: 60 frames.")) == (True, True)
+        assert (line.startswith(f"warning: {plain}: "), line.endswith(": 60 frames.")) == (True, True)
 
 
 def oracle(boxes):

@@ -3,12 +3,15 @@
 import contextlib
 import functools
 import itertools
+import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 import warnings
+from numbers import Real
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +20,10 @@ import cv2
 import numpy as np
 
 from fer_keras.data.images import MAX_PIXELS
-from fer_keras.paths import check_writable
+from fer_keras.paths import TABLES, check_writable, opencv_path, partial
 from fer_keras.ray_cluster import silent_stderr
 from fer_keras.recognition.annotate import draw_faces
-from fer_keras.recognition.folders import NO_FACE, OK, face_row, partial, progress, table_file
+from fer_keras.recognition.folders import NO_FACE, OK, all_columns, face_row, progress, table_file
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 from fer_keras.recognition.tracking import Tracker
 
@@ -45,9 +48,9 @@ def recognize_video(
     """Follow the faces in a video, recognise their expressions, and return a row for each face and frame.
 
     The detector looks at every n-th frame; in between faces are followed by optical flow. The network sees every face
-    in every frame. Rows and frames are written as they come, into files called `NAME.partial.SUFFIX` until they are
-    whole. Where Ctrl-C ends the work, or the file is cut off, what was done is kept, with a warning. The video is as
-    long as its source, frames at their times, in H.264 if ffmpeg (`pip install imageio-ffmpeg`) or OpenCV has it.
+    in every frame. Rows and frames are written as they come, into files called `NAME.partial.SUFFIX` until all is done,
+    and for good where Ctrl-C ends the work. Where the source breaks off, what was done is kept, with a warning. Videos
+    are as long as their source, frames at their times, in H.264 if ffmpeg (`pip install imageio-ffmpeg`) or OpenCV can.
 
     Args:
         source: path of a video, or the number of a camera (the first is 0).
@@ -72,22 +75,23 @@ def recognize_video(
 
     tracker = Tracker(every=1 if detector is None else every, smoothing_seconds=smoothing_seconds)
     end = np.inf if stop is None else stop
-    if not 0 <= start < end:
+    if not (isinstance(start, Real) and isinstance(end, Real) and 0 <= start < end):
         raise ValueError(f"Expected 0 <= `start` < `stop`, in seconds. Received: {start!r} and {stop!r}.")
     check_places(source, target, csv)
     recognizer = Recognizer(network, detector=detector, **options)
-    kinds = COLUMNS | dict.fromkeys(recognizer.classes, float)
-    frames, ended = 0, "stopped"
+    kinds, frames, ended = all_columns(COLUMNS, recognizer.classes), 0, "stopped"
     with contextlib.ExitStack() as stack:
         reader = Reader(source)
         stack.callback(reader.capture.release)
         file = Path(csv or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "faces.csv")
-        with video_file(target, reader.rate) as write, table_file(file, kinds, digits=6) as write_rows:
-            bar = stack.enter_context(progress(total=reader.total(start, end), unit=" frames"))
-            with contextlib.suppress(KeyboardInterrupt):
+        ends = [each for each in (reader.count, end * reader.rate) if 0 < each < 1e9]  # none if nobody knows
+        total = max(1, round(min(ends) - start * reader.rate)) if ends else None
+        bar = stack.enter_context(progress(total=total, unit=" frames"))
+        with contextlib.suppress(KeyboardInterrupt):
+            with video_file(target, reader.rate) as write, table_file(file, kinds, digits=6) as write_rows:
                 for number, frame in enumerate(reader):
                     if reader.seconds >= end:
-                        ended = "whole"
+                        reached = "whole"
                         break
                     if reader.seconds < start:
                         continue
@@ -102,16 +106,22 @@ def recognize_video(
                     frames += 1
                     bar.update()
                 else:
-                    ended = "broken" if reader.is_camera or is_cut_off(reader.source) else "whole"
-            if not frames and ended != "stopped":
-                raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
+                    parts = [part / max(reader.count, 1) for part in (number + 1, reader.seconds * reader.rate)]
+                    reached = "broken" if reader.is_camera or is_cut_off(reader.source, *parts) else "whole"
+                    if target is not None and frames:
+                        write(None, reader.end)  # until when the last frame is shown
+                if not frames:
+                    raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
+            ended = reached  # also of the files, which are called by their names now
         empty = {name: {int: "Int64", bool: "boolean"}.get(kind, kind) for name, kind in kinds.items()}
+        file = partial(file) if partial(file).exists() else file
         found = pd.read_csv(file, dtype=empty, keep_default_na=False, na_values=[""], encoding="utf-8")
     found = found[found["status"] == OK].astype(kinds).reset_index(drop=True)
     found.attrs.update(frames=frames, ended=ended)
     if ended != "whole":
         what = "Stopped" if ended == "stopped" else "Expected a whole video. Received: no more pictures"
-        kept = f"after {reader.seconds:.1f} s. What was done until then is kept: {frames:,} frames."
+        where = " in NAME.partial.SUFFIX" if ended == "stopped" and (target or csv) else ""
+        kept = f"after {reader.seconds:.1f} s. What was done until then is kept{where}: {frames:,} frames."
         warnings.warn(f"{reader.name}: {what} {kept}", stacklevel=2)
     return found
 
@@ -120,8 +130,8 @@ def follow(recognizer, tracker, rgb, seconds):
     """Follow the faces into the next frame; its `tracking.Track`s and their `Face`s, of smoothed probabilities."""
     tracks = tracker.update(rgb, seconds, recognizer.detect)
     detections = [track.detection(rgb.shape) for track in tracks]
-    probabilities = tracker.smooth(tracks, recognizer.probabilities(rgb, detections), seconds)
-    return tracks, recognizer.faces(detections, probabilities)
+    found = recognizer.calibrated(recognizer.crops(rgb, detections))
+    return tracks, recognizer.faces(detections, tracker.smooth(tracks, found, seconds))
 
 
 def check_places(source, target, csv):
@@ -133,8 +143,10 @@ def check_places(source, target, csv):
     for place, same in itertools.combinations([*read, *written, *map(partial, written)], 2):
         if place.samefile(same) if place.exists() and same.exists() else place.resolve() == same.resolve():
             raise ValueError(f"Source, target, csv and NAME.partial.SUFFIX must be different files. Received: {same}.")
-    for place in written:
-        check_writable(place)
+    for place, suffixes in ((target, CODES), (csv, TABLES)):
+        if place is not None:
+            check_writable(place, suffixes)
+    opencv_path(target or "")
 
 
 class Reader:
@@ -146,14 +158,19 @@ class Reader:
         self.name = f"camera {source}" if self.is_camera else str(source)
         if not self.is_camera and not self.source.is_file():
             raise ValueError(f"Expected the path of a video file, or the number of a camera. Received: {self.name}.")
-        place = self.source if self.is_camera else os.path.abspath(source)  # which nothing takes for an address
+        place = self.source if self.is_camera else opencv_path(source)  # which nothing takes for an address
         ffmpeg = not self.is_camera and cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
         self.capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         wide, high = (int(self.capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if wide * high > MAX_PIXELS:
             raise ValueError(f"{self.name}: Expected at most {MAX_PIXELS:,} pixels a frame. Received: {wide}x{high}.")
         rate = self.capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0.1 <= rate <= 240 else 25.0  # where it does not say, or says nonsense
+        self.count = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)  # often a guess
+        self.rate, self.end = rate if 0.1 <= rate <= 240 else 25.0, 0.0  # where it does not say, or says nonsense
+        content = self.source.read_bytes() if not self.is_camera and self.source.suffix.lower() == ".gif" else b""
+        if delays := re.findall(rb"!\xf9\x04.(..).\0", content, re.DOTALL):  # the mean rate would leave frames out
+            delays = [10 if each in (b"\0\0", b"\1\0") else int.from_bytes(each, "little") for each in delays]
+            self.rate, self.end = 100 / math.gcd(*delays), sum(delays) / 100  # as FFmpeg takes them
         _, self.first = self.capture.read()  # at once, so that there is one
         if self.first is None:
             self.capture.release()
@@ -176,21 +193,23 @@ class Reader:
                 now = self.clock() - self.started
                 self.seconds = now if now > self.seconds else self.seconds + 1 / self.rate
 
-    def total(self, start: float, end: float) -> int | None:
-        """About how many frames there are between two times, or None if nobody knows."""
-        ends = [each for each in (self.capture.get(cv2.CAP_PROP_FRAME_COUNT), end * self.rate) if 0 < each < 1e9]
-        return max(1, round(min(ends) - start * self.rate)) if ends else None
 
+def is_cut_off(path: Path, counted: float = 1.0, timed: float = 1.0) -> bool:
+    """True if a file ends before its own container says (AVI, MP4, MOV, MKV, WebM, GIF), or most of it cannot be read.
 
-def is_cut_off(path: Path) -> bool:
-    """True if a file ends before its own container says (AVI, MP4, MOV, MKV, WebM); OpenCV's count is often a guess."""
-    size, place = path.stat().st_size, 0
+    `counted` is the share of OpenCV's count of frames that was read, `timed` the same by time. The count is a guess but
+    for MP4 and for AVI, which has no frame where one was dropped.
+    """
+    size, place, told = path.stat().st_size, 0, 0.0
     with path.open("rb") as file:
         head = file.read(4)
         if head == b"\x1a\x45\xdf\xa3":  # Matroska: a head, then one segment that may have no length
             file.seek(skip := 4 + sum(ebml_size(file)))
             is_segment, (length, value) = file.read(4) == b"\x18\x53\x80\x67", ebml_size(file)
             return is_segment and value != (1 << 7 * length) - 1 and skip + 4 + length + value > size
+        if head == b"GIF8":
+            file.seek(max(0, size - 64))
+            return not file.read().rstrip(b"\0\r\n ").endswith(b";")
         is_avi, parts = head == b"RIFF", b"RIFF JUNK ftyp moov mdat moof free skip wide sidx styp uuid".split()
         while place + 8 <= size:
             file.seek(place)
@@ -199,9 +218,23 @@ def is_cut_off(path: Path) -> bool:
             if not is_avi and length == 1:
                 length = int.from_bytes(head[8:], "big")
             if length < 8 or (head[:4] if is_avi else head[4:8]) not in parts:  # open, or another container
-                return False
+                break
+            if is_avi:
+                told, counted = 1.0, max(counted, timed)
+            elif head[4:8] == b"moov":
+                file.seek(place)
+                told = shown_share(file.read(min(length, 2**26)))
             place += length
-    return place > size
+    return place > size or counted < 0.9 * told
+
+
+def shown_share(moov):
+    """Share of an MP4's frames that its edit list shows, the least of its video tracks; 0.0 if it does not say."""
+    track = rb"tkhd\0.{19}(.{4})(?:(?!tkhd).)*?mdhd\0.{11}(.{4})(.{4}).{8}hdlr.{8}vide"
+    found = re.findall(rb"mvhd\0.{11}(.{4})()()", moov, re.DOTALL) + re.findall(track, moov, re.DOTALL)
+    (scale, *_), *tracks = [[int.from_bytes(each, "big") for each in row] for row in found] or [[0]]
+    shares = [shown * rate / (scale * length) for shown, rate, length in tracks if scale * length]
+    return min(1.0, *shares) if shares else 0.0
 
 
 def ebml_size(file):
@@ -222,9 +255,9 @@ def video_file(target, rate):
         if writer is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             writer, first = open_writer(path, rate, rgb.shape[1::-1]), seconds
-        bgr, due = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - first) * rate)
+        bgr, due = last if rgb is None else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - first) * rate)
         # The frame before is repeated until then, for ten minutes at most.
-        shown = [last] * min(due - written, round(600 * rate)) + [bgr] * (due >= written)
+        shown = [last] * min(due - written, round(600 * rate)) + [bgr] * (rgb is not None and due >= written)
         for frame in shown:
             writer.write(frame)
         written, last = written + len(shown), bgr
@@ -235,8 +268,8 @@ def video_file(target, rate):
         if writer:
             writer.release()
     if writer:
-        beside = partial(path)  # it cannot be opened if the disk is full
-        if not cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG).isOpened():
+        capture = cv2.VideoCapture(os.path.abspath(beside := partial(path)), cv2.CAP_FFMPEG)
+        if is_cut_off(beside) or capture.get(cv2.CAP_PROP_FRAME_COUNT) < 0.99 * written:
             raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
         os.replace(beside, path)
 
