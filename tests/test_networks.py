@@ -195,10 +195,11 @@ def test_every_kind_and_format_predicts_the_same_and_carries_its_card(name, form
     wanted = network.predict(faces)
     if format == "savedmodel":  # an older one is replaced whole
         path.mkdir()
-        for older in ("saved_model.pb", "of the older one"):
+        (path / "variables").mkdir()
+        for older in ("saved_model.pb", "variables/of the older one"):
             (path / older).write_text("old")
     assert export(network, path, format=format) == path
-    assert not (path / "of the older one").exists()
+    assert not (path / "variables" / "of the older one").exists()
     assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / f"{path.name}.json"])
     card = read_card(path)
     assert {**network.card, **card, "size": list(network.size)} == card
@@ -274,13 +275,16 @@ def test_a_file_that_predicts_something_else_is_not_kept(quantize, converted, tm
 
 def test_what_cannot_be_written_is_refused(converted, tmp_path, monkeypatch, own_folders):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.onnx").mkdir()
+    for place in ("folder.onnx/saved_model.pb", "folder.onnx/my notes", "mine/notes"):
+        (tmp_path / place).mkdir(parents=True)
     for options, message in (
         ({"format": "tflite"}, r"one of: onnx, litert, savedmodel\. Received: 'tflite'"),
         ({"quantize": "int4"}, r"None, or 'int8' for onnx, litert\. Received: 'int4' for 'onnx'"),
         ({"format": "savedmodel", "quantize": "int8"}, "Received: 'int8' for 'savedmodel'"),
         ({"path": "made.keras"}, r"ends in \.onnx\. Received: made\.keras"),
         ({"path": "folder.onnx"}, "Received: folder.onnx, where other things lie"),
+        ({"path": "folder.onnx", "format": "savedmodel"}, "Received: folder.onnx, where other things lie"),
+        ({"path": "mine", "format": "savedmodel"}, "Received: mine, where other things lie"),
         ({"network": "nonsense"}, "no network 'nonsense'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -288,7 +292,9 @@ def test_what_cannot_be_written_is_refused(converted, tmp_path, monkeypatch, own
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Received: Keras on 'jax'\. Set KERAS_BACKEND=tensorflow"):
         export(converted)
-    assert list(tmp_path.iterdir()) == [tmp_path / "folder.onnx"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "folder.onnx", "mine", "my notes", "notes", "saved_model.pb"
+    ]  # fmt: skip
 
 
 def test_what_a_killed_export_and_its_converter_left_is_gone_after_the_next(converted, tmp_path, monkeypatch):

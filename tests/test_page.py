@@ -225,6 +225,13 @@ def test_the_page_loads_from_nowhere_else_and_names_its_limits(running, recogniz
     assert all(words in content for words in ('"analytics_enabled":false', "A face is not a feeling.", right))
 
 
+@pytest.mark.parametrize("card", [{}, {"metrics": None}, {"metrics": {"test": {"accuracy": 0.5}}}, {"data": "mine"}])
+def test_a_card_that_says_little_is_enough(card):
+    network = SimpleNamespace(name="own", card=card | {"limits": None}, temperature=1.0)
+    words = page.small_print(SimpleNamespace(network=network, min_confidence=0.5))
+    assert "Network own; its test accuracy is not recorded; temperature 1." in words
+
+
 @pytest.fixture(scope="module")
 def window(running, tmp_path_factory):
     if not (browser.CHROMIUM and browser.DRIVER):

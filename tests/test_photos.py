@@ -212,9 +212,9 @@ def test_what_is_no_picture_is_refused_by_its_name_and_no_more(tmp_path, monkeyp
         with pytest.raises(DataError, match=r"Expected .* Received: "):
             open_photo(source)
     (link := tmp_path / "link.png").symlink_to("nowhere")
-    found = {words: "cannot identify", tmp_path: "a folder", tmp_path / "no.png": "no such file", pipe: "a pipe"}
-    found |= {link: "a link that leads nowhere", "/dev/null": "a device"}
-    for path, found in found.items():
+    expected = {words: "cannot identify", tmp_path: "a folder", tmp_path / "no.png": "no such file", pipe: "a pipe"}
+    expected |= {link: "a link that leads nowhere", "/dev/null": "a device"}
+    for path, found in expected.items():
         with pytest.raises(DataError, match=rf"^{path}: Expected .*{found}"):
             open_photo(path)
     with pytest.raises(DataError, match=r"its bytes, a data URL.*132,492 characters\. Decode base64") as caught:
@@ -379,6 +379,8 @@ def test_bars_hide_no_other_face_and_the_smallest_pictures_can_be_drawn_into():
     for height, width in ((1, 1), (3, 500), (60, 40)):
         picture = np.zeros((height, width, 3), np.uint8)
         assert draw_faces(picture, [face((0, 0, width, height))], bars=True).shape == picture.shape
+    names = [Face((90, 90, 60, 60), name, 0.9, {name: 0.9, "b": 0.1}, 1.0) for name in ("new\nline", "new line")]
+    np.testing.assert_array_equal(*(draw_faces(FLAT, [each], bars=True) for each in names))
 
 
 def test_words_are_above_all_boxes_and_stand_out_from_their_plate(monkeypatch):

@@ -118,7 +118,7 @@ def draw_words(canvas, face, name, size, line, shape):
     """Write words on a plate above a face, or inside its box where there is no room; never outside the picture."""
     # Never 100 %, and no number beside "uncertain", which would seem to be of that word.
     number = f"{min(face.confidence, 0.99):.0%}" if face.emotion in face.probabilities else ""
-    text = " ".join(filter(None, [name, face.emotion, number]))
+    text = " ".join(f"{name} {face.emotion} {number}".split())
     font, plate = font_for(text, size), COLOURS.get(face.emotion, OTHER_COLOUR)
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
@@ -134,11 +134,12 @@ def draw_words(canvas, face, name, size, line, shape):
 def draw_bars(canvas, face, taken, size, shape):
     """Draw a bar for each class on the panel beside a box that hides least of what is `taken`; return its place."""
     left, top, width, height = face.box
-    number, choices = len(face.probabilities), []
+    shares, choices = {" ".join(name.split()): value for name, value in face.probabilities.items()}, []
+    number = len(shares)
     for least, label in ((1.2 * LEAST_TEXT, True), (5, False)):
         row = max(least, min(height / number, 1.3 * size))
-        font = font_for("".join(face.probabilities), round(row / 1.3)) if label else None
-        words = max(canvas.textlength(each, font=font) for each in face.probabilities) + row / 3 if label else 0
+        font = font_for("".join(shares), round(row / 1.3)) if label else None
+        words = max(canvas.textlength(each, font=font) for each in shares) + row / 3 if label else 0
         across, down = words + 4.5 * row, number * row
         if label and (across > shape[0] or down > shape[1]):
             continue
@@ -150,7 +151,7 @@ def draw_bars(canvas, face, taken, size, shape):
     canvas.rectangle((x, y, x + across - 1, y + down - 1), fill=(0, 0, 0, 150))  # the picture shows through
     row, pad = down / number, min(down / number, across) / 4
     start = x + pad + words
-    for place, (name, value) in enumerate(face.probabilities.items()):
+    for place, (name, value) in enumerate(shares.items()):
         middle, end = y + (place + 0.5) * row, start + value * (x + across - pad - start)
         if font:
             canvas.text((x + pad, middle), name, font=font, fill="white", anchor="lm")

@@ -27,6 +27,7 @@ from fer_keras.models.inputs import leaves, set_values
 from fer_keras.recognition import networks
 
 INPUT = "pixels"  # name of the input in an .onnx file
+SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}  # what TensorFlow writes
 FORMATS = {"onnx": ".onnx", "litert": ".tflite", "savedmodel": ""}
 
 
@@ -63,7 +64,11 @@ def export(
     path = Path(path or f"{called}{suffix or '-savedmodel'}")
     if suffix and path.suffix != suffix:
         raise ValueError(f"Expected a path that ends in {suffix}. Received: {path}.")
-    if path.is_dir() if suffix else path.exists() and not (path / "saved_model.pb").is_file():
+    others = path.is_dir() if suffix else path.exists()
+    if others and not suffix and path.is_dir():  # an empty folder, or an earlier export and nothing else, is replaced
+        others = {each.name for each in path.iterdir()}
+        others -= SAVED_MODEL if "saved_model.pb" in others else set()
+    if others:
         raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
     scaling, *compared = choose_faces(network, quantize)
     before = tempfile.tempdir

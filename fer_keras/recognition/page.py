@@ -302,9 +302,11 @@ def problem(name, verb, error):
 def small_print(recognizer):
     """Write what one must know of the network before one believes it, from its card."""
     network, card = recognizer.network, recognizer.network.card
-    scores, source = card.get("metrics", {}).get("test"), card.get("data", {}).get("source", "its data")
+    known = {key: card[key] for key in ("metrics", "data") if isinstance(card.get(key), dict)}
+    source, accuracy = known.get("data", {}).get("source", "its data"), "its test accuracy is not recorded"
     right = "{accuracy:.1%} ({accuracy_low:.1%} to {accuracy_high:.1%}) of {num_images:,} test faces of {source}"
-    accuracy = f"right on {right.format(**scores, source=source)}" if scores else "its test accuracy is not recorded"
-    limits = f"A face is not a feeling. {card.get('limits', '')} Below {recognizer.min_confidence:.0%}: uncertain."
+    with contextlib.suppress(LookupError, TypeError, ValueError):  # others' cards may lack any of it
+        accuracy = f"right on {right.format(**known['metrics']['test'], source=source)}"
+    limits = f"A face is not a feeling. {card.get('limits') or ''} Below {recognizer.min_confidence:.0%}: uncertain."
     facts = f"Network {network.name}; {accuracy}; temperature {network.temperature:g}."
     return "".join(f"<p><small>{html.escape(line)}</small></p>" for line in (limits, facts))

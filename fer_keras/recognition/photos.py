@@ -95,9 +95,7 @@ def as_rgb(picture):
     images.check_size(picture)
     if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
-    largest = (
-        255 if picture.mode == "I" and picture.format is None else 2**16 - 1
-    )  # made, not read: of 8
+    largest = 255 if picture.mode == "I" and picture.format is None else 2**16 - 1  # made, not read: of 8
     picture = images.upright(picture)
     if picture.mode.startswith(("I", "F")):
         picture = Image.fromarray(eight_bits(np.asarray(picture), largest))
