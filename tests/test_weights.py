@@ -80,6 +80,10 @@ def test_other_images_are_refused_and_one_that_is_almost_black_is_not(small):
         for use in uses if value else uses[:2]:
             with pytest.raises(ValueError, match=message):
                 use(np.full(shape, value))
+    for kind in ("bool", "complex64", "object", "str", "bfloat16"):
+        for use in uses:
+            with pytest.raises(ValueError, match=r"values in \[0, 255\].*Received: (values of type|fractions)"):
+                use(np.full((1, 48, 48, 1), 0.65 if kind == "bfloat16" else 1).astype(kind))
     for use in uses:
         for dark in (np.eye(48, dtype=np.uint8), np.eye(48)):
             assert len(use(dark[None, ..., None])) == 1

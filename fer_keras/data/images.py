@@ -21,6 +21,7 @@ FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000
 FORMATS += ["PCX", "PSD", "QOI", "SGI", "SUN", "TGA"]
 UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not to be asked for
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 512 * 2**20  # of a file
 OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # the first brand of a file from an iPhone
 PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
@@ -39,14 +40,18 @@ def read_regular(path):
         file = os.open(path, OPEN)
         try:
             about = os.fstat(file)
-            if stat.S_ISREG(about.st_mode):
-                return os.read(file, about.st_size)
+            is_file, size = stat.S_ISREG(about.st_mode), about.st_size
+            content = os.read(file, size) if is_file and size <= MAX_BYTES else b""
+            while 0 < len(content) < size and (more := os.read(file, size - len(content))):
+                content += more
         finally:
             os.close(file)
-        received = "a folder, a pipe or a device"
+        if is_file and size <= MAX_BYTES:
+            return content
+        received = f"one of {size:,}" if is_file else "a folder, a pipe or a device"
     except (OSError, ValueError) as error:
         received = getattr(error, "strerror", None) or str(error)
-    raise DataError(f"Expected a regular file. Received: {received}.")
+    raise DataError(f"Expected a regular file of at most {MAX_BYTES:,} bytes. Received: {received}.")
 
 
 def decode(content, image_size=None):
@@ -155,14 +160,17 @@ def as_batch(images, size: tuple[int, int]) -> np.ndarray:
         expected = f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1)"
         raise ValueError(f"{expected}. Received: shape {images.shape}. Cut out the face and resize it first.")
     check_pixels(images)
-    return images
+    return images if images.dtype.kind in "iuf" else images.astype(np.float32)
 
 
 def check_pixels(images: np.ndarray) -> None:
     """Check that values are pixels in [0, 255] that nobody divided by 255; a picture that is almost black is whole."""
     expected = "`images` must have values in [0, 255]; the network scales them itself"
+    if not images.dtype.name.startswith(("int", "uint", "float", "bfloat")):
+        raise ValueError(f"{expected}. Received: values of type {images.dtype}. Pass an array of uint8 or float32.")
+    low, high = (float(images.min()), float(images.max())) if images.size else (0, 0)
     if not (low >= 0 and high <= 255):
-        raise ValueError(f"{expected}. Received: {low} to {high}.")
-    if high <= 1 and np.issubdtype(images.dtype, np.floating) and (images != np.rint(images)).any():
+        raise ValueError(f"{expected}. Received: {low:g} to {high:g}.")
+    if high <= 1 and images.dtype.kind not in "iu" and (images != np.rint(images)).any():
         received = f"fractions from {low:.3g} to {high:.3g}, as after a division by 255"
         raise ValueError(f"{expected}. Received: {received}. Pass the pixels as they were: 255 * images.")
