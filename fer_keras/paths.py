@@ -23,7 +23,7 @@ def project():
 
 def results():
     """The folder of the recorded results; `FER_KERAS_RESULTS` overrides it."""
-    return Path(os.environ.get("FER_KERAS_RESULTS") or project() / "reports" / "results")
+    return asked("FER_KERAS_RESULTS") or project() / "reports" / "results"
 
 
 def own_results():
@@ -33,20 +33,29 @@ def own_results():
 
 def figures():
     """The folder of the figures; `FER_KERAS_FIGURES` overrides it."""
-    return Path(os.environ.get("FER_KERAS_FIGURES") or project() / "reports" / "figures")
+    return asked("FER_KERAS_FIGURES") or project() / "reports" / "figures"
 
 
 def build():
     """The folder for what can be made again: trained weights, checkpoints, quick notebooks."""
-    return Path(os.environ.get("FER_KERAS_BUILD") or project() / "build")
+    return asked("FER_KERAS_BUILD") or project() / "build"
 
 
 def cache():
     """The user's cache folder for parsed data; `FER_KERAS_CACHE` overrides it."""
-    if os.environ.get("FER_KERAS_CACHE"):
-        return Path(os.environ["FER_KERAS_CACHE"])
     base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return Path(base or Path.home() / ".cache") / "fer_keras"
+    try:
+        return asked("FER_KERAS_CACHE") or Path(base or Path.home() / ".cache") / "fer_keras"
+    except RuntimeError as error:
+        raise ValueError(f"No folder for a cache: {error} Set FER_KERAS_CACHE to a folder.") from error
+
+
+def asked(variable: str) -> Path | None:
+    """The folder that an environment variable names, `~` in it expanded; None where it is unset."""
+    try:
+        return Path(os.environ[variable]).expanduser() if os.environ.get(variable) else None
+    except RuntimeError as error:
+        raise ValueError(f"{variable}={os.environ[variable]}: Expected a folder. Received: {error}") from error
 
 
 def profile() -> str:

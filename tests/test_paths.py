@@ -44,6 +44,18 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
     assert paths.partial(path) != paths.partial(path.with_name("é" * 124 + "a.csv"))
 
 
+def test_a_home_is_expanded_in_the_names_of_folders_and_its_lack_names_the_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("cache", "results", "figures", "build"):
+        monkeypatch.setenv(f"FER_KERAS_{name.upper()}", f"~/{name}")
+        assert getattr(paths, name)() == tmp_path / name
+    for name in ("FER_KERAS_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # of a user that nobody knows
+    with pytest.raises(ValueError, match="Set FER_KERAS_CACHE to a folder"):
+        paths.cache()
+
+
 def test_only_temporaries_are_swept_and_only_those_of_the_record_that_is_written(tmp_path):
     with subprocess.Popen(["true"]) as process:
         dead = f"{process.pid}.tmp"

@@ -17,14 +17,14 @@ from fer_keras import paths
 from fer_keras.data.dataset import ARRAYS, FaceDataset
 from fer_keras.labels import SPLITS
 
-VERSION = 4  # to be raised when what an entry holds, or how a layout is read, changes
+VERSION = 5  # to be raised when what an entry holds, or how a layout is read, changes
 
 
 def cached(name, files, parse):
     """The `FaceDataset` that `parse()` reads from files of the layout `name`, kept if it skips no row."""
     try:
         root = folder()
-    except RuntimeError as error:  # there is no home folder
+    except ValueError as error:  # there is no home folder
         return without_cache(parse(), error)
     state = state_of(files)
     place = hashlib.sha256("\n".join(str(file.resolve()) for file in files).encode()).hexdigest()[:16]
@@ -115,7 +115,7 @@ def names(num_images):
     """Names of the entries that hold so many images, the newest first."""
     try:
         entries = [path.parent for path in folder().glob("[!.]*/entry.json")]
-    except (RuntimeError, OSError):  # there is no home folder, or none that can be read
+    except (ValueError, OSError):  # there is no home folder, or none that can be read
         return []
     entries = [entry for entry in entries if read_json(entry / "entry.json").get("num_images") == num_images]
     return [entry.name for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)]
