@@ -160,7 +160,7 @@ ODD = ["3.45\u202fPM.png", "Foto\u00a01.png", "Icon\r", "A.PNG", "fr\udcf6h.png"
 
 @pytest.mark.skipif(os.name == "nt", reason="not all names can be written there")
 @pytest.mark.parametrize("name", ODD)
-def test_harmless_names_and_second_names_of_a_file_and_the_packed_folder_itself_are_read(name, tmp_path, archive):
+def test_harmless_names_and_second_names_of_a_file_and_the_folder_itself_are_read(name, tmp_path, archive, capsys):
     images = files.noise(4)
     paths = [f"{label}/{each}.png" for label in ("bored", "happy") for each in "ab"]
     place = files.write_tree(tmp_path / "own", dict(zip(paths, images, strict=True)))
@@ -171,7 +171,9 @@ def test_harmless_names_and_second_names_of_a_file_and_the_packed_folder_itself_
         file.add(place, ".")
     archived = [tmp_path / "own.tar.gz", *([] if "\udcf6" in name else [files.as_zip(place)])]
     for each in archived:
+        capsys.readouterr()
         assert load_faces(each).fingerprint == known.fingerprint
+        assert "temporary" not in capsys.readouterr().err, "it is gone when a reader could look"
 
 
 def test_real_bytes_are_counted_whatever_the_archive_says(archive, monkeypatch):

@@ -107,14 +107,20 @@ def test_groups_are_shared_out_by_class():
         ({"split": np.full(70, "dev")}, "Unknown split 'dev'"),
         ({"votes": np.zeros((3, 10))}, "`votes` must be .* a row a label"),
         (lambda faces: faces.select(classes=("joy",)), r"Unknown class 'joy'. Expected one of: angry"),
+        (lambda faces: faces.select(classes=("happy", "happy")), "one or more different names"),
+        (lambda faces: faces.select(classes="happy"), "one or more different names"),
+        (lambda faces: faces.to_classes(("sad", "Sadness"), drop=True), "one or more different names"),
         (lambda faces: faces.take(np.ones(3, bool)), "a value for each of the 70 rows"),
         (lambda faces: faces.against_rest("bored"), "Unknown class 'bored'"),
         (lambda faces: faces.keep_of_train(0), r"\(0, 1\]"),
         (lambda faces: faces.resplit(0, groups=[1, 2, 3]), "a value for each of the 70 rows. Received: 3"),
         (lambda faces: faces.resplit(0, fractions=(0.8, 0.3, -0.1)), "three shares that sum to 1"),
         (lambda faces: faces.resplit(0, fractions=(0.5, 0.2, 0.2)), "three shares that sum to 1"),
+        (lambda faces: faces.resplit(0, fractions=(np.nan, np.nan, np.nan)), "three shares that sum to 1"),
         (lambda faces: faces.to_classes(("cats", "dogs"), drop=True), "counterpart of its class among cats, dogs"),
         (lambda faces: concatenate([]), "Received: none"),
+        (lambda faces: concatenate([faces, 1]), "a list of FaceDatasets"),
+        (lambda faces: concatenate(faces), "a list of FaceDatasets"),
         (lambda faces: concatenate([faces, faces.select(classes=FER6)]), "classes and image size.*l> and <.*surprise>"),
         (lambda faces: concatenate([faces, make(np.zeros((2, 25)), [0, 0], side=5)]), "4x4.*5x5.*image_size"),
     ],
@@ -162,8 +168,10 @@ def test_a_share_of_the_training_images_is_nested_and_stratified_and_four_fifths
 
 def test_data_sets_of_the_same_classes_are_joined_and_training_images_that_one_holds_out_counted(faces, capsys):
     other = make(NOISE[70:91], np.arange(21) % 7, split=np.repeat(SPLITS, 7), classes=FER7[::-1])
-    joined = concatenate([faces, other])
-    assert capsys.readouterr().err == ""
+    joined = concatenate(each for each in (faces, other))
+    assert (capsys.readouterr().err, joined.difference) == ("", "")
+    assert concatenate([faces, dataclasses.replace(other, difference="half")]).difference == "half"
+    capsys.readouterr()
     assert (joined.classes, joined.protocol, joined.source) == (FER7, "joined", "made up + made up")
     assert (joined.split.tolist(), joined.rows.tolist()) == ([*faces.split, *other.split], list(range(91)))
     names = [*np.array(FER7)[faces.labels], *np.array(FER7[::-1])[other.labels]]

@@ -1,14 +1,17 @@
 """Folders of pictures: FER-2013 in the forms of Kaggle, anyone's own, CK+48 and RAF-DB."""
 
+import errno
 import os
 import subprocess
 import sys
+from functools import partial
 
 import data_files as files
 import numpy as np
 import pytest
 from PIL import Image
 
+from fer_keras.__main__ import main
 from fer_keras.data import load_ckplus, load_faces, load_fer4, load_fer7, load_folder, load_rafdb
 from fer_keras.labels import FER4, FER7, USAGE_TO_SPLIT
 
@@ -48,16 +51,22 @@ def test_the_names_of_the_files_give_the_official_split_and_what_archives_leave_
     assert [FER4[label] for label in four.labels] == [FER7[label] for label in table["emotion"][four.rows // 10**6]]
 
 
-def test_without_usage_a_validation_set_is_drawn_and_announced(tmp_path, table, capsys):
+def test_without_usage_a_validation_set_is_drawn_and_announced(tmp_path, table, capsys, monkeypatch):
     folder = files.write_tree(tmp_path / "fer", files.unnamed_folders(table))
     faces = load_fer7(folder)
     assert faces.protocol == "own"
     assert faces.counts().to_numpy().tolist() == [[9] * 7 + [63], [1] * 7 + [7], [20] * 7 + [140]]
-    assert "a tenth of train drawn as validation with seed 0" in faces.source
+    given = "train and test as given, a tenth of train drawn as validation with seed 0"
+    assert faces.source == f"class folders fer, {given}"
     assert capsys.readouterr().err == f"fer_keras: {folder}: {faces.source}\n"
     test = table["images"][table["Usage"] != "Training"]
     assert {image.tobytes() for image in faces["test"][0]} == {image.tobytes() for image in test}
     files.refused(r"Expected the official split\. .* \('own'\)", load_fer7, folder, protocol="official")
+    monkeypatch.setattr("fer_keras.data.fer2013_folders.NUM_TRAINING", 70)
+    monkeypatch.setattr("fer_keras.data.fer2013_folders.NUM_IMAGES", 210)
+    assert load_fer7(folder).source == f"FER-2013, folders {given}"
+    few = load_fer7(files.write_tree(tmp_path / "few", files.unnamed_folders(files.fer_table(42))))
+    assert "0 of 14 images of train drawn as validation" in few.source
 
 
 def test_train_and_validation_are_kept_as_given(tmp_path, table):
@@ -187,6 +196,55 @@ def test_pictures_of_every_suffix_and_in_deeper_folders_are_read_and_other_files
     assert "happy: 1 files of other kinds are left out, such as film.heic" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_loops_of_links_and_what_cannot_be_read_are_problems(tmp_path, monkeypatch):
+    place = write(tmp_path / "mine", ["happy", "sad", "sad/sub"])
+    os.symlink("loop", place / "loop")
+    known = load_faces(place)
+    os.symlink("9.png", place / "happy" / "9.png")
+    for load in (load_folder, load_faces):
+        assert len(files.skipped("9.png: Expected a regular file", load, place)) == len(known)
+    (place / "happy" / "9.png").unlink()
+    monkeypatch.setattr("fer_keras.data.images.MAX_BYTES", 10)
+    files.refused("at most 10 bytes. Received: one of", load_folder, place)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "scandir", partial(locked, os.scandir, place / "sad" / "sub"))
+    faces = files.skipped("sub: Expected a folder that can be read. Received: Permission denied", load_faces, place)
+    assert len(faces) == len(known) - 2
+
+
+def locked(scandir, place, path):
+    """`os.scandir` where one folder is somebody else's."""
+    if os.fspath(path) == str(place):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return scandir(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_names_in_other_bytes_can_be_printed_and_accents_written_either_way_are_one(tmp_path, capfd):
+    write(
+        tmp_path, [f"{split}/{os.fsdecode(name)}" for split in ("train", "test") for name in (b"fr\xf6h", b"tr\xfcb")]
+    )
+    assert main(["data", str(tmp_path)]) == 0
+    assert r"fr\udcf6h" in capfd.readouterr().out
+    write(tmp_path / "accents", ["train/fr\u00f6h", "train/tr\u00fcb", "test/fro\u0308h", "test/tru\u0308b"])
+    assert load_folder(tmp_path / "accents").classes == ("fr\u00f6h", "tr\u00fcb")
+
+
+@pytest.mark.parametrize(("name", "options", "message"), [
+    ("classes", ("happy", "happy"), "one or more different names"),
+    ("classes", ("Sadness", "sad"), "one or more different names"),
+    ("classes", (1, 2), "one or more different names"),
+    ("image_size", 48, r"`image_size` must be \(height, width\)"),
+    ("image_size", (0, 0), r"`image_size` must be \(height, width\)"),
+])  # fmt: skip
+def test_classes_and_sizes_that_are_none_are_refused(name, options, message, tmp_path):
+    write(tmp_path, ["happy", "Sadness"])
+    with pytest.raises(ValueError, match=message):
+        load_folder(tmp_path, **{name: options})
+    assert load_folder(tmp_path, classes=np.array(["sad", "happy"])).classes == ("sad", "happy")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_pipes_are_never_opened(tmp_path):
     place = write(tmp_path / "mine", ["happy", "sad"])
@@ -207,7 +265,7 @@ NO_CLASSES = [
     (["FER2013Train", "FER2013Test"], "Expected class folders in the folder of a split"),
     (["train_set", "val-data", "test set"], "Expected class folders in the folder of a split"),
     (["train_48x48", "test_48x48"], "Expected class folders in the folder of a split"),
-    (["set1/happy", "set1/sad", "set2/sad"], "Received: set1, set2, with .* happy. Name them train"),
+    (["set1/happy", "set1/sad", "set2/sad"], "Received: set1, set2, with class folders in them"),
 ]
 
 
@@ -279,6 +337,28 @@ def test_both_forms_of_rafdb_hold_the_same_also_from_their_inner_folders_and_wit
     assert by_pixels(load_rafdb(numbered)) == by_pixels(known)
     large = load_rafdb(listed, image_size=(100, 64))
     assert files.as_jpeg(FACES[0][2], (64, 100)).tobytes() in by_pixels(large)
+
+
+def test_what_is_almost_published_is_read_as_class_folders(tmp_path, places, capsys):
+    (tmp_path / "ck").mkdir()
+    ck = files.write_tree(tmp_path / "ck", files.ckplus_folders(8))
+    write(ck / "CK+48", ["neutral"])
+    large = files.write_tree(
+        tmp_path / "large", {path: np.tile(face, (2, 2)) for path, face in files.ckplus_folders(8).items()}
+    )
+    write(places[1] / "DATASET" / "train", ["1"], count=1)
+    for place, num_classes, count in ((ck, 8, 50), (large, 7, 48), (places[1], 7, 85)):
+        faces = load_faces(place)
+        assert (len(faces.classes), len(faces), faces.protocol) == (num_classes, count, "own")
+        assert f"{place}: not read as a published set. " in capsys.readouterr().err
+
+
+def test_the_splits_of_rafdb_may_be_in_capitals(places):
+    known = by_pixels(load_rafdb(places[1]))
+    for split in ("train", "test"):
+        (places[1] / "DATASET" / split).rename(places[1] / "DATASET" / split.title())
+    for load in (load_rafdb, load_faces):
+        assert by_pixels(load(places[1])) == known
 
 
 def test_the_validation_part_of_rafdb_is_used(places):

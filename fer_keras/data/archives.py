@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from fer_keras import paths
-from fer_keras.data.dataset import DataError
+from fer_keras.data.dataset import UNPACKED, DataError, printable
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 MAX_BYTES = 4 * 2**30  # unpacked; the largest published form has 0.6 GB
@@ -49,10 +49,13 @@ def unpacked(file: Path):
             kind = "zip" if file.suffix.lower() == ".zip" else "tar"
             received = f"{type(error).__name__}: {str(error)[:200]}"
             raise DataError(f"{file}: Expected a whole {kind} archive. Received: {received}") from error
+        UNPACKED[str(folder)] = str(file)
         try:
             yield folder
         except DataError as error:
-            raise DataError(str(error).replace(str(folder), str(file))) from error
+            raise DataError(printable(str(error))) from error
+        finally:
+            del UNPACKED[str(folder)]
 
 
 @contextlib.contextmanager

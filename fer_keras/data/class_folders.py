@@ -1,15 +1,18 @@
 """Class folders of pictures: `load_folder` for anyone's own, and what the readers of published folders share."""
 
+import dataclasses
 import os
 import re
+import unicodedata
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, say
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, printable, say
 from fer_keras.data.images import decode, is_picture, read_regular
-from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, emotion
+from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, check_classes, emotion
 
 SPLIT_WORDS = dict.fromkeys(("train", "training"), "train")
 SPLIT_WORDS |= dict.fromkeys(("test", "testing", "eval", "privatetest"), "test")
@@ -31,12 +34,9 @@ class Listed(NamedTuple):
 
 
 def load_folder(
-    path: str | os.PathLike,
-    *,
-    classes: tuple[str, ...] | None = None,
-    image_size: tuple[int, int] = (48, 48),
+    path: str | os.PathLike, *, classes: tuple[str, ...] | None = None, image_size: tuple[int, int] = (48, 48),
     on_error: str = "raise",
-) -> FaceDataset:
+) -> FaceDataset:  # fmt: skip
     """Read the pictures of class folders as grey faces of one size, whatever their proportions were.
 
     Args:
@@ -47,15 +47,18 @@ def load_folder(
         image_size: `(height, width)` in pixels.
         on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
-    given, problems = expand(path), Problems(on_error)
+    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
+    if classes is not None:
+        classes = tuple(unicodedata.normalize("NFC", name) for name in check_classes(classes, least=1))
     if not given.is_dir():
         raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
+    scan(given, problems)
     found = (at for at in places(given, "images") if len(subfolders(at)) > 1 or set(split_folders(at)) - {None})
     root = next(found, given)
-    is_chosen = classes and set(classes) <= {item.name for item in subfolders(root)}  # whatever a word in them means
+    is_chosen = classes and set(classes) <= set(map(class_name, subfolders(root)))  # whatever a word in them means
     trees = {None: root} if is_chosen else find_trees(root)
     drawn = None in trees
-    classes = tuple(classes) if classes else find_classes(root, trees)
+    classes = classes or find_classes(root, trees)
     lists = (list_classes(tree, split or "train", classes, problems, others=True) for split, tree in trees.items())
     listed = [item for items in lists for item in items]
     source = f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}"
@@ -66,18 +69,25 @@ def load_folder(
     return faces.resplit(seed=0) if drawn else faces
 
 
-def expand(path):
-    """The path with `~` replaced by the user's home."""
+def scan(folder, problems=None):
+    """What lies in a folder but is not hidden, nor `__MACOSX`; nothing, and a problem, if it cannot be read."""
     try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{path}: Expected a path. Received: one below a home, and there is none.") from error
+        with os.scandir(folder) as items:
+            return [item for item in items if not item.name.startswith((".", "__"))]
+    except OSError as error:
+        if problems:
+            problems.add(os.fspath(folder), None, f"Expected a folder that can be read. Received: {error.strerror}.")
+        return []
 
 
-def subfolders(folder):
-    """The folders in a folder, sorted by name, without hidden ones and what archives leave (`__MACOSX`)."""
-    found = (item for item in os.scandir(folder) if item.is_dir() and not item.name.startswith((".", "__")))
-    return sorted(Path(item.path) for item in found)
+def is_folder(item):
+    """True if an entry of `scan` is a folder or a link to one; a loop of links is none."""
+    return item.is_dir(follow_symlinks=False) or (item.is_symlink() and os.path.isdir(item.path))
+
+
+def subfolders(folder, problems=None):
+    """The folders in a folder, sorted by name, as `scan` finds them."""
+    return sorted(Path(item.path) for item in scan(folder, problems) if is_folder(item))
 
 
 def places(path, inner):
@@ -104,17 +114,18 @@ def split_folders(folder):
 def split_named(name):
     """The split of which just one word of a name speaks (`my train`, `FERPlusTrain`, `test_48x48`), or None."""
     name = re.sub(r"(?i)(public|private)[\W_]*test", r"\1test", name)
-    for words in (NO_LETTERS.split(name), [hump for word in NO_LETTERS.split(name) for hump in HUMPS.split(word)]):
-        words = [word.lower() for word in words]
-        splits = [split for word in words if (split := SPLIT_WORDS.get(NO_PART_OF_WORD.sub("", word)))]
+    parts = NO_LETTERS.split(name)
+    for words in (parts, [word for part in parts for word in HUMPS.split(part)]):
+        splits = [split for word in words if (split := SPLIT_WORDS.get(NO_PART_OF_WORD.sub("", word.lower())))]
         if splits:
             return splits[0] if len(splits) == 1 and not any(map(emotion, words)) else None
     return None
 
 
 def class_name(folder):
-    """The class of a folder: FER-2013's or FER+'s name of the emotion it is named after, else its name."""
-    return emotion(folder.name.strip()) or folder.name.strip()
+    """The class of a folder: FER-2013's or FER+'s name of the emotion it is named after, else its name, as NFC."""
+    name = unicodedata.normalize("NFC", printable(folder.name)).strip()
+    return emotion(name) or name
 
 
 def find_trees(root):
@@ -123,7 +134,7 @@ def find_trees(root):
     for split, (first, *more) in found.items():
         if split and more:
             raise DataError(f"{root}: Expected one folder a split. Received: {first.name} and {more[0].name}.")
-        if split and not subfolders(first) and any(first.iterdir()):
+        if split and not subfolders(first) and scan(first):
             advice = "Sort them into a folder a class; FER+ (pictures with a label.csv) is read by load_ferplus."
             raise DataError(f"{first}: Expected class folders in the folder of a split. Received: files. {advice}")
     if set(found) <= {None}:
@@ -142,9 +153,8 @@ def find_classes(root, trees):
     names = {class_name(folder) for folder in found}
     parts = [folder for folder in found if class_name(folder) not in FERPLUS8]
     if parts := [each for each in parts if not {class_name(item) for item in subfolders(each)}.isdisjoint(FERPLUS8)]:
-        held = f"{', '.join(each.name for each in parts[:4])}, with folders such as {subfolders(parts[0])[0].name}"
-        advice = "Name them train, validation and test if they are splits; else move their class folders together"
-        raise DataError(f"{root}: Expected class folders of pictures. Received: {held}. {advice}.")
+        held = f"{', '.join(each.name for each in parts[:4])}, with class folders in them"
+        raise DataError(f"{root}: Expected class folders. Received: {held}. Rename them if they are train and test.")
     if len(names) < 2:
         raise DataError(f"{root}: Expected at least two class folders. Received: {', '.join(names) or 'none'}.")
     others = names - set(FERPLUS8)
@@ -158,7 +168,7 @@ def list_classes(tree, split, classes, problems, *, names=None, others=False):
     `names` is the pattern of the files' names, and its description: its group `number` is the picture's, the group
     `usage`, if it has one, tells the split. Folders of other classes go to `problems`, unless `others` may be there.
     """
-    folders = subfolders(tree)
+    folders = subfolders(tree, problems)
     for folder in folders:
         if not others and class_name(folder) not in classes:
             problems.add(folder, None, f"Expected a folder of one of {', '.join(classes)}. Received: another class.")
@@ -182,7 +192,7 @@ def pictures_below(folder, problems):
     """Name and path of each picture in a folder and in those in it; what else lies there is counted on stderr."""
     files, level = [], [folder]
     for _ in range(MAX_DEPTH):
-        items = [item for each in level for item in os.scandir(each) if not item.name.startswith((".", "__"))]
+        items = [item for each in level for item in scan(each, problems)]
         level = [item for item in items if item.is_dir(follow_symlinks=False)]
         files += [item for item in items if not item.is_dir(follow_symlinks=False)]
     if level:
@@ -193,9 +203,20 @@ def pictures_below(folder, problems):
     return found
 
 
+def draw_validation(faces):
+    """The faces with a tenth of train as validation, as their source then says."""
+    drawn = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
+    count, whole = (drawn.split == "validation").sum(), (faces.split == "train").sum()
+    share = "a tenth" if abs(count - whole / 10) < whole / 20 else f"{count:,} of {whole:,} images"
+    return dataclasses.replace(drawn, source=f"{faces.source}, {share} of train drawn as validation with seed 0")
+
+
 def read_listed(listed, problems, *, root, image_size=None, **about):
     """Read listed pictures, of 48x48 or resized to `image_size`, into a `FaceDataset` with the fields `about`."""
-    images, kept, seen = np.empty((len(listed), *(image_size or (SIDE, SIDE))), np.uint8), [], {}
+    size = (SIDE, SIDE) if image_size is None else image_size
+    if np.shape(size) != (2,) or not all(isinstance(side, Integral) and side > 0 for side in size):
+        raise ValueError(f"`image_size` must be (height, width), in pixels. Received: {image_size!r}.")
+    images, kept, seen = np.empty((len(listed), *size), np.uint8), [], {}
     for item in listed:
         try:
             # Ids in names that tell the official split are none of our making: they may come once in each split.

@@ -4,17 +4,18 @@ import dataclasses
 import functools
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fer_keras.labels import REST, SPLITS
+from fer_keras.labels import REST, SPLITS, check_classes
 
 if TYPE_CHECKING:
     import pandas as pd
 
+UNPACKED = {}  # temporary folder -> the archive that is unpacked there
 ARRAYS = ("images", "labels", "split", "rows", "votes")
 PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
 
@@ -33,19 +34,26 @@ class Problems:
 
     def add(self, file, where, message):
         """Raise or note one fault of `file`; `where` names the row (`"line 7"`), or is None for the file itself."""
-        text = f"{file}{f', {where}' if where else ''}: {message}"
+        text = printable(f"{file}{f', {where}' if where else ''}: {message}")
         if self.on_error == "raise":
             raise DataError(f"{text} Repair or remove it, or pass on_error='skip' to read the rest.")
         self.messages.append(text)
 
     def describe(self, source):
         """`source`, and how many rows were skipped if any were."""
-        return f"{source}, {len(self.messages):,} skipped" if self.messages else source
+        return printable(f"{source}, {len(self.messages):,} skipped" if self.messages else source)
 
 
 def say(message):
     """Print to stderr, in a line, what a reader decided and its user should know."""
-    print(f"fer_keras: {message}", file=sys.stderr)
+    print(f"fer_keras: {printable(message)}", file=sys.stderr)
+
+
+def printable(text):
+    """A text whose names of files can be printed, those in an unpacked archive as the archive's."""
+    for folder, archive in UNPACKED.items():
+        text = text.replace(folder, archive)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,16 +164,16 @@ class FaceDataset:
             check_known("split", splits, SPLITS)
             keep &= np.isin(self.split, tuple(splits))
         if classes is not None:
-            check_known("class", classes, self.classes)
+            classes = check_known("class", classes, self.classes)
             renumbered = np.full(len(self.classes), -1)
             renumbered[[self.classes.index(name) for name in classes]] = np.arange(len(classes))
             keep &= renumbered[self.labels] >= 0
-            changes = {"labels": renumbered[self.labels[keep]], "classes": tuple(classes)}
+            changes = {"labels": renumbered[self.labels[keep]], "classes": classes}
         return self.take(keep, **changes)
 
     def to_classes(self, classes: Sequence[str], *, drop: bool = False) -> "FaceDataset":
         """The same faces in another label set; an image without a counterpart is refused, or left out with `drop`."""
-        classes = tuple(classes)
+        classes = check_classes(classes, least=1)
         shared = tuple(name for name in classes if name in self.classes)
         counts = zip(self.classes, np.bincount(self.labels, minlength=len(self.classes)), strict=True)
         lost = [f"{name} ({count:,} images)" for name, count in counts if count and name not in shared]
@@ -205,7 +213,7 @@ class FaceDataset:
             within: the splits drawn anew; with `("train",)` and fractions `(0.9, 0.1, 0)`, validation is split off it.
             groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too.
         """
-        if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        if len(fractions) != 3 or not min(fractions) >= 0 or not abs(sum(fractions) - 1) <= 1e-9:  # nor NaN
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
         if groups is not None and len(groups) != len(self):
             raise ValueError(f"`groups` must have a value for each of the {len(self)} rows. Received: {len(groups)}.")
@@ -233,19 +241,21 @@ def concatenate(datasets: Sequence[FaceDataset]) -> FaceDataset:
 
     Training images that another of them has for validation or test are counted on stderr; `audit` counts all copies.
     """
-    if not datasets:
-        raise ValueError("`datasets` must hold a FaceDataset at least. Received: none.")
-    first = datasets[0]
-    for other in datasets[1:]:
+    parts = list(datasets) if isinstance(datasets, Iterable) else []
+    if not parts or not all(isinstance(faces, FaceDataset) for faces in parts):
+        raise ValueError(f"`datasets` must be a list of FaceDatasets. Received: {datasets or 'none'}.")
+    first = parts[0]
+    for other in parts[1:]:
         if set(other.classes) != set(first.classes) or other.images.shape[1:] != first.images.shape[1:]:
             advice = "Select the classes that all have (faces.select), and pass image_size to the loader."
             expected = "Data sets to join must have the same classes and image size"
             raise ValueError(f"{expected}. Received: {first!r} and {other!r}. {advice}")
-    ordered = [faces.select(classes=first.classes) for faces in datasets]
+    ordered = [faces.select(classes=first.classes) for faces in parts]
     names = ["images", "labels", "split", *(["votes"] if all(faces.votes is not None for faces in ordered) else [])]
     arrays = {name: np.concatenate([getattr(faces, name) for faces in ordered]) for name in names}
     about = {"classes": first.classes, "source": " + ".join(faces.source for faces in ordered), "protocol": "joined"}
     skipped = tuple(message for faces in ordered for message in faces.skipped)
+    about["difference"] = "; ".join(dict.fromkeys(faces.difference for faces in ordered if faces.difference))
     joined = FaceDataset(**arrays, **about, skipped=skipped)
     origin, train = np.repeat(np.arange(len(ordered)), [len(faces) for faces in ordered]), joined.split == "train"
     pairs = ((train & (origin == own), ~train & (origin != own)) for own in range(len(ordered)))
@@ -266,9 +276,11 @@ def assemble(images, kept, problems, *, at, source, **about):
 
 
 def check_known(kind, asked, known):
-    """Raise a `ValueError` that names what is not among `known`."""
+    """What is asked; a `ValueError` names what is not among `known`, or classes that are not distinct names."""
+    asked = check_classes(asked, least=1) if kind == "class" else asked
     if wrong := [name for name in asked if name not in known]:
         raise ValueError(f"Unknown {kind} {wrong[0]!r}. Expected one of: {', '.join(known)}. Received: {list(asked)}.")
+    return asked
 
 
 def split_by_class(labels, generator, fractions):

@@ -5,12 +5,14 @@ The official split stands in names such as `train/angry/Training_88305.jpg`, who
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 
 from fer_keras.data import class_folders as folders
-from fer_keras.data.class_folders import class_name, places, read_listed, subfolders
+from fer_keras.data.class_folders import class_name, places, read_listed, scan, subfolders
 from fer_keras.data.dataset import DataError
+from fer_keras.data.fer2013_tables import NUM_TRAINING
 from fer_keras.data.images import is_picture
 from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
 
@@ -22,33 +24,25 @@ ROW_NAMES = re.compile("(?P<number>[0-9]{1,15})"), "N.jpg, N its row of FER-2013
 NAMES = {"official": USAGE_NAMES, "own": None}  # by protocol; in the others, the names are the rows of fer2013.csv
 SOURCES = {
     "official": "FER-2013, folders",
-    "own": "FER-2013, folders train and test as given, a tenth of train drawn as validation with seed 0",
+    "own": "FER-2013, folders train and test as given",
     "folders": "FER-2013, folders train and validation as given, which ignore the official split; no test split",
     "course": "four-class course set, folders",
 }
 COURSE_ROWS = "adsp_rows.csv"
 
 
-def find_trees(path, splits, named=None):
-    """Folders of just these splits, with seven classes in train, files `named` after a Usage or not; else None."""
+def find_trees(path, splits, named=None, classes=FER7):
+    """Folders of just these splits, with all `classes` in train, files `named` after a Usage or not; else None."""
     for place in places(path, "images"):
         found = folders.split_folders(place)
         found.pop(None, None)
         if set(found) == set(splits) and all(len(trees) == 1 for trees in found.values()):
             trees = tuple(found[split][0] for split in splits)
-            if {class_name(folder) for folder in subfolders(trees[0])} >= set(FER7):
-                files = (file for tree in trees for folder in subfolders(tree) for file in folder.iterdir())
-                has_named = any(USAGE_NAMES[0].fullmatch(file.stem) and is_picture(file.name) for file in files)
+            held = [{class_name(folder) for folder in subfolders(tree)} for tree in trees]
+            if held[0] >= set(classes) and (classes == FER7 or all(names == set(classes) for names in held)):
+                files = (item.name for tree in trees for folder in subfolders(tree) for item in scan(folder))
+                has_named = any(USAGE_NAMES[0].fullmatch(Path(name).stem) and is_picture(name) for name in files)
                 return trees if named in (None, has_named) else None
-    return None
-
-
-def find_course(path):
-    """The splits' folders of the course set, at a path or in the only folder there: of just its classes; else None."""
-    for place in places(path, path.name):
-        trees = tuple(place / split for split in SPLITS)
-        if all(tree.is_dir() and {item.name for item in subfolders(tree)} == set(FER4) for tree in trees):
-            return trees
     return None
 
 
@@ -60,8 +54,11 @@ def read_trees(trees, problems, *, protocol):
     of_tree = {tree: split for split, trees in folders.split_folders(trees[0].parent).items() for tree in trees}
     lists = (folders.list_classes(tree, of_tree[tree], classes, problems, names=names) for tree in trees)
     listed = sorted((item for items in lists for item in items), key=lambda item: SPLITS.index(item.split))
+    held = {split: sum(item.split == split for item in listed) for split in ("train", "test")}
+    if protocol == "own" and held != {"train": NUM_TRAINING, "test": NUM_IMAGES - NUM_TRAINING}:
+        about["source"] = f"class folders {trees[0].parent.resolve().name}, train and test as given"
     faces = read_listed(listed, problems, root=trees[0].parent, **about)
-    return faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)) if protocol == "own" else faces
+    return folders.draw_validation(faces) if protocol == "own" else faces
 
 
 def course_of_rows(faces, file):

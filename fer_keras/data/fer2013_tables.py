@@ -2,14 +2,14 @@
 
 import dataclasses
 import numbers
-import os
 from pathlib import Path
 
 import numpy as np
 
+from fer_keras.data.class_folders import is_folder, scan
 from fer_keras.data.dataset import DataError, assemble
 from fer_keras.data.images import decode
-from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, USAGE_TO_SPLIT
+from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, PUBLISHED_COUNTS, USAGE_TO_SPLIT
 
 COLUMNS = ("emotion", "pixels", "Usage")
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
@@ -19,6 +19,7 @@ PARQUET_NAMES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_S
 PARQUET_COLUMNS = ("row", "Usage", "emotion", "png")
 VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]
 TAGGERS = 10  # people who voted on each image
+NUM_TRAINING = sum(map(sum, PUBLISHED_COUNTS["official"][:1]))
 SIDE = 48
 LABELS = {str(label).encode(): label for label in range(len(FER7))}
 BLANKS = b' "\t\r\n'  # around a field
@@ -28,19 +29,20 @@ def files_named(folder, names):
     """The files in a folder, or else up to two levels below, that have the first of some names that any has."""
     level = [folder] if folder.is_dir() else []
     for _ in range(3):
-        items = [item for each in level for item in os.scandir(each)]
-        found = [item for item in items if item.name.lower() in names and item.is_file()]
+        items = [item for each in level for item in scan(each)]
+        found = [Path(item.path) for item in items if item.name.lower() in names]
+        found = sorted(file for file in found if file.is_file())
         for name in names if found else ():
-            if files := sorted(Path(item.path) for item in found if item.name.lower() == name):
+            if files := [file for file in found if file.name.lower() == name]:
                 return files
-        level = [item.path for item in items if item.is_dir() and not item.name.startswith((".", "__"))]
+        level = [item.path for item in items if is_folder(item)]
     return []
 
 
 def find_csv(path):
     """The CSV at or in a path, with the FER+ votes that lie beside it; None if there is none with more than labels."""
-    is_csv = path.is_file() and path.suffix.lower() == ".csv" and not lacks_usage(path)
-    files = [path] if is_csv else files_named(path, CSV_NAMES)
+    files = [path] if path.is_file() and path.suffix.lower() == ".csv" else files_named(path, CSV_NAMES)
+    files = [file for file in files if not lacks_usage(file)]
     if len(files) > 1:
         raise DataError(f"{path}: Expected one data set. Received: {files[0]} and {files[1]}. Pass one of them.")
     beside = files_named(files[0].parent, [VOTES_NAME]) if files else []
@@ -48,8 +50,8 @@ def find_csv(path):
 
 
 def find_challenge(path):
-    """The CSV without Usage at a path, or the challenge's train.csv (or else test.csv) in it; None if there is none."""
-    files = [path] if path.is_file() else files_named(path, CHALLENGE_NAMES)
+    """The CSV without Usage at a path, or the challenge's train.csv (or else another) in it; None if there is none."""
+    files = [path] if path.is_file() else files_named(path, (CHALLENGE_NAMES[0], *CSV_NAMES, CHALLENGE_NAMES[1]))
     return next(((file,) for file in files if file.suffix.lower() == ".csv" and lacks_usage(file)), None)
 
 
@@ -126,8 +128,10 @@ def read_challenge(files, problems):
         received = "no emotion, as in the challenge's test.csv. Pass its train.csv, or icml_face_data.csv"
         raise DataError(f"{files[0]}, line 1: Expected the columns emotion,pixels. Received: {received}.")
     faces = parse_csv(files[0], COLUMNS[:2], problems).resplit(seed=0)
+    is_whole = len(faces) + len(faces.skipped) in (NUM_TRAINING, NUM_IMAGES)
+    source = faces.source if is_whole else faces.source.replace("FER-2013, CSV", f"CSV {files[0].name}")
     drawn = "no Usage: split 80/10/10 by class, copies kept together (seed 0)"
-    return dataclasses.replace(faces, source=f"{faces.source}, {drawn}")
+    return dataclasses.replace(faces, source=f"{source}, {drawn}")
 
 
 def parse_csv(file, columns, problems, **about):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data.class_folders import Listed, expand, places, read_listed, split_folders
-from fer_keras.data.dataset import DataError, FaceDataset, Problems, check_known
+from fer_keras.data.class_folders import Listed, places, read_listed, scan, split_folders
+from fer_keras.data.dataset import DataError, FaceDataset, Problems, check_known, say
 from fer_keras.data.fer2013_tables import TAGGERS, VOTES_NAME, read_rows, shown, split_of
+from fer_keras.data.images import is_picture
 from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES, SPLITS
 
 COLUMNS = ("Usage", "Image name", *FERPLUS_VOTES)
@@ -31,7 +32,7 @@ def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str =
         path: fer2013new.csv, or the folder that holds it.
         on_error: `"raise"` stops at the first bad row; `"skip"` gives its face no votes, and lists it in `.skipped`.
     """
-    file, problems = expand(path), Problems(on_error)
+    file, problems = Path(os.path.expanduser(path)), Problems(on_error)
     file = file / VOTES_NAME if file.is_dir() else file
     if not file.is_file():
         raise DataError(f"{file}: Expected the votes of FER+. Received: no such file. Check the path.")
@@ -85,16 +86,21 @@ def read_folders(files, problems):
     listed, votes, root = [], [], files[0].parent.parent
     of_tree = {tree: split for split, trees in split_folders(root).items() for tree in trees}
     for file in files:
-        with open(file, encoding="utf-8", errors="replace", newline="") as stream:
-            for number, (name, *row) in enumerate(filter(None, csv.reader(stream)), start=1):
+        pictures, known = {item.name for item in scan(file.parent) if is_picture(item.name)}, set()
+        with open(file, encoding="utf-8-sig", errors="replace") as stream:
+            for number, line in ((number, line) for number, line in enumerate(stream, start=1) if line.strip()):
                 try:
+                    name, *row = next(csv.reader([line]))
                     _, counts = parse_votes([b"Training", b"", *(word.strip().encode() for word in row[1:])])
-                    if len(counts) != len(FERPLUS_VOTES) or Path(name).name != name:
-                        raise DataError(f"Expected a picture, a box and {len(FERPLUS_VOTES)} votes.")
+                    if len(counts) != len(FERPLUS_VOTES) or Path(name).name != name or not name or name in known:
+                        raise DataError(f"Expected a picture, each once, a box and {len(FERPLUS_VOTES)} votes.")
+                    known.add(name)
                     listed.append(Listed(file.with_name(name), 0, of_tree[file.parent], len(listed)))
                     votes.append(counts)
-                except DataError as error:
+                except (DataError, csv.Error) as error:
                     problems.add(file, f"line {number}", str(error))
+        if others := pictures - known:
+            say(f"{file}: {len(others):,} pictures beside it have no row that is read, such as {min(others)}")
     about = {"classes": FERPLUS8, "source": "FER+, its own folders", "protocol": "official"}
     about["difference"] = "FER+'s own folders, whose pictures are not compared with those published"
     faces = read_listed(listed, problems, root=root, **about)
@@ -123,7 +129,7 @@ def soft_targets(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 def emotion_votes(votes, classes=EMOTIONS):
     """The votes for each of `classes`, float32 `(n, classes)`."""
-    check_known("class", classes, EMOTIONS)
+    classes = check_known("class", classes, EMOTIONS)
     votes = np.asarray(votes, np.float32)
     if votes.ndim != 2 or votes.shape[1] != len(FERPLUS_VOTES):
         raise ValueError(f"`votes` must have the shape (n, {len(FERPLUS_VOTES)}). Received: {votes.shape}.")
@@ -171,7 +177,7 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     >>> ferplus_targets(votes, ("happy", "sad", "neutral"), mode="probability").round(2)
     array([[0.67, 0.33, 0.  ]], dtype=float32)
     """
-    check_known("class", classes, EMOTIONS)
+    classes = check_known("class", classes, EMOTIONS)
     taken = taken_votes(votes, mode)
     columns = [EMOTIONS.index(name) for name in classes]
     chosen = taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None]

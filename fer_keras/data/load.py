@@ -16,9 +16,9 @@ from fer_keras import labels
 from fer_keras.data import archives, cache, ferplus, other_sets
 from fer_keras.data import fer2013_folders as folders
 from fer_keras.data import fer2013_tables as tables
-from fer_keras.data.class_folders import expand, load_folder
-from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, check_known, say
-from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES
+from fer_keras.data.class_folders import load_folder, scan
+from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, check_known, printable, say
+from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES, SPLITS
 
 # fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
@@ -48,9 +48,7 @@ def read_archive(files, problems):
     """The `FaceDataset` of the one layout that an archive holds; nothing is unpacked beside it."""
     with archives.unpacked(files[0]) as folder:
         layout, found = only_layout(folder)
-        faces = layout.read(found, problems)
-        skipped = tuple(text.replace(str(folder), str(files[0])) for text in faces.skipped)
-        return dataclasses.replace(faces, skipped=skipped)
+        return layout.read(found, problems)
 
 
 LAYOUTS = (  # tried from the first to the last
@@ -61,8 +59,8 @@ LAYOUTS = (  # tried from the first to the last
     Layout("challenge-csv", "the challenge's train.csv (columns emotion,pixels), or a folder that holds it",
            tables.find_challenge, tables.read_challenge, protocol="own"),
     Layout("course-folders", f"the course's folders, train|validation|test/{'|'.join(sorted(FER4))}/N.jpg",
-           folders.find_course, partial(folders.read_trees, protocol="course"), cached=False, classes=FER4,
-           protocol="course"),
+           partial(folders.find_trees, splits=SPLITS, classes=FER4),
+           partial(folders.read_trees, protocol="course"), cached=False, classes=FER4, protocol="course"),
     Layout("fer2013-folders", "folders train|test/<emotion>/ with Training_N.jpg, PublicTest_N.jpg, PrivateTest_N.jpg",
            partial(folders.find_trees, splits=("train", "test"), named=True),
            partial(folders.read_trees, protocol="official"), cached=False),
@@ -91,7 +89,7 @@ def identify(path, *, protocol=None):
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
     if found := recognise(path, protocol=protocol):
         return found
-    names = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
+    names = sorted(item.name for item in scan(path, Problems())) if path.is_dir() else []
     held = "an empty folder" if path.is_dir() else "a file of another kind"
     held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else held
     known = "".join(f"\n  - {layout.description}" for layout in LAYOUTS)
@@ -128,9 +126,9 @@ def compare(faces):
     if faces.protocol not in labels.PUBLISHED_COUNTS or faces.difference:
         return faces
     difference = labels.count_difference(faces.protocol, faces.counts().T.to_dict())
-    is_course = faces.protocol == "course"
-    if not (difference or is_course) and len(set(map(zlib.crc32, faces.images))) < min(len(faces), labels.MIN_DISTINCT):
-        difference = f"Expected {labels.MIN_DISTINCT:,} different images at least. Received: fewer"
+    is_course, least = faces.protocol == "course", labels.MIN_DISTINCT[faces.protocol]
+    if not difference and len(set(map(zlib.crc32, faces.images))) < min(len(faces), least):
+        difference = f"Expected {least:,} different images at least. Received: fewer"
     if not difference and faces.fer2013_rows == NUM_IMAGES and faces.protocol in labels.PUBLISHED_DIGESTS:
         order = np.argsort(faces.rows, kind="stable")
         rows = faces.rows[order]
@@ -177,7 +175,8 @@ def load_fer4(path: Source = None, *, protocol: str | None = None, on_error: str
         rows = place / folders.COURSE_ROWS if place else None
         if rows is None or not rows.is_file():
             advice = f"Put {folders.COURSE_ROWS} beside it, the list of its rows, or ask for protocol='official'."
-            raise DataError(f"{place or CACHED}: Expected the course set. Received: {faces.source}. {advice}")
+            where = given(path) or place or CACHED
+            raise DataError(f"{where}: Expected the course set. Received: {faces.source}. {advice}")
         faces = announce(rows, compare(folders.course_of_rows(faces, rows)))
     return faces.select(classes=FER4)
 
@@ -193,12 +192,12 @@ def load_ferplus(
         classes: the classes to keep, among `labels.FERPLUS8`; faces for which another wins are left out.
         on_error: as for `load_fer7`.
     """
-    check_known("class", classes, FERPLUS8)
+    classes = check_known("class", classes, FERPLUS8)
     faces, place = read(path, (), "official", on_error)
     if faces.votes is None:
-        expected = f"{place or CACHED}: Expected FER-2013 with the votes of FER+. Received: {faces.source}."
-        advice = "Put fer2013new.csv (github.com/microsoft/FERPlus) beside fer2013.csv, and pass their folder."
-        raise DataError(f"{expected} {advice}")
+        where = given(path) or place or CACHED
+        received = f"{faces.source}. Put fer2013new.csv (github.com/microsoft/FERPlus) beside it, and pass their folder"
+        raise DataError(f"{where}: Expected FER-2013 with the votes of FER+. Received: {received}.")
     return ferplus.label_by_votes(faces, mode, classes)
 
 
@@ -226,18 +225,17 @@ def load_faces(path: Source = None, *, on_error: str = "raise") -> FaceDataset:
                 error = error or raised
                 if not may_be_own:
                     raise
-        try:
-            with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
-                kinds = ((other_sets.is_rafdb, other_sets.load_rafdb), (other_sets.is_ckplus, other_sets.load_ckplus))
-                load = next((load for is_it, load in kinds if is_it(folder)), load_folder)
-                faces = load(folder, on_error=how)
-        except DataError:
-            if not error:
-                raise
-            continue
-        if error:
-            say(f"{place}: not read as FER-2013. {str(error).splitlines()[0]}")
-        return faces
+        with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
+            kinds = ((other_sets.is_rafdb, other_sets.load_rafdb), (other_sets.is_ckplus, other_sets.load_ckplus))
+            for load in (*(load for is_it, load in kinds if is_it(folder)), load_folder):
+                try:
+                    faces = load(folder, on_error=how)
+                except DataError as raised:
+                    error = error or DataError(printable(str(raised)))
+                    continue
+                if error:
+                    say(f"{place}: not read as a published set. {str(error).splitlines()[0]}")
+                return faces
     raise error
 
 
@@ -295,8 +293,8 @@ def check_fits(place, found, what, classes, protocol):
 def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
     if path is not None:
-        return expand(path)
-    place = expand(asked) if (asked := os.environ.get("FER_KERAS_DATA")) else None
+        return Path(os.path.expanduser(path))
+    place = Path(os.path.expanduser(asked)) if (asked := os.environ.get("FER_KERAS_DATA")) else None
     if place and not place.exists():
         raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
     return place

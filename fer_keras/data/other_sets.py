@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from fer_keras.data import class_folders as folders
-from fer_keras.data.class_folders import Listed, class_name, expand, places, subfolders
+from fer_keras.data.class_folders import Listed, class_name, places, scan, subfolders
 from fer_keras.data.dataset import DataError, FaceDataset, Problems, say
 from fer_keras.data.images import is_picture
 from fer_keras.labels import CKPLUS7, FER7, RAFDB_LABELS, SPLITS
@@ -31,7 +31,7 @@ def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceData
         path: the folder `CK+48` or one that holds it, with `anger/S010_004_00000017.png` and so on.
         on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
-    given, problems = expand(path), Problems(on_error)
+    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
     root = find_ckplus(given)
     if root is None:
         raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
@@ -51,8 +51,8 @@ def find_ckplus(given):
 def is_ckplus(given):
     """True if class folders lie at a path, and in one of them a frame named as CK+ names them."""
     root = find_ckplus(given)
-    files = (file for folder in subfolders(root) for file in folder.iterdir()) if root else ()
-    return any(FRAME_NAMES[0].fullmatch(file.stem) for file in files)
+    files = (item.name for folder in subfolders(root) for item in scan(folder)) if root else ()
+    return any(FRAME_NAMES[0].fullmatch(Path(name).stem) for name in files)
 
 
 def load_rafdb(
@@ -69,7 +69,7 @@ def load_rafdb(
         image_size: `(height, width)` in pixels to resize to; the published pictures have 100x100.
         on_error: as for `load_ckplus`.
     """
-    given, problems = expand(path), Problems(on_error)
+    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
     listing, numbered, beside = find_rafdb(given)
     if not listing and not numbered:
         expected = f"RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or DATASET/train|test/1..7"
@@ -79,20 +79,21 @@ def load_rafdb(
     faces = folders.read_listed(listed, problems, root=listing or numbered, image_size=image_size, **about)
     counts = {split: int((faces.split == split).sum()) for split in SPLITS if split in {*faces.split, *PUBLISHED}}
     held, published = (" and ".join(f"{n:,} {split}" for split, n in table.items()) for table in (counts, PUBLISHED))
-    source = f"RAF-DB, {held} images{'' if counts == PUBLISHED else f' (published: {published})'}"
+    known = "" if counts == PUBLISHED else f" (published: {published})"
+    faces = dataclasses.replace(faces, source=f"RAF-DB, {held} images{known}")
     if "validation" not in counts:
-        source += ", a tenth of train drawn as validation with seed 0"
-        faces = faces.resplit(0, fractions=(0.9, 0.1, 0), within=("train",))
-    say(f"{path}: {source}")
-    return dataclasses.replace(faces, protocol="raf-db", source=problems.describe(source))
+        faces = folders.draw_validation(faces)
+    say(f"{path}: {faces.source}")
+    return dataclasses.replace(faces, protocol="raf-db", source=problems.describe(faces.source))
 
 
 def find_rafdb(given):
     """The folder with the list of labels, that with numbered folders, and that with their tables, None if missing."""
     listing = next((place for place in places(given, "basic") if (place / LIST).is_file()), None)
     for place in places(given, "DATASET"):
-        has_splits = all((place / split).is_dir() for split in PUBLISHED)
-        if has_splits and any(class_name(item) in RAFDB_LABELS for item in subfolders(place / "train")):
+        trees = folders.split_folders(place)
+        names = map(class_name, subfolders(trees["train"][0])) if PUBLISHED.keys() <= trees.keys() else ()
+        if not RAFDB_LABELS.keys().isdisjoint(names):
             return listing, place, place if place == given else place.parent
     return listing, None, None
 
@@ -102,11 +103,11 @@ def is_rafdb(given):
     listing, numbered, beside = find_rafdb(given)
     if listing or not numbered:
         return bool(listing)
-    names = {class_name(item) for split in PUBLISHED for item in subfolders(numbered / split)}
-    first = (item for item in subfolders(numbered / "train")[0].iterdir() if is_picture(item.name))
+    inside = [item for split in PUBLISHED for item in subfolders(folders.split_folders(numbered)[split][0])]
+    first = (item.name for item in scan(inside[0]) if is_picture(item.name))
     has_tables = any((beside / f"{split}_labels.csv").is_file() for split in PUBLISHED)
-    is_named = re.fullmatch("(train|test)_[0-9]+(_aligned)?", next(first, Path()).stem)
-    return names == set(RAFDB_LABELS) and bool(has_tables or is_named)
+    is_named = re.fullmatch("(train|test)_[0-9]+(_aligned)?", Path(next(first, "")).stem)
+    return set(map(class_name, inside)) == set(RAFDB_LABELS) and bool(has_tables or is_named)
 
 
 def list_published(place, problems):
@@ -135,7 +136,7 @@ def list_folders(place, beside, problems):
     for split, (tree, *_) in folders.split_folders(place).items():
         items = folders.list_classes(tree, split, numbers, problems) if split else ()
         items = [item._replace(label=FER7.index(RAFDB_LABELS[numbers[item.label]])) for item in items]
-        table = beside / f"{tree.name}_labels.csv"
+        table = beside / f"{tree.name.lower()}_labels.csv"
         if not split or not table.is_file():
             listed += items
             continue

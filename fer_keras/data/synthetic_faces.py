@@ -45,9 +45,7 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
         seed: at least 0.
         size: side of the images in pixels, at least 8.
     """
-    check_known("class", classes, FERPLUS8)
-    if not classes or len(set(classes)) != len(classes):
-        raise ValueError(f"`classes` must name at least one class, each once. Received: {tuple(classes)}.")
+    classes = check_known("class", classes, FERPLUS8)
     for name, value, least in (("num_per_class", num_per_class, 3), ("seed", seed, 0), ("size", size, 8)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")
@@ -62,7 +60,7 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
         images=images.reshape(-1, size, size, 1),
         labels=np.tile(np.arange(len(classes)), num_per_class),
         split=np.repeat(np.array(CYCLE)[turns], len(classes)),
-        classes=tuple(classes),
+        classes=classes,
         source=f"synthetic faces, seed {seed}",
         protocol="drawn",
     )
