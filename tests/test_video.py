@@ -148,7 +148,12 @@ def test_a_video_is_as_long_as_its_source_its_frames_at_their_times_and_of_one_s
 
 def test_every_frame_of_a_gif_is_shown_and_as_long_as_there(tmp_path):
     pictures, (gif, out) = [Image.fromarray(picture) for picture in PLAIN[:3]], (tmp_path / "a.gif", tmp_path / "a.mp4")
-    for durations, expected in (([500, 500, 4000], [1, 1, 8]), ([20, 30, 40], [2, 3, 4]), (100, [1, 1, 1])):
+    for durations, expected in (
+        ([500, 500, 4000], [1, 1, 8]),
+        ([9000, 8000, 1000], [9, 8, 1]),
+        ([20, 30, 40], [2, 3, 4]),
+        (100, [1, 1, 1]),
+    ):
         pictures[0].save(gif, save_all=True, append_images=pictures[1:], duration=durations)
         table = recognize(gif, out)
         frames, rate = read(out)

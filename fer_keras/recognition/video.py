@@ -170,7 +170,7 @@ class Reader:
         content = self.source.read_bytes() if not self.is_camera and self.source.suffix.lower() == ".gif" else b""
         if delays := re.findall(rb"!\xf9\x04.(..).\0", content, re.DOTALL):  # the mean rate would leave frames out
             delays = [10 if each in (b"\0\0", b"\1\0") else int.from_bytes(each, "little") for each in delays]
-            self.rate, self.end = 100 / math.gcd(*delays), sum(delays) / 100  # as FFmpeg takes them
+            self.rate, self.end = 100 / math.gcd(100, *delays), sum(delays) / 100  # as FFmpeg takes them
         _, self.first = self.capture.read()  # at once, so that there is one
         if self.first is None:
             self.capture.release()
