@@ -47,8 +47,8 @@ def test_other_sizes_are_drawn_and_impossible_requests_refused():
     for arguments, message in (
         ({"num_per_class": 2}, "`num_per_class` must be at least 3. Received: 2"),
         ({"classes": ("happy", "bored")}, "Unknown class 'bored'"),
-        ({"classes": ("happy", "happy")}, "each once"),
-        ({"classes": ()}, "at least one class"),
+        ({"classes": ("happy", "happy")}, "one or more different names"),
+        ({"classes": ()}, "one or more different names"),
         ({"seed": -1}, "`seed` must be at least 0"),
         ({"size": 4}, "`size` must be at least 8"),
     ):

@@ -69,6 +69,7 @@ def test_sep_trains_and_is_scored_on_what_that_project_trained_on(fer_folder, tm
     with pytest.raises(ValueError, match=r"expects the classes .*neutral.*Received: .*contempt.* CK\+48.*--folder"):
         to_recipe_classes(RECIPES["mini-xception"], load_recipe_data(RECIPES["mini-xception"], place, any_split=True))
     joined = concatenate([part.select(classes=FER6) for part in (load_ferplus(fer_folder), load_ckplus(place))])
+    joined = dataclasses.replace(joined, difference="")  # as of all of FER-2013
     for faces, protocol in ((place, "own"), (joined, "joined")):
         run = fit("sep-se", epochs=1, faces=faces, verbose=0)
         assert (run.recipe_name, run.protocol, run.classes) == (f"sep-se@epochs-1@{protocol}", protocol, FER6)
