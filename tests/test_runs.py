@@ -96,16 +96,33 @@ def test_a_file_that_holds_no_record_or_an_edited_one_is_named(written):
     path = written.place("runs", ".json")
     text, recipes = path.read_text(), ({"epochs": 13}, {"zoom": [0.5, 1.0]}, {"name": "vgg16"})
     edited = [json.dumps(json.loads(text) | {"recipe": written.recipe | recipe}) for recipe in recipes]
-    others = {"run": "mini-xception-s0", "schema": 2, "accuracy": 0.9, "recipe": {}}
-    none = [text[:100], *(json.dumps(json.loads(text) | {name: others[name]}) for name in others)]
+    others = {"run": "mini-xception-s0", "schema": 2, "accuracy": 0.9, "recipe": {}, "seconds": "1", "metrics": {}}
+    others |= {"data": {}, "classes": None, "recipe_name": 3, "versions": [], "epochs_run": "12"}
+    none = [text[:100], "[" * 100_000, "[]", "\xff", *(json.dumps(json.loads(text) | {k: others[k]}) for k in others)]
+    none += [text.replace('"validation": {', '"validation": {}, "train": {')]
     for contents, message in (
-        (edited, r"must hold .* of digest \w+\. .*Restore"),
-        (none, "is not the record of a run"),
+        (edited, r".* must hold .* of digest \w+\. .*Restore"),
+        (none, ": Expected the record of a run"),
     ):
         for content in contents:
             path.write_text(content)
-            with pytest.raises(ValueError, match=rf"{path.name} {message}"):
+            with pytest.raises(ValueError, match=rf"{path.name} ?{message}"):
                 read_runs(written.folder)
+
+
+def test_a_history_or_predictions_that_are_missing_or_cut_are_named(written):
+    for place, read in (
+        (written.place("histories", ".csv"), written.history),
+        (written.place("predictions", "-test.npz"), lambda: written.predictions("test")),
+    ):
+        whole = place.read_bytes()
+        for content in (b"", b"x", whole[: len(whole) // 2]):
+            place.write_bytes(content)
+            with pytest.raises(ValueError, match=rf"{place.name}: Expected the .*Restore it, or train"):
+                read()
+        place.unlink()
+        with pytest.raises(ValueError, match=r"Expected the history|no recorded predictions"):
+            read()
 
 
 def test_fields_that_a_recipe_gained_or_lost_do_not_matter_at_their_defaults(tmp_path):
@@ -275,7 +292,9 @@ def test_values_that_do_not_go_together_are_refused():
         ({"model_options": ((1, 2),)}, "each of `model_options` must have 2 values"),
         ({"seeds": (0, 0)}, "`seeds` must be different integers"),
         ({"seeds": (-1,)}, "`seeds` must be different integers"),
-        ({"name": "../mine"}, "`name` is part of file names"),
+        *(({"name": name}, "`name` is part of file names") for name in ("../mine", "", "a\nb", "a\0", "ä" * 100)),
+        ({"optimizer": "own"}, r"`optimizer` must be one of .*Received: optimizer='own'\. Change optimizer\."),
+        ({"protocol": None}, r"`protocol` must .*Change protocol\."),
     ):
         refused(message, **changes)
 

@@ -343,6 +343,8 @@ def test_the_best_is_the_best_on_validation_inside_classes_and_protocol():
     )
     runs = [scored(name, {"accuracy": best}, {"accuracy": test}, **recipe) for name, best, test, recipe in rows]
     assert leaderboard(runs[::-1])["recipe"].tolist() == [row[0] for row in rows]
+    with pytest.raises(ValueError, match="Received: 'nobody', which has none"):
+        leaderboard(["nobody"])
 
 
 def test_scores_are_those_of_the_split_that_is_named_and_rows_are_called_after_what_limits_them(recorded_project):

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import re
+import types
 
 import numpy as np
 
@@ -35,6 +36,7 @@ RANGES = {
     "[0, inf)": ("weight_decay", "warmup_epochs", "reduce_patience_epochs", "reduce_floor", "stop_patience_epochs",
                  "brightness", "contrast", "mixup_alpha"),
 }  # fmt: skip
+REFERENCES = {"name", "keras_history", "input_layers", "output_layers"}  # where Keras' configurations have names
 # What a digest does not count, since it decides nothing about the trained network.
 DESCRIPTIVE = {"title", "note", "system", "seeds", "final", "flip_view"}
 DESCRIPTIVE |= {"published", "published_split", "published_source"}
@@ -123,7 +125,8 @@ class Recipe:
         if fault:
             fields, expected = fault
             received = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
-            near = closest(getattr(self, fields[0]), CHOICES.get(fields[0], ()))
+            value, possible = getattr(self, fields[0]), CHOICES.get(fields[0], ())
+            near = closest(value, possible) if isinstance(value, str) and value not in possible else None
             action = f"Did you mean {near!r}?" if near else f"Change {' or '.join(fields)}."
             raise ValueError(f"Recipe {self.name}: {expected}. Received: {received}. {action}")
 
@@ -182,16 +185,47 @@ def make(settings, name, title, **changes):
 
 
 def describe(model, **how) -> Recipe:
-    """The recipe of a compiled Keras model: its name, digests of its architecture, compilation and initial weights."""
-    config = json.dumps([model.get_config(), model.get_compile_config()], default=str, sort_keys=True)
-    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": "([^"]+)"', config))):
-        config = config.replace(f'"{name}"', f'"#{number}"')  # Keras counts names up from model to model
+    """The recipe of a compiled Keras model: its name, digests of architecture, compilation, functions, weights."""
+    numbers, compilation = {}, model._compile_config.config
+    config = [without_names(each, numbers) for each in (model.get_config(), model.get_compile_config())]
+    config += [of_functions(part) for part in [*model._flatten_layers(), *compilation.values()]]
+    plain = {"default": lambda each: np.asarray(each).tolist() if hasattr(each, "__array__") else type(each).__name__}
+    config = json.dumps(config, sort_keys=True, **plain)
     values = b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())
     made_of = {"config": config.encode(), "weights": values}
     options = tuple((name, hashlib.sha256(content).hexdigest()[:12]) for name, content in made_of.items())
     name = re.sub(r"^(sequential|functional)_\d+$", r"\1", model.name)
     how |= {"system": "own", "model": "own", "data": "own", "optimizer": "own", "model_options": options}
     return Recipe(name=name, title=name, **how)
+
+
+def without_names(item, numbers, *, is_name=False):
+    """A configuration with numbers for the names of layers, models and metrics, which Keras counts up."""
+    if isinstance(item, dict) and "Policy" not in str(item.get("class_name")):
+        here = {key: is_name or key in REFERENCES for key in item}
+        return {numbers.get(key, key): without_names(item[key], numbers, is_name=here[key]) for key in item}
+    if isinstance(item, list | tuple):
+        return [without_names(each, numbers, is_name=is_name) for each in item]
+    if isinstance(item, str) and is_name:
+        return numbers.setdefault(item, f"#{len(numbers)}")
+    return None if isinstance(item, str) and item.endswith("\n") else item  # a lambda's code: see `of_functions`
+
+
+def of_functions(value):
+    """The code of a function that is no part of Keras, and what it closes over; an object's functions and numbers."""
+    if isinstance(value, types.FunctionType):
+        if str(value.__module__).startswith("keras."):
+            return value.__qualname__
+        cells = [cell.cell_contents for cell in value.__closure__ or () if cell.cell_contents is not value]
+        value = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    elif isinstance(value, types.CodeType):
+        value = [value.co_code.hex(), value.co_names, value.co_consts]
+    elif hasattr(value, "__dict__") and not (hasattr(value, "__array__") or isinstance(value, type | types.ModuleType)):
+        public = [each for name, each in vars(value).items() if name != "seed" and not name.startswith("_")]
+        own = [each for each in vars(value).values() if isinstance(each, types.FunctionType)]
+        value = [type(value).__name__, *own, *(each for each in public if type(each) in (int, float))]
+    value = [*value.values()] if isinstance(value, dict) else value
+    return [of_functions(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None = None) -> Recipe:
@@ -206,13 +240,6 @@ def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None 
 
     Raises:
         ValueError: for the official split or the course's with a recipe of another, or for faces that lack a class.
-
-    Example:
-
-    >>> from fer_keras.labels import CKPLUS7
-    >>> from fer_keras.recipes import find_recipe
-    >>> for_split(find_recipe("sep-se"), "own", classes=CKPLUS7).name
-    'sep-se@own'
     """
     needed = (recipe.positive,) if recipe.positive else recipe.classes
     missing = [name for name in needed if classes is not None and name not in classes]
@@ -332,8 +359,11 @@ def joint_faults(recipe):
         yield ["class_names"], "`class_names` must be two or more different names"
     if not all(has_type(seed, int) and seed >= 0 for seed in seeds) or not 0 < len(set(seeds)) == len(seeds):
         yield ["seeds"], "`seeds` must be different integers from 0 on"
-    if not recipe.name or set(recipe.name) & set("/\\"):
-        yield ["name"], "`name` is part of file names: no slash, and not empty"
+    printable = recipe.name.isprintable() and not set(recipe.name) & set("/\\")
+    if not printable or not 0 < len(recipe.name.encode()) <= 180:
+        yield ["name"], "`name` is part of file names: printable, no slash, not empty, and at most 180 bytes"
+    if recipe.optimizer == "own" and recipe.model != "own":
+        yield ["optimizer"], "`optimizer` must be one of 'adam', 'adamw', 'sgd'"
     if recipe.schedule == "cosine" and recipe.reduce_patience_epochs:
         yield ["schedule", "reduce_patience_epochs"], "ReduceLROnPlateau needs a constant rate"
     if recipe.schedule == "cosine" and recipe.warmup_epochs >= recipe.epochs:

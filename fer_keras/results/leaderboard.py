@@ -7,7 +7,7 @@ import pandas as pd
 from fer_keras.data.dataset import PROTOCOLS
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, find_recipe
-from fer_keras.results.runs import Run, find_run, read_runs
+from fer_keras.results.runs import Run, as_run, find_run, read_runs
 
 ENDS = ("", "_low", "_high")
 ACCURACY = tuple(f"accuracy{end}" for end in ENDS)
@@ -22,7 +22,7 @@ COLUMNS = (
 WHOLE = ("seed", "num_classes", "num_images", "num_copies", "validation_num_images", *OF_RUN[:4])
 
 
-def leaderboard(runs: Iterable[Run] | None = None) -> pd.DataFrame:
+def leaderboard(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
     """Rank runs, by default all that are recorded: those of the same classes and protocol together, the best first.
 
     The best is that on validation. `split` names the split that the scores were measured on: test for a recipe marked
@@ -35,7 +35,7 @@ def leaderboard(runs: Iterable[Run] | None = None) -> pd.DataFrame:
         | {f"validation_{name}": value for name, value in run.metrics["validation"].items()}
         | {"recipe": run.recipe_name, "starts_from": starts_from(run.recipe)}
         | {"num_classes": len(run.classes), "protocol": run.protocol}
-        for run in (read_runs() if runs is None else runs)
+        for run in (read_runs() if runs is None else map(as_run, runs))
     ]
     table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64") | {"published": float})
     table["published"] /= 100

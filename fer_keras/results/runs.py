@@ -20,6 +20,7 @@ from fer_keras.evaluation import label_crowd_agreement, wilson
 from fer_keras.labels import REST, SPLITS
 from fer_keras.names import check_name
 from fer_keras.recipes import RECIPES, Recipe, find_recipe
+from fer_keras.recipes.recipe import has_type
 
 SCHEMA = 1
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
@@ -103,7 +104,13 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         """Loss, accuracy and learning rate by epoch, counted from 1; macro precision and recall where recorded."""
-        return pd.read_csv(self.place("histories", ".csv"))
+        path = self.place("histories", ".csv")
+        with reading(path, f"the history of the run's {self.epochs_run} epochs"):
+            table = pd.read_csv(path)
+            missing = [name for name in HISTORY_COLUMNS if name not in table]
+            if missing or len(table) != self.epochs_run:
+                raise ValueError(f"{len(table)} rows without {missing}")
+            return table
 
     def predictions(self, split: str) -> Predictions:
         """The recorded `Predictions` on one split, probabilities as float32; a ValueError if there are none."""
@@ -113,9 +120,9 @@ class Run:
                 f"Run {self.run!r} has no recorded predictions on {split!r}. Expected one of {list(self.metrics)} but "
                 "train; those on test are recorded for final recipes only."
             )
-        with np.load(path) as arrays:
+        with reading(path, f"the run's predictions on {split}"), open(path, "rb") as file, np.load(file) as arrays:
             found = Predictions(**{name: arrays[name] for name in Predictions._fields})
-        return found._replace(probabilities=found.probabilities.astype(np.float32))
+            return found._replace(probabilities=found.probabilities.astype(np.float32))
 
     def per_class(self, split: str | None = None) -> pd.DataFrame:
         """Precision, recall with its 95 % interval, F1 and support; the index is the class."""
@@ -145,6 +152,22 @@ class Run:
         return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
+KINDS = {field.name: field.type for field in dataclasses.fields(Run) if field.name != "folder"}
+IN_DATA = {"source", "protocol", "fingerprint", "train_digest", "num_images"}
+IN_METRICS = {"split", "num_images", "views", "accuracy", "accuracy_low", "accuracy_high", "per_class", "confusion"}
+
+
+@contextlib.contextmanager
+def reading(path, expected):
+    """Name a file, what it must hold and what to do in the error of whatever is wrong with it."""
+    try:
+        yield
+    except Exception as error:  # NumPy, pandas, Keras, zipfile and json raise errors of any kind on broken files
+        received = str(error).rstrip(".") if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        advice = "Restore it, or train anew with force=True (--force)."
+        raise ValueError(f"{path}: Expected {expected}. Received: {received}. {advice}") from error
+
+
 def run_id(recipe_name: str, recipe_digest: str, seed: int) -> str:
     """Name of a run's files."""
     return f"{recipe_name}-{recipe_digest[:8]}-s{seed}"
@@ -156,19 +179,19 @@ def read_run(path: str | Path) -> Run:
     Fields that the recipe lacks, or that today's `Recipe` does not know, are at their defaults, which no digest counts.
     """
     path, known = Path(path), {field.name for field in dataclasses.fields(Recipe)}
-    try:
+    with reading(path, "the record of a run"):
         run = Run(**json.loads(path.read_text(encoding="utf-8")), folder=path.parent.parent)
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in run.recipe.items()}
         digest = Recipe(**{name: value for name, value in fields.items() if name in known}).digest
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the record of a run: {error}") from error
-    if digest != run.recipe_digest:
-        unknown = ", ".join(sorted(set(run.recipe) - known))
-        newer = f"; a version of fer_keras that knows {unknown} may read it" if unknown else ""
-        raise ValueError(
-            f"{path} must hold the recipe that was trained, of digest {run.recipe_digest}. Received: one of digest "
-            f"{digest}. Restore the file, or train the recipe again{newer}."
-        )
+        kinds = {name for name, kind in KINDS.items() if not has_type(getattr(run, name), kind)}
+        lacking = (IN_METRICS - {*each} for each in (run.metrics["validation"], *run.metrics.values()))
+        if wrong := kinds.union(IN_DATA - {*run.data}, *lacking):
+            raise ValueError(f"one whose {', '.join(sorted(wrong))} cannot be")
+        if digest != run.recipe_digest:
+            unknown = ", ".join(sorted(set(run.recipe) - known))
+            newer = f"; a version of fer_keras that knows {unknown} may read it" if unknown else ""
+            held = f"one that must hold the recipe of digest {run.recipe_digest}, and holds another of digest {digest}"
+            raise ValueError(held + newer)
     return run
 
 
@@ -243,12 +266,14 @@ def run_folder(name: str, fingerprint: str) -> Path:
 
 def network_path(run: Run) -> Path:
     """Path of a run's network; a ValueError if it is not on this machine."""
-    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
+    path, names = run_folder(run.run, run.data["fingerprint"]) / "model.keras", run.recipe.get("members", ())
     if not path.is_file():
-        raise ValueError(
-            f"Expected the network of run {run.run!r} on this machine, {path}. Received: its record only. "
-            f"Train it: python -m fer_keras train {run.recipe_name} --seed {run.seed} --force."
-        )
+        command = f": python -m fer_keras train {run.recipe_name} --seed {run.seed} --force"
+        advice = f"Train it{command if run.recipe_name in RECIPES else ' again with force=True'}."
+        if names := ", ".join(name for name, *_ in names):
+            advice = f"An ensemble has no network of its own, it combines its members' predictions. Take {names}."
+        expected = f"Expected the network of run {run.run!r} on this machine, {path}"
+        raise ValueError(f"{expected}. Received: its record only. {advice}")
     return path
 
 
@@ -357,12 +382,13 @@ def find_table(name: str, *, folder: str | Path | None = None) -> Any:
     path = next(Path(folder or paths.results()).glob(f"tables/{name}.*"), None)
     if path is None:
         return None
-    if path.suffix == ".csv":
-        return pd.read_csv(path, index_col=0)
-    if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
-    with np.load(path) as arrays:
-        return dict(arrays)
+    with reading(path, "a recorded table"):
+        if path.suffix == ".csv":
+            return pd.read_csv(path, index_col=0)
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return dict(arrays)
 
 
 def record_data() -> str:

@@ -20,6 +20,7 @@ from fer_keras.results.runs import Predictions, Run, as_run, as_runs, find_run, 
 
 SCORES = (*ACCURACY, "macro_f1", "log_loss")  # of a search's table
 SEVEN = "one-vs-rest"
+FOLDS = 5  # of stacking
 
 
 def agreement_table(split: str = "test") -> pd.DataFrame:
@@ -209,6 +210,15 @@ def mean_rule(classes, members, predictions):
     return np.mean(distributions, axis=0)
 
 
+def check_stacking(labels: np.ndarray, num_classes: int) -> None:
+    """Raise a `ValueError` unless there are validation images of each class for all folds of stacking."""
+    if (fewest := np.bincount(labels, minlength=num_classes).min()) < FOLDS:
+        expected = (
+            f"Stacking needs {FOLDS} validation images of each class, for as many folds. Received: {fewest} of one"
+        )
+        raise ValueError(f"{expected}. Add some, or take the rule 'mean', which fits nothing.")
+
+
 def stacking_rule(predictions, labels, num_classes, seed):
     """Fit a logistic regression on validation; its probabilities on each split, `(n, classes)`."""
     from sklearn import linear_model, model_selection, pipeline, preprocessing
@@ -217,14 +227,10 @@ def stacking_rule(predictions, labels, num_classes, seed):
     inputs = {split: np.hstack([each.probabilities for each in given]) for split, given in predictions.items()}
     inputs = {split: np.log(probabilities.clip(1e-4)) for split, probabilities in inputs.items()}
     x, y = inputs.pop("validation"), labels["validation"]
-    if len(np.unique(y)) < num_classes:
-        raise ValueError(
-            f"Stacking needs validation images of all {num_classes} classes. Received: images of {np.unique(y)}. "
-            "Take the rule 'mean', which fits nothing."
-        )
+    check_stacking(y, num_classes)
     classifier = linear_model.LogisticRegression(max_iter=1000)
     classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), classifier)
-    folds = model_selection.StratifiedKFold(5, shuffle=True, random_state=seed)
+    folds = model_selection.StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     found = {"validation": model_selection.cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")}
     classifier.fit(x, y)
     return found | {split: classifier.predict_proba(each) for split, each in inputs.items()}
