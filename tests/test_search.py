@@ -64,6 +64,9 @@ def test_a_search_that_was_stopped_or_out_of_time_goes_on(faces, trained, tmp_pa
     assert pairs(read_table("search-small", folder=tmp_path / "mine")) == IN_ORDER[:1], "what was done"
     monkeypatch.setattr("time.time", lambda: 1e9 + 40.0 * len(trained.cells))
     assert len(search(SMALL, faces=faces, minutes=1)) == 3, "no cell begins after the minutes"
+    for minutes in (0, -1):
+        with pytest.raises(ValueError, match="`minutes` must be a number"):
+            search(SMALL, faces=faces, minutes=minutes)
     assert len(search(SMALL, faces=faces)) == 4
     assert len(trained.cells) == len({recipe.name for recipe, _ in trained.cells}) == 4, "no cell is trained twice"
 

@@ -54,6 +54,7 @@ def test_a_run_ships_with_its_record_and_an_onnx_file_of_the_same_network(traine
 
 def test_what_may_not_ship_is_refused(trained, monkeypatch, tmp_path):
     short = {"stopped": "cut short", "recipe": trained.recipe | {"epochs": 5}}
+    ensemble = {"recipe": trained.recipe | {"members": [["general", ""]]}, "data": {"fingerprint": "another"}}
     chosen = {"recipe": {"final": False}, "metrics": {"train": {}, "validation": {"accuracy": 0.5}}}
     monkeypatch.setattr(weights, "folder", lambda: tmp_path / "weights")
     elsewhere = r"Expected a final run for the package's own folder.*pass a path such as"
@@ -64,6 +65,8 @@ def test_what_may_not_ship_is_refused(trained, monkeypatch, tmp_path):
         (0, chosen, None, elsewhere),
         (0, chosen, "weights/other.keras", elsewhere),
         (0, chosen, "here/../weights/other.keras", elsewhere),
+        (0, {}, "/proc/nope/tiny.keras", "Expected a place where a file can be written"),
+        (0, ensemble, "tiny.keras", "An ensemble has no network of its own.*Take general"),
     ):
         run = None if seed else dataclasses.replace(trained, **changes)
         monkeypatch.setattr(shipping, "find_own_run", lambda *_, run=run: run)

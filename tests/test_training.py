@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from keras import layers
 from sklearn.metrics import accuracy_score
 from small_networks import Kill, nested, small
 
-from fer_keras import models, paths
+from fer_keras import models, paths, recipes
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import calibration_error
 from fer_keras.labels import FER4, FER7
@@ -117,8 +119,12 @@ def test_kill_minus_nine_at_any_moment_and_the_same_command_give_the_unbroken_re
 
 
 class Spoil(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2:
+        if epoch == self.epoch:
             self.model.network.layers[-1].bias.assign(np.full(4, np.nan))
 
 
@@ -127,7 +133,8 @@ def test_a_spoilt_run_keeps_its_whole_epochs_and_force_begins_anew_once_and_is_r
         with pytest.raises(ValueError if message else KeyboardInterrupt, match=message):
             fit(LIVELY, faces=faces, verbose=0, callbacks=how, **options)
 
-    train(r"Expected a finite loss. Received: loss nan in epoch 3.*2 whole epochs", Spoil())
+    train(r"Expected a finite loss. Received: loss nan in epoch 1\. Lower .* gradients\.$", Spoil(0))
+    train(r"Expected a finite loss. Received: loss nan in epoch 3.*2 whole epochs", Spoil(2))
     assert not read_runs(own_folders / "build" / "synthetic")
     path = next(own_folders.rglob("state.npz"))
     memory, groups = load_state(path)
@@ -136,7 +143,15 @@ def test_a_spoilt_run_keeps_its_whole_epochs_and_force_begins_anew_once_and_is_r
     train("that another version of fer_keras began")
     for content in (path.read_bytes()[:-1000], b"", b"something else"):
         path.write_bytes(content)
-        train(r"state\.npz: Expected the state of a training.*--force")
+        train(r"state\.npz: Expected the whole state of a training.*--force")
+    for wrong in ({"history": None}, {"best": [1]}, {"callbacks": 3}):
+        save_state(path, memory | wrong, groups)
+        train(r"state\.npz: Expected the whole state")
+    save_state(path, memory, groups | {"network": groups["network"][:2]})
+    train(r"state\.npz: Expected the whole state")
+    path.unlink()
+    path.mkdir()
+    train(r"state\.npz: Expected the whole state of a training. Received: IsADirectoryError")
     train(None, Kill(0), force=True)
     save_state(path, memory, groups)  # which no forced run left
     train(None, Kill(3), force=True)
@@ -221,9 +236,10 @@ def test_a_run_that_was_stopped_by_time_says_so_and_trains_on(faces, own_folders
     assert (short.stopped, short.stopped_by_time, short.epochs_run) == ("cut short", True, 2)
     assert set(short.metrics) == {"train", "validation"}, "the test split is scored once, at the end"
     assert "stopped after 2 of 6 epochs" in capsys.readouterr().err
-    assert fit(recipe, faces=faces, verbose=0, minutes=2) == short, "its time is up"
-    longer = fit(recipe, faces=faces, verbose=0, minutes=4)
-    assert (longer.stopped, longer.epochs_run, longer.resumed) == ("cut short", 4, 1)
+    longer = fit(recipe, faces=faces, verbose=0, minutes=1.5)
+    assert (longer.stopped, longer.epochs_run, longer.resumed) == ("cut short", 4, 1), "the same command trains on"
+    next(own_folders.rglob("state.npz")).unlink()
+    assert fit(recipe, faces=faces, verbose=0, minutes=9) == longer, "without its state it is read"
     for _ in range(2):
         again = fit(recipe, faces=faces, verbose=0, minutes=3, force=True)
         assert (again.epochs_run, again.resumed) == (3, 0), "--force begins anew"
@@ -301,7 +317,9 @@ def test_a_variant_starts_from_the_same_variant_of_its_start_on_the_same_images(
         fit(dataclasses.replace(second, epochs=2), faces=folders, verbose=0)
 
 
-def test_what_does_not_fit_is_refused(faces, own_folders):
+def test_what_does_not_fit_is_refused(faces, own_folders, monkeypatch):
+    few = dataclasses.replace(RECIPES["stacking"], data="fer4", members=(("general", RECIPES["general"].digest),))
+    (own_folders / "file").touch()
     course = dataclasses.replace(faces, protocol="course")
     for changes, options, message in (
         ({"data": "fer7"}, {}, "expects the classes"),
@@ -309,9 +327,32 @@ def test_what_does_not_fit_is_refused(faces, own_folders):
         ({}, {"faces": course}, "is for the official split"),
         ({}, {"precision": "float64"}, "`precision` must be one of float32, mixed_bfloat16"),
         ({}, {"batch_size": 3}, r"`batch_size` is for a keras\.Model"),
+        *(({}, {"seed": seed}, r"`seed` must be an integer in \[0, ") for seed in (-1, 2**32, True, 1.5, "1", None)),
+        *(({}, {"epochs": epochs}, r"`epochs` must be an integer in \[1, inf\)") for epochs in (0, "2", 1.5)),
+        *(({}, {"minutes": minutes}, r"`minutes` must be a number in \(0, inf\)") for minutes in (0, -1, math.nan)),
+        *(({}, {"callbacks": given}, "`callbacks` must be") for given in (Kill(1), None, [Kill])),
+        ({}, {"faces": faces.images}, "`faces` must be a FaceDataset"),
+        ({"model": "vgg61"}, {}, r"no network 'vgg61'\. Did you mean 'vgg16'"),
+        ({"start_recipe": "vgg61"}, {}, "no recipe 'vgg61'"),
+        ({"teachers": (("fer-smal", "0" * 12, 0),)}, {}, "no recipe 'fer-smal'"),
+        ({}, {"results": own_folders / "file"}, "Expected a place where a file can be written"),
+        ({}, {"callbacks": [keras.callbacks.TensorBoard("/proc/nope")]}, r"/proc/nope.* can be written"),
+        ({}, {"callbacks": [Checkpoints(own_folders / "file")]}, "can be written"),
     ):
         with pytest.raises(ValueError, match=message):
             fit(dataclasses.replace(LIVELY, **changes), **{"faces": faces, "verbose": 0} | options)
+    for recipe, options, message in (
+        (123, {}, "`recipe` must be the name of a recipe"),
+        (models.load("fer-small-4"), {}, "`recipe` must be the name of a recipe"),
+        ("fer-ensemble", {"epochs": 1}, "An ensemble trains no epochs itself"),
+        (
+            few,
+            {"faces": make_faces(20, classes=FER4, seed=1)},
+            "5 validation images of each class.* Received: 3 of one",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(recipe, **{"faces": faces, "verbose": 0} | options)
     assert not (own_folders / "results").exists()
 
 
@@ -361,11 +402,26 @@ def compiled(outputs=4, loss="sparse_categorical_crossentropy", metrics=("accura
     return model
 
 
+def of_labels(true, found):
+    return keras.losses.sparse_categorical_crossentropy(true, found)
+
+
+def of_neither(true, found):
+    raise TypeError("no such shape")
+
+
+def shrink(pixels):
+    return pixels[:, ::8, ::8]
+
+
 CASES = {  # loss, metrics, the network
     "sparse": ("sparse_categorical_crossentropy", ["accuracy"], {}),
     "logits": (keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["acc"], {"activation": None}),
     "categorical": (SMOOTHED, ["categorical_accuracy"], {}),
     "divergence": ("kl_divergence", [], {}),
+    "a list": (["sparse_categorical_crossentropy"], ["accuracy"], {}),
+    "labels": (of_labels, ["accuracy"], {}),
+    "arrays": ("categorical_crossentropy", ["accuracy", keras.metrics.F1Score(), keras.metrics.AUC(name="epoch")], {}),
     "squares": ("mse", ["accuracy", keras.metrics.AUC(name="auc")], {"channels": 3}),
     "one sigmoid": ("binary_crossentropy", ["accuracy"], {"outputs": 1, "activation": "sigmoid"}),
     "mixed_float16": ("sparse_categorical_crossentropy", ["accuracy"], {}),
@@ -417,10 +473,62 @@ def test_a_script_is_resumed_or_its_record_read_and_training_on_is_another(faces
     monkeypatch.setenv("FER_KERAS_BUILD", str(own_folders / "other"))
     with pytest.raises(KeyboardInterrupt):
         train(Kill(2))
+    fit(compiled(rate=0.2), faces=faces, epochs=6, verbose=0, minutes=1e-9)
+    assert "unfinished there is" in capsys.readouterr().err
     model, run = train()
     assert (run.resumed, run.run, run.metrics) == (1, unbroken.run, unbroken.metrics)
     assert list(run.history().val_loss) == list(unbroken.history().val_loss)
     assert all(map(np.array_equal, model.get_weights(), expected))
+
+
+def test_a_model_is_known_by_its_layers_loss_and_functions_not_by_the_names_that_keras_counts(faces, capsys):
+    def closed(factor):
+        def loss(true, found):
+            return factor * keras.losses.mse(true, found)
+
+        return loss
+
+    def own(*activations, loss="mse", dtype=None, names=None):
+        keras.utils.set_random_seed(0)
+        dense = [
+            layers.Dense(4, each, dtype=dtype, name=names and f"{names}_{i}") for i, each in enumerate(activations)
+        ]
+        model = keras.Sequential([keras.Input((48, 48, 1)), layers.Flatten(), *dense])
+        model.compile("adam", loss, metrics=["accuracy", keras.metrics.AUC()])
+        return recipes.describe(model, class_names=FER4).digest
+
+    ways = [
+        {}, {"loss": "mae"}, {"loss": closed(1)}, {"loss": closed(np.ones(4))}, {"loss": closed(2)},
+        {"dtype": "mixed_float16"}, {"dtype": "mixed_bfloat16"},
+    ]  # fmt: skip
+    assert own("relu", "softmax", names="relu") == own("relu", "softmax", names="x") != own("tanh", "softmax")
+    assert [own("softmax", **way) for way in ways] == [own("softmax", **way) for way in ways]
+    assert len({own("softmax", **way) for way in ways}) == len(ways)
+
+
+def test_a_model_with_code_of_its_own_is_recorded_and_read_and_not_loaded(faces, capsys):
+    def train():
+        keras.utils.set_random_seed(0)
+        last = [layers.Lambda(shrink), layers.Flatten(), layers.Dense(4, "softmax")]
+        inputs = outputs = keras.Input((48, 48, 1))
+        for layer in last:
+            outputs = layer(outputs)
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", {model.layers[-1].name: "mse"}, metrics=["accuracy"])
+        return model, fit(model, faces=faces, verbose=0)
+
+    (first, run), (second, again) = train(), train()
+    assert again == run
+    assert all(map(np.array_equal, first.get_weights(), second.get_weights()))
+    with pytest.raises(ValueError, match=r"model\.keras: Expected a whole network of Keras' own or registered layers"):
+        load_network(run)
+    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="a damaged file"):
+        load_network(run)
+    path.unlink()
+    with pytest.raises(ValueError, match="Train it again with force=True"):
+        load_network(run)
 
 
 def test_what_cannot_be_trained_is_refused(faces):
@@ -433,6 +541,12 @@ def test_what_cannot_be_trained_is_refused(faces):
     ):
         with pytest.raises(ValueError, match=message):
             fit(model, faces=data)
+    for options in ({"batch_size": 0}, {"epochs": 0}, {"precision": "mixed_bfloat16"}, {"seed": -1}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            fit(compiled(), faces=faces, **options)
+    for loss in (of_neither, {"dense": "mse"}, None):
+        with pytest.raises(ValueError, match="Expected a loss of one-hot targets"):
+            fit(compiled(loss=loss), faces=faces)
 
 
 def test_scores_are_those_of_the_predictions(faces):

@@ -70,6 +70,7 @@ def export(
         others -= SAVED_MODEL if "saved_model.pb" in others else set()
     if others:
         raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
+    paths.check_writable(path if suffix else path / "file")
     scaling, *compared = choose_faces(network, quantize)
     before = tempfile.tempdir
     paths.sweep(path.parent)

@@ -6,7 +6,6 @@ import math
 import numbers
 import os
 import time
-import zipfile
 from pathlib import Path
 
 import keras
@@ -14,11 +13,14 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import paths
+from fer_keras.data.dataset import say
+from fer_keras.results.runs import reading
 from fer_keras.training.training_model import computing_in
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 ACCURACIES = ("acc", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy")
 VERSION = 2  # of what the state of a training holds
+STATE = "the whole state of a training"
 
 
 def make_optimizer(recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -102,14 +104,14 @@ class ExactResume(keras.callbacks.Callback):
 
     Keras' `BackupAndRestore` forgets what `callbacks` remember. This stands behind them; random states are drawn from
     seed and epoch (`training_model.DrawEpochs`). Of several processes, the first reads and writes. After `job.minutes`
-    of training, those before a resume included, the run stops. What `force` began, it alone may resume.
+    of training since it was resumed, the run stops. What `force` began, it alone may resume.
     """
 
     def __init__(self, job, best, callbacks):
         super().__init__()
         self.job, self.devices, self.best, self.remembered = job, job.devices, best, list(callbacks)
         self.path = job.folder / "state.npz"
-        self.rows, self.resumed, self.early_stop, self.memories = [], 0, False, []
+        self.rows, self.begun, self.resumed, self.early_stop, self.memories = [], 0, 0, False, []
 
     def load(self, model):
         """Take up the saved state, if there is one that may be resumed."""
@@ -120,12 +122,13 @@ class ExactResume(keras.callbacks.Callback):
         if memory["precision"] != self.job.precision:
             begun = f"{self.path} was begun in {memory['precision']}. Received: {self.job.precision}."
             raise ValueError(f"{begun} Resume with --precision {memory['precision']}, or begin anew with --force.")
-        self.best.network.set_weights(self.groups["network"])
-        for variable, value in zip(model.optimizer.variables, self.groups["optimizer"], strict=True):
-            variable.assign(value)
-        self.rows, self.early_stop, self.memories = memory["history"], memory["early_stop"], memory["callbacks"]
-        self.resumed = memory["resumed"] + 1
-        self.best.epoch, self.best.value, self.best.weights = *memory["best"], self.groups["best"]
+        with reading(self.path, STATE):
+            self.best.network.set_weights(self.groups["network"])
+            for variable, value in zip(model.optimizer.variables, self.groups["optimizer"], strict=True):
+                variable.assign(value)
+            self.rows, self.memories = ([dict(each) for each in memory[name]] for name in ("history", "callbacks"))
+            self.begun, self.resumed, self.early_stop = len(self.rows), memory["resumed"] + 1, memory["early_stop"]
+            self.best.epoch, self.best.value, self.best.weights = *memory["best"], self.groups["best"]
 
     def read(self):
         """The state on disk; None if there is none, or if force begins anew and no forced run left it."""
@@ -134,12 +137,13 @@ class ExactResume(keras.callbacks.Callback):
         except ValueError:
             if not self.job.force:
                 raise
+            paths.remove(self.path)
             return None
         return None if state and self.job.force and not state[0]["forced"] else state
 
     def out_of_time(self):
-        """True once training has taken the minutes that it may; every process gets the same answer."""
-        limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows)
+        """True once this training has taken the minutes that it may; every process gets the same answer."""
+        limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows[self.begun :])
         return limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
 
     def on_train_begin(self, logs=None):
@@ -150,12 +154,15 @@ class ExactResume(keras.callbacks.Callback):
                 callback.best_weights = self.groups[f"callback{index}"]
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = renamed(logs)
+        left_out, logs = set(logs), renamed(logs)
+        left_out -= {*logs, *ACCURACIES, *(f"val_{name}" for name in ACCURACIES)}
+        if left_out and len(self.rows) == self.begun:
+            say(f"left out of the history, which has single numbers: {', '.join(sorted(left_out))}")
         wrong = [name for name in ("loss", "val_loss") if not math.isfinite(logs[name])]
         if wrong:
             received = f"Received: {wrong[0]} {logs[wrong[0]]} in epoch {epoch + 1}"
-            kept = f"The state of {len(self.rows)} whole epochs stays in {self.path}."
-            raise ValueError(f"Expected a finite loss. {received}. Lower the learning rate or clip gradients. {kept}")
+            kept = f" The state of {len(self.rows)} whole epochs stays in {self.path}." if self.rows else ""
+            raise ValueError(f"Expected a finite loss. {received}. Lower the learning rate or clip gradients.{kept}")
         self.rows.append({"epoch": epoch + 1, **logs})
         self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
         if self.devices.first:
@@ -178,9 +185,10 @@ class ExactResume(keras.callbacks.Callback):
 
 
 def renamed(logs):
-    """Keras' logs as floats, any accuracy under the name `accuracy`."""
+    """The single numbers of Keras' logs as floats, any accuracy under the name `accuracy`."""
     names = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
-    return {names.get(name, name): float(value) for name, value in logs.items()}
+    arrays = {names.get(name, name): np.asarray(value) for name, value in logs.items() if name != "epoch"}
+    return {name: float(array) for name, array in arrays.items() if array.ndim == 0 and array.dtype.kind in "biuf"}
 
 
 def memory_of(callback):
@@ -199,16 +207,14 @@ def save_state(path: Path, memory: dict, groups: dict[str, list]) -> None:
 
 def load_state(path: Path) -> tuple[dict, dict[str, list]] | None:
     """Read `(memory, groups)` as `save_state` wrote them; None if there is no file, a ValueError if it is another."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            memory, groups = json.loads(str(file["memory"])), {}
-            for name in sorted(set(file.files) - {"memory"}):
-                groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
-        if memory.get("version") == VERSION:
-            return memory, groups
-        wrong = "one of a run that another version of fer_keras began. End that run with it, or begin"
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        wrong = f"a file that is not whole or of another kind ({error}). Begin"
-    raise ValueError(f"{path}: Expected the state of a training. Received: {wrong} anew with force=True (--force).")
+    with reading(path, STATE), open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        memory, groups = json.loads(str(file["memory"])), {}
+        if memory["version"] != VERSION:
+            raise ValueError("one of a run that another version of fer_keras began")
+        for name in sorted(set(file.files) - {"memory"}):
+            groups.setdefault(name.rsplit("_", 1)[0], []).append(file[name])
+        if lacking := {"precision", "forced", "history", "callbacks", "early_stop", "resumed", "best"} - set(memory):
+            raise ValueError(f"one without {', '.join(sorted(lacking))}")
+        return memory, groups

@@ -11,6 +11,20 @@ from fer_keras.data import FaceDataset
 from fer_keras.data.dataset import four_fifths, say
 from fer_keras.data.load import recognise
 from fer_keras.recipes import Recipe, select_classes
+from fer_keras.recipes.recipe import has_type, is_within
+
+OPTIONS = {"seed": (int, "[0, 4294967296)"), "minutes": (float, "(0, inf)")}
+OPTIONS |= dict.fromkeys(("epochs", "batch_size"), (int, "[1, inf)"))
+
+
+def check_options(**options: int | float | None) -> None:
+    """Raise a `ValueError` unless numbers are such as a training takes; all but the seed may be None."""
+    for name, value in options.items():
+        kind, interval = OPTIONS[name]
+        fits = has_type(value, kind) and is_within(value, interval)
+        if not fits and (value is not None or name == "seed"):
+            what = "an integer" if kind is int else "a number"
+            raise ValueError(f"`{name}` must be {what} in {interval}. Received: {value!r}. Pass such a number.")
 
 
 def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, any_split: bool = False) -> FaceDataset:
@@ -19,6 +33,8 @@ def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, a
     `any_split` takes another split or data set, in the recipe's classes, for the variant of `recipes.for_split`.
     """
     classes, ferplus = recipe.label_classes, recipe.data.startswith("ferplus")
+    if path and not Path(path).expanduser().exists():
+        raise data.DataError(f"{path}: Expected a data set. Received: no such path. Pass where it lies (--data).")
     if recipe.data == "own":
         return with_validation(data.load_folder(path, classes=classes))
     form, _ = (path and recognise(Path(path).expanduser())) or (None, None)

@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -124,7 +125,11 @@ def training_digests(card, faces):
 
 def load_network(run: Run) -> keras.Model:
     """Load the trained `keras.Model` of a run that was trained on this machine; else a ValueError."""
-    return keras.saving.load_model(network_path(run), compile=False, safe_mode=True)
+    path = network_path(run)
+    with runs.reading(path, "a whole network of Keras' own or registered layers"):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("a damaged file")
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def predictor(model):

@@ -52,8 +52,9 @@ def search(
     """
     from sklearn.model_selection import ParameterGrid
 
-    from fer_keras.training.data import load_recipe_data
+    from fer_keras.training.data import check_options, load_recipe_data
 
+    check_options(seed=seed, minutes=minutes)
     space = find_space(space) if isinstance(space, str) else space
     recipe, path = find_recipe(space.recipe), None
     if not isinstance(faces, FaceDataset):
@@ -68,7 +69,7 @@ def search(
         name = run_id(cell[0].name, cell[0].digest, cell[1])
         settings[name], ended[name] = chosen, find_run(*cell, folder=options["results"])
         waiting |= {} if ended[name] else {name: cell}
-    ends = time.time() + 60 * minutes if minutes else math.inf
+    ends = time.time() + 60 * (minutes or math.inf)
     if ray and waiting:
         trained = train_on_ray(waiting, (faces, path), options, ends, None if ray is True else ray, workers)
     else:

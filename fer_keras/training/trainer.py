@@ -16,14 +16,16 @@ from fer_keras.data import FaceDataset, load_faces
 from fer_keras.data.dataset import say
 from fer_keras.evaluation import with_temperature
 from fer_keras.labels import SPLITS
-from fer_keras.models import build, multiply_adds, weights
+from fer_keras.models import BUILDERS, build, multiply_adds, weights
 from fer_keras.models.transfer import backbones_in, fine_tune
+from fer_keras.names import check_name
 from fer_keras.recipes import Recipe, describe, find_recipe, for_split, make_targets, to_recipe_classes, variant_for
 from fer_keras.results import HISTORY_COLUMNS, Run, combine, find_own_run, run_id, write_run
-from fer_keras.results.runs import identity, is_final, network_path, run_folder
+from fer_keras.results.runs import identity, is_final, network_path, reading, run_folder
+from fer_keras.results.studies import check_stacking
 from fer_keras.training import scoring
 from fer_keras.training.callbacks import BestEpoch, ExactResume, load_state, make_callbacks, make_optimizer, save_state
-from fer_keras.training.data import load_recipe_data, with_validation
+from fer_keras.training.data import check_options, load_recipe_data, with_validation
 from fer_keras.training.devices import ONE, Devices, choose
 from fer_keras.training.features import backbone_features, split_backbone
 from fer_keras.training.training_model import DrawEpochs, MacroMetric, TrainingModel, computing_in, fused_batch_norm
@@ -82,8 +84,9 @@ def fit(
 
     Args:
         recipe: the name of a recipe, a `Recipe`, or a compiled `keras.Model` from pixels in [0, 255], `(batch, height,
-            width, 1)`, to the classes of `faces`; its targets follow its loss.
-        seed: initial weights, order, dropout and augmentation follow from it.
+            width, 1)`, to the classes of `faces`; its targets are one-hot, or labels if its loss takes no others.
+        seed: order, dropout, augmentation and a recipe's initial weights follow from it. A model is known again by its
+            initial weights: call `keras.utils.set_random_seed` before it is built.
         faces: a `FaceDataset`, or the path of a data set; None looks in `FER_KERAS_DATA`, the cache and Kaggle. A
             recipe given another split or data set than its own becomes a variant, and says so.
         epochs: the most to train; default the recipe's, or 1 of a model.
@@ -91,7 +94,7 @@ def fit(
         callbacks: further Keras callbacks; their plain numbers survive a kill.
         results: folder of results; default below `paths.build()`. A record there or in `paths.results()` is read.
         force: train although there is a record, or a state that cannot be read.
-        minutes: stop after the epoch in which so many minutes of training have passed, earlier sessions' included.
+        minutes: stop after the epoch in which so many minutes have passed; called again, it trains for as many more.
         precision: `"float32"` (default) or `"mixed_bfloat16"`, in which a recipe's network trains.
         devices: None trains on one; `"all"` or a number shares each batch (JAX; see `training.devices`).
         verbose: as in `keras.Model.fit`.
@@ -102,18 +105,32 @@ def fit(
     Raises:
         ValueError: if recipe, data, model or devices do not fit each other, or the loss is no finite number any more.
     """
-    precision = precision or "float32"
-    if precision not in ("float32", "mixed_bfloat16"):
+    check_options(seed=seed, epochs=epochs, batch_size=batch_size, minutes=minutes)
+    if precision not in (None, "float32", "mixed_bfloat16"):
         raise ValueError(f"`precision` must be one of float32, mixed_bfloat16. Received: {precision!r}.")
+    made, own = callbacks if isinstance(callbacks, list | tuple) else (), isinstance(recipe, keras.Model)
+    for name, value, kind, expected in (
+        ("recipe", recipe, str | Recipe | keras.Model, "the name of a recipe, a Recipe or a compiled keras.Model"),
+        ("faces", faces, FaceDataset | str | os.PathLike | None, "a FaceDataset, such as of load_folder, or a path"),
+        ("callbacks", callbacks, list | tuple, "a list of keras.callbacks.Callback"),
+        *(("callbacks", each, keras.callbacks.Callback, "callbacks such as EarlyStopping()") for each in made),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"`{name}` must be {expected}. Received: {value!r}.")
     given = (faces, None) if isinstance(faces, FaceDataset) else (None, faces)
-    job = Job(recipe, seed, *given, results, tuple(callbacks), force, minutes, precision, choose(devices), verbose)
-    if isinstance(recipe, keras.Model):
-        if job.devices is not ONE:
-            raise ValueError(f"Several devices train recipes. Received: a keras.Model, {devices=}. Train it on one.")
+    how = (tuple(callbacks), force, minutes, precision or "float32", choose(devices), verbose)
+    job = Job(recipe, seed, *given, results, *how)
+    if own:
+        if job.devices is not ONE or precision:
+            words = "`devices` and `precision` are for recipes. Received: a keras.Model"
+            raise ValueError(f"{words}, {devices=}, {precision=}. Leave them out: a model keeps its own dtype policy.")
         return fit_model(recipe, job, epochs or 1, batch_size or 32)
     if batch_size is not None:
         raise ValueError(f"`batch_size` is for a keras.Model; recipes have their own. Received: {batch_size}.")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    check_parts(recipe)
+    if recipe.members and epochs is not None:
+        raise ValueError(f"An ensemble trains no epochs itself. Received: {recipe.name}, {epochs=}. Leave it out.")
     if epochs not in (None, recipe.epochs):
         warmup = recipe.warmup_epochs
         warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup  # else it would not end
@@ -123,6 +140,21 @@ def fit(
         after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
         keras.config.set_dtype_policy("float32")
         return read_or_train(dataclasses.replace(job, recipe=recipe))
+
+
+def check_parts(recipe):
+    """Raise a `ValueError` for a recipe whose network, start, teachers or members there are not."""
+    for name in filter(None, [recipe.start_recipe, *(name for name, *_ in (*recipe.members, *recipe.teachers))]):
+        check_parts(find_recipe(name))
+    if not recipe.members:
+        check_name("network", recipe.model, BUILDERS)
+
+
+def check_targets(job):
+    """Raise a `ValueError` unless state, record and what callbacks write can be written, before hours of training."""
+    folders = [getattr(each, "log_dir", None) or getattr(each, "folder", None) for each in job.callbacks]
+    for folder in filter(None, [job.folder, job.results_folder / "runs", *folders]):
+        paths.check_writable(Path(folder) / "file")
 
 
 def read_or_train(job):
@@ -141,7 +173,10 @@ def read_or_train(job):
     devices.agree(f"{run_id(recipe.name, recipe.digest, job.seed)} on {faces.fingerprint}, {job.precision}")
     if recorded := devices.broadcast(lambda: find_record(job)):
         return devices.broadcast(lambda: scored_on_test(job, recorded)) or announce_record(job, recorded)
+    devices.broadcast(lambda: check_targets(job))
     if recipe.members:
+        if recipe.rule == "stacking":
+            check_stacking(faces.labels[faces.split == "validation"], len(recipe.classes))
         members = [fit_one(job, name, (own or [job.seed])[0], given) for name, _, *own in recipe.members]
         return devices.broadcast(lambda: record_ensemble(job, members))
     return train(job, given)
@@ -166,8 +201,10 @@ def fit_network(job, recipe, seed, faces):
 def find_record(job):
     """The record of a run that need not be trained."""
     found = None if job.force else find_own_run(job.recipe, job.seed, folder=job.results_folder)
-    resumable = found and found.stopped_by_time and (job.minutes is None or found.seconds < 60 * job.minutes)
-    return None if resumable else found
+    if found and found.stopped_by_time:  # it is resumed while its state is there
+        fingerprint = found.data["fingerprint"] if job.faces is None else job.faces.fingerprint
+        return None if (run_folder(found.run, fingerprint) / "state.npz").is_file() else found
+    return found
 
 
 def announce_record(job, run):
@@ -239,24 +276,18 @@ def make_network(job, faces):
     how = {"trainable_from": recipe.trainable_from} if recipe.trainable_from else {}
     network = new_network(recipe, job.faces, weights=initial, **how)
     if start is not None:
-        copy_weights([network], [start]) if same else copy_weights(backbone_layers(network), backbone_layers(start))
+        pairs = zip(*([each] if same else backbone_layers(each) for each in (network, start)), strict=True)
+        try:
+            for layer, other in pairs:
+                layer.set_weights(other.get_weights())
+        except ValueError as error:
+            expected = "Expected a start with the same backbone. Received: one whose layers differ before the head"
+            raise ValueError(f"{expected}. Start from a recipe of the same network.") from error
         if backbones_in(network) and not recipe.trainable_from:
             fine_tune(network, None)
     for layer in backbone_layers(network) if recipe.frozen_body else ():
         layer.trainable = False
     return network
-
-
-def copy_weights(layers, others):
-    """Copy the weights of layers; a ValueError if they are not of the same kind."""
-    try:
-        for layer, other in zip(layers, others, strict=True):
-            layer.set_weights(other.get_weights())
-    except ValueError as error:
-        raise ValueError(
-            "Expected a start with the same backbone. Received: one whose layers differ before the head. Start from a "
-            "recipe of the same network."
-        ) from error
 
 
 def backbone_layers(network):
@@ -299,7 +330,7 @@ def run_epochs(job, model, draw, best, images=None):
     resume = ExactResume(job, best, callbacks)
     resume.load(model)
     begun = len(resume.rows)
-    if not (resume.early_stop or begun == epochs or resume.out_of_time()):
+    if not (resume.early_stop or begun == epochs):
         # Averaged weights are taken out again after all who look at what was validated.
         callbacks.sort(key=lambda each: isinstance(each, keras.callbacks.SwapEMAWeights))
         how = {"validation_data": draw.validation(job.faces, scoring.BATCH, images), "shuffle": False}
@@ -329,8 +360,11 @@ def record(job, network, predict, inputs, best, resume):
     if not run.stopped_by_time:
         resume.path.unlink(missing_ok=True)
         return run
-    epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole"
-    say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; the same command trains on")
+    epochs, again = (
+        f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole",
+        ", without force," * job.force,
+    )
+    say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; the same command{again} trains on")
     if job.force:  # next time, force begins anew
         memory, groups = load_state(resume.path)
         save_state(resume.path, memory | {"forced": False}, groups)
@@ -371,14 +405,37 @@ def fit_model(model, job, epochs, batch_size):
     how = {"class_names": faces.classes, "protocol": faces.protocol, "epochs": epochs, "batch_size": batch_size}
     job = dataclasses.replace(job, recipe=describe(model, **how), faces=faces)
     if recorded := find_record(job):
-        model.set_weights(scoring.load_network(recorded).get_weights())
+        model.optimizer.build(model.trainable_variables)
+        with reading(network_path(recorded), "the values of this model"):
+            model.load_weights(network_path(recorded))
         return announce_record(job, recorded)
-    loss, targets = model.loss, np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
-    if "sparse" in (loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")):
-        targets = faces.labels.astype(np.int32)
-    elif model.output_shape[-1] == 1:
-        targets = faces.labels.astype(np.float32)[:, None]
-    best = BestEpoch(model, job.recipe.monitor)
+    check_targets(job)
+    others = job.folder.parent.glob(f"{job.recipe.name}-*-s{job.seed}-{faces.fingerprint[:8]}/state.npz")
+    if unfinished := [str(path.parent) for path in others if path.parent != job.folder]:
+        what = "a model with other settings or initial weights, which keras.utils.set_random_seed keeps the same"
+        say(f"this begins a new run; unfinished there is {', '.join(unfinished)}, of {what}")
+    best, targets = BestEpoch(model, job.recipe.monitor), targets_for(model, faces)
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
     return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
+
+
+def targets_for(model, faces):
+    """The targets of all images in the form that a model's loss takes: one-hot, else labels."""
+    labels, loss, size = faces.labels.astype(np.int32), model.loss, model.output_shape[-1]
+    while isinstance(loss, dict | list | tuple) and len(loss) == 1:
+        (loss,) = loss.values() if isinstance(loss, dict) else loss
+    forms = [np.eye(size, dtype=np.float32)[labels], labels] if size > 1 else [labels.astype(np.float32)[:, None]]
+    count = 3 + (size == 3)  # another number than that of classes, so that no wrong form fits by chance
+    for targets in forms:
+        try:
+            if isinstance(model.loss, dict) and {*model.loss} != {*(getattr(model, "output_names", None) or ())}:
+                raise ValueError("no output of that name")
+            keras.losses.get(loss)(targets[:count], np.full((count, size), 1 / size, np.float32))
+            return targets
+        except Exception as error:  # of anyone's function
+            fault = error
+    raise ValueError(
+        f"Expected a loss of one-hot targets (batch, {size}), or of labels (batch,). Received: {model.loss!r}, which "
+        f"takes neither ({fault}). Compile the model with another, such as 'categorical_crossentropy'."
+    ) from fault
