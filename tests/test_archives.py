@@ -109,6 +109,7 @@ BAD = {
     "no zip": (ONE, lambda file: file.write_bytes(TEST[:500]), "a whole zip archive. Received: BadZipFile"),
     "empty": (ONE, lambda file: file.write_bytes(b""), "Expected a whole zip archive"),
     "broken": (ONE, lambda file: spoil(file, 5000, b"\xff" * 50), "Expected a whole zip archive"),
+    "a file and a folder": (ONE | {"fer2013.csv/a": b""}, None, r"File exists: '[^']*/archive\.zip/fer2013\.csv'"),
     "method": (ONE, both(8, 10, struct.pack("<H", 97)), "a whole zip archive. Received: NotImplementedError"),
     "absurd": ({"a.csv": bytes(3 * 2**20)}, None, "at most 1,048,576 bytes unpacked .* Received: 3,145,728 or more"),
     # Smaller than it is: what is beyond is never read, and the sum is wrong.

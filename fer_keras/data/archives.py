@@ -47,7 +47,7 @@ def unpacked(file: Path):
             raise
         except BROKEN as error:
             kind = "zip" if file.suffix.lower() == ".zip" else "tar"
-            received = f"{type(error).__name__}: {str(error)[:200]}"
+            received = f"{type(error).__name__}: {str(error).replace(str(folder), str(file))[:200]}"
             raise DataError(f"{file}: Expected a whole {kind} archive. Received: {received}") from error
         UNPACKED[str(folder)] = str(file)
         try:
