@@ -22,7 +22,7 @@ from fer_keras.training import load_network, trainer
 pytest.importorskip("cleanlab")
 CLASSES = ("happy", "surprise", "neutral")
 NO_FACE = np.arange(len(FERPLUS_VOTES)) == FERPLUS_VOTES.index("NF")
-TINY = {"name": "tiny", "system": "F", "title": "Tiny", "model": "tiny", "epochs": 10, "flip": True}
+TINY = {"name": "tiny", "system": "F", "title": "Tiny", "model": "fer-small", "epochs": 10, "flip": True}
 TINY = Recipe(**TINY, data="own", class_names=CLASSES, protocol="own")
 
 

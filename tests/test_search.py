@@ -67,6 +67,8 @@ def test_a_search_that_was_stopped_or_out_of_time_goes_on(faces, trained, tmp_pa
     for minutes in (0, -1):
         with pytest.raises(ValueError, match="`minutes` must be a number"):
             search(SMALL, faces=faces, minutes=minutes)
+    with pytest.raises(ValueError, match="Expected a place where a file can be written"):
+        search(SMALL, faces=faces, results="/proc/nope")
     assert len(search(SMALL, faces=faces)) == 4
     assert len(trained.cells) == len({recipe.name for recipe, _ in trained.cells}) == 4, "no cell is trained twice"
 

@@ -474,7 +474,7 @@ def test_a_script_is_resumed_or_its_record_read_and_training_on_is_another(faces
     with pytest.raises(KeyboardInterrupt):
         train(Kill(2))
     fit(compiled(rate=0.2), faces=faces, epochs=6, verbose=0, minutes=1e-9)
-    assert "unfinished there is" in capsys.readouterr().err
+    assert "begins a new run; there is an unfinished one in" in capsys.readouterr().err
     model, run = train()
     assert (run.resumed, run.run, run.metrics) == (1, unbroken.run, unbroken.metrics)
     assert list(run.history().val_loss) == list(unbroken.history().val_loss)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.names import import_part
 from fer_keras.recipes import Recipe, find_recipe
 from fer_keras.results import write_table
-from fer_keras.training.data import load_recipe_data
+from fer_keras.training.data import check_options, load_recipe_data
 from fer_keras.training.scoring import both_views, load_network, predictor
 from fer_keras.training.trainer import fit
 
@@ -54,6 +55,8 @@ def find_label_errors(
         ImportError: if cleanlab is not installed.
     """
     cleanlab = import_part("cleanlab")  # before hours of training, not after
+    check_options(seed=seed)
+    paths.check_writable(Path(results or paths.own_results()) / "tables" / "file")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
     faces = faces.select(splits=("train",))
@@ -82,7 +85,7 @@ def find_label_errors(
     rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
     rows = rows.sort_values("quality", kind="stable")
     for name, each in {PREDICTIONS: arrays, ROWS: rows, TABLE: table}.items():
-        write_table(name, each, folder=paths.own_results() if results is None else results)
+        write_table(name, each, folder=results or paths.own_results())
     return table, rows
 
 

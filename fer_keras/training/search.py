@@ -55,6 +55,7 @@ def search(
     from fer_keras.training.data import check_options, load_recipe_data
 
     check_options(seed=seed, minutes=minutes)
+    paths.check_writable(Path(results or paths.own_results()) / "tables" / "file")
     space = find_space(space) if isinstance(space, str) else space
     recipe, path = find_recipe(space.recipe), None
     if not isinstance(faces, FaceDataset):

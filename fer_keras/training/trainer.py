@@ -116,7 +116,7 @@ def fit(
         *(("callbacks", each, keras.callbacks.Callback, "callbacks such as EarlyStopping()") for each in made),
     ):
         if not isinstance(value, kind):
-            raise ValueError(f"`{name}` must be {expected}. Received: {value!r}.")
+            raise ValueError(f"`{name}` must be {expected}. Received: {value!r:.99}.")
     given = (faces, None) if isinstance(faces, FaceDataset) else (None, faces)
     how = (tuple(callbacks), force, minutes, precision or "float32", choose(devices), verbose)
     job = Job(recipe, seed, *given, results, *how)
@@ -390,10 +390,8 @@ def fit_model(model, job, epochs, batch_size):
     faces = load_faces(job.path) if job.path else job.faces
     if faces is None or not getattr(model, "compiled", False):
         received = "faces=None" if faces is None else f"{model.name}, which is not compiled"
-        raise ValueError(
-            f"Expected a compiled model and faces to train it on. Received: {received}. Call model.compile(...) first, "
-            "and pass faces=load_folder(...), say."
-        )
+        expected = f"Expected a compiled model and faces to train it on. Received: {received}"
+        raise ValueError(f"{expected}. Call model.compile(...) first, and pass faces=load_folder(...), say.")
     weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
     faces = with_validation(faces)
     images = np.repeat(faces.images, model.input_shape[-1], axis=-1)
@@ -410,10 +408,10 @@ def fit_model(model, job, epochs, batch_size):
             model.load_weights(network_path(recorded))
         return announce_record(job, recorded)
     check_targets(job)
-    others = job.folder.parent.glob(f"{job.recipe.name}-*-s{job.seed}-{faces.fingerprint[:8]}/state.npz")
-    if unfinished := [str(path.parent) for path in others if path.parent != job.folder]:
-        what = "a model with other settings or initial weights, which keras.utils.set_random_seed keeps the same"
-        say(f"this begins a new run; unfinished there is {', '.join(unfinished)}, of {what}")
+    states = [*job.folder.parent.glob(f"{job.recipe.name}-*-s{job.seed}-{faces.fingerprint[:8]}/state.npz")]
+    if states and job.folder / "state.npz" not in states:
+        why = "of other settings or initial weights; keras.utils.set_random_seed keeps these the same"
+        say(f"this begins a new run; there is an unfinished one in {states[0].parent}, {why}")
     best, targets = BestEpoch(model, job.recipe.monitor), targets_for(model, faces)
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
