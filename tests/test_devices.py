@@ -235,7 +235,7 @@ def test_devices_that_cannot_be_had_or_cannot_share_a_batch_are_refused(monkeypa
         with pytest.raises(ValueError, match=message):
             choose(devices)
     monkeypatch.setattr(trainer, "choose", lambda devices: Devices())
-    with pytest.raises(ValueError, match="Several devices train recipes"):
+    with pytest.raises(ValueError, match="`devices` and `precision` are for recipes"):
         fit(keras.Sequential([layers.Dense(4)]), faces=make_faces(4, classes=FER4), devices=2)
     trio = Devices()
     trio.count = 3

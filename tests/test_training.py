@@ -332,6 +332,7 @@ def test_what_does_not_fit_is_refused(faces, own_folders, monkeypatch):
         *(({}, {"minutes": minutes}, r"`minutes` must be a number in \(0, inf\)") for minutes in (0, -1, math.nan)),
         *(({}, {"callbacks": given}, "`callbacks` must be") for given in (Kill(1), None, [Kill])),
         ({}, {"faces": faces.images}, "`faces` must be a FaceDataset"),
+        ({}, {"faces": "/no/such"}, "/no/such: Expected a data set. Received: no such path"),
         ({"model": "vgg61"}, {}, r"no network 'vgg61'\. Did you mean 'vgg16'"),
         ({"start_recipe": "vgg61"}, {}, "no recipe 'vgg61'"),
         ({"teachers": (("fer-smal", "0" * 12, 0),)}, {}, "no recipe 'fer-smal'"),
