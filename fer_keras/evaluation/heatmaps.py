@@ -56,13 +56,6 @@ def random_heatmaps(images: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(each).resize((width, height), smooth)) for each in cells])
 
 
-def shuffled_heatmaps(heatmaps: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Each map replaced by that of another image, in a random round."""
-    order, result = np.random.default_rng(seed).permutation(len(heatmaps)), np.empty_like(heatmaps)
-    result[order] = heatmaps[np.roll(order, 1)]
-    return result
-
-
 def deletion_curves(predict: Callable, images: np.ndarray, targets: ArrayLike, maps: dict, fill: str) -> dict:
     """By heatmap, the mean of `deletion_scores`, and how much sooner it falls than by three controls, with intervals.
 
@@ -73,10 +66,11 @@ def deletion_curves(predict: Callable, images: np.ndarray, targets: ArrayLike, m
     pixels = np.random.default_rng(0).random(images.shape[:3])
     controls = {"chance": scores(random_heatmaps(images)), "single pixels": scores(pixels)}
     curves = {name: scores(each) for name, each in maps.items()} | controls
-    means = {name: curve.mean(axis=0).tolist() for name, curve in curves.items()}
-    result = {name: {"curve": [round(value, 6) for value in mean]} for name, mean in means.items()}
+    result = {name: {"curve": [round(x, 6) for x in curve.mean(axis=0).tolist()]} for name, curve in curves.items()}
+    order = np.random.default_rng(0).permutation(len(images))
+    others = np.roll(order, 1)[order.argsort()]  # in a random round, so that no face keeps its own map
     for name, each in maps.items():
-        rivals = controls | {"another face": scores(shuffled_heatmaps(each))}
+        rivals = controls | {"another face": scores(each[others])}
         gains = {rival: np.trapezoid(curve - curves[name], SHARES) / SHARES[-1] for rival, curve in rivals.items()}
         result[name]["sooner_than"] = {rival: mean_with_interval(gain) for rival, gain in gains.items()}
     return result

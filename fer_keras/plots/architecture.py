@@ -22,13 +22,13 @@ def architecture(stages: list[dict], *, title: str) -> Figure:
         stages: as `models.summary.outline` returns it.
         title: str, before the number of parameters and multiply-adds.
     """
-    boxes = merged(stages)
-    figure, grid = canvas(max(5.0, LABEL_WIDTH * len(boxes) + 0.6), 2.5)
-    axes, left = grid[0, 0], 0.0
+    groups = itertools.groupby(stages, key=lambda stage: (stage["kind"], stage["label"], stage["shape"]))
+    boxes = [list(group) for _, group in groups]
+    figure, ((axes,),) = canvas(max(5.0, LABEL_WIDTH * len(boxes) + 0.6), 2.5)
+    largest, left = max(max(sides(stage)) for stage in stages), 0.0
     for box in boxes:
-        width = 0.12 + 0.55 * math.log2(1 + box["shape"][-1]) / 11
-        place = left + max(width, LABEL_WIDTH) / 2
-        draw_box(axes, box, place, width, largest=max(max(sides(stage)) for stage in stages))
+        width = 0.12 + 0.55 * math.log2(1 + box[0]["shape"][-1]) / 11
+        draw_box(axes, box, left + max(width, LABEL_WIDTH) / 2, width, largest)
         left += max(width, LABEL_WIDTH)
     axes.set_xlim(-0.1, left + 0.1)
     axes.set_ylim(-0.72, 1.3)
@@ -38,29 +38,21 @@ def architecture(stages: list[dict], *, title: str) -> Figure:
     return figure
 
 
-def draw_box(axes: Axes, box: dict, place: float, width: float, largest: int):
-    """Draw one box in the middle of the row, its shape above it, what it is and its parameters below."""
+def draw_box(axes: Axes, stages: list[dict], place: float, width: float, largest: int):
+    """Draw equal stages as one box in the middle of the row, their shape above it, what they are and more below."""
+    box, marks = stages[0], dict.fromkeys(mark for stage in stages for mark in stage["marks"])
     # A backbone is a network of its own: its height says nothing of its last output.
     height = 1.0 if box["kind"] == "backbone" else max(math.sqrt(max(sides(box)) / largest), 0.12)
     look = {"facecolor": COLOURS[box["kind"]], "edgecolor": GREY, "linewidth": 0.7}
     look["boxstyle"] = "round,pad=0,rounding_size=0.03"
     axes.add_patch(FancyBboxPatch((place - width / 2, 0.5 - height / 2), width, height, **look))
     axes.text(place, 0.52 + height / 2, "×".join(map(str, box["shape"])), ha="center", va="bottom", fontsize=6)
-    if box["marks"]:
-        axes.text(place, 0.5, "\n".join(dict.fromkeys(box["marks"])), ha="center", va="center", fontsize=SMALL)
+    if marks:
+        axes.text(place, 0.5, "\n".join(marks), ha="center", va="center", fontsize=SMALL)
     word, _, size = box["label"].rpartition(" ") if "x" in box["label"].split(" ")[-1] else (box["label"], "", "")
-    lines = [f"{box['count']} × {word}" if box["count"] > 1 else word, size, short(box["parameters"])]
+    parameters = short(sum(stage["parameters"] for stage in stages))
+    lines = [f"{len(stages)} × {word}" if len(stages) > 1 else word, size, parameters]
     axes.text(place, -0.06, "\n".join(filter(None, lines)), ha="center", va="top", fontsize=6, linespacing=1.4)
-
-
-def merged(stages: list[dict]) -> list[dict]:
-    """Merge equal stages that follow one another into one with their `count`."""
-    boxes = []
-    for _, group in itertools.groupby(stages, key=lambda stage: (stage["kind"], stage["label"], stage["shape"])):
-        group = list(group)
-        together = {"count": len(group), "parameters": sum(stage["parameters"] for stage in group)}
-        boxes.append({**group[0], **together, "marks": [mark for stage in group for mark in stage["marks"]]})
-    return boxes
 
 
 def sides(stage: dict) -> list[int]:

@@ -11,27 +11,21 @@ from fer_keras.plots.style import LINES, PALETTE, SMALL, Figure, canvas, percent
 
 MOST_COVERED = 0.8  # of a face, where the heatmap is highest; where it is 0, the face is as it was
 GAP_SECONDS = 0.5  # without a row; from there on a face was away, and its lines are broken
-MINUTE = 60
 # Columns of a video's table that are no classes.
 PLACE = ("time", "frame", "status", "id", "left", "top", "width", "height", "emotion", "confidence", "detected")
 
 
 @styled
 def gallery(
-    images: Iterable,
-    titles: Sequence[str] | None = None,
-    *,
-    columns: int = 8,
-    side: float = 0.85,
+    images: Iterable, titles: Sequence[str] | None = None, *, columns: int = 8, side: float = 0.85,
     title: str | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Draw a grid of grey images, each with its title.
 
     Args:
         images: arrays `(height, width)` or `(height, width, 1)`, values in [0, 255].
         titles: one for each image, or None.
-        columns: images in a row.
-        side: width of an image in inches.
+        columns, side: images in a row, and the width of one in inches.
     """
     images = [np.squeeze(np.asarray(image)) for image in images]
     titles = [""] * len(images) if titles is None else list(titles)
@@ -56,13 +50,9 @@ def gallery(
 
 @styled
 def heatmaps(
-    faces: Mapping[str, np.ndarray],
-    maps: Mapping[str, Mapping[str, np.ndarray]],
-    *,
-    counts: Mapping[str, int] | None = None,
-    bands: Mapping[str, tuple] | None = None,
-    title: str | None = None,
-) -> Figure:
+    faces: Mapping[str, np.ndarray], maps: Mapping[str, Mapping[str, np.ndarray]], *,
+    counts: Mapping[str, int] | None = None, bands: Mapping[str, tuple] | None = None, title: str | None = None,
+) -> Figure:  # fmt: skip
     """Draw heatmaps over faces, such as the mean of each emotion over its mean face: a column a face, a row a method.
 
     Args:
@@ -108,14 +98,14 @@ def timeline(table: pd.DataFrame, *, faces: int | Sequence[int] = 4, title: str 
         )
     chosen = chosen_faces(table, faces)
     figure, grid = canvas(8, 0.6 + 1.9 * len(chosen), len(chosen), 1, sharex=True, sharey=True)
-    unit, length = ("minutes", MINUTE) if np.ptp(table["time"]) > 5 * MINUTE else ("seconds", 1)
+    unit, length = ("minutes", 60) if np.ptp(table["time"]) > 300 else ("seconds", 1)
     for axes, number in zip(grid[:, 0], chosen, strict=True):
         rows = with_gaps(table[table["id"] == number].sort_values("time"))
         options = {"linewidth": 1.5, "marker": "o" if len(rows) == 1 else ""}
         for index, name in enumerate(classes):
             # A class without a colour of its own takes the next, and is not drawn through.
-            colour, line = COLOURS.get(name, PALETTE[index % len(PALETTE)]), LINES[1 + index // len(PALETTE) % 3]
-            line = "-" if name in COLOURS else line
+            colour = COLOURS.get(name, PALETTE[index % len(PALETTE)])
+            line = "-" if name in COLOURS else LINES[1 + index // len(PALETTE) % 3]
             axes.plot(rows["time"] / length, rows[name], line, color=colour, label=name, **options)
         percent(axes.yaxis)
         axes.set(ylim=(0, 1.03), ylabel="probability", title=f"{title}: face {number}" if title else f"face {number}")

@@ -21,7 +21,6 @@ from fer_keras.recipes import RECIPES
 
 DPI = 150
 LARGEST_BYTES = 200_000
-OCTREE = Image.Quantize.FASTOCTREE
 Picture = matplotlib.figure.Figure | bytes | str | os.PathLike
 
 # Petroff (2021), Accessible Color Sequences for Data Visualization; its two greys last.
@@ -91,17 +90,15 @@ def as_png(figure: matplotlib.figure.Figure, *, dpi: int = DPI) -> bytes:
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches=cut)
     with Image.open(buffer) as image:
         pixels = np.asarray(image.convert("RGB"))
-    grey = (pixels == pixels[..., :1]).all()
-    image = Image.fromarray(pixels[..., 0] if grey else pixels)
-    content = compressed(image, dpi)
-    return content if grey or len(content) <= LARGEST_BYTES else compressed(image.quantize(256, OCTREE), dpi)
+    is_grey = (pixels == pixels[..., :1]).all()
+    image = Image.fromarray(pixels[..., 0] if is_grey else pixels)
 
+    def compressed(image):
+        image.save(target := io.BytesIO(), "png", optimize=True, dpi=(dpi, dpi))
+        return target.getvalue()
 
-def compressed(image: Image.Image, dpi: int) -> bytes:
-    """Encode an image as PNG, as small as it can be without loss."""
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True, dpi=(dpi, dpi))
-    return buffer.getvalue()
+    content, fewer = compressed(image), Image.Quantize.FASTOCTREE
+    return content if is_grey or len(content) <= LARGEST_BYTES else compressed(image.quantize(256, fewer))
 
 
 def save(figure: matplotlib.figure.Figure, name: str, *, from_images: bool = False) -> Path:
@@ -136,25 +133,22 @@ def differs(first: Picture, second: Picture) -> bool:
     contrast around it: a changed digit, a bar longer by three pixels; not noise, nor an edge half a pixel elsewhere.
     """
     try:
-        one, other = picture(first), picture(second)
+        (one, contrast), (other, other_contrast) = picture(first), picture(second)
     except OSError:
         return True
     if one.size != other.size:
         return True
-    allowed = 20 + 0.5 * np.asarray(ImageChops.lighter(contrast(one), contrast(other)), float)
+    allowed = 20 + 0.5 * np.asarray(ImageChops.lighter(contrast, other_contrast), float)
     return bool((np.asarray(ImageChops.difference(one, other)) > allowed).any())
 
 
-def picture(source: Picture) -> Image.Image:
-    """Decode a picture in RGB and smooth it."""
+def picture(source: Picture) -> tuple[Image.Image, Image.Image]:
+    """Decode a picture in RGB: smoothed, and from the lowest to the highest value about each pixel, its contrast."""
     content = as_png(source) if isinstance(source, matplotlib.figure.Figure) else source
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-        return image.convert("RGB").filter(ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1)))
-
-
-def contrast(image: Image.Image) -> Image.Image:
-    """The difference between the highest and the lowest value among each pixel and its eight neighbours."""
-    return ImageChops.subtract(image.filter(ImageFilter.MaxFilter(3)), image.filter(ImageFilter.MinFilter(3)))
+        smooth = image.convert("RGB").filter(ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1)))
+    highest, lowest = smooth.filter(ImageFilter.MaxFilter(3)), smooth.filter(ImageFilter.MinFilter(3))
+    return smooth, ImageChops.subtract(highest, lowest)
 
 
 def canvas(width: float, height: float, rows=1, columns=1, *, title=None, **options) -> tuple[Figure, np.ndarray]:
