@@ -350,9 +350,8 @@ def recipes(name: Listed = None):
     rows = []
     for recipe in fer_keras.RECIPES.values():
         run = find_run(recipe, recipe.seeds[0])
-        by_time = run and run.stopped_by_time
         row = {"recipe": recipe.name, "network": recipe.model, "data": recipe.data, "split": recipe.protocol}
-        row["epochs"] = f"{run.epochs_run} of {recipe.epochs}" if by_time else f"{recipe.epochs}"
+        row["epochs"] = f"{run.epochs_run} of {recipe.epochs}" if run and run.stopped_by_time else f"{recipe.epochs}"
         row["validation"] = f"{100 * run.metrics['validation']['accuracy']:.2f}" if run else "-"
         row["time"] = hours(run) if run else "-"
         row["published"] = f"{recipe.published} ({recipe.published_split})" if recipe.published else "-"

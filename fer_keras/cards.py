@@ -11,7 +11,7 @@ import numpy as np
 from fer_keras import paths
 from fer_keras.data.images import as_batch
 from fer_keras.evaluation.calibration import fit_temperature
-from fer_keras.names import closest
+from fer_keras.names import check_name
 
 SUFFIXES = (".keras", ".h5")
 EXPORTED = ("name", "classes", "size", "sha256")  # what the card of an exported network must say
@@ -32,8 +32,6 @@ USABLE["temperature_mirrored"] = USABLE["temperature"]
 
 class BaseNetwork:
     """A trained network with its card; a subclass has `card`, `size`, `batch` and `run(images)`, a batch's output."""
-
-    batch = 64
 
     @property
     def name(self) -> str:
@@ -110,11 +108,9 @@ def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
     wrong = [name for name in fields if name not in known]
     wrong += [name for name, is_usable in USABLE.items() if name in known and not is_usable(known[name])]
     if wrong:
-        raise ValueError(
-            f"{place}: Expected a card with {', '.join(fields)}. Received: "
-            f"{'one without a usable ' + ', '.join(wrong) if known else 'none'}. Write the network again, with "
-            "fer_keras.export or `python -m fer_keras ship`."
-        )
+        received = f"one without a usable {', '.join(wrong)}" if known else "none"
+        again = "Write the network again, with fer_keras.export or `python -m fer_keras ship`."
+        raise ValueError(f"{place}: Expected a card with {', '.join(fields)}. Received: {received}. {again}")
     return card
 
 
@@ -129,11 +125,8 @@ def read_card(text: str | bytes | None, place) -> dict:
 
 def check_network(name: str | os.PathLike, known: Iterable[str]) -> None:
     """Check that the file of a network is there, or that its name is one of those that are known."""
-    if Path(name).is_file() if Path(name).suffix in SUFFIXES else str(name) in known:
-        return
-    near = closest(name, known)
-    expected = f"Expected the path of a .keras or .h5 file, or one of: {', '.join(known) or 'none are shipped yet'}."
-    raise ValueError(f"There is no network {str(name)!r}. {f'Did you mean {near!r}?' if near else expected}")
+    if Path(name).suffix not in SUFFIXES or not Path(name).is_file():
+        check_name("network", str(name), ["the path of a .keras or .h5 file", *known])
 
 
 def digest_of(path: Path) -> str:

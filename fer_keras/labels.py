@@ -42,21 +42,16 @@ def check_classes(classes, *, least: int = 2) -> tuple:
     names = tuple(classes) if is_ordered else ()
     is_named = all(isinstance(name, str) and name.strip() for name in names)
     if not is_named or len({emotion(name.strip()) or name for name in names}) < max(least, len(names)):
-        number = {1: "one or more", 2: "two or more"}[least]
-        raise ValueError(
-            f"`classes` must be {number} different names, in the order of their labels, or of the network's outputs. "
-            f"Received: {classes!r}. Pass a list such as ['happy', 'sad']."
-        )
+        expected = f"{'one' if least == 1 else 'two'} or more different names, in the order of labels or of outputs"
+        raise ValueError(f"`classes` must be {expected}. Received: {classes!r}. Pass a list such as ['happy', 'sad'].")
     return tuple(map(str, names))
 
 
 def check_same_classes(classes, known, name: str) -> None:
     """Raise a `ValueError` where `classes` are given and are not those that a network's card knows."""
     if classes is not None and check_classes(classes) != tuple(known):
-        raise ValueError(
-            f"{name}: Expected the classes of its card, {', '.join(known)}. Received: {', '.join(classes)}. "
-            "Leave out `classes`."
-        )
+        received = f"Received: {', '.join(classes)}. Leave out `classes`."
+        raise ValueError(f"{name}: Expected the classes of its card, {', '.join(known)}. {received}")
 
 
 SPLITS = ("train", "validation", "test")

@@ -104,7 +104,7 @@ def test_what_is_missing_or_unknown_is_said(monkeypatch, tmp_path):
     for name in ("cv2", "mtcnn"):
         monkeypatch.setitem(sys.modules, name, None)
     for name in ("haar", "yunet", "mtcnn"):
-        with pytest.raises(ImportError, match=r"needs (OpenCV|its package: pip install fer_keras\[mtcnn\])"):
+        with pytest.raises(ImportError, match=r'needs OpenCV|pip install "fer_keras\[(recognition|mtcnn)\]"'):
             find_detector(name)
 
 

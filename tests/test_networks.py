@@ -59,7 +59,7 @@ def test_an_unknown_name_is_refused_with_what_comes_close_before_keras_is_import
     monkeypatch.setattr(networks, "import_part", lambda name: pytest.fail("imported"))
     for name, message in {
         "fer-smal": r"^There is no network 'fer-smal'\. Did you mean 'fer-small'\?$",
-        "gone.keras": r"'gone\.keras'\. Expected the path of a \.keras or \.h5 file, or one of: .*mini-xception",
+        "gone.keras": r"'gone\.keras'\. Expected one of: the path of a \.keras or \.h5 file, .*mini-xception",
         "gone.onnx": r"^gone\.onnx: Expected an \.onnx file.*Received: no file there",
     }.items():
         for use in (open_network, networks.keras_network) if name != "gone.onnx" else [open_network]:

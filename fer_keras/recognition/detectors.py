@@ -16,6 +16,7 @@ from PIL import Image
 
 from fer_keras import paths
 from fer_keras.data.dataset import DataError, say
+from fer_keras.names import import_part
 
 LONGEST_SIDE = 1024  # pixels; larger pictures are searched at this size, so that none takes minutes
 CLOSE_SIDE = 224  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
@@ -105,11 +106,7 @@ class Mtcnn(Detector):
 
     def __init__(self, *, min_size: float | None = None):
         super().__init__(min_size=min_size)
-        try:
-            from mtcnn import MTCNN
-        except ImportError as error:
-            raise ImportError(f"MTCNN needs its package: pip install fer_keras[mtcnn]. ({error})") from error
-        self.network = MTCNN()
+        self.network = import_part("mtcnn").MTCNN()
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         """Find the faces in a picture, the best first."""
@@ -128,7 +125,7 @@ class Yunet(Detector):
         Wu, Peng and Yu (2023), YuNet: a tiny millisecond-level face detector, Machine Intelligence Research 20.
     """
 
-    framing, close_framing = Framing(scale=1.08, down=-0.02), Framing(scale=1.3)
+    framing, close_framing = Framing(scale=1.02, down=-0.02), Framing(scale=1.3)
     window = 48  # pixels, of the smallest face: so pictures of up to 960 pixels are searched as they are
     min_score = 0.5  # the default of its makers, 0.9, finds large frontal faces only
     worth_a_look = 0.2  # faces of lower scores are not looked at again
@@ -136,11 +133,7 @@ class Yunet(Detector):
     def __init__(self, file: str | os.PathLike, *, min_size: float | None = None):
         file = Path(file)
         super().__init__(min_size=min_size, file=file)
-        try:
-            import cv2
-        except ImportError as error:
-            raise ImportError(f"YuNet needs OpenCV: pip install fer_keras[recognition]. ({error})") from error
-        place = paths.opencv_path(file)
+        cv2, place = import_part("cv2"), paths.opencv_path(file)
         try:
             if not os.path.isfile(file):
                 raise FileNotFoundError(paths.describe(file))
@@ -225,9 +218,8 @@ def find_detector(name="auto", *, min_size: float | None = None):
         return (Haar if name == "haar" else Mtcnn)(min_size=min_size)
     if isinstance(name, str) and (name == "yunet" or name.startswith("yunet:")):
         return Yunet(name.removeprefix("yunet").removeprefix(":") or yunet_file(), min_size=min_size)
-    yunet = "'yunet', 'yunet:PATH' with the path of its .onnx file, an object with a method `detect`"
-    expected = f"must be 'auto', 'haar', 'mtcnn', {yunet}, or None where every picture is a face already"
-    raise ValueError(f"`detector` {expected}. Received: {name!r}.")
+    expected = "'auto', 'haar', 'mtcnn', 'yunet', 'yunet:PATH' with the path of its .onnx file, an object with `detect`"
+    raise ValueError(f"`detector` must be {expected}, or None where every picture is a face. Received: {name!r}.")
 
 
 def choose_detector() -> str:
@@ -254,11 +246,7 @@ def yunet_file() -> Path:
 def fetch_yunet(source: str | os.PathLike | None = None) -> Path:
     """Fetch YuNet's file (MIT licence) from OpenCV's model zoo on GitHub into the cache, if its sum is right.
 
-    Args:
-        source: path of a copy to take instead, for machines without a network.
-
-    Raises:
-        ValueError: if it cannot be had, or is not one of `YUNET_FILES`.
+    A copy, `source`, is for machines without a network. A `ValueError` refuses what is not one of `YUNET_FILES`.
     """
     place = source or YUNET_ADDRESS + next(iter(YUNET_FILES))
     otherwise = f"Download it elsewhere from {YUNET_ADDRESS.replace('/raw/', '/tree/')}, and add --from PATH"
@@ -304,8 +292,7 @@ def scaled(rgb, factor):
 
 def non_max_suppression(found, rgb: np.ndarray, factor: float | None = 1.0) -> list[Detection]:
     """Detections at `factor` times the picture's size as `Detection`s cut to it: the best first, one for each face."""
-    height, width = rgb.shape[:2]
-    kept = []
+    (height, width), kept = rgb.shape[:2], []
     for box, score, *angle in sorted(found, key=lambda each: -each[1]):
         left, top, across, down = (float(value) / factor for value in box)
         if not math.isfinite(sum((left, top, across, down, score, *angle))):
@@ -347,15 +334,10 @@ def to_square(detection: Detection, framing: Framing) -> Detection:
 
 
 def crop(rgb: np.ndarray, region: Detection, size: tuple) -> np.ndarray:
-    """Cut out a region of a picture, turned upright, as a network takes it.
+    """Cut a region, turned upright about its centre, out of a picture: uint8 `(height, width, 1)` of `size`.
 
     Colour becomes grey by the luma that `data.images` uses, and shrinking averages. Beyond the picture's edge, its
     outermost pixels go on. A grey picture of the right size comes back pixel by pixel.
-
-    Args:
-        rgb: uint8 array `(height, width, 3)`.
-        region: its box, not all of it outside the picture, is turned about its centre by its angle.
-        size: `(height, width)` of the result, a uint8 array `(height, width, 1)`.
     """
     left, top, width, height = region.box
     if region.angle:  # all that the turned box may show

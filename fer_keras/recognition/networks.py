@@ -104,17 +104,14 @@ def read_onnx(path):
     content, own, sibling = path.read_bytes(), path.with_name(f"{path.name}.json"), path.with_suffix(".json")
     expected, found = str(read_beside(own).get("file_sha256")), hashlib.sha256(content).hexdigest()
     if own.exists() and expected != found:
-        what = f"{expected[:12]}. Received: {found[:12]}. It was changed, is broken, or its writing was stopped"
-        raise ValueError(
-            f"{path}: Expected the file that {own.name} describes, SHA-256 {what}: fetch or export it again."
-        )
+        what = f"SHA-256 {expected[:12]}. Received: {found[:12]}. It was changed, is broken, or its writing was stopped"
+        raise ValueError(f"{path}: Expected the file that {own.name} describes, {what}: fetch or export it again.")
+    runtime()  # where it is missing, that is all that is wrong
     try:
         session = new_session(content)
-    except ImportError as error:
-        raise ImportError(f'{path} needs ONNX Runtime: pip install "fer_keras[recognition]". ({error})') from error
     except Exception as error:  # ONNX Runtime's own have no common ancestor below this one
-        what = f"{str(error)[:200]} Export or fetch it again"
-        raise ValueError(f"{path}: Expected a whole .onnx file. Received: {what}.") from error
+        received = f"Received: {str(error)[:200]} Export or fetch it again."
+        raise ValueError(f"{path}: Expected a whole .onnx file. {received}") from error
     card = read_card(session.get_modelmeta().custom_metadata_map.get(CARD), path)
     keras_card = read_beside(sibling)
     if "recipe" in keras_card and keras_card.get("sha256", card["sha256"]) != card["sha256"]:
@@ -124,8 +121,7 @@ def read_onnx(path):
     shapes = [each.shape for each in (*session.get_inputs(), *session.get_outputs())]
     expected = [["batch", *card["size"], 1], ["batch", len(card["classes"])]]
     if [[side if isinstance(side, int) else "batch" for side in shape] for shape in shapes] != expected:
-        what = f"input and output that its card describes, {expected}. Received: {shapes}"
-        raise ValueError(f"{path}: Expected the {what}. Export it again.")
+        raise ValueError(f"{path}: Expected inputs and outputs of {expected}. Received: {shapes}. Export it again.")
     network = OnnxNetwork(content, card, session)
     try:
         network.predict(np.zeros((1, *network.size), np.uint8))
@@ -156,6 +152,4 @@ def new_session(file, *, threads=None):
 def runtime():
     """Import ONNX Runtime, with nothing noted or sent: from 1.29 on it would report to its makers."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
-    import onnxruntime
-
-    return onnxruntime
+    return import_part("onnxruntime")

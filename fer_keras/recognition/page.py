@@ -52,8 +52,8 @@ def serve(network=DEFAULT_NETWORK, *, host: str = "127.0.0.1", port: int = 7860,
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        received = f"Received: {port}, {host}: {error}."
-        raise ValueError(f"Expected a free --port, and this machine's --host. {received}") from error
+        expected = "Expected a free --port, and this machine's --host"
+        raise ValueError(f"{expected}. Received: {port}, {host}: {error}.") from error
     place = Path(tempfile.gettempdir()).resolve()
     paths.sweep(place, "fer_keras-page-*")  # of pages that were killed
     own = {"prefix": ".fer_keras-page-", "suffix": f".{os.getpid()}.tmp", "ignore_cleanup_errors": True}
@@ -191,10 +191,8 @@ def look(recognizer, source):
     """Draw numbered faces into a picture of at most `ENOUGH_SIDE` pixels: the picture, its `Face`s and their crops."""
     rgb = open_photo(source, side=ENOUGH_SIDE).rgb
     rgb = np.asarray(scaled(rgb, min(1.0, ENOUGH_SIDE / max(rgb.shape[:2]))))
-    detections = recognizer.detect(rgb)
-    crops = recognizer.crops(rgb, detections)
-    faces = recognizer.faces(detections, recognizer.calibrated(crops))
-    return draw_faces(rgb, faces, names=map(str, range(1, len(faces) + 1)), bars=True), faces, crops
+    [faces] = recognizer.recognize_seen([seen := recognizer.see(rgb)])
+    return draw_faces(rgb, faces, names=map(str, range(1, len(faces) + 1)), bars=True), faces, seen.crops
 
 
 def face_at(faces, point, default=None):

@@ -36,8 +36,7 @@ def open_photo(source, *, side: int | None = None) -> Photo:
     50 to 256 million pixels is read at a half, a quarter or an eighth of its size; others have at most 50 million.
 
     Args:
-        source: the path of a picture, its bytes, a data URL, an open file, a PIL image, or an array of uint8 or
-            uint16, `(height, width)` or `(height, width, channels)`: grey, grey and alpha, RGB or RGBA.
+        source: as for `recognize`; the channels of an array are grey, grey and alpha, RGB or RGBA.
         side: a JPEG whose longer side is at least twice as long is reduced, but not below it.
 
     Raises:

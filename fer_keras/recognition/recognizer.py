@@ -42,9 +42,8 @@ class Recognizer:
         network: name of a network that ships or of a recipe trained on this machine, path of an `.onnx`, `.keras` or
             `.h5` file, a `keras.Model`, or an object like `networks.OnnxNetwork`.
         classes: class names in the order of the network's outputs, for a `keras.Model` and for a file without a card.
-        detector: as for `detectors.find_detector`: "auto", "haar", "yunet", "mtcnn", an object, or None.
+        detector: "auto", "haar", "yunet", "mtcnn", an object, or None, as for `detectors.find_detector`; so `min_size`.
         min_confidence: float in [0, 1]; a face whose likeliest class is less probable is called "uncertain".
-        min_size: as for `detectors.find_detector`.
         mirrored: average over each face and its mirror image: somewhat more accurate, for twice the network's work.
 
     Raises:

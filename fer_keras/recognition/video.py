@@ -59,9 +59,8 @@ def recognize_video(
         bars: draw the probabilities beside each box, too.
         every: int from 1, the detector looks at each so many-th frame; with `detector=None` always at each.
         smoothing_seconds: float, the time constant of the exponential running mean of probabilities; 0 for none.
-        network: as for `Recognizer`, as is `detector`.
+        network: as for `Recognizer`, as are `detector`, `classes`, `min_confidence`, `mirrored` and `min_size`.
         start: seconds of the video at which to begin; `stop`: those at which to end, or None.
-        options: `classes`, `min_confidence`, `mirrored` and `min_size`, as for `Recognizer`.
 
     Returns:
         A `pandas.DataFrame` with the columns `time` (seconds), `frame` (from 0), `status` ("ok"), `id` (of the face,
@@ -184,7 +183,6 @@ class Reader:
         return time.monotonic() if self.is_camera else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def __iter__(self):
-        """Yield the frames."""
         frame = self.first
         while frame is not None:
             yield frame if frame.shape == self.first.shape else cv2.resize(frame, self.first.shape[1::-1])
