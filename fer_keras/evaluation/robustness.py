@@ -80,8 +80,7 @@ def blur(pixels, sigma):
     """Blur `(n, height, width)` pixels by a Gaussian, the border's pixels going on beyond it."""
     from scipy import ndimage
 
-    reach = int(np.ceil(3 * sigma))
-    return ndimage.gaussian_filter(pixels, sigma, radius=reach, mode="nearest", axes=(1, 2)) if sigma else pixels
+    return ndimage.gaussian_filter(pixels, sigma, radius=int(np.ceil(3 * sigma)), mode="nearest", axes=(1, 2))
 
 
 def rotate(pixels, degrees):

@@ -17,8 +17,7 @@ def capstone_model_1(num_classes: int, *, input_shape: Shape = SHAPE, weights: W
 
     Reference: Palacios Boyce, "Deep Learning Methods for Facial Emotion Recognition", capstone project, 2022.
     """
-    check_input(num_classes, input_shape)
-    steps = [three_channels(input_shape), layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, channels=3)
     for filters in (64, 32, 32):
         steps += [layers.Conv2D(filters, 2, padding="same", activation="relu"), layers.MaxPooling2D(2)]
         steps += [layers.Dropout(0.2)]
@@ -33,8 +32,7 @@ def capstone_model_2(num_classes: int, *, input_shape: Shape = SHAPE, weights: W
 
     Reference: Palacios Boyce, 2022.
     """
-    check_input(num_classes, input_shape, least=16)
-    steps = [three_channels(input_shape), layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, least=16, channels=3)
     for filters in (256, 128, 64, 32):
         steps += capstone_block(filters)
     steps += [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dense(128, activation="relu")]
@@ -50,8 +48,7 @@ def capstone_final(
 
     Reference: Palacios Boyce, 2022.
     """
-    check_input(num_classes, input_shape, least=32)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, least=32)
     for filters in (64, 128, 512, 512, 128):
         steps += [*capstone_block(filters), layers.Dropout(dropout)]
     steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
@@ -67,8 +64,7 @@ def scratch_four_conv(
 
     Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition", who print it.
     """
-    check_input(num_classes, input_shape, least=16)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, least=16)
     for filters, size in ((64, 3), (128, 5), (512, 3), (512, 3)):
         steps += [*block(filters, size=size), layers.Dropout(dropout)]
     steps += [layers.Flatten(), *dense_block(256, dropout), *dense_block(512, dropout)]
@@ -84,8 +80,7 @@ def light(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weights = No
 
     Reference: Assefa, Burrell and Gomtsyan, "Facial Expression Recognition".
     """
-    check_input(num_classes, input_shape)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape)
     for filters in (32, 64, 128):
         steps += block(filters, use_bias=False)
     # Without its normalisation, and with a dropout of .5, training stood still at the majority class.
@@ -102,8 +97,7 @@ def emovision_baseline(
 
     Reference: Chon, Han and Yoo, "EmoVision".
     """
-    check_input(num_classes, input_shape)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape)
     if crop:
         (top, bottom, left, right), (height, width, _) = crop, input_shape
         if min(crop) < 0 or min(height - top - bottom, width - left - right) < 4:
@@ -122,8 +116,7 @@ def emovision_vgg_draft(num_classes: int, *, input_shape: Shape = SHAPE, weights
 
     Reference: Chon, Han and Yoo, "EmoVision", where it is "Draft VGG Model" and no more: three blocks are our reading.
     """
-    check_input(num_classes, input_shape)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape)
     for filters, depth in VGG_BLOCKS[:3]:
         steps += vgg_block(filters, depth)
     steps += [layers.Flatten(), layers.Dense(512, **HE)]
@@ -141,8 +134,7 @@ def emovision_vgg(
     Reference: Chon, Han and Yoo, "EmoVision"; Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
     Image Recognition", 2015, arXiv:1409.1556.
     """
-    check_input(num_classes, input_shape, least=32)
-    steps = [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, least=32)
     for filters, depth in VGG_BLOCKS:
         steps += vgg_block(filters, depth)
     steps += [layers.Flatten(), layers.Dropout(dropout), layers.Dense(512, **HE)]
@@ -157,8 +149,7 @@ def ferplus_vgg13(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weig
     Reference: Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
     Crowd-Sourced Label Distribution", 2016, arXiv:1608.01041.
     """
-    check_input(num_classes, input_shape, side=side, least=16)
-    steps = [resize(input_shape, side, side), layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, side=side, least=16)
     for filters, depth in ((64, 2), (128, 2), (256, 3), (256, 3)):
         steps += [*vgg_block(filters, depth), layers.Dropout(0.25)]
     steps += [layers.Flatten(), layers.Dense(1024, **HE), layers.Dropout(0.5)]
@@ -174,14 +165,20 @@ def sep_baseline(num_classes: int, *, input_shape: Shape = SHAPE, weights: Weigh
     Reference: Jaschkowitz, Kawka, Mohammadi and Wang, "Emotion Recognition From Facial Expressions: A Preliminary
     Report", LMU Munich; their report gives four convolutions and three dense layers.
     """
-    check_input(num_classes, input_shape, side=side, least=16)
-    steps = [resize(input_shape, side, side), three_channels((side, side, 1))]
-    steps += [layers.Rescaling(1 / 255, name="to_unit")]
+    steps = entrance(num_classes, input_shape, side=side, least=16, channels=3)
     for filters in (64, 128, 256, 512):
         steps += [*block(filters), layers.Dropout(0.2)]
     steps += [layers.GlobalAveragePooling2D(), layers.Dense(1024, activation="relu"), layers.Dropout(0.5)]
     steps += [layers.Dense(512, activation="relu")]
     return in_sequence("sep_baseline", input_shape, steps, num_classes, weights)
+
+
+def entrance(num_classes, input_shape, *, least=8, side=None, channels=1):
+    """Check the input, resize it to `side` if there is one, and scale one or three equal channels to [0, 1]."""
+    check_input(num_classes, input_shape, least=least, side=side)
+    steps = [resize(input_shape, side, side)] if side else []
+    steps += [three_channels((side, side, 1) if side else input_shape)] if channels == 3 else []
+    return [*steps, layers.Rescaling(1 / 255, name="to_unit")]
 
 
 def capstone_block(filters):

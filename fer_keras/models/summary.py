@@ -110,24 +110,18 @@ def describe_network(
         order = ("kind", "label", "shape", "parameters", "multiply_adds", "marks")  # JSON's keys are sorted
         stages = [{key: stage[key] for key in order} for stage in recorded["stages"]]
         return asked | {key: recorded[key] for key in ("parameters", "multiply_adds", "source")} | {"stages": stages}
-    from fer_keras.models.inputs import multiply_adds
-
-    model = build(name, asked["num_classes"], input_shape=input_shape, weights=None)
-    counts = {"parameters": model.count_params(), "multiply_adds": multiply_adds(model)}
-    return asked | counts | {"source": source_of(name), "stages": outline(model)}
-
-
-def source_of(name):
-    """Where a network comes from, as its builder's docstring says."""
-    found = re.search(r"Reference: (.*?)(\n\n|$)", builder(name).__doc__ or "", re.DOTALL)
-    return " ".join(found[1].split()) if found else ""
+    stages = outline(build(name, asked["num_classes"], input_shape=input_shape, weights=None))
+    counts = {key: sum(stage[key] for stage in stages) for key in ("parameters", "multiply_adds")}
+    reference = re.search(r"Reference: (.*?)(\n\n|$)", builder(name).__doc__ or "", re.DOTALL)
+    source = " ".join(reference[1].split()) if reference else ""
+    return asked | counts | {"source": source, "stages": stages}
 
 
-def record_networks(*, folder: str | Path | None = None) -> None:
+def record_networks() -> None:
     """Record the description of every network (table `networks`), unless it is recorded as the code stands."""
-    if not networks_are_recorded(folder=folder):
+    if not networks_are_recorded():
         networks = {name: describe_network(name) for name in BUILDERS}
-        write_table("networks", {"sources": digest_of_sources(), "networks": networks}, folder=folder)
+        write_table("networks", {"sources": digest_of_sources(), "networks": networks})
 
 
 def networks_are_recorded(*, folder: str | Path | None = None) -> bool:

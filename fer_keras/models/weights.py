@@ -118,12 +118,11 @@ def as_network(model: keras.Model, classes, *, name: str | None = None, digest: 
     return Network(adapted, card | {"intended_use": "unknown", "limits": limits, "sha256": digest})
 
 
-def adapt(model: keras.Model, num_classes: int, *, name: str | None = None) -> keras.Model:
+def adapt(model: keras.Model, num_classes: int, *, name: str) -> keras.Model:
     """Wrap a network so that it takes grey faces and gives a probability for each class; as it is where it does so.
 
     A `ValueError` names what is subclassed, unbuilt, or of other inputs or outputs.
     """
-    name = name or getattr(model, "name", type(model).__name__)
     inputs, outputs = (getattr(model, each, None) or [] for each in ("inputs", "outputs"))
     shape, found = (tuple(each[0].shape) if each else () for each in (inputs, outputs))
     wanted = None

@@ -25,14 +25,13 @@ def architecture(stages: list[dict], *, title: str) -> Figure:
     groups = itertools.groupby(stages, key=lambda stage: (stage["kind"], stage["label"], stage["shape"]))
     boxes = [list(group) for _, group in groups]
     figure, ((axes,),) = canvas(max(5.0, LABEL_WIDTH * len(boxes) + 0.6), 2.5)
-    largest, left = max(max(sides(stage)) for stage in stages), 0.0
+    largest, left = max(max(stage["shape"][:-1], default=1) for stage in stages), 0.0
     for box in boxes:
         width = 0.12 + 0.55 * math.log2(1 + box[0]["shape"][-1]) / 11
         draw_box(axes, box, left + max(width, LABEL_WIDTH) / 2, width, largest)
         left += max(width, LABEL_WIDTH)
-    axes.set_xlim(-0.1, left + 0.1)
-    axes.set_ylim(-0.72, 1.3)
-    axes.axis("off")
+    axes.set(xlim=(-0.1, left + 0.1), ylim=(-0.72, 1.3))
+    axes.set_axis_off()
     total, work = (sum(stage[name] for stage in stages) for name in ("parameters", "multiply_adds"))
     axes.set_title(f"{title}: {total:,} parameters, {work / 1e6:,.1f} M multiply-adds")
     return figure
@@ -42,7 +41,7 @@ def draw_box(axes: Axes, stages: list[dict], place: float, width: float, largest
     """Draw equal stages as one box in the middle of the row, their shape above it, what they are and more below."""
     box, marks = stages[0], dict.fromkeys(mark for stage in stages for mark in stage["marks"])
     # A backbone is a network of its own: its height says nothing of its last output.
-    height = 1.0 if box["kind"] == "backbone" else max(math.sqrt(max(sides(box)) / largest), 0.12)
+    height = 1.0 if box["kind"] == "backbone" else max(math.sqrt(max(box["shape"][:-1], default=1) / largest), 0.12)
     look = {"facecolor": COLOURS[box["kind"]], "edgecolor": GREY, "linewidth": 0.7}
     look["boxstyle"] = "round,pad=0,rounding_size=0.03"
     axes.add_patch(FancyBboxPatch((place - width / 2, 0.5 - height / 2), width, height, **look))
@@ -53,11 +52,6 @@ def draw_box(axes: Axes, stages: list[dict], place: float, width: float, largest
     parameters = short(sum(stage["parameters"] for stage in stages))
     lines = [f"{len(stages)} × {word}" if len(stages) > 1 else word, size, parameters]
     axes.text(place, -0.06, "\n".join(filter(None, lines)), ha="center", va="top", fontsize=6, linespacing=1.4)
-
-
-def sides(stage: dict) -> list[int]:
-    """Height and width of a stage's output; 1 where it has none."""
-    return stage["shape"][:-1] or [1, 1]
 
 
 def short(parameters: int) -> str:

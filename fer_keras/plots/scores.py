@@ -88,8 +88,7 @@ def draw_points(axes: Axes, rows: pd.DataFrame, series: list):
         look = {"fmt": marker, "color": colour, "mfc": "white" if hollow else colour, "markersize": 6}
         look |= {"xerr": spread, "capsize": 3} if np.any(spread) else {}
         axes.errorbar(part["value"], places, label=name or None, **look)
-    axes.set_yticks(range(len(order)), order)
-    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.4, -0.6))
     axes.grid(axis="both" if len(series) > 1 else "x")
 
 

@@ -159,10 +159,9 @@ def canvas(width: float, height: float, rows=1, columns=1, *, title=None, **opti
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def percent(*axes: Any):
-    """Show axes of fractions, such as `axes.yaxis`, in percent."""
-    for axis in axes:
-        axis.set_major_formatter(PercentFormatter(1, 0, " %"))
+def percent(axis: Any):
+    """Show an axis of fractions, such as `axes.yaxis`, in percent."""
+    axis.set_major_formatter(PercentFormatter(1, 0, " %"))
 
 
 def shared_legend(figure: Figure):

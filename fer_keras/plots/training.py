@@ -53,13 +53,12 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
         axes.plot("epoch", "val_accuracy", line, data=table, color=colour, label=run.label, **look)
     dash_majority(axes, *(run.majority("validation") for run in runs))
     percent(axes.yaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if max(run.epochs_run for run in runs) > LONGER * min(run.epochs_run for run in runs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, None), title=title)
     axes.legend(**style.BESIDE)
     return figure
