@@ -44,8 +44,12 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
         pixels = pixels + generator.normal(0, level, pixels.shape)
     elif kind == "darkness":
         pixels = pixels * (1 - level)
-    elif kind == "rotation":
-        pixels = rotate(pixels, level * generator.choice((-1, 1), len(pixels)))
+    elif kind == "rotation":  # about the centre
+        turns = np.deg2rad(level * generator.choice((-1, 1), len(pixels)))
+        cosine, sine, zero = np.cos(turns), np.sin(turns), np.zeros(len(turns))
+        y, x = ((side - 1) / 2 for side in pixels.shape[1:])
+        rows = cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y, zero, zero
+        pixels = warp(pixels, np.stack(rows, axis=1).astype(np.float32))
     elif kind == "resolution":  # smaller by averaging, and enlarged again
         size = pixels.shape[2], pixels.shape[1]
         small = [max(1, round(side / level)) for side in size]
@@ -81,12 +85,3 @@ def blur(pixels, sigma):
     from scipy import ndimage
 
     return ndimage.gaussian_filter(pixels, sigma, radius=int(np.ceil(3 * sigma)), mode="nearest", axes=(1, 2))
-
-
-def rotate(pixels, degrees):
-    """Turn `(n, height, width)` pixels about the centre by so many degrees each, `(n,)`."""
-    n, height, width = pixels.shape
-    angle, x, y = np.deg2rad(degrees), (width - 1) / 2, (height - 1) / 2
-    cosine, sine, zero = np.cos(angle), np.sin(angle), np.zeros(n)
-    rows = cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y, zero, zero
-    return warp(pixels, np.stack(rows, axis=1).astype(np.float32))
