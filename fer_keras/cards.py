@@ -114,13 +114,13 @@ def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
     return card
 
 
-def read_card(text: str | bytes | None, place) -> dict:
-    """Read the card of an exported network from JSON, and check it."""
+def read_dict(content: str | bytes | None) -> dict:
+    """Read a dict, such as a card, from JSON; an empty one if there is none."""
     try:
-        card = json.loads(text or "null")
+        found = json.loads(content or "null")
     except (ValueError, RecursionError):
-        card = None
-    return check_card(card, place)
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def check_network(name: str | os.PathLike, known: Iterable[str]) -> None:

@@ -187,7 +187,6 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 def write_changed(path: str | os.PathLike, content: str | bytes) -> bool:
     """Write bytes or text unless the file holds exactly that, so that it keeps its time; True if it was written."""
     path, content = Path(path), content.encode() if isinstance(content, str) else content
-    changed = not path.is_file() or path.read_bytes() != content
-    if changed:
+    if changed := not path.is_file() or path.read_bytes() != content:
         write_whole(path, content)
     return changed

@@ -36,10 +36,9 @@ def ray_cluster(address=None, *, cores=None):
                 socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except Exception as error:  # Ray raises that, too, where its own processes do not start in time
-        raise ValueError(
-            f"Expected a Ray cluster {f'at {address!r}' if address else 'on this machine'}. Received: "
-            f"{str(error)[:300]} Start one (ray start --head), or leave the address out: one is started here then."
-        ) from error
+        expected = f"Expected a Ray cluster {f'at {address!r}' if address else 'on this machine'}"
+        otherwise = "Start one (ray start --head), or leave the address out: one is started here then."
+        raise ValueError(f"{expected}. Received: {str(error)[:300]} {otherwise}") from error
     try:
         yield ray
     finally:

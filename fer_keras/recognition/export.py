@@ -19,7 +19,7 @@ import onnx
 from keras import layers
 
 from fer_keras import data, paths
-from fer_keras.cards import digest_of
+from fer_keras.cards import check_card, digest_of
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import wilson
 from fer_keras.labels import FER7, FERPLUS8
@@ -43,9 +43,8 @@ def export(
     compared with those of the Keras network.
 
     Args:
-        network: as for `open_network`, but of Keras.
+        network: as for `open_network`, but of Keras, as are `classes`.
         path: of the file, or the folder of a SavedModel; default: the network's name in the working directory.
-        classes: as for `open_network`.
         format: `"onnx"`, `"litert"` or `"savedmodel"`.
         quantize: None, or `"int8"` for a smaller file, quicker for plain convolutions, slower for depthwise ones, with
             scales chosen on Training or synthetic faces; what that costs stands in the card under `quantized`.
@@ -72,16 +71,12 @@ def export(
         raise ValueError(f"Expected a free path, or an export to replace. Received: {path}, where other things lie.")
     paths.check_writable(path if suffix else path / "file")
     scaling, *compared = choose_faces(network, quantize)
-    before = tempfile.tempdir
     paths.sweep(path.parent)
-    with paths.temporary_folder(path) as folder, warnings.catch_warnings():
+    with paths.temporary_folder(path) as folder, warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
-        unfinished = folder / path.name
-        try:
-            tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
-            write(plain(network.model), unfinished, format, scaling if quantize else None)
-        finally:
-            tempfile.tempdir = before
+        stack.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
+        tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
+        write(plain(network.model), unfinished := folder / path.name, format, scaling if quantize else None)
         found = compare(network, unfinished, *compared, quantize)
         keep(unfinished, path, {**network.card, "name": called, "size": list(network.size), **found})
     return path
@@ -244,5 +239,4 @@ def read_card(path) -> dict:
     """The card of an exported file."""
     if Path(path).suffix == ".onnx":
         return networks.read_onnx(path).card
-    beside = Path(f"{path}.json")
-    return networks.read_card(beside.read_text(encoding="utf-8") if beside.is_file() else None, beside)
+    return check_card(networks.read_beside(Path(f"{path}.json")), f"{path}.json")

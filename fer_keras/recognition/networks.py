@@ -1,16 +1,14 @@
 """Trained networks by name, whatever file they lie in. One in an `.onnx` file needs neither Keras nor a backend."""
 
-import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.cards import SUFFIXES, BaseNetwork, check_network, folder, read_card
+from fer_keras.cards import SUFFIXES, BaseNetwork, check_card, check_network, folder, read_dict
 from fer_keras.labels import check_same_classes
 from fer_keras.names import import_part
 from fer_keras.ray_cluster import num_threads
@@ -112,7 +110,7 @@ def read_onnx(path):
     except Exception as error:  # ONNX Runtime's own have no common ancestor below this one
         received = f"Received: {str(error)[:200]} Export or fetch it again."
         raise ValueError(f"{path}: Expected a whole .onnx file. {received}") from error
-    card = read_card(session.get_modelmeta().custom_metadata_map.get(CARD), path)
+    card = check_card(read_dict(session.get_modelmeta().custom_metadata_map.get(CARD)), path)
     keras_card = read_beside(sibling)
     if "recipe" in keras_card and keras_card.get("sha256", card["sha256"]) != card["sha256"]:
         what = "one exported from another file, as where shipping was stopped half way. Export it again: "
@@ -132,10 +130,7 @@ def read_onnx(path):
 
 def read_beside(place):
     """The dict in a JSON file; an empty one if there is none."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(place.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+    return read_dict(place.read_bytes() if place.is_file() else None)
 
 
 def new_session(file, *, threads=None):

@@ -71,14 +71,14 @@ def opened(source):
     elif isinstance(source, str) and source[:5].lower() == "data:":
         head, body = source.partition(",")[0], unquote_to_bytes(source.partition(",")[2])
         file = io.BytesIO(base64.b64decode(body + b"==") if head.lower().endswith(";base64") else body)
-    elif isinstance(source, str | os.PathLike) and not os.path.isfile(source):
+    elif hasattr(source, "read"):
+        file = source if getattr(source, "seekable", bool)() else io.BytesIO(source.read())
+    elif not isinstance(source, str | os.PathLike):
+        raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
+    elif not os.path.isfile(source):
         length, found = len(os.fspath(source)), describe(source)
         found = found if length <= LONGEST_PATH else f"{length:,} characters. Decode base64 with base64.b64decode"
         raise DataError(f"Expected {taken}. Received: {found}.")
-    elif not isinstance(source, str | os.PathLike):
-        if not hasattr(source, "read"):
-            raise DataError(f"Expected {taken}. Received: {type(source).__name__}.")
-        file = source if getattr(source, "seekable", bool)() else io.BytesIO(source.read())
     try:
         return images.open_picture(file)
     except Image.DecompressionBombError:
