@@ -312,7 +312,7 @@ def test_a_network_is_held_against_those_that_people_install_and_saliency_agains
         metrics = run.metrics | {"test": run.metrics["test"] | ends(share - 0.015, share, share + 0.015)}
         ours = dataclasses.replace(run, metrics=metrics), made_up.run("mini-xception", final=False)[0]
         table = results.peer_table(ours)
-        assert table["network"].tolist() == ["fer-small", *(peer.name for peer in PEERS)], "of test accuracies only"
+        assert table["network"].tolist() == ["fer-small", *(peer.network for peer in PEERS)], "of test accuracies only"
         assert table.loc[0, ["verdict", "difference"]].tolist() == [verdict, pytest.approx(share - best)]
     sooner = {"occlusion": (0.2, 0.19, 0.21), "grad-cam": (0.002, -0.008, 0.012)}
     maps = {

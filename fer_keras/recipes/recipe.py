@@ -121,8 +121,7 @@ class Recipe:
     note: str = ""  # what a reader should know
 
     def __post_init__(self):
-        fault = next(itertools.chain(field_faults(self), joint_faults(self)), None)
-        if fault:
+        if fault := next(itertools.chain(field_faults(self), joint_faults(self)), None):
             fields, expected = fault
             received = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
             value, possible = getattr(self, fields[0]), CHOICES.get(fields[0], ())
@@ -152,9 +151,8 @@ class Recipe:
         A field at its default does not count, so that a field added later leaves the records of earlier runs valid; a
         default is therefore never changed.
         """
-        fields = [field for field in dataclasses.fields(self) if field.name not in DESCRIPTIVE]
-        values = {field.name: getattr(self, field.name) for field in fields}
-        values = {field.name: values[field.name] for field in fields if values[field.name] != field.default}
+        counted = [field for field in dataclasses.fields(self) if field.name not in DESCRIPTIVE]
+        values = {each.name: getattr(self, each.name) for each in counted if getattr(self, each.name) != each.default}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -173,8 +171,7 @@ class Space:
         named = {name: value for name, value in chosen.items() if name != "seed"}
         words = ",".join(f"{name}={value}" for name, value in sorted(named.items()))
         changes = {**self.variants.get(named.pop("variant", None), {}), **named}
-        unknown = set(changes) - {field.name for field in dataclasses.fields(recipe)}
-        if unknown:
+        if unknown := set(changes) - set(vars(recipe)):
             raise ValueError(f"A grid varies fields of a recipe. Received: {', '.join(sorted(unknown))}.")
         return dataclasses.replace(recipe, name=f"{recipe.name}@{words.replace(' ', '-')}", final=False, **changes)
 
@@ -234,7 +231,6 @@ def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None 
     Synthetic faces stand in for any. The official split and the course's never do for each other: they share images.
 
     Args:
-        recipe: a `Recipe`.
         protocol: the faces' `protocol`, one of `data.dataset.PROTOCOLS`; `"raf-db"` for RAF-DB, `"own"` for CK+48.
         classes: the faces' classes, which may be more than the recipe's; None does not check them.
 
@@ -244,17 +240,13 @@ def for_split(recipe: Recipe, protocol: str, *, classes: tuple[str, ...] | None 
     needed = (recipe.positive,) if recipe.positive else recipe.classes
     missing = [name for name in needed if classes is not None and name not in classes]
     if missing:
-        raise ValueError(
-            f"Recipe {recipe.name} needs faces of the classes {', '.join(needed)}. Received: {', '.join(classes)}, "
-            f"without {', '.join(missing)}. Choose a recipe of these classes, or other data."
-        )
+        words = f"Recipe {recipe.name} needs faces of the classes {', '.join(needed)}. Received: {', '.join(classes)}"
+        raise ValueError(f"{words}, without {', '.join(missing)}. Choose a recipe of these classes, or other data.")
     if protocol in (recipe.protocol, "drawn"):
         return recipe
     if protocol in ("official", "course"):
-        raise ValueError(
-            f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {protocol} split. "
-            f"Choose a recipe of the {protocol} split, or data of the {recipe.protocol} split."
-        )
+        words = f"Recipe {recipe.name} is for the {recipe.protocol} split. Received: faces of the {protocol} split"
+        raise ValueError(f"{words}. Choose a recipe of the {protocol} split, or data of the {recipe.protocol} split.")
     return dataclasses.replace(recipe, name=f"{recipe.name}@{protocol}", protocol=protocol, final=False)
 
 
@@ -296,7 +288,6 @@ def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
         faces = select_classes(recipe, faces)
         faces = faces.against_rest(recipe.positive) if recipe.positive else faces
     empty = [split for split in ("train", "validation") if not (faces.split == split).any()]
-    wrong = None
     if faces.classes != recipe.classes:
         wrong = f"the classes {recipe.classes}", faces.classes
         action = "Take a recipe of these classes, or its variant for your own pictures (--folder PATH)."
@@ -306,9 +297,9 @@ def to_recipe_classes(recipe: Recipe, faces: FaceDataset) -> FaceDataset:
     elif empty:
         wrong = "train and validation images", f"no {empty[0]} images"
         action = "Add them, or draw a part: faces.resplit(0, fractions=(0.9, 0.1, 0), within=('train',))."
-    if wrong:
-        raise ValueError(f"Recipe {recipe.name} expects {wrong[0]}. Received: {wrong[1]} from {faces.source}. {action}")
-    return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
+    else:
+        return faces.keep_of_train(recipe.train_fraction) if recipe.train_fraction < 1 else faces
+    raise ValueError(f"Recipe {recipe.name} expects {wrong[0]}. Received: {wrong[1]} from {faces.source}. {action}")
 
 
 def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.ndarray | None = None) -> np.ndarray:
@@ -320,10 +311,9 @@ def make_targets(recipe: Recipe, faces: FaceDataset, teacher_probabilities: np.n
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     if recipe.targets == "votes":
         if faces.votes is None:
-            raise ValueError(
-                f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none. Take a recipe "
-                "that learns from labels, or put fer2013new.csv beside FER-2013."
-            )
+            words = f"Recipe {recipe.name} learns from FER+ votes. Received: {faces.source}, which has none"
+            advice = "Take a recipe that learns from labels, or put fer2013new.csv beside FER-2013."
+            raise ValueError(f"{words}. {advice}")
         votes = soft_targets(faces.votes, faces.classes)
         targets = np.where(train & (votes.sum(axis=1, keepdims=True) > 0), votes, targets)
     if teacher_probabilities is not None:

@@ -26,10 +26,9 @@ def compare_runs(first: Run | str, second: Run | str, *, split: str | None = Non
     found = [run.predictions(name) for run, name in zip(runs, splits, strict=True)]
     images = [(run.protocol, run.classes, each.rows.tolist()) for run, each in zip(runs, found, strict=True)]
     if splits[0] != splits[1] or images[0] != images[1]:
-        raise ValueError(
-            f"Expected two runs with predictions on the same images. Received: {runs[0].run!r} on {splits[0]}, "
-            f"{runs[1].run!r} on {splits[1]}. Compare runs of the same classes and protocol, or pass `split`."
-        )
+        received = f"{runs[0].run!r} on {splits[0]}, {runs[1].run!r} on {splits[1]}"
+        advice = "Compare runs of the same classes and protocol, or pass `split`."
+        raise ValueError(f"Expected two runs with predictions on the same images. Received: {received}. {advice}")
     return compare(found[0].labels, found[0].probabilities, found[1].probabilities)
 
 

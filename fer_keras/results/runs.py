@@ -116,10 +116,8 @@ class Run:
         """The recorded `Predictions` on one split, probabilities as float32; a ValueError if there are none."""
         path = self.place("predictions", f"-{split}.npz")
         if not path.is_file():
-            raise ValueError(
-                f"Run {self.run!r} has no recorded predictions on {split!r}. Expected one of {list(self.metrics)} but "
-                "train; those on test are recorded for final recipes only."
-            )
+            expected = f"one of {list(self.metrics)} but train; those on test are recorded for final recipes only"
+            raise ValueError(f"Run {self.run!r} has no recorded predictions on {split!r}. Expected {expected}.")
         with reading(path, f"the run's predictions on {split}"), open(path, "rb") as file, np.load(file) as arrays:
             found = Predictions(**{name: arrays[name] for name in Predictions._fields})
             return found._replace(probabilities=found.probabilities.astype(np.float32))
@@ -148,7 +146,7 @@ class Run:
 
     def to_json(self) -> str:
         """The record as text: sorted keys, a line a value, so that a diff can be read."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "folder"}
+        fields = {name: getattr(self, name) for name in KINDS}
         return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
@@ -212,10 +210,8 @@ def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None =
         today = run_id(name, RECIPES[name].digest, seed)
         found = [path for path in found if path.stem == today] or found
     if len(found) > 1:
-        raise ValueError(
-            f"Expected one record of {name!r} with seed {seed}. Received: {', '.join(path.stem for path in found)}. "
-            "Pass the recipe itself, or remove the records of its older versions."
-        )
+        words = f"Expected one record of {name!r} with seed {seed}. Received: {', '.join(path.stem for path in found)}"
+        raise ValueError(f"{words}. Pass the recipe itself, or remove the records of its older versions.")
     return read_run(found[0]) if found else None
 
 
@@ -239,8 +235,7 @@ def find_own_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | No
 
 def find_seeds(name: str) -> list[Run]:
     """Read the recorded runs of a recipe, in the order of its seeds."""
-    found = (find_run(name, seed) for seed in sorted(find_recipe(name).seeds))
-    return [run for run in found if run]
+    return [run for seed in sorted(find_recipe(name).seeds) if (run := find_run(name, seed))]
 
 
 def as_runs(runs: Iterable[Run | str]) -> list[Run]:
@@ -253,10 +248,8 @@ def as_run(run: Run | str) -> Run:
     """Read a run by the name of its recipe (seed 0), or pass it through; a ValueError if it is not recorded."""
     if found := as_runs([run]):
         return found[0]
-    raise ValueError(
-        f"Expected a recorded run. Received: {run!r}, which has none in {paths.results()}. "
-        f"Train it: python -m fer_keras train {run}"
-    )
+    words = f"Expected a recorded run. Received: {run!r}, which has none in {paths.results()}"
+    raise ValueError(f"{words}. Train it: python -m fer_keras train {run}")
 
 
 def run_folder(name: str, fingerprint: str) -> Path:
@@ -266,11 +259,11 @@ def run_folder(name: str, fingerprint: str) -> Path:
 
 def network_path(run: Run) -> Path:
     """Path of a run's network; a ValueError if it is not on this machine."""
-    path, names = run_folder(run.run, run.data["fingerprint"]) / "model.keras", run.recipe.get("members", ())
+    path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
     if not path.is_file():
         command = f": python -m fer_keras train {run.recipe_name} --seed {run.seed} --force"
         advice = f"Train it{command if run.recipe_name in RECIPES else ' again with force=True'}."
-        if names := ", ".join(name for name, *_ in names):
+        if names := ", ".join(name for name, *_ in run.recipe.get("members", ())):
             advice = f"An ensemble has no network of its own, it combines its members' predictions. Take {names}."
         expected = f"Expected the network of run {run.run!r} on this machine, {path}"
         raise ValueError(f"{expected}. Received: its record only. {advice}")
@@ -284,19 +277,12 @@ def is_final(recipe: Recipe) -> bool:
 
 def identity(recipe: Recipe, seed: int, faces: FaceDataset) -> dict[str, Any]:
     """The fields of a record about what was trained on what."""
-    return {
-        "run": run_id(recipe.name, recipe.digest, seed),
-        "recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)},
-        "recipe_name": recipe.name,
-        "recipe_digest": recipe.digest,
-        "seed": seed,
-        "classes": faces.classes,
-        "data": {
-            **{name: getattr(faces, name) for name in ("source", "protocol", "fingerprint")},
-            "train_digest": faces.select(splits=("train",)).fingerprint,
-            "num_images": {split: int((faces.split == split).sum()) for split in SPLITS},
-        },
-    }
+    data = {name: getattr(faces, name) for name in ("source", "protocol", "fingerprint")}
+    data["train_digest"] = faces.select(splits=("train",)).fingerprint
+    data["num_images"] = {split: int((faces.split == split).sum()) for split in SPLITS}
+    fields = {"run": run_id(recipe.name, recipe.digest, seed), "seed": seed, "classes": faces.classes, "data": data}
+    fields |= {"recipe_name": recipe.name, "recipe_digest": recipe.digest}
+    return fields | {"recipe": dataclasses.asdict(recipe) | {"final": is_final(recipe)}}
 
 
 def write_run(
@@ -311,20 +297,17 @@ def write_run(
     run = dataclasses.replace(run, folder=Path(folder or paths.results()))
     missing = [name for name in HISTORY_COLUMNS if name not in history]
     if missing or len(history) != run.epochs_run or set(predictions) - set(run.metrics):
-        raise ValueError(
-            f"Expected a history of {run.epochs_run} epochs with the columns {HISTORY_COLUMNS}, and predictions on "
-            f"splits with metrics, {list(run.metrics)}. Received: {len(history)} rows without {missing}, predictions "
-            f"on {list(predictions)}. Pass those of the run {run.run!r}."
-        )
+        expected = f"a history of {run.epochs_run} epochs with the columns {HISTORY_COLUMNS}"
+        splits = f"predictions on splits with metrics, {list(run.metrics)}"
+        received = f"{len(history)} rows without {missing}, predictions on {list(predictions)}"
+        raise ValueError(f"Expected {expected}, and {splits}. Received: {received}. Pass those of the run {run.run!r}.")
     record = run.place("runs", ".json")
     if record.is_file() and not force:
         standing = read_run(record)
         if comparable_fields(standing) == comparable_fields(run):
             return standing
-        raise ValueError(
-            f"{record} holds another result of the same recipe and seed, and results are append-only. "
-            "Pass force (--force) to overwrite it."
-        )
+        words = f"{record} holds another result of the same recipe and seed, and results are append-only"
+        raise ValueError(f"{words}. Pass force (--force) to overwrite it.")
     for kind in ("runs", "histories", "predictions"):
         paths.sweep(run.folder / kind, f"{glob.escape(run.run)}*")
     macro = [name for name in ("precision", "recall", "val_precision", "val_recall") if name in history]

@@ -151,10 +151,8 @@ def precision_gains(first: str, second: str) -> pd.DataFrame:
         indices = [run.classes.index(name) for run in runs]
         truths = [each.labels == index for each, index in zip(found, indices, strict=True)]
         if not np.array_equal(*truths) or not np.array_equal(found[0].rows, found[1].rows):
-            raise ValueError(
-                f"Expected two sources with predictions of the same images. Received: {first!r} and {second!r}, which "
-                f"differ on {name}. Compare sources of the same protocol and split."
-            )
+            words = f"Expected two sources with predictions of the same images. Received: {first!r} and {second!r}"
+            raise ValueError(f"{words}, which differ on {name}. Compare sources of the same protocol and split.")
         scores = [each.probabilities[:, index] for each, index in zip(found, indices, strict=True)]
         about = {"emotion": name, "split": runs[0].scores["split"], "num_images": len(truths[0])}
         about |= {"first": first, "second": second}
@@ -189,10 +187,9 @@ def ensemble_labels(recipe, members, predictions):
         expected = [np.where(np.isin(names, run.classes), names, REST) for run in members]
         same = (given == expected).all() and np.isin(names, recipe.classes).all()
     if not same:
-        raise ValueError(
-            f"Members of {recipe.name} must have predictions of the same images and agree on the labels. Received: "
-            f"{', '.join(run.run for run in members)}, which do not. Train them on the same data."
-        )
+        words = f"Members of {recipe.name} must have predictions of the same images and agree on the labels"
+        received = f"{', '.join(run.run for run in members)}, which do not. Train them on the same data."
+        raise ValueError(f"{words}. Received: {received}")
     return np.array([recipe.classes.index(name) for name in names])
 
 
@@ -213,10 +210,8 @@ def mean_rule(classes, members, predictions):
 def check_stacking(labels: np.ndarray, num_classes: int) -> None:
     """Raise a `ValueError` unless there are validation images of each class for all folds of stacking."""
     if (fewest := np.bincount(labels, minlength=num_classes).min()) < FOLDS:
-        expected = (
-            f"Stacking needs {FOLDS} validation images of each class, for as many folds. Received: {fewest} of one"
-        )
-        raise ValueError(f"{expected}. Add some, or take the rule 'mean', which fits nothing.")
+        words = f"Stacking needs {FOLDS} validation images of each class, for as many folds. Received: {fewest} of one"
+        raise ValueError(f"{words}. Add some, or take the rule 'mean', which fits nothing.")
 
 
 def stacking_rule(predictions, labels, num_classes, seed):
@@ -228,8 +223,7 @@ def stacking_rule(predictions, labels, num_classes, seed):
     inputs = {split: np.log(probabilities.clip(1e-4)) for split, probabilities in inputs.items()}
     x, y = inputs.pop("validation"), labels["validation"]
     check_stacking(y, num_classes)
-    classifier = linear_model.LogisticRegression(max_iter=1000)
-    classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), classifier)
+    classifier = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1000))
     folds = model_selection.StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     found = {"validation": model_selection.cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")}
     classifier.fit(x, y)
@@ -283,11 +277,7 @@ def label_error_groups(*, folder: str | Path | None = None) -> pd.DataFrame:
 
 def of_voters(groups: dict[str, dict]) -> pd.DataFrame:
     """Counts and shares of groups of labels that the FER+ voters judged, a row each."""
-    names = {
-        "disputed": "disputed_of_judged",
-        "unsupported": "unsupported_of_judged",
-        "with_crowd": "likely_of_disputed",
-    }
+    names = {name: f"{name}_of_judged" for name in ("disputed", "unsupported")} | {"with_crowd": "likely_of_disputed"}
     shares = {f"{old}_share{end}": f"{new}{end}" for old, new in names.items() for end in ENDS}
     table = pd.DataFrame(groups).T.rename(columns=shares).astype({name: float for name in shares.values()})
     counts = table[["images", "judged", "disputed"]].astype(int)
@@ -324,7 +314,4 @@ def peer_table(runs: Iterable[Run | str]) -> pd.DataFrame:
         row = {"network": run.label, "num_parameters": run.num_parameters, "multiply_adds": run.multiply_adds}
         row |= {name: run.metrics["test"][name] for name in ACCURACY} | {"chosen_on": "PublicTest"}
         rows.append(row | above_level(run.metrics["test"], best))
-    for peer in PEERS:
-        row = {"network": peer.name, "num_parameters": peer.parameters, "multiply_adds": peer.multiply_adds}
-        rows.append(row | {"accuracy": peer.accuracy / 100, "chosen_on": peer.chosen_on})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([*rows, *(peer._asdict() | {"accuracy": peer.accuracy / 100} for peer in PEERS)])

@@ -141,11 +141,6 @@ class ExactResume(keras.callbacks.Callback):
             return None
         return None if state and self.job.force and not state[0]["forced"] else state
 
-    def out_of_time(self):
-        """True once this training has taken the minutes that it may; every process gets the same answer."""
-        limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows[self.begun :])
-        return limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
-
     def on_train_begin(self, logs=None):
         self.fresh = [memory_of(callback) for callback in self.remembered]
         for index, (callback, memory) in enumerate(zip(self.remembered, self.memories, strict=False)):
@@ -167,7 +162,9 @@ class ExactResume(keras.callbacks.Callback):
         self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
         if self.devices.first:
             self.save()
-        self.model.stop_training = self.early_stop or self.out_of_time()
+        limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows[self.begun :])
+        out_of_time = limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
+        self.model.stop_training = self.early_stop or out_of_time
 
     def save(self):
         """Write the state; of the callbacks, what differs from how they were given."""

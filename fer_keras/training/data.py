@@ -66,10 +66,9 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
     for label in missing:
         members = generator.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
-            raise ValueError(
-                f"Each class needs 2 different training pictures at least, one of them for validation. Received: "
-                f"{len(members)} of {faces.classes[label]!r} in {faces.source}. Add some, or leave the class out."
-            )
+            words = "Each class needs 2 different training pictures at least, one of them for validation"
+            received = f"{len(members)} of {faces.classes[label]!r} in {faces.source}"
+            raise ValueError(f"{words}. Received: {received}. Add some, or leave the class out.")
         drawn[members[: max(1, round(0.1 * len(members)))]] = True
     moved = train[drawn[duplicates]]
     split[moved] = "validation"

@@ -62,24 +62,15 @@ def find_label_errors(
     faces = faces.select(splits=("train",))
     arrays, runs = out_of_fold(recipe, seed, faces=faces, folds=folds, precision=precision, verbose=verbose)
     errors = label_errors.label_errors(faces.labels, arrays["probabilities"], faces.classes)
-    table = {
-        "recipe": recipe.name,
-        "recipe_digest": recipe.digest,
-        "seed": seed,
-        "folds": folds,
-        "epochs": [run.epochs_run for run in runs],
-        "device": runs[0].device,
-        "seconds": round(sum(run.seconds for run in runs), 1),
-        "split": "train",
-        "classes": list(faces.classes),
-        "num_images": len(faces),
-        **{name: getattr(faces, name) for name in ("source", "protocol", "fingerprint", "fer2013_rows")},
-        "cleanlab": cleanlab.__version__,
-        "filter": label_errors.FILTER,
-        **accuracy_with_interval(faces.labels, errors.likely, "accuracy"),
-        **label_errors.by_class(errors, faces.labels, faces.classes),
-        "crowd": label_errors.crowd_table(errors, faces.labels, faces.votes, faces.classes),
-    }
+    table = {"recipe": recipe.name, "recipe_digest": recipe.digest, "seed": seed, "folds": folds}
+    table |= {"epochs": [run.epochs_run for run in runs], "device": runs[0].device}
+    table |= {"seconds": round(sum(run.seconds for run in runs), 1), "split": "train"}
+    table |= {"classes": list(faces.classes), "num_images": len(faces)}
+    table |= {name: getattr(faces, name) for name in ("source", "protocol", "fingerprint", "fer2013_rows")}
+    table |= {"cleanlab": cleanlab.__version__, "filter": label_errors.FILTER}
+    table |= accuracy_with_interval(faces.labels, errors.likely, "accuracy")
+    table |= label_errors.by_class(errors, faces.labels, faces.classes)
+    table["crowd"] = label_errors.crowd_table(errors, faces.labels, faces.votes, faces.classes)
     names = np.array(faces.classes)
     columns = {"given": names[faces.labels], "likely": names[errors.likely], "quality": errors.quality}
     rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
@@ -96,10 +87,9 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
     if recipe.targets != "labels" or recipe.data.startswith("ferplus"):
         known.append("learns from the votes")
     if known:
-        raise ValueError(
-            "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the "
-            f"other folds alone. Received: {recipe.name}, which {known[0]}. Take another, such as {RECIPE}."
-        )
+        words = "Out-of-fold predictions, compared with FER+'s votes, need a recipe that learns from the labels of the"
+        received = f"{recipe.name}, which {known[0]}. Take another, such as {RECIPE}."
+        raise ValueError(f"{words} other folds alone. Received: {received}")
     fold = label_errors.assign_folds(faces.labels, faces.digests, folds, seed=seed)
     home = paths.build() / "folds" / f"{recipe.name}-{recipe.digest[:8]}-s{seed}-{faces.fingerprint[:8]}"
     # Float16 as recorded: read back, they give the very same errors.
@@ -116,8 +106,7 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
         predict = predictor(load_network(run))
         probabilities[held_out] = np.mean(both_views(predict, faces.images[held_out]), axis=0)
         runs.append(run)
-    columns = {"rows": (faces.rows, np.int32), "labels": (faces.labels, np.int8), "fold": (fold, np.int8)}
-    arrays = {name: values.astype(dtype) for name, (values, dtype) in columns.items()}
+    arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
     return arrays | {"probabilities": probabilities}, runs
 
 

@@ -61,10 +61,8 @@ def evaluate(
     faces = faces if isinstance(faces, FaceDataset) else load_faces(faces)
     shared = tuple(name for name in network.classes if name in faces.classes)
     if split not in SPLITS or len(shared) < 2:
-        raise ValueError(
-            f"Expected a split out of {SPLITS} and a data set with two of the network's classes {network.classes}. "
-            f"Received: {split!r} and {faces.classes} from {faces.source}."
-        )
+        words = f"Expected a split out of {SPLITS} and a data set with two of the network's classes {network.classes}"
+        raise ValueError(f"{words}. Received: {split!r} and {faces.classes} from {faces.source}.")
     part = faces.select(splits=(split,))
     asked = part if part.classes == shared else part.select(classes=shared)
     if not len(asked):
@@ -104,10 +102,8 @@ def as_network(network, classes=None):
         return weights.load(network, classes=classes)
     run = find_own_run(name)
     if run is None:
-        raise ValueError(
-            f"Expected a shipped network ({', '.join(weights.shipped())}), a recipe that was trained on this machine, "
-            f"or the path of a .keras file. Received: {name!r}."
-        )
+        expected = f"a shipped network ({', '.join(weights.shipped())}), a recipe that was trained on this machine"
+        raise ValueError(f"Expected {expected}, or the path of a .keras file. Received: {name!r}.")
     found = weights.as_network(load_network(run), run.classes, name=name)
     return dataclasses.replace(found, card=found.card | {"recipe": name, "data": run.data})
 

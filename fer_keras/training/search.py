@@ -85,10 +85,8 @@ def search(
         if len(table):
             write_table(f"search-{space.name}", table, folder=results or paths.own_results())
     if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
-        raise ValueError(
-            f"Expected every training of {space.name} to end. Received: {len(failed)} that failed; {len(table)} cells "
-            f"are in the table. The same call tries again:{''.join(failed)}"
-        )
+        received = f"{len(failed)} that failed; {len(table)} cells are in the table. The same call tries again"
+        raise ValueError(f"Expected every training of {space.name} to end. Received: {received}:{''.join(failed)}")
     return table
 
 
@@ -150,10 +148,8 @@ def train_cell(recipe, seed, faces, options, ends, *_):
         from fer_keras.training import fit
 
         if not options["results"].is_dir():
-            raise ValueError(
-                f"Expected {options['results']} on every machine of the cluster. Received: one that has no such "
-                "folder. Let FER_KERAS_BUILD name a folder that all share."
-            )
+            words = f"Expected {options['results']} on every machine of the cluster. Received: one that has no such"
+            raise ValueError(f"{words} folder. Let FER_KERAS_BUILD name a folder that all share.")
         return fit(recipe, seed, faces=faces, **options)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

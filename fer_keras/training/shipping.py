@@ -36,15 +36,12 @@ def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -
     if path.suffix != ".keras":
         raise ValueError(f"A network is written to a .keras file. Received: {path}. Let its name end in .keras.")
     if run.stopped_by_time:
-        raise ValueError(
-            f"Expected a run that was trained to its end. Received: {run.run!r}, with {run.epochs_run} of "
-            f"{run.recipe['epochs']} epochs. The same `train` command resumes it while its state is there; or --force."
-        )
+        received = f"{run.run!r}, with {run.epochs_run} of {run.recipe['epochs']} epochs"
+        advice = "The same `train` command resumes it while its state is there; or --force."
+        raise ValueError(f"Expected a run that was trained to its end. Received: {received}. {advice}")
     if path.parent.resolve() == weights.folder().resolve() and not run.final:
-        raise ValueError(
-            f"Expected a final run for the package's own folder. Received: {run.run!r}. Write it elsewhere: "
-            f"pass a path such as {path.name} (--out)."
-        )
+        words = f"Expected a final run for the package's own folder. Received: {run.run!r}"
+        raise ValueError(f"{words}. Write it elsewhere: pass a path such as {path.name} (--out).")
     paths.check_writable(path)
     network = network_of(run, path.stem)
     paths.sweep(path.parent)

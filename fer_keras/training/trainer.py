@@ -329,13 +329,12 @@ def run_epochs(job, model, draw, best, images=None):
     callbacks = [*make_callbacks(job.recipe), *(job.callbacks if devices.first else ())]
     resume = ExactResume(job, best, callbacks)
     resume.load(model)
-    begun = len(resume.rows)
-    if not (resume.early_stop or begun == epochs):
+    if not (resume.early_stop or resume.begun == epochs):
         # Averaged weights are taken out again after all who look at what was validated.
         callbacks.sort(key=lambda each: isinstance(each, keras.callbacks.SwapEMAWeights))
         how = {"validation_data": draw.validation(job.faces, scoring.BATCH, images), "shuffle": False}
         how |= {"callbacks": [draw, best, *callbacks, resume], "verbose": job.verbose if devices.first else 0}
-        model.fit(draw.feed(begun, images), initial_epoch=begun, epochs=epochs, **how)
+        model.fit(draw.feed(resume.begun, images), initial_epoch=resume.begun, epochs=epochs, **how)
     model.predict_function = None  # which would keep the precision that it was compiled in
     best.network.set_weights(best.weights)
     return resume
@@ -353,18 +352,15 @@ def record(job, network, predict, inputs, best, resume):
     found |= {"epochs_run": len(history), "best_epoch": best.epoch, "stopped": stopped, "resumed": resume.resumed}
     total, median = history.seconds.sum(), history.seconds.median()
     found |= {"seconds": round(float(total), 1), "seconds_per_epoch": round(float(median), 2)}
-    run = Run(**who, **where, **found)
     with paths.replacing(job.folder / "model.keras") as temporary:
         network.save(temporary)
-    run = write_run(run, history, predictions, folder=job.results_folder, force=True)
+    run = write_run(Run(**who, **where, **found), history, predictions, folder=job.results_folder, force=True)
     if not run.stopped_by_time:
         resume.path.unlink(missing_ok=True)
         return run
-    epochs, again = (
-        f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole",
-        ", without force," * job.force,
-    )
-    say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; the same command{again} trains on")
+    epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole"
+    again = f"the same command{', without force,' * job.force} trains on"
+    say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; {again}")
     if job.force:  # next time, force begins anew
         memory, groups = load_state(resume.path)
         save_state(resume.path, memory | {"forced": False}, groups)
@@ -392,14 +388,12 @@ def fit_model(model, job, epochs, batch_size):
         received = "faces=None" if faces is None else f"{model.name}, which is not compiled"
         expected = f"Expected a compiled model and faces to train it on. Received: {received}"
         raise ValueError(f"{expected}. Call model.compile(...) first, and pass faces=load_folder(...), say.")
-    weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
+    network = weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
     faces = with_validation(faces)
     images = np.repeat(faces.images, model.input_shape[-1], axis=-1)
     if model.input_shape[1:] != images.shape[1:]:
-        raise ValueError(
-            f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {model.input_shape}. "
-            "Begin it with keras.Input of that shape and keras.layers.Resizing."
-        )
+        words = f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {model.input_shape}"
+        raise ValueError(f"{words}. Begin it with keras.Input of that shape and keras.layers.Resizing.")
     how = {"class_names": faces.classes, "protocol": faces.protocol, "epochs": epochs, "batch_size": batch_size}
     job = dataclasses.replace(job, recipe=describe(model, **how), faces=faces)
     if recorded := find_record(job):
@@ -415,7 +409,7 @@ def fit_model(model, job, epochs, batch_size):
     best, targets = BestEpoch(model, job.recipe.monitor), targets_for(model, faces)
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
-    return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
+    return record(job, model, network.predict, faces.images, best, resume)
 
 
 def targets_for(model, faces):
@@ -433,7 +427,6 @@ def targets_for(model, faces):
             return targets
         except Exception as error:  # of anyone's function
             fault = error
-    raise ValueError(
-        f"Expected a loss of one-hot targets (batch, {size}), or of labels (batch,). Received: {model.loss!r}, which "
-        f"takes neither ({fault}). Compile the model with another, such as 'categorical_crossentropy'."
-    ) from fault
+    words = f"Expected a loss of one-hot targets (batch, {size}), or of labels (batch,). Received: {model.loss!r}"
+    advice = "Compile the model with another, such as 'categorical_crossentropy'."
+    raise ValueError(f"{words}, which takes neither ({fault}). {advice}") from fault
