@@ -388,7 +388,7 @@ def fit_model(model, job, epochs, batch_size):
         received = "faces=None" if faces is None else f"{model.name}, which is not compiled"
         expected = f"Expected a compiled model and faces to train it on. Received: {received}"
         raise ValueError(f"{expected}. Call model.compile(...) first, and pass faces=load_folder(...), say.")
-    network = weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
+    weights.as_network(model, faces.classes)  # refuses what could not be scored afterwards
     faces = with_validation(faces)
     images = np.repeat(faces.images, model.input_shape[-1], axis=-1)
     if model.input_shape[1:] != images.shape[1:]:
@@ -409,7 +409,7 @@ def fit_model(model, job, epochs, batch_size):
     best, targets = BestEpoch(model, job.recipe.monitor), targets_for(model, faces)
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
-    return record(job, model, network.predict, faces.images, best, resume)
+    return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
 
 
 def targets_for(model, faces):
