@@ -40,9 +40,9 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if PYTHON.search(text)])
 def test_python_in_the_guides_runs_as_it_stands(name, files, own_folders, monkeypatch):
     import keras
-    import matplotlib as mpl
+    from matplotlib import pyplot
 
-    mpl.use("agg")
+    pyplot.switch_backend("agg")
     monkeypatch.setenv("FER_KERAS_DATA", str(own_folders / "fer2013.csv"))
     monkeypatch.setenv("FER_KERAS_RESULTS", str(ROOT / "reports" / "results"))
     if name == "README.md":
@@ -51,6 +51,7 @@ def test_python_in_the_guides_runs_as_it_stands(name, files, own_folders, monkey
     names = {"__name__": "guide"}
     for block in PYTHON.findall(TEXTS[name]):
         exec(compile(block, name, "exec"), names)
+    pyplot.close("all")
     if name == "README.md":
         assert names["faces"][0].emotion in ("bored", "happy", "uncertain"), "recognised with the network just trained"
         assert len(names["history"].epoch) == 2
