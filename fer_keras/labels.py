@@ -95,6 +95,7 @@ JPEG_ROWS = tuple(map(int, KNOWN_AS_JPEG.split()))
 # Different images of FER-2013, which has 34,032, and of the course set, 19,178; as JPEG a few more may coincide.
 MIN_DISTINCT = {"official": 33_500, "folders": 33_500, "course": 18_900}
 NUM_IMAGES = sum(map(sum, PUBLISHED_COUNTS["official"]))  # all of FER-2013
+NUM_TRAINING = sum(PUBLISHED_COUNTS["official"][0])
 
 
 def count_difference(protocol, counts):

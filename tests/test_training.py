@@ -360,9 +360,9 @@ def test_what_does_not_fit_is_refused(faces, own_folders, monkeypatch):
 @pytest.mark.parametrize("name", ["dual-channel", "fer-large", "ferplus-vgg13"])
 def test_what_is_prepared_for_accelerators_trains_three_steps(name, monkeypatch):
     monkeypatch.setattr(trainer, "build", build)
-    steps = {"epochs": 1, "batch_size": 3, "warmup_epochs": 0.0, "targets": "labels"}
+    steps = {"epochs": 1, "batch_size": len(RECIPES[name].classes), "warmup_epochs": 0.0, "targets": "labels"}
     recipe = dataclasses.replace(RECIPES[name], name="steps", **steps)
-    run = fit(recipe, faces=make_faces(3, classes=recipe.classes, seed=2), verbose=0)
+    run = fit(recipe, faces=make_faces(5, classes=recipe.classes, seed=2), verbose=0)
     assert run.epochs_run == 1
     assert np.isfinite(run.history()[["loss", "val_loss"]]).all(axis=None)
 

@@ -34,9 +34,12 @@ class Listed(NamedTuple):
 
 
 def load_folder(
-    path: str | os.PathLike, *, classes: tuple[str, ...] | None = None, image_size: tuple[int, int] = (48, 48),
+    path: str | os.PathLike,
+    *,
+    classes: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] = (48, 48),
     on_error: str = "raise",
-) -> FaceDataset:  # fmt: skip
+) -> FaceDataset:
     """Read the pictures of class folders as grey faces of one size, whatever their proportions were.
 
     Args:

@@ -51,7 +51,7 @@ def say(message):
 
 def printable(text):
     """A text whose names of files can be printed, those in an unpacked archive as the archive's."""
-    for folder, archive in UNPACKED.items():
+    for folder, archive in tuple(UNPACKED.items()):  # threads may unpack meanwhile
         text = text.replace(folder, archive)
     return text.encode("utf-8", "backslashreplace").decode()
 

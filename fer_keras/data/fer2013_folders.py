@@ -12,9 +12,8 @@ import numpy as np
 from fer_keras.data import class_folders as folders
 from fer_keras.data.class_folders import class_name, places, read_listed, scan, subfolders
 from fer_keras.data.dataset import DataError
-from fer_keras.data.fer2013_tables import NUM_TRAINING
 from fer_keras.data.images import is_picture
-from fer_keras.labels import FER4, FER7, NUM_IMAGES, SPLITS, USAGE_TO_SPLIT
+from fer_keras.labels import FER4, FER7, NUM_IMAGES, NUM_TRAINING, SPLITS, USAGE_TO_SPLIT
 
 USAGE_NAMES = (
     re.compile(rf"(?P<usage>{'|'.join(USAGE_TO_SPLIT)})_(?P<number>[0-9]{{1,15}})"),

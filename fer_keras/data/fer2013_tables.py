@@ -9,7 +9,7 @@ import numpy as np
 from fer_keras.data.class_folders import is_folder, scan
 from fer_keras.data.dataset import DataError, assemble
 from fer_keras.data.images import decode
-from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, PUBLISHED_COUNTS, USAGE_TO_SPLIT
+from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, NUM_TRAINING, USAGE_TO_SPLIT
 
 COLUMNS = ("emotion", "pixels", "Usage")
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
@@ -19,7 +19,6 @@ PARQUET_NAMES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_S
 PARQUET_COLUMNS = ("row", "Usage", "emotion", "png")
 VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]
 TAGGERS = 10  # people who voted on each image
-NUM_TRAINING = sum(map(sum, PUBLISHED_COUNTS["official"][:1]))
 SIDE = 48
 LABELS = {str(label).encode(): label for label in range(len(FER7))}
 BLANKS = b' "\t\r\n'  # around a field

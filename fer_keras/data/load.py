@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_keras import labels
+from fer_keras import labels, paths
 from fer_keras.data import archives, cache, ferplus, other_sets
 from fer_keras.data import fer2013_folders as folders
 from fer_keras.data import fer2013_tables as tables
@@ -294,7 +294,7 @@ def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
     if path is not None:
         return Path(os.path.expanduser(path))
-    place = Path(os.path.expanduser(asked)) if (asked := os.environ.get("FER_KERAS_DATA")) else None
+    place = paths.asked("FER_KERAS_DATA")
     if place and not place.exists():
         raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
     return place

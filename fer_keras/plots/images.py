@@ -17,9 +17,13 @@ PLACE = ("time", "frame", "status", "id", "left", "top", "width", "height", "emo
 
 @styled
 def gallery(
-    images: Iterable, titles: Sequence[str] | None = None, *, columns: int = 8, side: float = 0.85,
+    images: Iterable,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    side: float = 0.85,
     title: str | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw a grid of grey images, each with its title.
 
     Args:
@@ -50,9 +54,13 @@ def gallery(
 
 @styled
 def heatmaps(
-    faces: Mapping[str, np.ndarray], maps: Mapping[str, Mapping[str, np.ndarray]], *,
-    counts: Mapping[str, int] | None = None, bands: Mapping[str, tuple] | None = None, title: str | None = None,
-) -> Figure:  # fmt: skip
+    faces: Mapping[str, np.ndarray],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    counts: Mapping[str, int] | None = None,
+    bands: Mapping[str, tuple] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draw heatmaps over faces, such as the mean of each emotion over its mean face: a column a face, a row a method.
 
     Args:

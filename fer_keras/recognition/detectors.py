@@ -234,11 +234,11 @@ def choose_detector() -> str:
 
 def yunet_file() -> Path:
     """Path of YuNet's file: where `FER_KERAS_YUNET` points, else in the cache, where it may be missing or broken."""
-    if named := os.environ.get("FER_KERAS_YUNET"):
+    if named := paths.asked("FER_KERAS_YUNET"):
         if not os.path.isfile(named):
             expected = "Expected the path of YuNet's .onnx file, or no such variable"
             raise ValueError(f"FER_KERAS_YUNET={named}: {expected}. Received: {paths.describe(named)}.")
-        return Path(named)
+        return named
     files = [paths.cache() / name for name in YUNET_FILES]
     return next((file for file in files if file.is_file()), files[0])
 

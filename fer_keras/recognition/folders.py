@@ -232,7 +232,7 @@ def find_pictures(paths, out, csv, stack):
 
 
 def show(lines, file, *, go_on):
-    """Print lines, what no terminal can show as question marks; if told to `go_on`, in vain where the reader left."""
+    """Print lines, what no terminal can show as question marks; with `go_on`, in vain where the reader left."""
     try:
         for text in lines:
             print("".join(letter if letter.isprintable() else "?" for letter in text), file=file, flush=True)

@@ -198,7 +198,7 @@ def is_cut_off(path: Path, counted: float = 1.0, timed: float = 1.0) -> bool:
     `counted` is the share of OpenCV's count of frames that was read, `timed` the same by time. The count is a guess but
     for MP4 and for AVI, which has no frame where one was dropped.
     """
-    size, place, told = path.stat().st_size, 0, 0.0
+    size, place, shown = path.stat().st_size, 0, 0.0
     with path.open("rb") as file:
         head = file.read(4)
         if head == b"\x1a\x45\xdf\xa3":  # Matroska: a head, then one segment that may have no length
@@ -218,12 +218,12 @@ def is_cut_off(path: Path, counted: float = 1.0, timed: float = 1.0) -> bool:
             if length < 8 or (head[:4] if is_avi else head[4:8]) not in parts:  # open, or another container
                 break
             if is_avi:
-                told, counted = 1.0, max(counted, timed)
+                shown, counted = 1.0, max(counted, timed)
             elif head[4:8] == b"moov":
                 file.seek(place)
-                told = shown_share(file.read(min(length, 2**26)))
+                shown = shown_share(file.read(min(length, 2**26)))
             place += length
-    return place > size or counted < 0.9 * told
+    return place > size or counted < 0.9 * shown
 
 
 def shown_share(moov):

@@ -108,19 +108,11 @@ def fit(
     check_options(seed=seed, epochs=epochs, batch_size=batch_size, minutes=minutes)
     if precision not in (None, "float32", "mixed_bfloat16"):
         raise ValueError(f"`precision` must be one of float32, mixed_bfloat16. Received: {precision!r}.")
-    made, own = callbacks if isinstance(callbacks, list | tuple) else (), isinstance(recipe, keras.Model)
-    for name, value, kind, expected in (
-        ("recipe", recipe, str | Recipe | keras.Model, "the name of a recipe, a Recipe or a compiled keras.Model"),
-        ("faces", faces, FaceDataset | str | os.PathLike | None, "a FaceDataset, such as of load_folder, or a path"),
-        ("callbacks", callbacks, list | tuple, "a list of keras.callbacks.Callback"),
-        *(("callbacks", each, keras.callbacks.Callback, "callbacks such as EarlyStopping()") for each in made),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(f"`{name}` must be {expected}. Received: {value!r:.99}.")
+    check_kinds(recipe, faces, callbacks)
     given = (faces, None) if isinstance(faces, FaceDataset) else (None, faces)
     how = (tuple(callbacks), force, minutes, precision or "float32", choose(devices), verbose)
     job = Job(recipe, seed, *given, results, *how)
-    if own:
+    if isinstance(recipe, keras.Model):
         if job.devices is not ONE or precision:
             words = "`devices` and `precision` are for recipes. Received: a keras.Model"
             raise ValueError(f"{words}, {devices=}, {precision=}. Leave them out: a model keeps its own dtype policy.")
@@ -140,6 +132,19 @@ def fit(
         after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
         keras.config.set_dtype_policy("float32")
         return read_or_train(dataclasses.replace(job, recipe=recipe))
+
+
+def check_kinds(recipe, faces, callbacks):
+    """Raise a `ValueError` for what is none of the kinds that `fit` takes."""
+    made = callbacks if isinstance(callbacks, list | tuple) else ()
+    for name, value, kind, expected in (
+        ("recipe", recipe, str | Recipe | keras.Model, "the name of a recipe, a Recipe or a compiled keras.Model"),
+        ("faces", faces, FaceDataset | str | os.PathLike | None, "a FaceDataset, such as of load_folder, or a path"),
+        ("callbacks", callbacks, list | tuple, "a list of keras.callbacks.Callback"),
+        *(("callbacks", each, keras.callbacks.Callback, "callbacks such as EarlyStopping()") for each in made),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"`{name}` must be {expected}. Received: {value!r:.99}.")
 
 
 def check_parts(recipe):
