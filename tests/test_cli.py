@@ -1,5 +1,6 @@
 """The command line, as a user types it; most of all `fer-keras recognize`."""
 
+import dataclasses
 import json
 import os
 import re
@@ -123,12 +124,15 @@ def test_recipes_are_a_table_and_one_is_shown_field_by_field_and_spaces_are_list
     accuracy, minutes = 100 * TRAINED.metrics["validation"]["accuracy"], round(TRAINED.seconds / 60)
     expected = ["300", f"{accuracy:.2f}", f"{minutes // 60}:{minutes % 60:02}", "65.0 (validation)"]
     assert [rows["mini-xception"][name] for name in ("epochs", "validation", "time", "published")] == expected
-    assert rows["emovision-vgg"]["epochs"] == "7 of 50", "stopped by time"
     shown = run("recipes mini-xception")[1]
     assert re.search(rf"^epochs +300\n(?s:.*)^recorded, seed 0 .* on {TRAINED.device}$", shown, re.MULTILINE)
     assert len(run("search")[1].splitlines()) == len(SPACES)
     monkeypatch.setenv("FER_KERAS_RESULTS", str(tmp_path))
     assert re.search(r"^mini-xception .* 300 +- +- +65.0 \(validation\)$", run("recipes")[1], re.MULTILINE)
+    stopped = dataclasses.replace(TRAINED, stopped="cut short", epochs_run=7)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / f"{stopped.run}.json").write_text(stopped.to_json())
+    assert re.search(rf"^mini-xception .* 7 of 300 +{accuracy:.2f} ", run("recipes")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize(("command", "function", "value", "expected", "words"), PASSED_ON)

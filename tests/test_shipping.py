@@ -90,6 +90,15 @@ def test_any_finished_run_of_ones_own_ships_elsewhere_with_metrics_on_validation
     np.testing.assert_allclose(exported.predict(IMAGES), load_network(run).predict_on_batch(IMAGES), atol=1e-5)
 
 
+def test_a_run_that_was_trained_elsewhere_has_the_network_that_ships(own_folders):
+    for name in weights.shipped():
+        network = weights.load(name)
+        run = read_run(paths.PACKAGE.parent / "reports" / "results" / "runs" / f"{network.card['run']}.json")
+        assert all(map(np.array_equal, load_network(run).get_weights(), network.model.get_weights()))
+    with pytest.raises(ValueError, match=r"Expected the network of run .* on this machine"):
+        load_network(dataclasses.replace(run, data=run.data | {"fingerprint": "another"}))
+
+
 def test_stopped_between_two_renames_a_network_is_refused_and_shipped_anew(trained, tmp_path, monkeypatch):
     def stop_at_card(source, target, replace=os.replace):
         replace(source, target if target.suffix == ".keras" else target / "not there")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_keras import paths
+from fer_keras import cards, paths
 from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
 from fer_keras.data.ferplus import names_emotion, plurality
 from fer_keras.evaluation import label_crowd_agreement, wilson
@@ -258,9 +258,13 @@ def run_folder(name: str, fingerprint: str) -> Path:
 
 
 def network_path(run: Run) -> Path:
-    """Path of a run's network; a ValueError if it is not on this machine."""
+    """Path of a run's network, as it was trained on this machine or as it ships (float16); else a ValueError."""
     path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
     if not path.is_file():
+        for each in map(cards.folder().joinpath, cards.shipped()):
+            card = cards.read_dict(each.with_suffix(".json").read_bytes())
+            if (card["run"], card["data"]["fingerprint"]) == (run.run, run.data["fingerprint"]):
+                return each.with_suffix(".keras")
         command = f": python -m fer_keras train {run.recipe_name} --seed {run.seed} --force"
         advice = f"Train it{command if run.recipe_name in RECIPES else ' again with force=True'}."
         if names := ", ".join(name for name, *_ in run.recipe.get("members", ())):

@@ -120,7 +120,7 @@ def training_digests(card, faces):
 
 
 def load_network(run: Run) -> keras.Model:
-    """Load the trained `keras.Model` of a run that was trained on this machine; else a ValueError."""
+    """Load the trained `keras.Model` of a run that was trained on this machine, or whose network ships."""
     path = network_path(run)
     with runs.reading(path, "a whole network of Keras' own or registered layers"):
         if not zipfile.is_zipfile(path):
