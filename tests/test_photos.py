@@ -11,8 +11,10 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest.mock import Mock
 
+import cv2
 import data_files as files
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from fer_keras.data.images import FORMATS, UNSAFE, decode, open_picture
 from fer_keras.labels import COLOURS, FER4, SPLITS
 from fer_keras.recognition import annotate, photos
 from fer_keras.recognition.annotate import OTHER_COLOUR, draw_faces, explain_picture, paint_heatmap
-from fer_keras.recognition.detectors import Detection
+from fer_keras.recognition.detectors import Detection, say_once
 from fer_keras.recognition.photos import Photo, open_photo
 from fer_keras.recognition.recognizer import UNCERTAIN, Face
 
@@ -118,7 +120,12 @@ def test_16_bits_become_8_and_values_without_a_known_range_are_refused():
     sources = [values, values.astype(">u2"), values[..., None].repeat(3, axis=-1)]
     for source in (*sources, encoded(values), encoded(values, "TIFF"), Image.fromarray(values)):
         np.testing.assert_array_equal(open_photo(source).rgb, expected)
-    for source in (encoded(np.zeros((4, 4), np.float32), "TIFF"), np.zeros((4, 4)), np.full((4, 4), 70_000, np.uint32)):
+    wrong = [np.zeros((4, 4), kind) for kind in (float, bool, np.int8, np.int64, np.uint32, np.uint64)]
+    for source in (
+        *wrong,
+        encoded(np.zeros((4, 4), np.float32), "TIFF"),
+        encoded(np.full((4, 4), -1, np.int32), "TIFF"),
+    ):
         with pytest.raises(DataError, match=r"Expected .*8 or|Expected uint8 or"):
             open_photo(source)
     for content in (encoded(values), *(encoded(np.zeros((8, 8), kind), "TIFF") for kind in (np.int32, np.float32))):
@@ -232,6 +239,29 @@ def test_what_is_no_picture_is_refused_by_its_name_and_no_more(tmp_path, monkeyp
     assert not load.called, "an absurd size is refused before pixels are decoded"
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_16_bits_of_which_a_camera_fills_some_are_scaled_and_said_or_refused_where_pillow_drops_them(bits, capsys):
+    largest, grey = 2**bits - 1, GREY - GREY.min()
+    deep = np.rint(grey / grey.max() * largest).astype(np.uint16)
+    expected, colour = deep * (255 / largest), np.stack([deep, deep // 2, deep], axis=-1)
+    wide = [encoded(deep.astype(np.int32), "TIFF"), colour] if bits < 16 else []
+    say_once.cache_clear()
+    for source in (deep, deep.astype(">u2"), encoded(deep), encoded(deep, "TIFF"), Image.fromarray(deep), *wide):
+        np.testing.assert_allclose(open_photo(source).rgb[..., 0], expected, atol=0.51)
+    lines = capsys.readouterr().err.splitlines()
+    assert [f"holds values of {bits}: they are scaled from [0, {largest:,}]" in line for line in lines] == [True][
+        : bits < 16
+    ]
+    for content in (cv2.imencode(suffix, colour)[1].tobytes() for suffix in (".png", ".tiff")):
+        for read in (open_photo, decode):
+            with (
+                contextlib.nullcontext()
+                if bits == 16
+                else pytest.raises(DataError, match=rf"up to {largest:,}, of few")
+            ):
+                read(content)
+
+
 def test_a_made_picture_of_whole_numbers_is_grey_up_to_255_and_files_of_this_mode_have_16_bits():
     made = Image.fromarray(GREY.astype(np.int32))
     assert (made.mode, open_photo(made).rgb[..., 0].tolist()) == ("I", GREY.tolist())
@@ -239,6 +269,18 @@ def test_a_made_picture_of_whole_numbers_is_grey_up_to_255_and_files_of_this_mod
         with pytest.raises(DataError, match=r"Scale them to \[0, 255\] and convert them to uint8"):
             open_photo(wrong)
     assert open_photo(encoded(made.point(lambda value: value * 257), "TIFF")).rgb[..., 0].tolist() == GREY.tolist()
+
+
+def test_a_heic_is_known_by_any_of_its_brands_and_an_avif_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for brands in ([b"heic"], [b"mif1", b"miaf", b"heic"], [b"msf1", b"hevc"], [b"mif1", *[b"none"] * 20, b"heix"]):
+        box = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+        for read in (open_photo, decode):
+            with pytest.raises(DataError, match=r"Received: HEIC\. .*pip install pillow-heif"):
+                read(struct.pack(">I", len(box) + 4) + box + bytes(300))
+    content = bytearray(encoded(COLOUR, "AVIF", quality=100))
+    content[8:12] = b"mif1"
+    expect(bytes(content), COLOUR, atol=12)
 
 
 def test_threads_leave_the_filters_of_warnings_as_they_were():
@@ -437,6 +479,11 @@ def test_where_a_copy_cannot_be_written(photo, tmp_path):
     for target, message in wrong.items():
         with pytest.raises(ValueError, match=message):
             fer_keras.annotate("photo.png", target, network="looked for later")
+    with open("photo.png", "rb") as file, Image.open("photo.png") as picture, Image.open(file) as of_file:
+        for source in (Path("photo.png"), file, picture, of_file):
+            for call in (fer_keras.annotate, explain_picture):
+                with pytest.raises(ValueError, match="which would be lost"):
+                    call(source, "./photo.png", network="looked for later")
     with pytest.raises(ValueError, match=r"wide.webp: Expected a size that this format can hold. Received: 16400x2"):
         annotate.write_faces(Photo(np.zeros((2, 16400, 3), np.uint8), (2, 16400)), [], "wide.webp")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

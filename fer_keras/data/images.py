@@ -23,7 +23,7 @@ UNSAFE = ("EPS", "IPTC", "WMF")  # formats of a PIL image whose pixels are not t
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 512 * 2**20  # of a file
 OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # the first brand of a file from an iPhone
+HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # a file from a phone has one of them
 PNG, PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 TURNS = {number: Image.Transpose[name] for number, name in enumerate(TURNS, 2)}  # by EXIF's orientation
@@ -74,7 +74,7 @@ def open_picture(file):
     """Open a picture of one of `FORMATS` with PIL, from a path or an open file; its pixels are not decoded yet."""
     head = b""  # of a PNG, texts are left out: Pillow would unpack them, and refuse a picture for a long one
     with open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file) as stream:
-        if stream.seekable() and stream.seek(0) == 0 and (head := stream.read(12))[:8] == PNG:
+        if stream.seekable() and stream.seek(0) == 0 and (head := stream.read(128))[:8] == PNG:
             stream.seek(len(PNG))
             parts = [PNG]
             while len(head := stream.read(8)) == 8:
@@ -82,7 +82,9 @@ def open_picture(file):
                 body = stream.read(length + 4)
                 parts += () if kind in PNG_TEXTS else (head, body)
             file = io.BytesIO(b"".join(parts))
-    is_heic = head[4:8] == b"ftyp" and head[8:12] in HEIC
+    size = int.from_bytes(head[:4], "big") if head[4:8] == b"ftyp" else 0
+    brands = {head[start : start + 4] for start in range(8, min(size, len(head)), 4)}
+    is_heic = not brands.isdisjoint(HEIC) and brands.isdisjoint({b"avif", b"avis"})  # which Pillow itself reads
     if is_heic:
         try:
             import pillow_heif
@@ -131,8 +133,14 @@ def check_size(picture):
 
 
 def upright(picture):
-    """The picture as its camera was held."""
+    """The picture as its camera was held; a `DataError` if Pillow drops what its 16 bits a channel hold."""
+    has_16_bits = ";16" in str(getattr(picture, "tile", ""))
     picture.load()  # which turns a TIFF
+    if has_16_bits and picture.mode[0] != "I":  # of a picture in colour, Pillow keeps the upper 8
+        high = max(high for _, high in picture.convert("RGB").getextrema())
+        if high < 64:
+            received = f"values up to {256 * high + 255:,}, of fewer bits. Scale them, or save it with 8 bits a channel"
+            raise DataError(f"Expected a picture that fills 16 bits a channel. Received: {received}.")
     turn = TURNS.get(orientation(picture))
     return picture if turn is None else picture.transpose(turn)
 

@@ -76,8 +76,12 @@ def check_target(source, target) -> None:
     """Raise an error if a picture must not be written there, or cannot."""
     if Path(target).suffix.lower() not in FORMATS:
         raise ValueError(f"{target}: Expected a name that ends with one of {', '.join(FORMATS)}.")
-    is_path = isinstance(source, str | os.PathLike)
-    if is_path and os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+    files = [source]
+    if not isinstance(source, str | os.PathLike):  # an open file, or a PIL image, has a name
+        owners = (source, getattr(source, "fp", None))
+        files = [getattr(owner, name, None) for owner in owners for name in ("filename", "name")]
+    files = [file for file in files if isinstance(file, str | bytes | int | os.PathLike) and os.path.exists(file)]
+    if os.path.exists(target) and any(os.path.samefile(file, target) for file in files):
         raise ValueError(f"{target}: Expected another place than that of the picture itself, which would be lost.")
     check_writable(target)
 

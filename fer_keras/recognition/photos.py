@@ -14,6 +14,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
 from fer_keras.paths import describe
+from fer_keras.recognition.detectors import say_once
 
 # Of a large JPEG's longer side: the smallest face a detector is asked for still has more pixels than a network takes.
 ENOUGH_SIDE = 1920
@@ -32,7 +33,8 @@ class Photo(NamedTuple):
 def open_photo(source, *, side: int | None = None) -> Photo:
     """Read a photograph as upright RGB pixels, uint8 `(height, width, 3)`, with its size and ICC profile.
 
-    What is transparent lies on black, 16 bits a channel become 8, and of what moves the first frame is taken. A JPEG of
+    What is transparent lies on black, and of what moves the first frame is taken. 16 bits a channel become 8; where
+    values fill 8, 10, 12 or 14 of them, as some cameras' do, these are scaled, and a line on stderr says so. A JPEG of
     50 to 256 million pixels is read at a half, a quarter or an eighth of its size; others have at most 50 million.
 
     Args:
@@ -94,27 +96,32 @@ def as_rgb(picture):
     images.check_size(picture)
     if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
-    largest = 255 if picture.mode == "I" and picture.format is None else 2**16 - 1  # made, not read: of 8
+    most = 8 if picture.mode == "I" and picture.format is None else 16  # made, not read: of 8
     picture = images.upright(picture)
     if picture.mode.startswith(("I", "F")):
-        picture = Image.fromarray(eight_bits(np.asarray(picture), largest))
+        picture = Image.fromarray(eight_bits(np.asarray(picture), most))
     return np.array(images.on_black(picture).convert("RGB"))
 
 
 def from_array(array):
     """An array as RGB pixels; one of RGB pixels is not copied."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or not 1 <= channels <= 4 or not array.size or array.dtype.kind != "u":
+    channels, kinds = array.shape[2] if array.ndim == 3 else 1, ("uint8", "uint16")
+    if array.ndim not in (2, 3) or not 1 <= channels <= 4 or not array.size or array.dtype.name not in kinds:
         expected = "Expected uint8 or uint16, (height, width) or (height, width, 1 to 4), with pixels"
         raise DataError(f"{expected}. Received: {array.dtype}, shape {array.shape}.")
     pixels = np.ascontiguousarray(array if array.dtype == np.uint8 else eight_bits(array))
     return pixels if channels == 3 else as_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
-def eight_bits(values, largest=2**16 - 1):
-    """Values in [0, largest] as uint8; a `DataError` if they are others or fractions."""
+def eight_bits(values, most=16):
+    """Whole numbers of up to `most` bits as uint8, scaled by the fewest bits of a camera that hold them all."""
     low, high = values.min(), values.max()
-    if values.dtype.kind not in "ui" or low < 0 or high > largest:
+    bits = next((bits for bits in (8, 10, 12, 14, 16) if high < 2**bits), most + 1)
+    if values.dtype.kind not in "ui" or low < 0 or bits > most:
         received = f"{values.dtype}, {low:g} to {high:g}. Scale them to [0, 255] and convert them to uint8"
         raise DataError(f"Expected values of 8 or 16 bits. Received: {received}.")
+    if high > 0 and bits < most:
+        found = f"a picture of 16 bits holds values of {bits}: they are scaled from [0, {2**bits - 1:,}] to [0, 255]"
+        say_once(f"{found}. If it has 16 bits and is dark, convert it to uint8 yourself")
+    largest = 2**bits - 1
     return ((values.astype(np.uint32) * 255 + largest // 2) // largest).astype(np.uint8)
