@@ -1,6 +1,8 @@
 """Folders of the project and of the user, the quick and the full profile, and files that are written whole."""
 
 import contextlib
+import errno
+import itertools
 import os
 import re
 import shutil
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 PACKAGE = Path(__file__).resolve().parent
-TABLES = (".csv", ".tsv", ".txt")  # names of files that a table may replace
+TABLES = (".csv", ".txt")  # how names of tables end
+COUNTER = itertools.count(1)
 T = TypeVar("T")
 
 
@@ -21,14 +24,19 @@ def project():
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
-def results():
-    """The folder of the recorded results; `FER_KERAS_RESULTS` overrides it."""
-    return asked("FER_KERAS_RESULTS") or project() / "reports" / "results"
+def expand(path: str | os.PathLike) -> Path:
+    """A path as a user gives it, `~` in it expanded."""
+    return Path(os.path.expanduser(path))
 
 
-def own_results():
-    """The folder of results of what is trained on this machine and not to be published."""
-    return build() / "results"
+def results(folder: str | os.PathLike | None = None) -> Path:
+    """A folder of results as a user gives it, else that of the recorded ones, which `FER_KERAS_RESULTS` overrides."""
+    return expand(folder) if folder else asked("FER_KERAS_RESULTS") or project() / "reports" / "results"
+
+
+def own_results(folder: str | os.PathLike | None = None) -> Path:
+    """A folder of results as a user gives it, else that of what is trained on this machine and not to be published."""
+    return expand(folder) if folder else build() / "results"
 
 
 def figures():
@@ -79,8 +87,16 @@ def reduce(full: T, quick: T) -> T:
 
 
 def partial(path: Path) -> Path:
-    """What a file is called until it is whole."""
-    return path.with_name(f"{shortened(path.stem, 240)}.partial{path.suffix}")
+    """What a file is called until it is whole, beside the one that a link leads to."""
+    place = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    return place.with_name(f"{shortened(path.stem, 240)}.partial{path.suffix}")
+
+
+def as_path(value, expected: str) -> Path:
+    """The path that a caller gave; of anything else, or an empty one, a `ValueError` that says what was expected."""
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        return Path(value)
+    raise ValueError(f"Expected {expected}. Received: {value!r:.80}.")
 
 
 def shortened(name: str, most: int) -> str:
@@ -110,12 +126,12 @@ def opencv_path(path: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def temporary_folder(path: str | os.PathLike):
-    """Yield an empty folder `.NAME.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
+    """Yield an empty folder `.NAME.N.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
 
-    `sweep` removes it if the process is killed.
+    N is another one each time, for threads. `sweep` removes it if the process is killed.
     """
     path = Path(path)
-    folder = path.with_name(f".{shortened(path.name, 235)}.{os.getpid()}.tmp")
+    folder = path.with_name(f".{shortened(path.name, 225)}.{next(COUNTER)}.{os.getpid()}.tmp")
     remove(folder)  # of an earlier process with the same number, as in containers
     folder.mkdir(parents=True)
     try:
@@ -126,13 +142,52 @@ def temporary_folder(path: str | os.PathLike):
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike):
-    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all."""
-    path = Path(path)
-    with temporary_folder(path) as folder:
-        yield folder / path.name
-        with open(folder / path.name, "rb+") as file:
+    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all.
+
+    Where `path` is a link, the file that it leads to is replaced.
+    """
+    place = Path(os.path.realpath(path))
+    with temporary_folder(place) as folder:
+        yield (beside := folder / Path(path).name)
+        with open(beside, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(folder / path.name, path)
+        os.replace(beside, place)
+
+
+@contextlib.contextmanager
+def unfinished(path: Path):
+    """Yield `partial(path)`, which this run alone writes; when the context ends well it replaces `path`.
+
+    Otherwise it stays, unless it is empty, and the error names it. Another run that wants it meanwhile, or another
+    thread, gets a `ValueError`; not on Windows.
+    """
+    beside = partial(path)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with beside.open("ab") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = os.path.samestat(os.fstat(file.fileno()), beside.stat())  # not renamed by a run that ended now
+        except (BlockingIOError, FileNotFoundError):
+            is_free = False
+        except ImportError:  # on Windows, where an open file cannot be renamed
+            is_free = file.close() is None
+        except OSError:  # a file system without locks
+            is_free = True
+        if not is_free:
+            raise ValueError(f"{path}: Expected a file that no other run writes. Received: one that is being written.")
+        try:
+            yield beside
+            os.replace(beside, os.path.realpath(path))
+        except BaseException as error:
+            if not (beside.exists() and beside.stat().st_size):
+                remove(beside)
+            elif isinstance(error, KeyboardInterrupt):
+                error.args = (f"{beside} holds what was written",)
+            elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                error.filename = f"{beside}, which holds what was written"
+            raise
 
 
 def sweep(folder: str | os.PathLike, name: str = "*") -> None:
@@ -164,12 +219,12 @@ def remove(path: Path) -> None:
 def check_writable(path: str | os.PathLike, suffixes: tuple | None = None) -> None:
     """Raise a `ValueError` if a file cannot be written at a path, whose folders may be missing; nothing stays there.
 
-    With `suffixes`, a file that is there already must end in one of them: another would be lost by a slip.
+    With `suffixes`, its name must end in one of them: another file would be lost by a slip.
     """
-    path = Path(path).absolute()
+    suffix, path = as_path(path, "the path of a file").suffix, Path(os.path.realpath(path))
     fault = describe(path) if os.path.exists(path) and not os.path.isfile(path) else None
-    if suffixes and not fault and os.path.exists(path) and path.suffix.lower() not in suffixes:
-        fault = "a file of another kind, which would be lost"
+    if suffixes and not fault and suffix.lower() not in suffixes:
+        fault = f"a name that does not end in {' or '.join(suffixes)}"
     try:
         tempfile.TemporaryFile(dir=next(each for each in path.parents if os.path.exists(each))).close()
     except OSError as error:

@@ -59,6 +59,19 @@ def test_a_run_comes_back_as_it_was_written_and_the_same_bytes_when_written_agai
     assert contents[0] == contents[1]
 
 
+def test_rows_and_labels_of_any_size_come_back_and_small_ones_keep_their_types(tmp_path):
+    """CK+48's rows begin with the person's number, times 10^11; of 200 classes, int8 holds 128."""
+    run, history, found = made_up.run()
+    ours, wide = np.load(write_run(run, history, found, folder=tmp_path).place("predictions", "-test.npz")), {}
+    assert (ours["rows"].dtype, ours["labels"].dtype) == (np.int32, np.int8)
+    for split, each in found.items():
+        wide[split] = each._replace(rows=each.rows + 999 * 10**11, labels=each.labels.astype(np.int64) + 190)
+    read = write_run(run, history, wide, folder=tmp_path, force=True).predictions("test")
+    assert (read.rows.dtype, read.labels.dtype) == (np.int64, np.int16)
+    assert read.rows.tolist() == wide["test"].rows.tolist()
+    assert read.labels.tolist() == wide["test"].labels.tolist()
+
+
 def test_a_record_of_something_else_is_refused_unless_forced_and_the_same_result_keeps_the_standing_one(written):
     run, history, predictions = made_up.run()
     slower = dataclasses.replace(run, seconds=9999.0, commit="f" * 40, resumed=2)

@@ -155,7 +155,7 @@ def test_sources_of_other_images_are_not_compared_and_each_member_is_meant_with_
     members = (("fer-small", "0" * 12), ("fer-small", "0" * 12, 1), ("fer-base", "0" * 12))
     write_run(*made_up.run("fer-small-ensemble", members=members, model="ensemble", rule="mean"))
     for seed in (0, 1):
-        write_run(*made_up.run("fer-small", seed=seed))
+        write_run(*made_up.run("fer-small", seed=seed)[:2], made_up.run("fer-small")[2])  # on the same images
     table = results.ensemble_members("fer-small-ensemble")
     assert table["member"].tolist() == ["fer-small", "fer-small, seed 1"], "fer-base is not recorded"
 
@@ -396,6 +396,42 @@ def test_runs_are_compared_on_the_same_images(recorded_project):
     for other in ("capstone-model-1", "mini-xception@no-flip"):
         with pytest.raises(ValueError, match=r"on the same images\. Received: .* on test, .*`split`"):
             results.compare_runs("mini-xception", other)
+
+
+def test_runs_on_other_labels_or_other_data_of_ones_own_are_not_compared(own_folders):
+    def written(name, fingerprint, protocol="own", *, flip=False, share=1.0):
+        run, history, found = made_up.run(name, protocol=protocol, final=False, train_fraction=share)
+        if flip:
+            found = {key: each._replace(labels=each.labels[::-1]) for key, each in found.items()}
+        data = run.data | {"fingerprint": fingerprint}
+        return write_run(dataclasses.replace(run, data=data), history, found, folder=own_folders / fingerprint)
+
+    first, other = written("a", "one"), written("b", "two")
+    for pair in ((first, other), (first, written("c", "one", flip=True))):
+        with pytest.raises(ValueError, match=r"predictions on the same images\. .* same data"):
+            results.compare_runs(*pair)
+    assert results.compare_runs(first, written("d", "one")).no_difference
+    assert results.compare_runs(first, written("e", "part", share=0.5)).no_difference, "fewer training images"
+    published = written("f", "csv", "official"), written("g", "folders", "official")
+    assert results.compare_runs(*published).no_difference, "rows are FER-2013's in any form of it"
+
+
+def test_one_run_where_several_are_expected_and_names_that_are_none_are_refused(recorded_project):
+    for asked in (leaderboard, results.level_table, results.calibration_table, results.seed_table):
+        with pytest.raises(ValueError, match=r"Expected a list of runs.*'mini-xception'\. Put it into \[\]"):
+            asked("mini-xception")
+    for pairs in ([("mini-xception",)], ["mini-xception"], [("a", "b", "c")]):
+        with pytest.raises(ValueError, match=r"Expected pairs of runs"):
+            results.comparison_table(pairs)
+    for how, error in (
+        ({"split": "tst"}, "Did you mean 'test'"),
+        ({"classes": ("x",)}, "no class of FER-2013 'x'"),
+        ({"protocol": "own"}, "no published split of FER-2013 'own'"),
+        ({"protocol": "folders"}, "of which the split has images"),
+        ({"classes": ()}, "of which the split has images"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            results.majority_level(**how)
 
 
 def test_there_is_no_verdict_where_time_stopped_a_run_of_another_length(own_folders):

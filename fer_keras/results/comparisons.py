@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, with_temperature
 from fer_keras.evaluation.metrics import log_loss
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
+from fer_keras.names import check_name
 from fer_keras.results.leaderboard import ACCURACY
-from fer_keras.results.runs import Run, as_run, as_runs, find_seeds
+from fer_keras.results.runs import Run, as_list, as_run, as_runs, find_seeds
 
 # Share of FER-2013's labels that people gave too: 65 ± 5 %, Goodfellow et al. (2013), Challenges in representation
 # learning, section 4.
@@ -19,15 +21,19 @@ def compare_runs(first: Run | str, second: Run | str, *, split: str | None = Non
     """Compare the accuracies of two runs, or recipes by name (seed 0), on the same images; second minus first.
 
     The split is that which both are judged by, unless it is given. A ValueError if one is not recorded, or they were
-    not scored on the same images.
+    not scored on the same images with the same labels; rows of one's own data count only where the data is the same.
     """
     runs = as_run(first), as_run(second)
     splits = [split or run.scores["split"] for run in runs]
     found = [run.predictions(name) for run, name in zip(runs, splits, strict=True)]
-    images = [(run.protocol, run.classes, each.rows.tolist()) for run, each in zip(runs, found, strict=True)]
-    if splits[0] != splits[1] or images[0] != images[1]:
+    pairs = zip(runs, found, strict=True)
+    images = [(run.protocol, run.classes, *np.transpose(each[:2]).tolist()) for run, each in pairs]
+    # Rows are numbers of published images; of one's own they are just counted, and those of train may be a part.
+    own = {run.data["fingerprint"] for run in runs if run.protocol in ("own", "joined", "drawn")}
+    own = own if len({run.recipe.get("train_fraction", 1.0) for run in runs}) == 1 else ()
+    if splits[0] != splits[1] or images[0] != images[1] or len(own) > 1:
         received = f"{runs[0].run!r} on {splits[0]}, {runs[1].run!r} on {splits[1]}"
-        advice = "Compare runs of the same classes and protocol, or pass `split`."
+        advice = "Compare runs of the same data, classes and protocol, or pass `split`."
         raise ValueError(f"Expected two runs with predictions on the same images. Received: {received}. {advice}")
     return compare(found[0].labels, found[0].probabilities, found[1].probabilities)
 
@@ -40,6 +46,8 @@ def comparison_table(pairs: Iterable[tuple[Run | str, Run | str]], *, split: str
     """
     rows = []
     for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError(f"Expected pairs of runs, or of names. Received: {pair!r:.99}. Pass [(first, second), …].")
         runs = as_runs(pair)
         row = {key: getattr(run, "label", run) for key, run in zip(("first", "second"), pair, strict=True)}
         if len(runs) == 2:
@@ -84,8 +92,15 @@ def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
 
 def majority_level(split: str = "test", *, classes: Sequence[str] = FER7, protocol: str = "official") -> float:
     """Accuracy of predicting the most frequent of some classes for every image of a published split of FER-2013."""
+    for kind, names, known in (("split", [split], SPLITS), ("class of FER-2013", classes, FER7)):
+        for name in names:
+            check_name(kind, name, known)
+    check_name("published split of FER-2013", protocol, PUBLISHED_COUNTS)
     counts = dict(zip(FER7, PUBLISHED_COUNTS[protocol][SPLITS.index(split)], strict=True))
-    return max(counts[name] for name in classes) / sum(counts[name] for name in classes)
+    counts = [counts[name] for name in classes]
+    if not any(counts):
+        raise ValueError(f"Expected classes of which the split has images. Received: {classes}, {split=}, {protocol=}.")
+    return max(counts) / sum(counts)
 
 
 def confusion_pairs(run: Run | str, split: str | None = None) -> pd.DataFrame:
@@ -117,7 +132,7 @@ def seed_table(names: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {"recipe": name, "seed": run.seed}
         | {key: run.metrics[entry][key] for key in ("split", "views", "num_images", *ACCURACY)}
-        for name in names
+        for name in as_list(names)
         for run in find_seeds(name)
         for entry in ("validation", "validation_flip", "test", "test_flip")
         if entry in run.metrics

@@ -7,7 +7,7 @@ import pandas as pd
 from fer_keras.data.dataset import PROTOCOLS
 from fer_keras.labels import SPLITS
 from fer_keras.recipes import RECIPES, find_recipe
-from fer_keras.results.runs import Run, as_run, find_run, read_runs
+from fer_keras.results.runs import Run, as_list, as_run, find_run, read_runs
 
 ENDS = ("", "_low", "_high")
 ACCURACY = tuple(f"accuracy{end}" for end in ENDS)
@@ -35,7 +35,7 @@ def leaderboard(runs: Iterable[Run | str] | None = None) -> pd.DataFrame:
         | {f"validation_{name}": value for name, value in run.metrics["validation"].items()}
         | {"recipe": run.recipe_name, "starts_from": starts_from(run.recipe)}
         | {"num_classes": len(run.classes), "protocol": run.protocol}
-        for run in (read_runs() if runs is None else map(as_run, runs))
+        for run in (read_runs() if runs is None else map(as_run, as_list(runs)))
     ]
     table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64") | {"published": float})
     table["published"] /= 100

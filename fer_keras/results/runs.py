@@ -142,7 +142,7 @@ class Run:
 
     def place(self, kind: str, suffix: str) -> Path:
         """Path of one of the run's files below its folder of results."""
-        return Path(self.folder or paths.results()) / kind / f"{self.run}{suffix}"
+        return paths.results(self.folder) / kind / f"{self.run}{suffix}"
 
     def to_json(self) -> str:
         """The record as text: sorted keys, a line a value, so that a diff can be read."""
@@ -195,7 +195,7 @@ def read_run(path: str | Path) -> Run:
 
 def read_runs(folder: str | Path | None = None) -> list[Run]:
     """Read every record below a folder of results (default: `paths.results()`), sorted by name; see `read_run`."""
-    return [read_run(path) for path in sorted(Path(folder or paths.results()).glob("runs/*.json"))]
+    return [read_run(path) for path in sorted(paths.results(folder).glob("runs/*.json"))]
 
 
 def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None = None) -> Run | None:
@@ -205,7 +205,7 @@ def find_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | None =
     for fewer epochs too, that of the recipe as it stands in `RECIPES` is meant; a ValueError if there is none of that.
     """
     name, digest = (recipe, "[0-9a-f]" * 8) if isinstance(recipe, str) else (recipe.name, recipe.digest[:8])
-    found = sorted(Path(folder or paths.results()).glob(f"runs/{glob.escape(name)}-{digest}-s{seed}.json"))
+    found = sorted(paths.results(folder).glob(f"runs/{glob.escape(name)}-{digest}-s{seed}.json"))
     if len(found) > 1 and name in RECIPES:
         today = run_id(name, RECIPES[name].digest, seed)
         found = [path for path in found if path.stem == today] or found
@@ -220,8 +220,7 @@ def find_own_run(recipe: str | Recipe, seed: int = 0, *, folder: str | Path | No
 
     One's own results and the recorded ones stand in for each other; into those, what was trained to its end is copied.
     """
-    own = paths.own_results()
-    folder = Path(folder or own)
+    own, folder = paths.own_results(), paths.own_results(folder)
     found = find_run(recipe, seed, folder=folder)
     if found is None and folder == own:
         return find_run(recipe, seed)
@@ -240,8 +239,15 @@ def find_seeds(name: str) -> list[Run]:
 
 def as_runs(runs: Iterable[Run | str]) -> list[Run]:
     """Read runs by the names of their recipes (seed 0), or pass them through; what is not recorded is left out."""
-    found = (find_run(run) if isinstance(run, str) else run for run in runs)
+    found = (find_run(run) if isinstance(run, str) else run for run in as_list(runs))
     return [run for run in found if run]
+
+
+def as_list(several: Iterable) -> list:
+    """Several runs, or names of recipes, as a list; a `ValueError` for one alone, which has letters to iterate over."""
+    if isinstance(several, str) or not isinstance(several, Iterable):
+        raise ValueError(f"Expected a list of runs, or of names of recipes. Received: {several!r:.99}. Put it into [].")
+    return list(several)
 
 
 def as_run(run: Run | str) -> Run:
@@ -298,7 +304,7 @@ def write_run(
     that holds something else is overwritten with `force` only. A ValueError too where history, predictions and metrics
     do not fit each other.
     """
-    run = dataclasses.replace(run, folder=Path(folder or paths.results()))
+    run = dataclasses.replace(run, folder=paths.results(folder))
     missing = [name for name in HISTORY_COLUMNS if name not in history]
     if missing or len(history) != run.epochs_run or set(predictions) - set(run.metrics):
         expected = f"a history of {run.epochs_run} epochs with the columns {HISTORY_COLUMNS}"
@@ -317,9 +323,9 @@ def write_run(
     macro = [name for name in ("precision", "recall", "val_precision", "val_recall") if name in history]
     table = history[[*HISTORY_COLUMNS, *macro]].to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths.write_whole(run.place("histories", ".csv"), table)
-    dtypes = dict(zip(Predictions._fields, (np.int32, np.int8, np.float16, bool), strict=True))
-    for split, arrays in predictions.items():
-        small = {name: np.asarray(array, dtypes[name]) for name, array in arrays._asdict().items()}
+    for split, found in predictions.items():
+        small = {"rows": smallest(found.rows, np.int32), "labels": smallest(found.labels, np.int8)}
+        small |= {"probabilities": found.probabilities.astype(np.float16), "copies": found.copies.astype(bool)}
         paths.write_whole(run.place("predictions", f"-{split}.npz"), as_npz(small))
     paths.write_whole(record, run.to_json())
     return read_run(record)
@@ -329,6 +335,12 @@ def comparable_fields(run: Run) -> str:
     """The record as text without time, machine and versions: equal for two runs of the same training."""
     others = ("commit", "device", "resumed", "seconds", "seconds_per_epoch", "versions")
     return dataclasses.replace(run, **dict.fromkeys(others)).to_json()
+
+
+def smallest(integers: np.ndarray, least: type) -> np.ndarray:
+    """Integers as an array of the smallest type, from the least on, that holds them all."""
+    kinds = [kind for kind in (np.int8, np.int16, np.int32, np.int64) if np.can_cast(least, kind)]
+    return next(small for kind in kinds if np.array_equal(small := np.asarray(integers).astype(kind), integers))
 
 
 def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -349,7 +361,7 @@ def write_table(name: str, table: Any, *, folder: str | Path | None = None) -> P
         suffix, content = ".npz", as_npz(table)
     else:
         suffix, content = ".json", json.dumps(table, sort_keys=True, indent=1, allow_nan=False) + "\n"
-    path = Path(folder or paths.results()) / "tables" / f"{name}{suffix}"
+    path = paths.results(folder) / "tables" / f"{name}{suffix}"
     paths.sweep(path.parent, path.name)
     paths.write_changed(path, content)
     return path
@@ -359,14 +371,14 @@ def read_table(name: str, *, folder: str | Path | None = None) -> Any:
     """Read a recorded table as it was given to `write_table`; a ValueError if there is none of that name."""
     found = find_table(name, folder=folder)
     if found is None:
-        tables = Path(folder or paths.results()).glob("tables/*.*")
+        tables = paths.results(folder).glob("tables/*.*")
         check_name("recorded table", name, sorted(path.stem for path in tables))
     return found
 
 
 def find_table(name: str, *, folder: str | Path | None = None) -> Any:
     """Read a recorded table as it was given to `write_table`; None if there is none of that name."""
-    path = next(Path(folder or paths.results()).glob(f"tables/{name}.*"), None)
+    path = next(paths.results(folder).glob(f"tables/{name}.*"), None)
     if path is None:
         return None
     with reading(path, "a recorded table"):

@@ -14,6 +14,7 @@ from fer_keras.evaluation.intervals import accuracy_with_interval
 from fer_keras.names import import_part
 from fer_keras.recipes import Recipe, find_recipe
 from fer_keras.results import write_table
+from fer_keras.results.runs import smallest
 from fer_keras.training.data import check_options, load_recipe_data
 from fer_keras.training.scoring import both_views, load_network, predictor
 from fer_keras.training.trainer import fit
@@ -106,7 +107,8 @@ def out_of_fold(recipe, seed=0, *, faces, folds=3, precision=None, verbose="auto
         predict = predictor(load_network(run))
         probabilities[held_out] = np.mean(both_views(predict, faces.images[held_out]), axis=0)
         runs.append(run)
-    arrays = {"rows": faces.rows.astype(np.int32), "labels": faces.labels.astype(np.int8), "fold": fold.astype(np.int8)}
+    arrays = {"rows": smallest(faces.rows, np.int32)}
+    arrays |= {name: smallest(each, np.int8) for name, each in (("labels", faces.labels), ("fold", fold))}
     return arrays | {"probabilities": probabilities}, runs
 
 
