@@ -60,7 +60,8 @@ def test_a_file_touched_or_moved_is_digested_and_one_of_another_content_parsed_a
     for _ in range(2):
         load_fer7(file)
         assert count() == (1, 2)
-    load_fer7(file.rename(tmp_path / "elsewhere.csv"))
+    (tmp_path / "elsewhere").mkdir()
+    load_fer7(file.rename(tmp_path / "elsewhere" / file.name))
     assert count() == (1, 3)
     lines = csv_lines(table)
     lines[1] = lines[1].replace("0,", "6,", 1)  # of the same size

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import shutil
 import sys
 from functools import partial
 
@@ -160,6 +161,8 @@ BAD_FILES = [
     ("fer2013.csv", "emotion,pixels,Usage\n1,2 3,Training", f"{NONE}|line 2: Expected 2304 pixels"),
     ("fer2013.csv", "emotion, Use, pixels", "Received: emotion,Use,pixels. Add or rename Usage"),
     ("fer2013.csv", "label,pixels", "Add or rename emotion, Usage"),
+    ("fer2013.csv", "emotion;pixels;Usage", "Received: emotion;pixels;Usage. Separate fields by commas, not by ';'"),
+    ("fer2013.csv", "emotion\tpixels", r"Separate fields by commas, not by '\\t'"),
     ("fer2013.csv", "emotion,pixels,pixels", "Expected the columns emotion,pixels, each once"),
     ("fer2013.csv", "emotion,pix", "Expected the columns emotion,pixels,Usage"),
     ("fer2013.csv", gzip.compress(b"emotion,pixels,Usage\n", mtime=0), UTF_8),
@@ -170,12 +173,13 @@ BAD_FILES = [
     (VOTES, lambda lines: [*lines[:5], lines[10], *lines[6:10], lines[5], *lines[11:]],
      r"line 6: Expected the Usage .* gives train. Received: validation \(2 such rows\)"),
     (VOTES, lambda lines: [lines[0].replace("NF", "nf"), *lines[1:]], "line 1: .* Add or rename NF"),
-    ("adsp_rows.csv", "class,split,row\nhappy,train,3", "Expected .*split, class, row"),
+    ("adsp_rows.csv", "class,part,row\nhappy,train,3", "Expected .*split,class,row.* Add or rename split"),
     ("adsp_rows.csv", "split,class,row\ntrain,happy,3\ntrain,angry,0", "line 3: .* Received: train, angry, 0"),
     ("adsp_rows.csv", "split,class,row\ndev,happy,3", "line 2"),
     ("adsp_rows.csv", "split,class,row\ntrain,happy,x", "line 2"),
     ("adsp_rows.csv", "split,class,row\ntrain,sad,99", r"row 99, which it lacks \(1 such rows\)"),
-    ("adsp_rows.csv", "", "Expected .*split, class, row"),
+    ("adsp_rows.csv", "split,class,row\ntrain,sad,3\ntrain,sad,3", "line 3: .*a row that comes once"),
+    ("adsp_rows.csv", "", "Expected .*split,class,row"),
     ("train_labels.csv", lambda lines: lines[1:], "line 1: Expected the header image,label. Received: 'train_0000"),
     ("list_patition_label.txt", b"\xff\xfe\x00", "Expected UTF-8 text"),
 ]  # fmt: skip
@@ -218,6 +222,11 @@ def test_train_csv_gets_a_split_of_our_own_which_is_announced(tmp_path, capsys, 
         assert faces.counts()["total"].tolist() == [112, 14, 14]
         np.testing.assert_array_equal(faces.images[..., 0], table["images"])
         np.testing.assert_array_equal(faces.labels, table["emotion"])
+    renamed = shutil.copy(lone, tmp_path / "renamed.csv")  # a copy has the name of its own
+    assert [load_fer7(path).source.partition(",")[0] for path in (renamed, lone)] == [
+        "CSV renamed.csv",
+        "CSV fer2013.csv",
+    ]
     monkeypatch.setattr("fer_keras.data.fer2013_tables.NUM_TRAINING", 141)
     file.write_bytes(file.read_bytes() + files.text([files.challenge_lines(table)[1]]))
     assert load_fer7(file).source.startswith("FER-2013, CSV, no Usage: split 80/10/10")
@@ -253,6 +262,13 @@ def test_parquet_is_read_with_its_votes_and_refused_with_a_column_missing_or_cut
     file = files.write_parquet(tmp_path / "b", frame) / "fer2013-publictest.parquet"
     file.write_bytes(file.read_bytes()[:-100])
     files.refused(r"publictest\.parquet: Expected a whole Parquet file", load_fer7, tmp_path / "b")
+    other = file.with_name("train-00000-of-00001.parquet")
+    frame.rename(columns={"png": "image", "emotion": "label"}).to_parquet(other)
+    message = (
+        "columns row, Usage, emotion, png. Received: row, Usage, label, image, .*without emotion, png. .*load_folder"
+    )
+    for load in (load_fer7, load_faces):
+        files.refused(f"of-00001.parquet: Expected the {message}", load, other)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'fer_keras\[data\]'"):
         load_fer7(tmp_path / "b")

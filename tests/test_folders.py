@@ -169,8 +169,12 @@ def test_one_word_of_a_split_tells_it_whatever_else_a_name_says(names, tmp_path)
 @pytest.mark.parametrize("names", [("before test", "after test"), ("contest", "latest"), ("test fear", "train anger")])
 def test_words_of_splits_in_another_sense_name_classes(names, tmp_path):
     assert load_faces(write(tmp_path, names)).classes == tuple(sorted(names))
-    write(tmp_path, ["valid", "invalid"])
-    assert load_folder(tmp_path, classes=("valid", "invalid")).classes == ("valid", "invalid")
+    for pair in (("valid", "invalid"), ("dev", "ops")):
+        for load in (load_folder, load_faces):
+            files.refused(
+                rf"classes=\({sorted(pair)[0]!r}, {sorted(pair)[1]!r}\)", load, write(tmp_path / pair[0], pair)
+            )
+        assert load_folder(tmp_path / pair[0], classes=pair).classes == pair
 
 
 def test_any_picture_becomes_grey_and_of_one_size_and_is_turned_as_its_camera_says(tmp_path):
@@ -191,6 +195,7 @@ def test_pictures_of_every_suffix_and_in_deeper_folders_are_read_and_other_files
     write(tmp_path, ["happy/ann", "happy/bob", "sad/ann/2020"])
     for suffix in (".jfif", ".jpe", ".avif", ".JPG"):
         write(tmp_path, ["sad"], suffix=suffix)
+    write(tmp_path, ["happy/@eaDir/1.jpg", "@eaDir", "$RECYCLE.BIN", "sad/lost+found", "System Volume Information"])
     (tmp_path / "happy" / "film.heic").write_bytes(b"")
     assert np.bincount(load_folder(tmp_path).labels).tolist() == [4, 2 + 4 * 2]
     assert "happy: 1 files of other kinds are left out, such as film.heic" in capsys.readouterr().err
@@ -291,6 +296,17 @@ def test_ckplus_is_read_with_its_classes_in_the_order_of_fer_2013(tmp_path, caps
     assert capsys.readouterr().err == f"fer_keras: {tmp_path}: {faces.source}\n"
 
 
+def test_few_persons_of_ckplus_fill_every_split_or_are_refused(tmp_path):
+    names = ("anger", "disgust", "fear", "happy", "sadness", "surprise", "contempt")
+    paths = [f"CK+48/{name}/S{n:03}_{k:03}_00000009.png" for n in range(3) for k, name in enumerate(names)]
+    tree = dict(zip(paths, files.noise(21), strict=True))
+    few = load_faces(files.write_tree(tmp_path / "few", tree))
+    assert (few.counts()["total"].tolist(), few.source) == ([7, 7, 7], "CK+48, split by person, drawn with seed 0")
+    for load in (load_ckplus, load_faces):
+        with pytest.raises(ValueError, match=r"two: Expected CK\+48 of 3 persons at least.*load_folder\(path\)"):
+            load(files.write_tree(tmp_path / "two", {path: tree[path] for path in paths[:14]}))
+
+
 # Labels 1..7 by the paper's numbering, written out here once more: a slip in the package shows.
 PAPER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 FACES = files.rafdb_faces()
@@ -374,8 +390,15 @@ def test_what_is_not_ckplus_or_rafdb_is_refused(tmp_path, places):
     listed, numbered = places
     for place in (listed, numbered):
         files.refused(r"load_folder\(path\), for CK\+48 load_ckplus, for RAF-DB load_rafdb", load_fer7, place)
-    for load, name in ((load_ckplus, r"CK\+48"), (load_rafdb, "RAF-DB")):
-        files.refused(f"nowhere: Expected {name}", load, tmp_path / "nowhere")
+    for load, name in ((load_ckplus, r"CK\+48"), (load_rafdb, "RAF-DB"), (load_folder, "at least two class folders")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        files.refused(f"empty: Expected {name}", load, tmp_path / "empty")
+        files.refused("nowhere: Expected a folder of pictures. Received: no such folder", load, tmp_path / "nowhere")
+        files.refused("a file. Pass a folder; load_faces", load, numbered / "train_labels.csv")
+    for load in (load_ckplus, load_rafdb, load_folder, load_fer7, load_faces):
+        for path in ("", b"faces", 1, *([None] if load not in (load_fer7, load_faces) else [])):
+            with pytest.raises(ValueError, match=f"`path` must be that of a file or folder.*Received: {path!r}"):
+                load(path)
     (listed / "basic" / "Image" / "aligned").rename(listed / "basic" / "Image" / "original")
     files.refused(r"aligned: Expected the aligned pictures. Received: no such folder", load_rafdb, listed)
 

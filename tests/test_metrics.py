@@ -91,6 +91,7 @@ def test_bad_input_is_named():
         ([0, 1], [[0.5, 0.5]], "a row for each"),
         ([0], [[0.2, 0.3, 0.5]], "a column for each class"),
         ([2], [[0.5, 0.5]], r"integers in 0\.\.1.*labels of int64, \[2\]"),
+        ([[0, 1], [1, 0]], [[0.5, 0.5]] * 2, r"integers in 0\.\.1.*shapes \(2, 2\) and \(2, 2\)"),
         ([-1], [[0.5, 0.5]], r"integers in 0\.\.1"),
         ([0.0], [[0.5, 0.5]], "integers.*labels of float64"),
         ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "row 1.*diverge"),
@@ -101,12 +102,32 @@ def test_bad_input_is_named():
             with pytest.raises(ValueError, match=message):
                 function(labels, probabilities, ("sad", "happy"), **options)
     for call, message in (
-        (lambda: summarise([0], [[1, 0]], "ab", split="test", copies=[True, False]), r"each of the 1 labels.*\(2,\)"),
-        (lambda: compare([0, 1], np.eye(2), np.ones((3, 2))), "2 labels, 2 and 3 predictions"),
+        (
+            lambda: summarise([0], [[1, 0]], ["a", "b"], split="test", copies=[True, False]),
+            r"each of the 1 labels.*\(2,\)",
+        ),
+        (lambda: summarise([0, 1], np.eye(2), ("a", "a"), split="test"), "different names"),
+        (lambda: compare([0, 1], np.eye(2), np.ones((3, 2))), r"the same images and classes.*\(2, 2\) and \(3, 2\)"),
+        (lambda: compare([0, 1], np.eye(2), np.eye(3)[:2]), r"the same images and classes.*\(2, 2\) and \(2, 3\)"),
+        (lambda: compare([0, 1], [0, 1], [1, 1]), "`labels` must be integers"),
+        (lambda: compare(np.eye(2, dtype=int), np.eye(2), np.eye(2)), "`labels` must be integers"),
+        (lambda: compare([0, 1], np.eye(2), [[np.nan, 1], [0, 1]]), "finite values"),
+        (lambda: compare_precision([False, False], [1, 2], [2, 1]), "an image of the class"),
+        (lambda: compare_precision([True, False], [np.nan, 2], [2, 1]), "two finite scores"),
+        (lambda: compare_precision([True, False], [1], [2, 1]), "two finite scores"),
+        *(
+            (lambda bins=bins: calibration_error([0], [[0.9, 0.1]], bins=bins), "`bins`.*least 1")
+            for bins in (0, -1, 1.5)
+        ),
         (lambda: mean_with_interval([]), "one value at least"),
         (lambda: fit_temperature([0], [[np.nan, 1]]), "finite values"),
         (lambda: with_temperature([[1, 0]], 0), r"`temperature` must be above 0\. Received: 0"),
         (lambda: corrupt(FACES, "rain", 1), r"no corruption 'rain'\. Expected one of: blur"),
+        (lambda: corrupt(FACES, "resolution", 0), r"in \[1, 1000\], the how many times smaller.*Received: 0"),
+        (lambda: corrupt(FACES, "darkness", 2), r"in \[0, 1\], the share of the light.*Received: 2"),
+        (lambda: corrupt(FACES, "blur", np.nan), r"in \[0, 1000\].*Received: nan"),
+        (lambda: corrupt(FACES / 255, "blur", 1), "`images` must be uint8"),
+        (lambda: corrupt(FACES[..., 0], "blur", 1), r"`images` must be uint8 of shape \(n, height, width, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -186,6 +207,7 @@ def test_the_first_level_changes_nothing_and_each_further_one_more(kind):
     assert losses[0] == 0 < losses[1]
     assert losses == sorted(losses)
     assert (worse[-1].shape, worse[-1].dtype) == (before.shape, np.uint8)
+    assert corrupt(FACES[:0], kind, levels[-1]).shape == (0, 48, 48, 1)
     np.testing.assert_array_equal(worse[-1], worse[-2])
     if kind in CENTRES:
         rows = np.flatnonzero((corrupt(FACES, kind, 0.2) != FACES).any(axis=(0, 2, 3)))

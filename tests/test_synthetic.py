@@ -45,12 +45,13 @@ def test_other_sizes_are_drawn_and_impossible_requests_refused():
         faces = make_faces(3, classes=("happy", "contempt"), size=size)
         assert (faces.images.shape, len(np.unique(faces.digests))) == ((6, size, size, 1), 6)
     for arguments, message in (
-        ({"num_per_class": 2}, "`num_per_class` must be at least 3. Received: 2"),
+        ({"num_per_class": 2}, "`num_per_class` must be an integer of at least 3. Received: 2"),
+        ({"num_per_class": "3"}, "`num_per_class` must be an integer of at least 3. Received: '3'"),
         ({"classes": ("happy", "bored")}, "Unknown class 'bored'"),
         ({"classes": ("happy", "happy")}, "one or more different names"),
         ({"classes": ()}, "one or more different names"),
-        ({"seed": -1}, "`seed` must be at least 0"),
-        ({"size": 4}, "`size` must be at least 8"),
+        ({"seed": -1}, "`seed` must be an integer of at least 0"),
+        ({"size": 4}, "`size` must be an integer of at least 8"),
     ):
         with pytest.raises(ValueError, match=message):
             make_faces(**{"num_per_class": 5, **arguments})

@@ -1,12 +1,13 @@
 """Parsed data kept as memory-mappable arrays: the second read takes a fraction of a second.
 
-An entry is a folder named after the digest of the files it was read from, whole or not there, and checked against its
-sums at each opening. A note a place remembers the digest of files, so that unchanged ones are not digested again.
+An entry is a folder named after the digest of the files it was read from, their names too. It is whole or not there,
+and checked against its sums when opened. Notes keep the digests of files, so that unchanged ones are not digested anew.
 """
 
 import contextlib
 import hashlib
 import json
+import os
 import uuid
 import warnings
 import zlib
@@ -17,7 +18,7 @@ from fer_keras import paths
 from fer_keras.data.dataset import ARRAYS, FaceDataset
 from fer_keras.labels import SPLITS
 
-VERSION = 5  # to be raised when what an entry holds, or how a layout is read, changes
+VERSION = 6  # to be raised when what an entry holds, or how a layout is read, changes
 
 
 def cached(name, files, parse):
@@ -66,9 +67,10 @@ def state_of(files):
 
 
 def digest_of(files):
-    """One hex digest of the contents of files."""
+    """One hex digest of the names of files, which a source may tell, and of their contents."""
     total = hashlib.blake2b(digest_size=16)
     for file in files:
+        total.update(os.fsencode(file.name) + b"\0")
         with open(file, "rb") as stream:
             total.update(hashlib.file_digest(stream, "blake2b").digest())
     return total.hexdigest()
@@ -79,7 +81,8 @@ def load(name):
     entry = folder() / name
     about = read_json(entry / "entry.json")
     try:
-        if about["version"] != VERSION or any(sum_of(entry, array) != known for array, known in about["sums"].items()):
+        sums = {array: zlib.crc32((entry / f"{array}.npy").read_bytes()) for array in about["sums"]}
+        if about["version"] != VERSION or sums != about["sums"]:
             return None
         arrays = {array: np.load(entry / f"{array}.npy") for array in about["sums"] if array != "images"}
         arrays["images"] = np.asarray(np.load(entry / "images.npy", mmap_mode="r"))
@@ -95,9 +98,10 @@ def store(name, faces):
     with paths.temporary_folder(folder() / uuid.uuid4().hex) as new:
         arrays = {array: getattr(faces, array) for array in ARRAYS if getattr(faces, array) is not None}
         arrays["split"] = np.array([SPLITS.index(split) for split in faces.split.tolist()], np.uint8)
+        about = {"version": VERSION, "num_images": len(faces), "sums": {}}
         for array, values in arrays.items():
             np.save(new / f"{array}.npy", values)
-        about = {"version": VERSION, "num_images": len(faces), "sums": {array: sum_of(new, array) for array in arrays}}
+            about["sums"][array] = zlib.crc32((new / f"{array}.npy").read_bytes())
         fields = ("classes", "source", "protocol", "fer2013_rows", "difference")
         about["faces"] = {field: getattr(faces, field) for field in fields}
         (new / "entry.json").write_text(json.dumps(about, indent=1), "utf-8")
@@ -119,11 +123,6 @@ def names(num_images):
         return []
     entries = [entry for entry in entries if read_json(entry / "entry.json").get("num_images") == num_images]
     return [entry.name for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)]
-
-
-def sum_of(entry, array):
-    """The CRC-32 of the bytes of an entry's array."""
-    return zlib.crc32((entry / f"{array}.npy").read_bytes())
 
 
 def read_json(file):

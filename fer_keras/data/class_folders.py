@@ -21,7 +21,9 @@ NO_PART_OF_WORD = re.compile("^(fer(plus)?|plus)|(set|data|images|faces)+$")  # 
 NO_LETTERS, HUMPS = re.compile(r"[\W\d_]+"), re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 SIDE = 48  # of the pictures of FER-2013 and CK+48
 MAX_DEPTH = 8  # levels of folders in a class folder
-BESIDE = {"thumbs.db", "Thumbs.db", "desktop.ini", "Desktop.ini"}  # what systems leave beside pictures
+# What systems leave beside pictures, in lower case: files of Windows; previews, bins and what a check of a disk found.
+BESIDE = {"thumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found"}
+BESIDE |= {"found.000", "system volume information"}
 
 
 class Listed(NamedTuple):
@@ -50,11 +52,9 @@ def load_folder(
         image_size: `(height, width)` in pixels.
         on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
-    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
+    given, problems = given_path(path, to_folder=True), Problems(on_error)
     if classes is not None:
         classes = tuple(unicodedata.normalize("NFC", name) for name in check_classes(classes, least=1))
-    if not given.is_dir():
-        raise DataError(f"{given}: Expected a folder of class folders. Received: no such folder. Check the path.")
     scan(given, problems)
     found = (at for at in places(given, "images") if len(subfolders(at)) > 1 or set(split_folders(at)) - {None})
     root = next(found, given)
@@ -72,11 +72,22 @@ def load_folder(
     return faces.resplit(seed=0) if drawn else faces
 
 
+def given_path(path, *, to_folder=False):
+    """A path as a caller gives it, `~` in it expanded; an error if it is none, or leads to no folder but must."""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"`path` must be that of a file or folder, a str or a `Path`. Received: {path!r}. Pass one.")
+    given = Path(os.path.expanduser(path))
+    if to_folder and not given.is_dir():
+        received = "a file. Pass a folder; load_faces reads archives" if given.exists() else "no such folder"
+        raise DataError(f"{given}: Expected a folder of pictures. Received: {received}.")
+    return given
+
+
 def scan(folder, problems=None):
-    """What lies in a folder but is not hidden, nor `__MACOSX`; nothing, and a problem, if it cannot be read."""
+    """What lies in a folder but is not hidden, nor `BESIDE`, nor `__MACOSX`; a problem if it cannot be read."""
     try:
         with os.scandir(folder) as items:
-            return [item for item in items if not item.name.startswith((".", "__"))]
+            return [item for item in items if not item.name.startswith((".", "__")) and item.name.lower() not in BESIDE]
     except OSError as error:
         if problems:
             problems.add(os.fspath(folder), None, f"Expected a folder that can be read. Received: {error.strerror}.")
@@ -133,20 +144,24 @@ def class_name(folder):
 
 def find_trees(root):
     """The folders that hold class folders, by split: one under None if there are no split folders."""
-    found = split_folders(root)
+    found, names = split_folders(root), [folder.name for folder in subfolders(root)]
+    advice = f"If they are classes, pass load_folder(path, classes=({', '.join(map(repr, names[:4]))}"
+    advice += f"{', ...' * (len(names) > 4)}))."
     for split, (first, *more) in found.items():
         if split and more:
-            raise DataError(f"{root}: Expected one folder a split. Received: {first.name} and {more[0].name}.")
+            raise DataError(f"{root}: Expected one folder a split. Received: {first.name} and {more[0].name}. {advice}")
         if split and not subfolders(first) and scan(first):
-            advice = "Sort them into a folder a class; FER+ (pictures with a label.csv) is read by load_ferplus."
-            raise DataError(f"{first}: Expected class folders in the folder of a split. Received: files. {advice}")
+            received = "files. Sort them into a folder a class; FER+ (with a label.csv) is read by load_ferplus"
+            raise DataError(f"{first}: Expected class folders in the folder of a split. Received: {received}. {advice}")
     if set(found) <= {None}:
         return {None: root}
     # An archive unpacked twice leaves images/images beside images/train.
     others = [folder for folder in found.pop(None, []) if folder.name != root.name]
     if others or "train" not in found:
-        held = ", ".join(folder.name for folder in subfolders(root))
-        raise DataError(f"{root}: Expected folders of classes, or of splits with train among them. Received: {held}.")
+        received = f"{', '.join(names)}. {advice}"
+        raise DataError(
+            f"{root}: Expected folders of classes, or of splits with train among them. Received: {received}"
+        )
     return {split: found[split][0] for split in SPLITS if split in found}
 
 
@@ -201,7 +216,7 @@ def pictures_below(folder, problems):
     if level:
         problems.add(folder, None, f"Expected pictures at most {MAX_DEPTH} folders deep. Received: deeper folders.")
     found = [(file.name, file.path) for file in files if is_picture(file.name)]
-    if others := {file.name for file in files} - {name for name, _ in found} - BESIDE:
+    if others := {file.name for file in files} - {name for name, _ in found}:
         say(f"{folder}: {len(others):,} files of other kinds are left out, such as {min(others)}")
     return found
 

@@ -5,18 +5,20 @@ import functools
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fer_keras.labels import REST, SPLITS, check_classes
+from fer_keras.labels import FERPLUS_VOTES, REST, SPLITS, check_classes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNPACKED = {}  # temporary folder -> the archive that is unpacked there
-ARRAYS = ("images", "labels", "split", "rows", "votes")
+ARRAYS = {"labels": "integers of shape (n,)", "images": "uint8 of shape (n, height, width, 1)"}
+ARRAYS |= {"split": "names of shape (n,)", "rows": "values of shape (n,)", "votes": "numbers of shape (n, 10)"}
 PROTOCOLS = ("official", "course", "folders", "four-fifths", "raf-db", "joined", "own", "drawn")
 
 
@@ -90,19 +92,18 @@ class FaceDataset:
     difference: str = ""
 
     def __post_init__(self):
-        if self.rows is None:
-            object.__setattr__(self, "rows", np.arange(len(self.labels)))
-        object.__setattr__(self, "classes", tuple(self.classes))
-        images, labels, last = self.images, self.labels, len(self.classes) - 1
-        is_right = {"labels": labels.ndim == 1 and labels.dtype.kind in "iu"}
-        is_right["images"] = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 1
-        for name in ARRAYS:
-            array = getattr(self, name)
-            if array is not None and not (is_right.get(name, True) and array.shape[:1] == labels.shape):
-                known = {"images": ("uint8", ", height, width, 1"), "labels": ("integers", ",")}
-                kind, sides = known.get(name, ("values", ", ..."))
-                expected = f"`{name}` must be {kind} of shape ({labels.size}{sides}), a row a label"
-                raise ValueError(f"{expected}. Received: {array.dtype} of shape {array.shape}.")
+        object.__setattr__(self, "classes", check_classes(self.classes, least=1))
+        object.__setattr__(self, "rows", np.arange(np.size(self.labels)) if self.rows is None else self.rows)
+        for name in (name for name in ARRAYS if getattr(self, name) is not None):
+            array = np.asarray(getattr(self, name))
+            object.__setattr__(self, name, array)
+            kind, sides, labels = array.dtype.kind, array.shape[1:], self.labels  # which come first
+            fits = {"images": array.dtype == np.uint8 and array.shape[3:] == (1,), "labels": kind in "iu" and not sides}
+            fits["votes"] = kind in "iuf" and sides == (len(FERPLUS_VOTES),)
+            if not (array.ndim and fits.get(name, not sides) and len(array) == len(labels)):
+                received = f"{array.dtype} of shape {array.shape}, and {labels.size} labels"
+                raise ValueError(f"`{name}` must be {ARRAYS[name]}, a row a label. Received: {received}.")
+        last = len(self.classes) - 1
         if len(labels) and not (labels.min() >= 0 and labels.max() <= last):
             expected = f"`labels` must lie in 0..{last}, one for each class of {self.classes}"
             raise ValueError(f"{expected}. Received: {labels.min()}..{labels.max()}.")
@@ -145,11 +146,13 @@ class FaceDataset:
         classes = pd.Categorical.from_codes(self.labels, self.classes)
         table = pd.crosstab(pd.Categorical(self.split, SPLITS), classes, dropna=False)
         table.index.name, table.columns.name = "split", None
-        return table.assign(total=table.sum(axis=1))
+        total = "total of all classes" if "total" in self.classes else "total"
+        return table.assign(**{total: table.sum(axis=1)})
 
     def take(self, index: np.ndarray, **changes: Any) -> "FaceDataset":
         """The rows that `index` (integers or a boolean mask) picks; a mask of all rows copies nothing."""
         index = np.asarray(index)
+        index = index if index.size or index.dtype == bool else index.astype(np.int64)
         if index.dtype == bool:
             if len(index) != len(self):
                 raise ValueError(f"A mask must have a value for each of the {len(self)} rows. Received: {len(index)}.")
@@ -195,6 +198,7 @@ class FaceDataset:
         """Fewer training images: a share in (0, 1] of each class, one at least; what a smaller keeps a larger does."""
         if not 0 < fraction <= 1:
             raise ValueError(f"`fraction` must lie in (0, 1]. Received: {fraction}.")
+        check_integer("seed", seed, 0)
         generator, keep = np.random.default_rng(seed), self.split != "train"
         for label in range(len(self.classes)):
             members = generator.permutation(np.flatnonzero((self.split == "train") & (self.labels == label)))
@@ -211,8 +215,10 @@ class FaceDataset:
             seed: which split.
             fractions: shares of train, validation and test, summing to 1.
             within: the splits drawn anew; with `("train",)` and fractions `(0.9, 0.1, 0)`, validation is split off it.
-            groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too.
+            groups: array `(n,)`, such as who is pictured: images of equal value stay on one side too. Each
+                side that has a share gets one group at least; a `DataError` if there are too few.
         """
+        check_integer("seed", seed, 0)
         if len(fractions) != 3 or not min(fractions) >= 0 or not abs(sum(fractions) - 1) <= 1e-9:  # nor NaN
             raise ValueError(f"`fractions` must be three shares that sum to 1. Received: {fractions}.")
         if groups is not None and len(groups) != len(self):
@@ -283,6 +289,12 @@ def check_known(kind, asked, known):
     return asked
 
 
+def check_integer(name, value, least):
+    """Raise a `ValueError` unless the argument `name` is an integer of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}.")
+
+
 def split_by_class(labels, generator, fractions):
     """A split that gives every class its shares, to the nearest picture."""
     side = np.empty(len(labels), "<U10")
@@ -305,11 +317,18 @@ def split_by_group(labels, groups, copies, generator, fractions):
     counts = np.zeros((group.max(initial=-1) + 1, labels.max(initial=-1) + 1))
     np.add.at(counts, (group, labels), 1)
     shares = counts / counts.sum(axis=0).clip(1)
-    sides, wanted = np.flatnonzero(fractions), np.compress(fractions, fractions)
+    sides, wanted = np.flatnonzero(fractions), np.compress(fractions, fractions).astype(float)
     missing = np.repeat(wanted[:, None], counts.shape[1], axis=1)
+    if len(counts) < len(sides):
+        expected = f"Expected {len(sides)} groups at least, one for each side of the split that has a share"
+        received = f"{len(counts)}, as groups that share exact copies are one. Pass `fractions` with more zeros"
+        raise DataError(f"{expected}. Received: {received}.")
     taken, order = np.zeros(len(counts), np.int64), generator.permutation(len(counts))
-    for index in order[np.argsort(-counts[order].sum(axis=1), kind="stable")]:
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    for index in order:
         nearer = (missing**2 - (missing - shares[index]) ** 2).sum(axis=1) / wanted
         taken[index] = nearer.argmax()
         missing[taken[index]] -= shares[index]
+    for side in set(range(len(sides))) - set(taken):  # of few groups, none may be near its share: it gets the smallest
+        taken[order[np.bincount(taken)[taken[order]] > 1][-1]] = side
     return np.array(SPLITS, "<U10")[sides[taken]][group]

@@ -11,7 +11,8 @@ import numpy as np
 
 from fer_keras.data import class_folders as folders
 from fer_keras.data.class_folders import class_name, places, read_listed, scan, subfolders
-from fer_keras.data.dataset import DataError
+from fer_keras.data.dataset import DataError, Problems
+from fer_keras.data.fer2013_tables import read_rows
 from fer_keras.data.images import is_picture
 from fer_keras.labels import FER4, FER7, NUM_IMAGES, NUM_TRAINING, SPLITS, USAGE_TO_SPLIT
 
@@ -62,34 +63,21 @@ def read_trees(trees, problems, *, protocol):
 
 def course_of_rows(faces, file):
     """The course set made of the rows of FER-2013 that a CSV lists; its labels are its own, and some are others."""
-    import pandas as pd
+    seen, places = set(), {row: place for place, row in enumerate(faces.rows.tolist())}
 
-    try:
-        table = pd.read_csv(file)
-        received = ", ".join(table.columns)
-    except (ValueError, OSError) as error:
-        received = str(error)[:200]
-    if received != "split, class, row":
-        raise DataError(f"{file}: Expected the columns split, class, row. Received: {received}.")
-    rows = pd.to_numeric(table["row"], errors="coerce")
-    good = table["split"].isin(SPLITS) & table["class"].isin(FER4) & rows.between(0, NUM_IMAGES) & (rows % 1 == 0)
-    good &= ~rows.duplicated()
-    if not good.all():
-        line = int(np.flatnonzero(~good)[0])
-        raise DataError(
-            f"{file}, line {line + 2}: Expected a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)}, a row "
-            f"that comes once. Received: {', '.join(map(str, table.iloc[line]))}."
-        )
-    index = pd.Index(faces.rows).get_indexer(rows.astype(np.int64))
-    if (index < 0).any() and not faces.skipped:
-        received = f"row {table['row'][index < 0].iloc[0]}, which it lacks ({(index < 0).sum():,} such rows)"
+    def parse(fields):
+        split, name, row = (field.decode() for field in fields)
+        if split not in SPLITS or name not in FER4 or not row.isdecimal() or row in seen:
+            expected = f"a split of {', '.join(SPLITS)}, a class of {', '.join(FER4)}, a row that comes once"
+            raise DataError(f"Expected {expected}. Received: {split}, {name}, {row}.")
+        seen.add(row)
+        return split, FER4.index(name), int(row)
+
+    listed = [row for _, row in read_rows(file, ("split", "class", "row"), parse, Problems())]
+    if (lost := [row for *_, row in listed if row not in places]) and not faces.skipped:
+        received = f"row {lost[0]}, which it lacks ({len(lost):,} such rows)"
         raise DataError(f"{file}: Expected rows of {faces.source}. Received: {received}.")
-    table = table[index >= 0]
-    return faces.take(
-        index[index >= 0],
-        labels=table["class"].map(FER4.index).to_numpy(np.int64),
-        split=table["split"].to_numpy("<U10"),
-        classes=FER4,
-        source=f"four-class course set, rows of {faces.source}",
-        protocol="course",
-    )
+    listed = [(split, label, places[row]) for split, label, row in listed if row in places]
+    arrays = {"split": np.array([each[0] for each in listed], "<U10"), "labels": np.array([each[1] for each in listed])}
+    about = {"classes": FER4, "source": f"four-class course set, rows of {faces.source}", "protocol": "course"}
+    return faces.take([each[2] for each in listed], **arrays, **about)

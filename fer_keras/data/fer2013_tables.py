@@ -78,7 +78,9 @@ def read_header(stream, file, columns):
         expected = f"Expected UTF-8 text with a header of {','.join(columns)}"
         raise DataError(f"{file}: {expected}. Received: compressed or binary, first {header[:8]!r}.") from error
     if missing := [name for name in columns if names.count(name) != 1]:
-        received = f"{','.join(names)[:80] or 'an empty file or line'}. Add or rename {', '.join(missing)}"
+        mark = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+        advice = f"Separate fields by commas, not by {mark!r}" if mark else f"Add or rename {', '.join(missing)}"
+        received = f"{','.join(names)[:80] or 'an empty file or line'}. {advice}"
         raise DataError(f"{file}, line 1: Expected the columns {','.join(columns)}, each once. Received: {received}.")
     return names, [names.index(name) for name in columns]
 
@@ -242,5 +244,6 @@ def read_table(file):
         raise DataError(f"{file}: Expected a whole Parquet file. Received: {str(error)[:200]}") from error
     if missing := [name for name in PARQUET_COLUMNS if name not in table.columns]:
         received = f"{', '.join(map(str, table.columns))}, without {', '.join(missing)}"
-        raise DataError(f"{file}: Expected the columns {', '.join(PARQUET_COLUMNS)}. Received: {received}.")
+        advice = "Pictures of other layouts are read from class folders: load_folder."
+        raise DataError(f"{file}: Expected the columns {', '.join(PARQUET_COLUMNS)}. Received: {received}. {advice}")
     return table

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data.class_folders import Listed, places, read_listed, scan, split_folders
+from fer_keras.data.class_folders import Listed, given_path, places, read_listed, scan, split_folders
 from fer_keras.data.dataset import DataError, FaceDataset, Problems, check_known, say
 from fer_keras.data.fer2013_tables import TAGGERS, VOTES_NAME, read_rows, shown, split_of
 from fer_keras.data.images import is_picture
@@ -32,7 +32,7 @@ def join_ferplus(faces: FaceDataset, path: str | os.PathLike, *, on_error: str =
         path: fer2013new.csv, or the folder that holds it.
         on_error: `"raise"` stops at the first bad row; `"skip"` gives its face no votes, and lists it in `.skipped`.
     """
-    file, problems = Path(os.path.expanduser(path)), Problems(on_error)
+    file, problems = given_path(path), Problems(on_error)
     file = file / VOTES_NAME if file.is_dir() else file
     if not file.is_file():
         raise DataError(f"{file}: Expected the votes of FER+. Received: no such file. Check the path.")

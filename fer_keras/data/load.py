@@ -16,7 +16,7 @@ from fer_keras import labels, paths
 from fer_keras.data import archives, cache, ferplus, other_sets
 from fer_keras.data import fer2013_folders as folders
 from fer_keras.data import fer2013_tables as tables
-from fer_keras.data.class_folders import load_folder, scan
+from fer_keras.data.class_folders import given_path, load_folder, scan
 from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, check_known, printable, say
 from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES, SPLITS
 
@@ -52,7 +52,8 @@ def read_archive(files, problems):
 
 
 LAYOUTS = (  # tried from the first to the last
-    Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)}", tables.find_parquet,
+    Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)} (columns "
+           f"{','.join(tables.PARQUET_COLUMNS)})", tables.find_parquet,
            tables.read_parquet),
     Layout("fer2013-csv", f"fer2013.csv or icml_face_data.csv (columns {','.join(tables.COLUMNS)}), or a folder that "
            "holds one; the votes of FER+ are joined if fer2013new.csv lies beside it", tables.find_csv, read_csv),
@@ -89,6 +90,8 @@ def identify(path, *, protocol=None):
         raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
     if found := recognise(path, protocol=protocol):
         return found
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        tables.read_table(path)  # which names its columns if they are others
     names = sorted(item.name for item in scan(path, Problems())) if path.is_dir() else []
     held = "an empty folder" if path.is_dir() else "a file of another kind"
     held = f"a folder with {', '.join(names[:6])}{', ...' * (len(names) > 6)}" if names else held
@@ -100,10 +103,8 @@ def identify(path, *, protocol=None):
 def only_layout(folder):
     """As `identify`, of what an archive unpacked to; it must be one, as its author gave no sign which is meant."""
     root, candidates = folder, {}
-    while len(inside := [item for item in root.iterdir() if not item.name.startswith((".", "__"))]) == 1:
-        if not inside[0].is_dir():
-            break
-        (root,) = inside
+    while len(inside := scan(root)) == 1 and inside[0].is_dir():
+        root = Path(inside[0].path)
     files = (file for file in sorted(root.rglob("[!.]*.csv")) if file.is_file() and "__MACOSX" not in file.parts)
     headers = {file: tables.header_of(file) for file in files}
     faces = [file for file, names in headers.items() if "pixels" in names]
@@ -293,7 +294,7 @@ def check_fits(place, found, what, classes, protocol):
 def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
     if path is not None:
-        return Path(os.path.expanduser(path))
+        return given_path(path)
     place = paths.asked("FER_KERAS_DATA")
     if place and not place.exists():
         raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")

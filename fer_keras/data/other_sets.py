@@ -31,15 +31,22 @@ def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceData
         path: the folder `CK+48` or one that holds it, with `anger/S010_004_00000017.png` and so on.
         on_error: `"raise"` stops at the first fault; `"skip"` leaves bad pictures out, and lists them in `.skipped`.
     """
-    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
+    given, problems = folders.given_path(path, to_folder=True), Problems(on_error)
     root = find_ckplus(given)
     if root is None:
         raise DataError(f"{given}: Expected CK+48, a folder of anger, contempt, disgust, ... Received: none.")
     listed = list(folders.list_classes(root, "train", CKPLUS7, problems, names=FRAME_NAMES))
-    about = {"source": "CK+48, split 80/10/10 by person, drawn with seed 0", "protocol": "own"}
-    faces = folders.read_listed(listed, problems, root=root, classes=CKPLUS7, **about)
-    say(f"{path}: {faces.source}")
-    return faces.resplit(0, groups=faces.rows // PER_PERSON)
+    faces = folders.read_listed(listed, problems, root=root, classes=CKPLUS7, source="CK+48", protocol="own")
+    try:
+        faces = faces.resplit(0, groups=faces.rows // PER_PERSON)
+    except DataError as error:  # no DataError again: load_faces would read class folders, split by picture
+        expected = f"{path}: Expected CK+48 of {len(SPLITS)} persons at least, to split it by person"
+        advice = "Add pictures of others, or split it by picture: load_folder(path)."
+        raise ValueError(f"{expected}. Received: fewer. {advice}") from error
+    shares = "80/10/10 " * bool(abs((faces.split == "train").mean() - 0.8) < 0.05)
+    source = problems.describe(f"CK+48, split {shares}by person, drawn with seed 0")
+    say(f"{path}: {source}")
+    return dataclasses.replace(faces, source=source)
 
 
 def find_ckplus(given):
@@ -69,7 +76,7 @@ def load_rafdb(
         image_size: `(height, width)` in pixels to resize to; the published pictures have 100x100.
         on_error: as for `load_ckplus`.
     """
-    given, problems = Path(os.path.expanduser(path)), Problems(on_error)
+    given, problems = folders.given_path(path, to_folder=True), Problems(on_error)
     listing, numbered, beside = find_rafdb(given)
     if not listing and not numbered:
         expected = f"RAF-DB, basic/{LIST.as_posix()} with basic/{ALIGNED.as_posix()}, or DATASET/train|test/1..7"

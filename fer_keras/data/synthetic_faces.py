@@ -8,7 +8,7 @@ import types
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer_keras.data.dataset import FaceDataset, check_known
+from fer_keras.data.dataset import FaceDataset, check_integer, check_known
 from fer_keras.data.synthetic_features import ACTIONS, ARCH, EXPRESSIONS, PAINTERS
 from fer_keras.labels import FER7, FERPLUS8
 
@@ -47,8 +47,7 @@ def make_faces(num_per_class: int, *, classes: tuple[str, ...] = FER7, seed: int
     """
     classes = check_known("class", classes, FERPLUS8)
     for name, value, least in (("num_per_class", num_per_class, 3), ("seed", seed, 0), ("size", size, 8)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")
+        check_integer(name, value, least)
     images = np.empty((num_per_class, len(classes), size, size, 1), np.uint8)
     for number in range(num_per_class):
         for label, emotion in enumerate(classes):

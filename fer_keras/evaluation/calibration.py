@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fer_keras.data.dataset import check_integer
 from fer_keras.evaluation.intervals import wilson
 from fer_keras.evaluation.metrics import SMALLEST, check_predictions
 
@@ -17,7 +18,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
         labels: int array `(n,)`, true classes. Take validation's: what is reported on test must not be fitted there.
         probabilities: float array `(n, classes)`; rows are normalised to sum to 1.
     """
-    labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
+    labels, probabilities = check_predictions(labels, probabilities)
     logits = np.log(probabilities.clip(SMALLEST))
     chosen = logits[np.arange(len(labels)), labels].mean()
     low, high = 1 / 20, 20.0  # of 1 / T, in which the mean log loss of softmax(log(p) / T) is convex
@@ -51,7 +52,8 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) 
         A list of dicts, one for each part that holds predictions: `confidence` (their mean), `accuracy` with Wilson's
         95 % interval `accuracy_low` and `accuracy_high`, and `num_images`.
     """
-    labels, probabilities = check_predictions(labels, probabilities, range(np.shape(probabilities)[-1]))
+    labels, probabilities = check_predictions(labels, probabilities)
+    check_integer("bins", bins, 1)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []

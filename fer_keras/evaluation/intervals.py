@@ -66,28 +66,6 @@ class Comparison:
         return f"no difference: {points}" if self.no_difference else points
 
 
-def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
-    """Compare two classifiers on the same images, as a pair: only those that one gets right and the other wrong count.
-
-    Reference:
-        Bonett and Price (2012), Journal of Educational and Behavioral Statistics 37.
-
-    Args:
-        labels, first, second: int array `(n,)`, true classes; float arrays `(n, classes)`, the probabilities of both.
-    """
-    labels, first, second = (np.asarray(array) for array in (labels, first, second))
-    if not len(labels) == len(first) == len(second) or not len(labels):
-        raise ValueError(
-            "Two classifiers can be compared on the same images only. "
-            f"Received: {len(labels)} labels, {len(first)} and {len(second)} predictions. Predict on one split."
-        )
-    right, right_second = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
-    total, gained, lost = len(labels), int((right_second & ~right).sum()), int((right & ~right_second).sum())
-    gain, loss = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
-    half = Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (total + 2))
-    return Comparison((gained - lost) / total, max(-1.0, gain - loss - half), min(1.0, gain - loss + half))
-
-
 def difference(first: dict, second: dict) -> Comparison:
     """Compare two accuracies (second minus first) on other images; on the same, `compare` finds smaller differences.
 

@@ -1,12 +1,14 @@
 """Metrics of a classifier, each with its 95 % interval, and how well it ranks one class above the rest."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fer_keras.evaluation.intervals import RESAMPLES, Comparison, accuracy_with_interval
+from fer_keras.evaluation.intervals import RESAMPLES, Z95, Comparison, accuracy_with_interval
+from fer_keras.labels import check_classes
 
 SMALLEST = 1e-7  # probability, before a logarithm is taken: Keras' epsilon
 
@@ -108,6 +110,26 @@ def one_vs_rest(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[s
     return result
 
 
+def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Compare two classifiers on the same images, as a pair: only those that one gets right and the other wrong count.
+
+    Reference:
+        Bonett and Price (2012), Journal of Educational and Behavioral Statistics 37.
+
+    Args:
+        labels, first, second: int array `(n,)`, true classes; float arrays `(n, classes)`, the probabilities of both.
+    """
+    if np.shape(first) != np.shape(second):
+        received = f"predictions of shape {np.shape(first)} and {np.shape(second)}. Predict on one split"
+        raise ValueError(f"Two classifiers can be compared on the same images and classes only. Received: {received}.")
+    (labels, first), (_, second) = (check_predictions(labels, each) for each in (first, second))
+    right, right_second = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
+    total, gained, lost = len(labels), int((right_second & ~right).sum()), int((right & ~right_second).sum())
+    gain, loss = (gained + 1) / (total + 2), (lost + 1) / (total + 2)
+    half = Z95 * math.sqrt((gain + loss - (gain - loss) ** 2) / (total + 2))
+    return Comparison((gained - lost) / total, max(-1.0, gain - loss - half), min(1.0, gain - loss + half))
+
+
 def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> Comparison:
     """Compare how two scores rank one class above the rest, as a pair: average precision over resampled images.
 
@@ -121,7 +143,10 @@ def compare_precision(truth: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
     >>> compare_precision([True, True, False, False], wrong, right).difference
     0.5
     """
-    truth = np.asarray(truth, bool)
+    truth, first, second = (np.asarray(each, kind) for each, kind in ((truth, bool), (first, float), (second, float)))
+    if not (truth.shape == first.shape == second.shape and truth.any() and np.isfinite([first, second]).all()):
+        received = f"{truth.sum()} of {truth.shape}, scores of {first.shape} and {second.shape}"
+        raise ValueError(f"Expected an image of the class, and two finite scores of each image. Received: {received}.")
     times = resample_counts(len(truth))
     gains = average_precisions(truth, second, times) - average_precisions(truth, first, times)
     return Comparison(*map(float, (gains[0], *np.quantile(gains[1:], (0.025, 0.975)))))
@@ -136,7 +161,7 @@ def resample_counts(total):
 
 def average_precisions(truth, scores, times):
     """Average precision, `(ways,)`, for each way to count the images, `(ways, n)`."""
-    falling = -np.asarray(scores, float)
+    falling = -scores
     order = np.argsort(falling, kind="stable")
     falling, times, hits = falling[order], times[:, order], np.flatnonzero(truth[order])
     # Equal scores come together: the precision at the last of them is that of all.
@@ -146,15 +171,16 @@ def average_precisions(truth, scores, times):
     return (counts * precision).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
 
 
-def check_predictions(labels, probabilities, classes):
+def check_predictions(labels, probabilities, classes=None):
     """Convert labels to integers and probabilities to normalised float64, or raise a `ValueError`."""
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
-    known = len(labels) and np.issubdtype(labels.dtype, np.integer) and np.isin(labels, range(len(classes))).all()
-    if probabilities.shape != (len(labels), len(classes)) or not known:
+    classes = range((0, *probabilities.shape)[-1]) if classes is None else check_classes(classes, least=1)
+    known = labels.size and np.issubdtype(labels.dtype, np.integer) and np.isin(labels, range(len(classes))).all()
+    if labels.ndim != 1 or probabilities.shape != (len(labels), len(classes)) or not known:
         raise ValueError(
             f"`labels` must be integers in 0..{len(classes) - 1}, one at least, `probabilities` have a row for each "
-            f"and a column for each class of {tuple(classes)}. Received: {len(labels)} labels of {labels.dtype}, "
-            f"{labels.tolist()[:5]}, and shape {probabilities.shape}. Pass predictions of these images and classes."
+            f"and a column for each class of {tuple(classes)}. Received: labels of {labels.dtype}, "
+            f"{labels.ravel()[:5].tolist()}, and shapes {labels.shape} and {probabilities.shape}. Pass one split's."
         )
     sums = probabilities.sum(axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(probabilities) & (probabilities >= 0)).all(axis=1) | ~(sums[:, 0] > 0))

@@ -1,6 +1,7 @@
 """Robustness to corruptions: blur, noise, darkness, rotation, low resolution, covered eyes or mouth."""
 
 from collections.abc import Callable, Iterable
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,7 +28,7 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
     """Corrupt pictures, uint8 `(n, height, width, 1)`, in one way.
 
     Args:
-        kind, level: key of `CORRUPTIONS`, and a number in the unit that stands there; its first level changes nothing.
+        kind, level: key of `CORRUPTIONS`, and a number in its unit; its first level, the least, changes nothing.
         seed: of the noise, and of the side to which each picture is turned.
 
     Example:
@@ -37,6 +38,13 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
     """
     if kind not in CORRUPTIONS:
         raise ValueError(f"There is no corruption {kind!r}. Expected one of: {', '.join(CORRUPTIONS)}.")
+    unit, (least, *_) = CORRUPTIONS[kind]
+    most = 1 if unit.startswith("share") else 1000
+    if not isinstance(level, Real) or not least <= level <= most:
+        raise ValueError(f"`level` must be a number in [{least}, {most}], the {unit}. Received: {level!r}.")
+    if images.dtype != np.uint8 or images.shape[3:] != (1,):
+        received = f"{images.dtype} of shape {images.shape}"
+        raise ValueError(f"`images` must be uint8 of shape (n, height, width, 1). Received: {received}.")
     pixels, generator = images[..., 0].astype(np.float32), np.random.default_rng(seed)
     if kind == "blur":
         pixels = blur(pixels, level)
@@ -53,8 +61,9 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
     elif kind == "resolution":  # smaller by averaging, and enlarged again
         size = pixels.shape[2], pixels.shape[1]
         small = [max(1, round(side / level)) for side in size]
-        coarse = [Image.fromarray(one).resize(small, Image.Resampling.BOX) for one in images[..., 0]]
-        pixels = np.stack([one.resize(size, Image.Resampling.BILINEAR) for one in coarse])
+        for one, image in zip(pixels, images[..., 0], strict=True):
+            coarse = Image.fromarray(image).resize(small, Image.Resampling.BOX)
+            one[:] = coarse.resize(size, Image.Resampling.BILINEAR)
     else:  # a bar of the picture's own mean grey across the width
         top, bottom = (round(pixels.shape[1] * (CENTRES[kind] + side * level / 2)) for side in (-1, 1))
         pixels[:, top:bottom] = pixels.mean(axis=(1, 2), keepdims=True)
