@@ -59,10 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {with_extra(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         trains = not {"train", "search", "label-errors"}.isdisjoint(arguments[:1])
         where = "the last whole epoch" if trains else "there" if "--ray" in arguments else None
-        print(f"stopped; the same command goes on from {where}" if where else "stopped", file=sys.stderr)
+        kept = [f"the same command goes on from {where}"] if where else stop.args
+        print("stopped", *kept, sep="; ", file=sys.stderr)
         return 130
 
 
@@ -156,6 +157,7 @@ Detector = Annotated[str | None, choice("detector", *DETECTORS, more="; default:
 Fetched = Annotated[str, Argument(metavar="yunet", help="the detector", callback=known("detector", ("yunet",)))]
 CopyOf = Annotated[str | None, Option("--from", metavar="PATH", help="take a copy of it that is here already")]
 Confidence = Annotated[float | None, Option("--min-confidence", metavar="P", help="below it a face is uncertain")]
+MinSize = Annotated[float | None, Option(metavar="P", help="smallest face, a share of the picture's longer side")]
 Mirrored = Annotated[bool, Option("--mirrored", help="average over each face and its mirror image")]
 Bars = Annotated[bool, Option("--bars", help="with a picture or video to write: draw all probabilities, too")]
 Source = Annotated[str, Argument(metavar="IN", help="a video")]
@@ -363,13 +365,14 @@ def recipes(name: Listed = None):
 def recognize(
     pictures: Pictures, out: Copies = None, csv: Csv = None, json: Json = False, ray: Ray = None,
     out_data: OutData = None, workers: Workers = None, weights: Weights = None, classes: Classes = None,
-    detector: Detector = None, min_confidence: Confidence = None, mirrored: Mirrored = False, bars: Bars = False,
+    detector: Detector = None, min_confidence: Confidence = None, min_size: MinSize = None, mirrored: Mirrored = False,
+    bars: Bars = False,
 ):  # fmt: skip
     """Recognise the expressions in pictures. One line a face; no picture is ever written over.
 
     With --ray: those in millions, to Parquet files; the same command, stopped or killed, goes on where it was.
     """
-    options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
+    options = recognizer_options(weights, classes, detector, min_confidence, mirrored, min_size=min_size)
     if ray is None:
         if out_data or workers:
             raise ValueError("--out-data and --workers are for --ray. Add it, or write the table with --csv.")
@@ -463,7 +466,10 @@ def explain(
 
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored)
     target = out or f"{Path(picture).stem}-explained.png"
-    for face, shares in explain_picture(picture, target, method=method, **options):
+    found = explain_picture(picture, target, method=method, **options)
+    if not found:
+        print(f"{picture}: no face")
+    for face, shares in found:
         parts = ", ".join(f"{part} {shares[part]:.2f}" for part in sorted(shares, key=shares.get, reverse=True)[:3])
         print(f"{face.emotion} {face.confidence:.2f} at {face.box}; share of the heatmap: {parts}")
     print(target)

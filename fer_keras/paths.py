@@ -128,7 +128,7 @@ def opencv_path(path: str | os.PathLike) -> str:
 def temporary_folder(path: str | os.PathLike):
     """Yield an empty folder `.NAME.N.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
 
-    N is another one each time, for threads. `sweep` removes it if the process is killed.
+    N is another one each time, as for threads. `sweep` removes it if the process is killed.
     """
     path = Path(path)
     folder = path.with_name(f".{shortened(path.name, 225)}.{next(COUNTER)}.{os.getpid()}.tmp")
@@ -142,10 +142,7 @@ def temporary_folder(path: str | os.PathLike):
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike):
-    """Yield a path of the same name to write to; when the context ends well it replaces `path`, whole or not at all.
-
-    Where `path` is a link, the file that it leads to is replaced.
-    """
+    """Yield a path of the same name to write to; at a good end it replaces `path`, or what that links to, whole."""
     place = Path(os.path.realpath(path))
     with temporary_folder(place) as folder:
         yield (beside := folder / Path(path).name)
@@ -168,15 +165,12 @@ def unfinished(path: Path):
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = os.path.samestat(os.fstat(file.fileno()), beside.stat())  # not renamed by a run that ended now
+            if not os.path.samestat(os.fstat(file.fileno()), beside.stat()):
+                raise FileNotFoundError  # the other run ended now and renamed it
         except (BlockingIOError, FileNotFoundError):
-            is_free = False
-        except ImportError:  # on Windows, where an open file cannot be renamed
-            is_free = file.close() is None
-        except OSError:  # a file system without locks
-            is_free = True
-        if not is_free:
-            raise ValueError(f"{path}: Expected a file that no other run writes. Received: one that is being written.")
+            raise ValueError(f"{path}: Expected a file that no other run writes. Received: one that it does.") from None
+        except (ImportError, OSError):  # Windows, where no open file can be renamed, and file systems without locks
+            file.close()
         try:
             yield beside
             os.replace(beside, os.path.realpath(path))

@@ -19,6 +19,7 @@ from fer_keras import MODELS, paths
 from fer_keras.__main__ import app, architecture_names, main
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.recipes import RECIPES, SPACES
+from fer_keras.recognition.annotate import FORMATS
 from fer_keras.recognition.recognizer import Recognizer
 from fer_keras.results import find_run, read_runs
 
@@ -236,15 +237,16 @@ def test_a_table_and_copies_are_written_and_no_picture_is_written_over(photos, r
         return {path.relative_to(photos).as_posix(): path.read_bytes() for path in photos.rglob("*") if path.is_file()}
 
     (photos / "link").symlink_to(photos / "photos")
-    for name in ("astronaut.GIF", "photos/Astronaut.png"):
+    for name in ("astronaut.GIF", "photos/Astronaut.png", "other/blank.jpg"):
+        (photos / name).parent.mkdir(exist_ok=True)
         Image.new("L", (50, 50)).save(photos / name)
     before = contents()
-    outs = ("astronaut.png --out .", "photos --out photos", "link/blank.jpg --out photos")
+    outs = ("astronaut.png --out .", "photos --out photos", "link/blank.jpg --out photos", "photos --out other")
     for options in (*outs, "astronaut.png --csv astronaut.png"):
         status, _, error = run(f"recognize {options} {HAAR}")
         assert (status, "which would be lost" in error, contents()) == (2, True, before)
     pictures = "astronaut.png photos astronaut.GIF astronaut.png"
-    for _ in "once", "again":  # when the copies do not count
+    for _ in "once", "again":  # when the copies do not count, and are written over
         assert run(f"recognize {pictures} --csv out/faces.csv --out photos/copies {HAAR}")[0] == 0
     table = pd.read_csv("out/faces.csv", keep_default_na=False, index_col="picture")
     nobody, happy, bad = ("no face", ""), ("ok", "happy"), ("error", "")
@@ -260,6 +262,21 @@ def test_a_table_and_copies_are_written_and_no_picture_is_written_over(photos, r
     assert 0.002 < (copy != original).any(axis=-1).mean() < 0.1
 
 
+def test_copies_of_every_format_are_known_again_and_other_pictures_are_not_written_over(photos, run):
+    for suffix in FORMATS:
+        Image.new("L", (60, 60)).save(photos / f"photos/a{suffix}")
+    for _ in "once", "again":
+        assert run(f"recognize photos --out copies {HAAR}")[0] == 0
+    for suffix in FORMATS:
+        content = (photos / f"copies/a{suffix}").read_bytes()
+        Image.new("L", (50, 50)).save(other := photos / f"copies/a{suffix}")
+        before = other.read_bytes()
+        status, printed, error = run(f"recognize photos --out copies {HAAR}")
+        assert (status, printed, other.read_bytes() == before) == (2, "", True)
+        assert f"copies/a{suffix}: Expected another --out or --csv: here is a picture" in error
+        other.write_bytes(content)
+
+
 def test_stopped_it_keeps_the_table_of_what_was_done(photos, run, monkeypatch):
     seen = [Recognizer("mini-xception", detector=None).see(np.zeros((60, 60), np.uint8))] * 2
     monkeypatch.setattr(Recognizer, "see", Mock(side_effect=[*seen, KeyboardInterrupt]))
@@ -267,7 +284,8 @@ def test_stopped_it_keeps_the_table_of_what_was_done(photos, run, monkeypatch):
     pictures = ["astronaut.png", "photos/blank.jpg", "photos/more/astronaut.png"]
     (photos / "faces.csv").write_text("earlier")
     status, _, error = run(f"recognize --csv faces.csv {HAAR}", *pictures)
-    assert (status, error, (photos / "faces.csv").read_text()) == (130, "stopped\n", "earlier")
+    words = "stopped; faces.partial.csv holds what was written\n"
+    assert (status, error, (photos / "faces.csv").read_text()) == (130, words, "earlier")
     assert pd.read_csv("faces.partial.csv").picture.to_list() == pictures[:2]
 
 

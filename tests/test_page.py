@@ -109,8 +109,8 @@ class Running:
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
 
-    def upload(self, content):
-        head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    def upload(self, content, name=b"a.png"):
+        head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + name + b'"\r\n\r\n'
         return json.loads(self.ask("/gradio_api/upload", head + content + b"\r\n--x--\r\n", FORM)[2])[0]
 
     def join(self, data, session="one", number=None, event=("given", "change")):
@@ -171,6 +171,20 @@ def test_what_is_no_picture_is_a_problem_on_the_page_and_no_face_is_none(running
         assert (picture, choice["visible"], "fer_keras-page" in note) == (None, False, False)
         assert note.startswith("<p class='problem'><b>This picture cannot be read.</b>")
     assert running.look(as_file(np.full((80, 90, 3), 127, np.uint8)), "three")[1] == "<p>No face found.</p>"
+
+
+def test_a_clip_that_is_a_playlist_is_refused_and_a_long_one_is_cut_with_a_word(running, tmp_path):
+    frame = np.asarray(Image.fromarray(ASTRONAUT).resize((64, 64)))
+    private = moving.write(tmp_path / "private.ts", [frame] * 10)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3.0,\n{private}\n#EXT-X-ENDLIST\n"
+    long = moving.write(tmp_path / "long.avi", [frame] * 125, four="MJPG", rate=1.0)
+    for name, content, is_shown, words in (
+        (b"a.m3u8", playlist.encode(), False, "This clip cannot be read.</b> Expected a video, as MP4"),
+        (b"a.avi", long.read_bytes(), True, "120 frames; faces followed: 0. Only its first 120 seconds were read."),
+    ):
+        file = {"path": running.upload(content, name), "meta": {"_type": "gradio.FileData"}}
+        shown, note, _ = running.answer([file], name[2:].decode(), event=("clip", "change"))
+        assert (shown is not None, words in note) == (is_shown, True), note
 
 
 PATHS = """
@@ -284,6 +298,7 @@ def test_the_camera_streams_on_a_narrow_screen_and_leaves_nothing_on_the_disk(ru
 
 def test_a_clip_is_shown_with_its_faces(running, window):
     window.open(running.address, "Clip")
+    window.wait("return document.querySelector('#clip input[type=file]')")
     window.give("#clip input[type=file]", window.folder / "clip.avi")
     window.wait(HAS, "#clip-note", "10 frames; faces followed: 1.", seconds=60)
     assert window.wait(SHOWN, "#clip-faces video") == 640

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import made_up
 import pytest
@@ -28,7 +29,7 @@ with paths.replacing("record.json") as file, paths.temporary_folder("made") as f
 def test_what_a_live_process_writes_stays_and_a_killed_one_left_goes_and_a_stopped_one_leaves_nothing(number, tmp_path):
     with subprocess.Popen([sys.executable, "-c", WRITER], cwd=tmp_path, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == b"writing\n"
-        temporary = {f".made.{writer.pid}.tmp", f".record.json.{writer.pid}.tmp"}
+        temporary = {f".made.2.{writer.pid}.tmp", f".record.json.1.{writer.pid}.tmp"}
         paths.sweep(tmp_path)
         assert set(os.listdir(tmp_path)) == temporary, "it is still being written"
         writer.send_signal(number)
@@ -42,6 +43,31 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
     paths.write_whole(path, "whole")
     assert (path.read_text(), paths.partial(path).write_text("")) == ("whole", 0)
     assert paths.partial(path) != paths.partial(path.with_name("é" * 124 + "a.csv"))
+
+
+def test_threads_that_write_one_file_leave_one_of_theirs_whole(tmp_path):
+    contents = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: paths.write_whole(tmp_path / "a", content), contents * 10))
+    assert ((tmp_path / "a").read_text() in contents, os.listdir(tmp_path)) == (True, ["a"])
+
+
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    for name in ("far/old.csv", "far/new.csv"):  # new.csv is not there
+        (tmp_path / "far/old.csv").write_text("old")
+        (link := tmp_path / "link.csv").unlink(missing_ok=True)
+        link.symlink_to(name)
+        for write in (paths.write_whole, paths.write_changed, lambda path, text: write_rows(path, text)):
+            paths.check_writable(link, paths.TABLES)
+            write(link, str(write))
+            assert (link.is_symlink(), (tmp_path / name).read_text()) == (True, str(write))
+    assert sorted(os.listdir(tmp_path / "far")) == ["new.csv", "old.csv"]
+
+
+def write_rows(path, text):
+    with paths.unfinished(path) as beside:
+        beside.write_text(text)
 
 
 def test_a_home_is_expanded_in_the_names_of_folders_and_its_lack_names_the_variable(tmp_path, monkeypatch):

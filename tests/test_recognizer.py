@@ -124,7 +124,16 @@ def test_below_the_least_confidence_the_answer_is_uncertain_and_ones_own_detecto
 
 
 @pytest.mark.parametrize(
-    "found", [None, 5, [{"box": (1, 2, 3, 4)}], [((0, 0, np.nan, 9), 0.5)], [((0, 0, 9, 9), np.nan)], KeyError("k")]
+    "found",
+    [
+        None,
+        5,
+        np.array([[0, 0, 9, 9, 0.5]]),
+        [{"box": (1, 2, 3, 4)}],
+        [((0, 0, np.nan, 9), 0.5)],
+        [((0, 0, 9, 9), np.nan)],
+        KeyError("k"),
+    ],
 )
 def test_a_detector_that_fails_at_a_picture_is_an_error_of_this_picture(found, tmp_path):
     detector = SimpleNamespace(detect=Mock(side_effect=[found, []]))
@@ -132,7 +141,10 @@ def test_a_detector_that_fails_at_a_picture_is_an_error_of_this_picture(found, t
         Image.fromarray(quarters(0)).save(tmp_path / name)
     table = fer_keras.recognize_folder(tmp_path, network=Brightness(), detector=detector)
     assert table.status.to_list() == ["error", NO_FACE]
-    assert table.error[0].startswith("The detector SimpleNamespace: Expected `Detection`s of finite numbers. Received:")
+    expected = (
+        "The detector SimpleNamespace: Expected `Detection`s, or `(box, score)` pairs of finite numbers, a box `(left"
+    )
+    assert table.error[0].startswith(expected)
 
 
 @pytest.mark.parametrize("rows", [[[3.0, -2.0]], [[np.nan, 0.5]], [[0.2, 0.2]], [[0.2, 0.3, 0.5]], [0.5, 0.5], None])
@@ -141,6 +153,39 @@ def test_a_network_that_gives_no_probabilities_is_refused_by_its_name(rows):
     network.predict = lambda images: rows
     with pytest.raises(ValueError, match=r"The network brightness: Expected probabilities of shape \(1, 2\)"):
         Recognizer(network, detector=None).recognize(quarters(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", None),
+        ("classes", "ab"),
+        ("size", None),
+        ("size", (8, 8, 3)),
+        ("size", 8),
+        ("temperature", None),
+        ("card", 0),
+    ],
+)
+def test_a_network_of_ones_own_that_lacks_something_is_refused_at_the_start(name, value):
+    network = Brightness(np.float32(1.5))
+    assert Recognizer(network, detector=None).network is network
+    setattr(network, name, value)
+    with pytest.raises(ValueError, match=rf"Expected a network with `name`.*dict\. Received: {name} = "):
+        Recognizer(network, detector=None)
+
+
+def test_one_picture_is_no_batch_and_a_share_is_a_number(tmp_path):
+    one = Recognizer(Brightness(), detector=None)
+    for source in ("a.jpg", tmp_path, b"", bytearray(b"a"), io.BytesIO(), Image.new("L", (8, 8)), ASTRONAUT, None):
+        with pytest.raises(ValueError, match=r"Expected several pictures.*Received: .*Pass \[picture\]"):
+            one.recognize_batch(source)
+    stack = np.stack([quarters(0)] * 2)
+    for several in (stack, stack[..., 0], iter(stack), tuple(stack)):
+        assert len(one.recognize_batch(several)) == 2
+    with pytest.raises(ValueError, match=r"`min_size` must be a share in .*\[0\.1\]"):
+        fer_keras.recognize(ASTRONAUT, min_size=[0.1], **HAAR)
+    assert len({*fer_keras.recognize(ASTRONAUT, **HAAR), *fer_keras.recognize(ASTRONAUT, **HAAR)}) == 1
 
 
 @pytest.mark.parametrize("name", [UNCERTAIN, "left", "status"])
@@ -183,11 +228,12 @@ def test_threads_share_one_recognizer_and_copies_agree_with_it():
 def folder(tmp_path):
     """A folder as people have it: photos, sub-folders, and much that is none."""
     folder = tmp_path / "photos"
-    for place in ("holidays/2 beach", "holidays/10 home", ".hidden", "__MACOSX", "empty"):
+    for place in ("holidays/2 beach", "holidays/10 home", ".hidden", "__MACOSX", "empty", "../far/__old"):
         (folder / place).mkdir(parents=True)
     for name in ("img10.png", "img2.jpg", f"holidays/2 beach/{ODD}"):
         Image.fromarray(ASTRONAUT).save(folder / name, quality=95, compress_level=1)
-    for name in ("holidays/10 home/a.png", ".hidden/b.png", "__MACOSX/c.png", "._img2.jpg"):
+    (folder / "far").symlink_to("../far")
+    for name in ("holidays/10 home/a.png", "../far/__old/d.png", ".hidden/b.png", "__MACOSX/c.png", "._img2.jpg"):
         Image.new("RGB", (200, 100), "grey").save(folder / name)
     broken = {"cut.png": (folder / "img10.png").read_bytes()[:2000], "phone.heic": b"\0\0\0\x18ftypheic" + bytes(90)}
     for name, content in (broken | dict.fromkeys(("words.jpg", "notes.txt"), b"I am no picture")).items():
@@ -204,7 +250,8 @@ def test_a_folder_becomes_a_table_with_a_row_a_face(folder, capsys, monkeypatch)
     assert all(isinstance(table[name].dtype, pd.Int64Dtype) for name, kind in COLUMNS.items() if kind is int)
     table = table.set_index("picture", drop=False)
     assert table.status.to_dict() == {
-        "cut.png": "error", f"holidays/2 beach/{ODD}": "ok", "holidays/10 home/a.png": NO_FACE,
+        "far/__old/d.png": NO_FACE, "cut.png": "error",
+        f"holidays/2 beach/{ODD}": "ok", "holidays/10 home/a.png": NO_FACE,
         "img2.jpg": "ok", "img10.png": "ok", "loop.jpg": "error", "phone.heic": "error", "words.jpg": "error",
     }  # fmt: skip
     happy = table[table.status == "ok"]
@@ -231,7 +278,8 @@ def test_a_bar_on_a_terminal_and_none_without_a_console(folder, monkeypatch):
 
 def test_a_bad_place_is_an_error_before_the_work_and_on_a_full_disk_what_was_done_is_kept(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    for options in ("--csv notes.txt/faces.csv", "--csv holidays", "--out notes.txt", "--csv img10.png", "--csv=", ""):
+    csvs = ("notes.txt/faces.csv", "holidays", "img10.png", "faces", "t.tsv", "new.mp4", "-")
+    for options in (*(f"--csv {name}" for name in csvs), "--out notes.txt", "--csv=", ""):
         assert main(["recognize", "img2.jpg", *(options.split() or [""]), *WITH]) == 2
         assert [text[:7] for text in capsys.readouterr()] == ["", "error: "]
     code = (  # no file may have more than 99,999 bytes, as if the disk were full from there on
@@ -267,6 +315,9 @@ def test_a_zip_is_read_as_the_folder_that_it_holds(folder, tmp_path):
     os.replace(shutil.make_archive(tmp_path / "holidays", "zip", plain), zipped)
     pd.testing.assert_frame_equal(*(fer_keras.recognize_folder(path, **HAAR) for path in (zipped, plain)))
     (tmp_path / "cut.zip").write_bytes(b"PK\3\4")
+    for wrong in (None, b"photos", [folder]):
+        with pytest.raises(ValueError, match=r"the path of a folder of pictures, or of a \.zip of one\. Received: "):
+            fer_keras.recognize_folder(wrong, **HAAR)
     refused = {"photos/empty": "none", "photos/cut.png": "a file", "no": "no such file", "cut.zip": ""}
     for name, received in refused.items():
         with pytest.raises(DataError, match=f"{name}: Expected .* Received: {received}"):
@@ -279,8 +330,10 @@ def test_names_are_sorted_as_people_do_and_a_folder_that_cannot_be_read_is_a_war
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "9" / "circle").symlink_to(tmp_path)
+    (tmp_path / "8").symlink_to("9")
     options = {"network": Brightness(), "detector": None}
     assert fer_keras.recognize_folder(tmp_path, **options).picture.to_list() == names
+    (tmp_path / "8").unlink()
     denied = Mock(side_effect=PermissionError(13, "Permission denied", "9"))
     monkeypatch.setattr(os, "scandir", lambda path: (denied if os.fspath(path).endswith("9") else scandir)(path))
     with pytest.warns(UserWarning, match="9: Expected a folder that can be read. Received: Permission denied"):

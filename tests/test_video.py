@@ -66,7 +66,7 @@ def plain(tmp_path_factory):
 def test_a_row_for_each_face_and_frame_and_in_the_file_for_a_frame_without_a_face(clip, plain, tmp_path):
     file = tmp_path / "new" / "faces.csv"
     table = recognize(clip, csv=file, find=WAY.__getitem__)
-    assert (list(table), table.attrs) == ([*video.COLUMNS, *FER7], {"frames": 40, "ended": "whole"})
+    assert (list(table), table.attrs) == ([*video.COLUMNS, *FER7], {"frames": 40, "seconds": 1.56, "ended": "whole"})
     assert (list(table["frame"]), set(table["id"]), set(table["status"])) == (list(range(40)), {1}, {"ok"})
     assert np.allclose(table["time"], table["frame"] / RATE, atol=6e-4)
     assert list(table["detected"]) == [number % 5 == 0 for number in range(40)]
@@ -132,7 +132,7 @@ def plug_in(monkeypatch, at, times, *, noted=1, rate=0.0):
 
 def test_a_video_is_as_long_as_its_source_its_frames_at_their_times_and_of_one_size(plain, monkeypatch, tmp_path):
     long, film = [1] * 3 + [2] * 7 + [3] + [4] * 14 + [5], str(tmp_path / "film.webm")
-    (tmp_path / "film.webm").write_bytes(b"")
+    (tmp_path / "film.webm").write_bytes(b"OggS\0")
     for at, stop, noted, rate, expected in (
         (3, 1.0, 1, 0, long[:12]),
         (film, 2.0, 1, 0, long),
@@ -159,7 +159,8 @@ def test_every_frame_of_a_gif_is_shown_and_as_long_as_there(tmp_path):
         frames, rate = read(out)
         distances = [[np.abs(frame.astype(int) - one).mean() for one in PLAIN[:3]] for frame in frames]
         assert np.bincount(np.argmin(distances, axis=1)).tolist() == expected
-        assert (table.attrs, rate) == ({"frames": 3, "ended": "whole"}, sum(expected) / (np.mean(durations) * 3 / 1000))
+        assert (table.attrs["frames"], table.attrs["ended"]) == (3, "whole")
+        assert rate == sum(expected) / (np.mean(durations) * 3 / 1000)
 
 
 def test_what_was_done_until_the_end_is_kept(clip, plain, tmp_path, monkeypatch):
@@ -168,25 +169,26 @@ def test_what_was_done_until_the_end_is_kept(clip, plain, tmp_path, monkeypatch)
     (corrupt := tmp_path / "corrupt.avi").write_bytes(content[:middle] + bytes(range(250)) + content[middle + 250 :])
     csv, cut_off = tmp_path / "faces.csv", "Expected a whole video. Received: no more pictures after"
     plug_in(monkeypatch, 3, [0.0, 0.1])
-    stop = Mock(side_effect=[*WAY[:20:5], KeyboardInterrupt, KeyboardInterrupt])
+    stop = Mock(side_effect=[*WAY[:20:5], *[KeyboardInterrupt] * 2])
     csv.write_text("earlier")
     kept = "What was done until then is kept in NAME.partial.SUFFIX: "
     for source, target, find, ended, count, words in (
         (clip, tmp_path / "a.mp4", stop, "stopped", 20, f"Stopped after 0.8 s. {kept}20 fr"),
-        (clip, None, stop, "stopped", 0, f"{kept}0 frames"),
         (cut, tmp_path / "b.avi", lambda frame: FACE, "broken", pytest.approx(30, abs=9), f"cut.avi: {cut_off} 1."),
         (3, None, lambda frame: FACE, "broken", 2, f"camera 3: {cut_off} 0.1 s"),
     ):
         with pytest.warns(UserWarning, match=words):
             table = recognize(source, target, csv=csv, find=find)
-        assert (table.attrs, table["time"].dtype) == ({"frames": count, "ended": ended}, float)
+        assert (table.attrs["frames"], table.attrs["ended"], table["time"].dtype) == (count, ended, float)
         written = video.partial(csv) if ended == "stopped" else csv
         assert set(pd.read_csv(written)["frame"]) == set(range(table.attrs["frames"])) >= set(table["frame"])
         assert ended == "broken" or csv.read_text() == "earlier"
         target = target and video.partial(target) if ended == "stopped" else target
         assert target is None or len(read(target)[0]) == table.attrs["frames"]
+    with pytest.raises(KeyboardInterrupt):  # before the first frame
+        recognize(clip, tmp_path / "c.mp4", csv=csv, find=stop)
     assert sorted(os.listdir(tmp_path)) == ["a.partial.mp4", "b.avi", "corrupt.avi", "cut.avi", "faces.csv"]
-    assert recognize(corrupt).attrs == {"frames": pytest.approx(60, abs=2), "ended": "whole"}
+    assert recognize(corrupt).attrs["frames"] == pytest.approx(60, abs=2)
 
 
 def test_after_an_error_or_a_kill_the_files_are_called_partial_and_the_earlier_table_stays(clip, tmp_path):
@@ -208,6 +210,25 @@ def test_after_an_error_or_a_kill_the_files_are_called_partial_and_the_earlier_t
         assert list(pd.read_csv(folder / "faces.partial.csv")["frame"]) == list(range(20))
         assert (folder / "faces.csv").read_text() == "earlier\n"
     assert len(read(tmp_path / "0" / "faces.partial.avi")[0]) == 20
+
+
+def test_two_runs_never_write_one_file_and_a_run_that_has_no_frames_leaves_what_is_there(clip, plain, tmp_path):
+    places, others = (tmp_path / "a.avi", tmp_path / "a.csv"), []
+    video.partial(places[1]).write_text("of a run that was killed")
+    with pytest.raises(ValueError, match=r"Expected frames from `start` to `stop`"):
+        recognize(clip, places[0], csv=places[1], start=1000)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of a run that was killed"]
+
+    def find(frame):
+        for place in places if frame == 5 else ():
+            with pytest.raises(ValueError, match=rf"{place.name}: Expected a file that no other run writes") as error:
+                recognize(plain, **{"target" if place.suffix == ".avi" else "csv": place})
+            others.append(error)
+        return FACE
+
+    recognize(plain, places[0], csv=places[1], find=find)
+    assert (len(others), len(pd.read_csv(places[1])), len(read(places[0])[0])) == (2, 60, 60)
+    assert sorted(os.listdir(tmp_path)) == ["a.avi", "a.csv"]
 
 
 def test_a_video_that_a_full_disk_cut_is_an_error_and_stays_partial(plain, tmp_path):
@@ -244,12 +265,12 @@ def test_nothing_is_written_over_the_source_or_the_other_file_or_where_it_cannot
     (tmp_path / "notes.png").write_bytes(b"")
     for source, target, csv, words in (
         (clip, link, None, different),
-        (str(clip), None, clip.parent / "." / clip.name, different),
+        (str(clip), None, clip.parent / "." / clip.name, "does not end in"),
         (tmp_path / "out.partial.mp4", tmp_path / "out.mp4", None, different),
-        (clip, tmp_path / "x.mkv", tmp_path / "x.mkv", different),
-        (clip, tmp_path / "out.txt", None, r"ends in one of \.mp4, .*Received: .*out\.txt"),
+        (clip, tmp_path / "out.txt", None, r"out\.txt: Expected .* Received: a name that does not end in \.mp4 or "),
         (clip, None, tmp_path, "Received: a folder"),
-        (clip, None, link.with_name("notes.png"), "Received: a file of another kind"),
+        *((clip, None, tmp_path / name, r"not end in \.csv") for name in ("notes.png", "faces", "new.mp4", "-")),
+        (clip, None, b"faces.csv", "Expected the path of a file. Received: b'faces.csv'"),
     ):
         with pytest.raises(ValueError, match=words):
             fer_keras.recognize_video(source, target, csv=csv, network="looked for later", detector=None)
@@ -260,12 +281,17 @@ def test_what_is_no_video_ends_in_a_clear_error_and_leaves_nothing(clip, plain, 
     mp4, avi = clip.read_bytes(), plain.read_bytes()
     made = {"empty.mp4": b"", "words.mp4": b"no video at all\n" * 100, "headless.mp4": mp4[: len(mp4) // 2]}
     made["no frames.avi"] = avi[: avi.index(b"00dc")]
+    made |= {"%d.gif": b"GIF89a", "list.mp4": f"ffconcat version 1.0\nfile '{clip.name}'\n".encode()}
+    made["list.m3u8"] = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3.0,\n{clip}\n#EXT-X-ENDLIST\n".encode()
+    made["list.ts"] = b"".join(part.ljust(188) for part in (b"G<?xml?>", b"G<mpd profiles='dash:profile'>", b"G"))
     for name, content in made.items():
         (tmp_path / name).write_bytes(content)
     plug_in(monkeypatch, 3, [])
     for source, words in (
-        *((tmp_path / name, rf"{name}: Expected .* Received: none") for name in made),
+        *((tmp_path / name, rf"{name}: Expected .* Received: none") for name in made if name[:2] in ("he", "no")),
+        *((tmp_path / name, rf"{name}: .*: (other cont|a name that)") for name in made if name[:2] not in ("he", "no")),
         *((place, "the path of a video file") for place in (tmp_path, "missing.mp4", "http://127.0.0.1:9/clip.mp4")),
+        *((place, r"camera, an int from 0\. Received: ") for place in (-1, 2**31, "0", None, b"a", True)),
         (3, "camera 3: Expected .* Received: none"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -325,7 +351,10 @@ def test_start_and_stop_are_seconds_without_a_detector_each_frame_is_one_face_an
     wrong = {"start": (-1, 60, np.nan), "every": (0, 2.5, True), "smoothing_seconds": (-1, np.nan)}
     for option, value in [(name, value) for name in wrong for value in wrong[name]]:
         with pytest.raises(ValueError, match=rf"`{option}`.*Received: {value}"):
-            recognize(plain, stop=100.0, **{option: value})
+            recognize(plain, **{"stop": 100.0, option: value})
+    assert recognize(plain, smoothing_seconds=np.float32(0.5), start=np.float32(2)).attrs["frames"] == 10
+    with pytest.raises(ValueError, match=r"Expected frames from `start` to `stop`. Received: 0.001, 0.01: none"):
+        recognize(plain, start=0.001, stop=0.01)
 
 
 def test_a_telephone_held_upright_gives_upright_frames(clip, tmp_path):

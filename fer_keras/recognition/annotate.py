@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageColor, ImageDraw, ImageFont
 
 from fer_keras.labels import COLOURS
 from fer_keras.paths import check_writable, write_whole
@@ -21,6 +21,7 @@ from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, 
 FORMATS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 OTHER_COLOUR = "#FFFFFF"  # of "uncertain", and of classes that are no emotions
 LEAST_TEXT = 11  # pixels
+MARK = b"fer_keras: a copy with faces"  # in the files of copies, as the software that wrote them
 
 
 def annotate(source: Any, target: str | os.PathLike, *, bars: bool = False, **options: Any) -> list[Face]:
@@ -76,10 +77,8 @@ def check_target(source, target) -> None:
     """Raise an error if a picture must not be written there, or cannot."""
     if Path(target).suffix.lower() not in FORMATS:
         raise ValueError(f"{target}: Expected a name that ends with one of {', '.join(FORMATS)}.")
-    files = [source]
-    if not isinstance(source, str | os.PathLike):  # an open file, or a PIL image, has a name
-        owners = (source, getattr(source, "fp", None))
-        files = [getattr(owner, name, None) for owner in owners for name in ("filename", "name")]
+    owners = () if isinstance(source, str | os.PathLike) else (source, getattr(source, "fp", None))  # of a file's name
+    files = [source, *(getattr(owner, name, None) for owner in owners for name in ("filename", "name"))]
     files = [file for file in files if isinstance(file, str | bytes | int | os.PathLike) and os.path.exists(file)]
     if os.path.exists(target) and any(os.path.samefile(file, target) for file in files):
         raise ValueError(f"{target}: Expected another place than that of the picture itself, which would be lost.")
@@ -89,14 +88,15 @@ def check_target(source, target) -> None:
 def write_faces(photo, faces: list[Face], target, *, bars: bool = False) -> None:
     """Write a `Photo` with its faces, whose boxes are in pixels of its full size; the suffix says the kind."""
     drawn = draw_faces(photo.rgb, resized(faces, photo.size, photo.rgb.shape), bars=bars)
-    picture, content = Image.fromarray(drawn), io.BytesIO()
+    picture, content, exif = Image.fromarray(drawn), io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Software] = MARK.decode()
     try:
         image_format = Image.registered_extensions()[Path(target).suffix.lower()]
-        picture.save(content, image_format, quality=95, icc_profile=photo.profile)
+        picture.save(content, image_format, quality=95, icc_profile=photo.profile, exif=exif)
     except (ValueError, OSError) as error:
         size = f"{picture.width}x{picture.height}"
         raise ValueError(f"{target}: Expected a size that this format can hold. Received: {size}, {error}") from error
-    write_whole(target, content.getvalue())
+    write_whole(target, content.getvalue() + MARK * (image_format == "BMP"))  # which has no place for it
 
 
 def draw_faces(rgb: np.ndarray, faces: list[Face], *, names=None, bars: bool = False) -> np.ndarray:

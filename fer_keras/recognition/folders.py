@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import csv
-import errno
 import itertools
 import json
 import os
@@ -18,8 +17,8 @@ from tqdm import tqdm
 
 from fer_keras.data.archives import unpacked
 from fer_keras.data.dataset import DataError
-from fer_keras.paths import TABLES, check_writable, describe, partial
-from fer_keras.recognition.annotate import FORMATS, write_faces
+from fer_keras.paths import TABLES, as_path, check_writable, describe, unfinished
+from fer_keras.recognition.annotate import FORMATS, MARK, write_faces
 from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import Recognizer
 
@@ -43,6 +42,8 @@ Picture = collections.namedtuple("Picture", "name file copy is_given")
 
 def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
     """Recognise the faces in all pictures of a folder and its sub-folders; millions are for `recognize_on_ray`.
+
+    Links to folders are followed, each folder is read once, and hidden ones and `__MACOSX` are left out.
 
     Args:
         path: the folder, or a `.zip` of one.
@@ -70,7 +71,7 @@ def progress(*iterable, **options):
 @contextlib.contextmanager
 def pictures_at(path: str | os.PathLike, *, without=None):
     """Yield a list of `(name, file)` of the pictures in a folder or zip; `without` is a folder in it to leave out."""
-    path = Path(path)
+    path = as_path(path, "the path of a folder of pictures, or of a .zip of one")
     is_zip = path.suffix.lower() == ".zip" and os.path.isfile(path)
     with unpacked(path) if is_zip else contextlib.nullcontext(path) as folder:
         found = walk(folder, without) if (is_folder := os.path.isdir(folder)) else ()
@@ -81,14 +82,19 @@ def pictures_at(path: str | os.PathLike, *, without=None):
 
 
 def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
-    """Yield the names of `wanted` files below a folder, sorted; without hidden folders and the folder `without`."""
+    """Yield the names of `wanted` files below a folder, sorted, each folder once; not of hidden ones, nor `without`."""
     words = "{0.filename}: Expected a folder that can be read. Received: {0.strerror}. It is left out."
-    without = without and os.path.realpath(without)
-    for place, folders, names in os.walk(folder, onerror=lambda e: warnings.warn(words.format(e), stacklevel=2)):
-        shown = (name for name in sorted(folders) if not name.startswith((".", "__")))
-        folders[:] = [name for name in shown if os.path.realpath(os.path.join(place, name)) != without]
-        below = Path(place).relative_to(folder)
-        yield from ((below / name).as_posix() for name in sorted(names) if wanted(name))
+    roots, seen = [folder], {os.path.realpath(without)} - {os.path.realpath(folder)} if without else set()
+    for root in roots:  # links follow at the end, so that a folder is called by its own name if it has one here
+        for place, folders, names in os.walk(root, onerror=lambda e: warnings.warn(words.format(e), stacklevel=2)):
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+            roots += filter(os.path.islink, (os.path.join(place, name) for name in folders))
+            below = Path(place).relative_to(folder)
+            yield from ((below / name).as_posix() for name in sorted(names) if wanted(name))
 
 
 def as_sorted(name):
@@ -154,21 +160,19 @@ def as_table(found: Iterable[dict], classes: tuple):
 @contextlib.contextmanager
 def table_file(path: Path, columns: Collection[str], *, digits: int = 4):
     """Yield a function that writes rows into a CSV file; a stop or a full disk leaves it as `NAME.partial.csv`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial(path).open("w", buffering=1, newline="", encoding="utf-8") as file:
-            lines = csv.DictWriter(file, columns, lineterminator="\n")
-            lines.writeheader()
+    with unfinished(path) as beside, beside.open("w", buffering=1, newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, columns, lineterminator="\n")
 
-            def shown(value):
-                return f"{value:.{digits}f}" if isinstance(value, float) else value
+        def shown(value):
+            return f"{value:.{digits}f}" if isinstance(value, float) else value
 
-            yield lambda found: lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            error.filename = f"{partial(path)}, which holds what was written"
-        raise
-    os.replace(partial(path), path)
+        def write(found):
+            if not file.tell():  # without a row, nothing is left
+                lines.writeheader()
+            lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
+
+        yield write
+        write(())
 
 
 def list_faces(paths: list, *, out=None, csv=None, bars=False, as_json=False, **options) -> int:
@@ -222,8 +226,11 @@ def find_pictures(paths, out, csv, stack):
             copy = next(place for place in places if taken.setdefault(str(place).casefold(), own) == own)
             pictures.append(Picture(str(path if is_given else path / name), file, copy, is_given))
     places = [*(picture.copy for picture in pictures if out), *([Path(csv)] if csv else [])]
-    if lost := {os.path.realpath(place) for place in places} & {os.path.realpath(each.file) for each in pictures}:
-        raise ValueError(f"{min(lost)!r}: Expected another --out or --csv than a picture, which would be lost.")
+    read = {os.path.realpath(each.file) for each in pictures}
+    for place in places:
+        is_there = os.path.isfile(place) and place.suffix.lower() in FORMATS
+        if os.path.realpath(place) in read or (is_there and MARK not in place.read_bytes()):
+            raise ValueError(f"{place}: Expected another --out or --csv: here is a picture, which would be lost.")
     for place in {place.parent: place for place in places}.values():
         check_writable(place)
     if csv:

@@ -31,7 +31,8 @@ from fer_keras.recognition.video import find_ffmpeg, follow, recognize_video
 
 LARGEST_UPLOAD, LARGEST_MESSAGE = 100 * 2**20, 4 * 2**20  # bytes; a frame of the camera comes as a message
 KEPT_SECONDS = 600  # for which files, and what was seen in them, wait for the browser
-SHOWN_SECONDS, HEIGHT, SIDE = 60, 400, 320  # of the camera; pixels of a picture, of a heatmap
+SHOWN_SECONDS, CLIP_SECONDS = 60, 120  # of the camera, of a clip
+HEIGHT, SIDE = 400, 320  # pixels of a picture, of a heatmap
 SHOWN = {"height": HEIGHT, "interactive": False, "buttons": ["fullscreen"]}  # not Gradio's button to share
 opened = functools.cache(keras_network)  # at the first click: ONNX Runtime has no gradients
 HEADERS = {  # a browser that keeps to this policy asks no other machine for anything; Gradio evaluates strings
@@ -255,7 +256,7 @@ def live_frame(recognizer, live, rgb, seconds):
 
 def clip_tab(gr, recognizer, _):
     """Lay out a clip with its faces, and what the face seen most showed in it."""
-    clip = gr.File(label="Clip", file_types=["video"], elem_id="clip")
+    clip = gr.File(label=f"Clip (its first {CLIP_SECONDS} seconds)", file_types=["video"], elem_id="clip")
     faces = gr.Video(label="Faces", interactive=False, autoplay=True, height=HEIGHT, elem_id="clip-faces")
     note, plot = gr.HTML(elem_id="clip-note"), timeline(gr, elem_id="clip-timeline")
 
@@ -266,12 +267,13 @@ def clip_tab(gr, recognizer, _):
         try:
             target = os.path.join(tempfile.mkdtemp(dir=clip.GRADIO_CACHE), f"faces{suffix}")
             table = recognize_video(
-                file["path"], target, network=recognizer.network, detector=recognizer.detector, stop=120.0,
+                file["path"], target, network=recognizer.network, detector=recognizer.detector, stop=CLIP_SECONDS,
                 min_confidence=recognizer.min_confidence, mirrored=recognizer.mirrored, bars=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             return None, problem("clip", "read", error), None
-        rest = "" if table.attrs["ended"] == "whole" else " The rest is missing or broken."
+        rest = f" Only its first {CLIP_SECONDS} seconds were read." * (table.attrs["seconds"] >= CLIP_SECONDS)
+        rest += " The rest is missing or broken." * (table.attrs["ended"] != "whole")
         words = f"<p>{table.attrs['frames']:,} frames; faces followed: {table['id'].nunique():,}.{rest}</p>"
         return target, words, one_face(table, recognizer.classes)
 

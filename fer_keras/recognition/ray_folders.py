@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fer_keras.data.dataset import DataError
-from fer_keras.paths import remove, write_whole
+from fer_keras.paths import as_path, remove, write_whole
 from fer_keras.ray_cluster import ray_cluster, share
 from fer_keras.recognition.folders import COLUMNS, as_table, as_text, is_photo, progress, recognize_each, rows, walk
 from fer_keras.recognition.recognizer import Recognizer
@@ -55,7 +55,8 @@ def recognize_on_ray(
         DataError: if there are no pictures; if `out` holds other things than faces that these options gave.
         ValueError: on other options, as `Recognizer`; if there is no such cluster, or a worker of it failed.
     """
-    recognizer, path, out = Recognizer(**options), Path(path).resolve(), Path(out).resolve()
+    path = as_path(path, "the path of a folder or of a .parquet file").resolve()
+    recognizer, out = Recognizer(**options), as_path(out, "the path of a folder for the faces").resolve()
     folder, names, tables = find_pictures(path, out)
     number, network = len(names) + sum(tables.values()), recognizer.network
     about = [network.name, network.card["sha256"], list(network.classes), recognizer.min_confidence]

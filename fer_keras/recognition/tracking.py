@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ class Tracker:
     def __init__(self, *, every: int = 5, smoothing_seconds: float = 0.5):
         if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
             raise ValueError(f"`every` must be a whole number of frames, at least 1. Received: {every!r}.")
-        if not (isinstance(smoothing_seconds, int | float) and 0 <= smoothing_seconds < np.inf):
+        if not (isinstance(smoothing_seconds, Real) and 0 <= smoothing_seconds < np.inf):
             raise ValueError(f"`smoothing_seconds` must be at least 0. Received: {smoothing_seconds!r}.")
         self.every, self.smoothing_seconds = every, smoothing_seconds
         self.tracks, self.numbers = [], itertools.count(1)

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from fer_keras.data.images import MAX_PIXELS
-from fer_keras.paths import TABLES, check_writable, opencv_path, partial
+from fer_keras.paths import TABLES, as_path, check_writable, opencv_path, partial, unfinished
 from fer_keras.ray_cluster import silent_stderr
 from fer_keras.recognition.annotate import draw_faces
-from fer_keras.recognition.folders import NO_FACE, OK, all_columns, face_row, progress, table_file
+from fer_keras.recognition.folders import NO_FACE, OK, all_columns, face_row, is_photo, progress, table_file
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Recognizer
 from fer_keras.recognition.tracking import Tracker
 
@@ -38,6 +38,14 @@ COLUMNS = {
 }  # fmt: skip
 CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # what OpenCV's own build can write anywhere
 ENCODERS = {"libx264": ["-crf", "20", "-preset", "veryfast"], "libopenh264": ["-b:v", "4M"]}  # of ffmpeg
+
+# How videos begin: MP4 and MOV, Matroska, AVI, GIF, PNG, JPEG, Ogg, FLV, WMV, MXF, DV, MPEG (streams; packets of 188,
+# 192, 204 bytes), IVF, Y4M. What begins otherwise may be a playlist or a script, for which FFmpeg opens other files.
+is_container = re.compile(
+    rb"(?s)....(ftyp|moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)|\x1aE\xdf\xa3|RIFF....(AVI |WEBP)|GIF8|\x89PNG|"
+    rb"\xff\xd8\xff|OggS\0|FLV\1|0&\xb2u|\x06\x0e\x2b\x34|\x1f\x07\0|\0\0\0?\1|(G.{187}){3}|(.{4}G.{187}){3}|"
+    rb"(G.{203}){3}|DKIF\0\0|YUV4MPEG2 "
+).match
 
 
 def recognize_video(
@@ -65,7 +73,8 @@ def recognize_video(
     Returns:
         A `pandas.DataFrame` with the columns `time` (seconds), `frame` (from 0), `status` ("ok"), `id` (of the face,
         from 1), `left`, `top`, `width`, `height` (pixels), `emotion`, `confidence`, `detected` (False where the face
-        was followed), and one for each class. `attrs`: `frames`, and `ended`: "whole", "stopped" or "broken".
+        was followed), and one for each class. `attrs`: `frames`; `seconds`, of the last
+        frame that was read; `ended`: "whole", "stopped" or "broken".
 
     Raises:
         ValueError: if the source cannot be read, an option is out of range, or a file cannot or must not be written.
@@ -86,14 +95,16 @@ def recognize_video(
         ends = [each for each in (reader.count, end * reader.rate) if 0 < each < 1e9]  # none if nobody knows
         total = max(1, round(min(ends) - start * reader.rate)) if ends else None
         bar = stack.enter_context(progress(total=total, unit=" frames"))
+        pictures = itertools.dropwhile(lambda _: reader.seconds < start, enumerate(reader))
+        first = next(pictures, None)
+        if first is None or reader.seconds >= end:
+            raise ValueError(f"{reader.name}: Expected frames from `start` to `stop`. Received: {start}, {end}: none.")
         with contextlib.suppress(KeyboardInterrupt):
             with video_file(target, reader.rate) as write, table_file(file, kinds, digits=6) as write_rows:
-                for number, frame in enumerate(reader):
+                for number, frame in itertools.chain([first], pictures):
                     if reader.seconds >= end:
                         reached = "whole"
                         break
-                    if reader.seconds < start:
-                        continue
                     rgb, at = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), {"time": f"{reader.seconds:.3f}", "frame": number}
                     tracks, faces = follow(recognizer, tracker, rgb, reader.seconds)
                     pairs = zip(tracks, faces, strict=True)
@@ -107,16 +118,16 @@ def recognize_video(
                 else:
                     parts = [part / max(reader.count, 1) for part in (number + 1, reader.seconds * reader.rate)]
                     reached = "broken" if reader.is_camera or is_cut_off(reader.source, *parts) else "whole"
-                    if target is not None and frames:
+                    if target is not None:
                         write(None, reader.end)  # until when the last frame is shown
-                if not frames:
-                    raise ValueError(f"{reader.name}: Expected a `start` before its end. Received: {start!r} s.")
             ended = reached  # also of the files, which are called by their names now
+        if not frames:
+            raise KeyboardInterrupt
         empty = {name: {int: "Int64", bool: "boolean"}.get(kind, kind) for name, kind in kinds.items()}
         file = partial(file) if partial(file).exists() else file
         found = pd.read_csv(file, dtype=empty, keep_default_na=False, na_values=[""], encoding="utf-8")
     found = found[found["status"] == OK].astype(kinds).reset_index(drop=True)
-    found.attrs.update(frames=frames, ended=ended)
+    found.attrs.update(frames=frames, ended=ended, seconds=reader.seconds)
     if ended != "whole":
         what = "Stopped" if ended == "stopped" else "Expected a whole video. Received: no more pictures"
         where = " in NAME.partial.SUFFIX" if ended == "stopped" and (target or csv) else ""
@@ -135,16 +146,14 @@ def follow(recognizer, tracker, rgb, seconds):
 
 def check_places(source, target, csv):
     """Raise a `ValueError` if a file cannot be written, or would be over the source or over another."""
-    if target is not None and Path(target).suffix.lower() not in CODES:
-        raise ValueError(f"Expected a video's name that ends in one of {', '.join(CODES)}. Received: {target}.")
+    for place, suffixes in ((target, CODES), (csv, TABLES)):
+        if place is not None:
+            check_writable(place, suffixes)
     written = [Path(each) for each in (target, csv) if each is not None]
     read = [Path(source)] if isinstance(source, str | os.PathLike) else []
     for place, same in itertools.combinations([*read, *written, *map(partial, written)], 2):
         if place.samefile(same) if place.exists() and same.exists() else place.resolve() == same.resolve():
             raise ValueError(f"Source, target, csv and NAME.partial.SUFFIX must be different files. Received: {same}.")
-    for place, suffixes in ((target, CODES), (csv, TABLES)):
-        if place is not None:
-            check_writable(place, suffixes)
     opencv_path(target or "")
 
 
@@ -153,11 +162,12 @@ class Reader:
 
     def __init__(self, source):
         self.is_camera = isinstance(source, int | np.integer) and not isinstance(source, bool)
-        self.source = int(source) if self.is_camera else Path(source)
+        expected = "the path of a video file, or, in Python alone, the number of a camera, an int from 0"
+        self.source = int(source) if self.is_camera else as_path(source, expected)
         self.name = f"camera {source}" if self.is_camera else str(source)
-        if not self.is_camera and not self.source.is_file():
-            raise ValueError(f"Expected the path of a video file, or the number of a camera. Received: {self.name}.")
-        place = self.source if self.is_camera else opencv_path(source)  # which nothing takes for an address
+        if not (0 <= self.source < 2**31 if self.is_camera else self.source.is_file()):
+            raise ValueError(f"Expected {expected}. Received: {self.name}.")
+        place = self.source if self.is_camera else self.checked()
         ffmpeg = not self.is_camera and cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
         self.capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
         wide, high = (int(self.capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -177,6 +187,17 @@ class Reader:
             raise ValueError(f"{self.name}: Expected frames that OpenCV can read. Received: none. {why}")
         self.started = time.monotonic() if self.is_camera else 0.0
         self.seconds = self.clock() - self.started
+
+    def checked(self):
+        """The path for OpenCV, which nothing takes for an address, of a file that makes FFmpeg open no others."""
+        with self.source.open("rb") as file:
+            head, place = file.read(2**20), opencv_path(self.source)
+        # FFmpeg looks for a playlist of DASH behind any beginning, and takes a name such as %d.gif for those of many.
+        is_list = not is_container(head) or b"<MPD" in head.partition(b"\0")[0].upper()
+        if is_list or (is_photo(f"a{self.source.suffix}") and re.search(r"%\d*[d*?{[]", place)):
+            what = "other content, as of a playlist" if is_list else "a name that stands for many"
+            raise ValueError(f"{self.name}: Expected a video, as MP4, MKV, AVI, GIF or MPEG. Received: {what}.")
+        return place
 
     def clock(self):
         """Now, for a camera; or when the container says that the frame which was read last is shown."""
@@ -251,7 +272,6 @@ def video_file(target, rate):
     def write(rgb, seconds):
         nonlocal writer, written, first, last
         if writer is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             writer, first = open_writer(path, rate, rgb.shape[1::-1]), seconds
         bgr, due = last if rgb is None else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), round((seconds - first) * rate)
         # The frame before is repeated until then, for ten minutes at most.
@@ -260,16 +280,16 @@ def video_file(target, rate):
             writer.write(frame)
         written, last = written + len(shown), bgr
 
-    try:
-        yield write
-    finally:
+    with unfinished(path) if path else contextlib.nullcontext() as beside:
+        try:
+            yield write
+        finally:
+            if writer:
+                writer.release()
         if writer:
-            writer.release()
-    if writer:
-        capture = cv2.VideoCapture(os.path.abspath(beside := partial(path)), cv2.CAP_FFMPEG)
-        if is_cut_off(beside) or capture.get(cv2.CAP_PROP_FRAME_COUNT) < 0.99 * written:
-            raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
-        os.replace(beside, path)
+            capture = cv2.VideoCapture(os.path.abspath(beside), cv2.CAP_FFMPEG)
+            if is_cut_off(beside) or capture.get(cv2.CAP_PROP_FRAME_COUNT) < 0.99 * written:
+                raise ValueError(f"{beside}: Expected a whole video. Received: one that is cut off. Is the disk full?")
 
 
 def open_writer(target, rate, size):
