@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ USABLE = {
     ),
     "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
     "sha256": lambda value: isinstance(value, str),
-    "temperature": lambda value: isinstance(value, int | float) and 0.01 <= value <= 100,
+    "temperature": lambda value: isinstance(value, Real) and 0.01 <= value <= 100,
 }
 USABLE["temperature_mirrored"] = USABLE["temperature"]
 

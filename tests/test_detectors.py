@@ -9,6 +9,7 @@ import os
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import cv2
@@ -62,6 +63,22 @@ def test_the_astronauts_face_is_found_and_happy_at_any_size_and_nothing_else(nam
         assert found.angle == pytest.approx(clockwise, abs=17), "its eyes lie nearer to upright"
 
 
+@pytest.mark.parametrize("name", ["haar", YUNET])
+def test_every_face_in_a_long_and_narrow_picture_is_found_once_and_happy(name):
+    if name is None:
+        pytest.skip("needs YuNet's file in FER_KERAS_DATA or as FER_KERAS_YUNET")
+    wide = np.concatenate([ASTRONAUT] * 9, axis=1)
+    Image.fromarray(wide).save(stream := io.BytesIO(), "JPEG", quality=95)
+    for axis, source, share in ((0, stream.getvalue(), None), (1, np.concatenate([ASTRONAUT] * 9), 0.018)):
+        recognizer = Recognizer("mini-xception", detector=name, min_size=share)
+        faces = sorted(recognizer.recognize(source), key=lambda face: face.box[axis])
+        assert [face.emotion for face in faces] == ["happy"] * 9
+        for number, face in enumerate(faces):
+            expected = (*(value + 512 * number * (axis == place) for place, value in enumerate(HER_FACE[:2])), 100, 110)
+            assert shared(face.box, expected) > 0.85
+    assert Recognizer("mini-xception", detector=name, min_size=0.05).recognize(wide) == [], "smaller than 230 pixels"
+
+
 def test_a_huge_picture_is_searched_at_a_bounded_size_and_of_one_face_the_best_box_stays():
     for share, size, expected in ((None, (2560, 3072, 3), (1024, (51, 51))), (0.5, (256, 512, 3), (512, (256, 256)))):
         haar = find_detector("haar", min_size=share)
@@ -85,6 +102,9 @@ def test_what_is_missing_or_unknown_is_said(monkeypatch, tmp_path):
     for share in (0, -1, 1.1, float("nan"), "0.5"):
         with pytest.raises(ValueError, match="must be a share"):
             find_detector("haar", min_size=share)
+    for framing in ((1.2, 0.0), 1.2, (), Framing(float("nan")), Framing(0), Framing(1e4), Framing(1, 50)):
+        with pytest.raises(ValueError, match=r"The detector SimpleNamespace: Expected `framing` .* Received: "):
+            find_detector(SimpleNamespace(detect=Mock(), framing=framing))
     for name in ("yunet", f"yunet:{tmp_path / 'no.onnx'}"):
         with pytest.raises(ValueError, match=r"\.onnx: Expected YuNet's \.onnx file.*no such file.*fetch yunet"):
             find_detector(name)
@@ -125,6 +145,15 @@ def test_auto_is_yunet_if_its_file_is_at_hand_and_says_once_which_it_is(monkeypa
     (cache / "own.onnx").write_bytes(b"")
     assert detectors.choose_detector() == f"yunet:{cache / 'own.onnx'}"
     assert "YuNet" in capsys.readouterr().err.splitlines()[-1]
+    for name in ("FER_KERAS_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home folder")))
+    assert detectors.choose_detector() == f"yunet:{cache / 'own.onnx'}"
+    (cache / "own.onnx").unlink()
+    with pytest.raises(ValueError, match="FER_KERAS_YUNET="):
+        detectors.choose_detector()
+    monkeypatch.delenv("FER_KERAS_YUNET")
+    assert detectors.choose_detector() == "haar"
 
 
 def test_yunets_file_is_fetched_whole_or_not_at_all(monkeypatch, cache, tmp_path, capsys):

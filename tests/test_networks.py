@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import keras
 import numpy as np
@@ -65,6 +65,16 @@ def test_an_unknown_name_is_refused_with_what_comes_close_before_keras_is_import
         for use in (open_network, networks.keras_network) if name != "gone.onnx" else [open_network]:
             with pytest.raises(ValueError, match=message):
                 use(name)
+
+
+def test_what_ships_for_onnx_runtime_alone_says_so_and_what_to_take(monkeypatch):
+    message = r"fer-small-int8: .*Received: an \.onnx file.*pip install .*\. Pass 'fer-small'\."
+    for use in (export, networks.keras_network):
+        with pytest.raises(ValueError, match=message):
+            use("fer-small-int8")
+    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=message):
+        open_network("fer-small-int8")
 
 
 def test_keras_runs_it_where_onnx_runtime_or_the_file_is_missing(monkeypatch, tmp_path):
@@ -213,6 +223,18 @@ def test_every_kind_and_format_predicts_the_same_and_carries_its_card(name, form
         assert found["Conv"] == kernels + 8, "of convolutions, and the dense layers of four blocks"
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_layers_of_augmentation_do_nothing_in_an_exported_file(format, tmp_path):
+    random = [keras.layers.RandomFlip(), keras.layers.RandomRotation(0.2), keras.layers.RandomContrast(0.5)]
+    random += [keras.layers.RandomZoom(0.2), keras.layers.Pipeline([keras.layers.RandomBrightness(0.5)])]
+    inside = keras.Sequential([keras.Input((48, 48, 1)), keras.layers.RandomTranslation(0.2, 0.2)])
+    stages = [*random, inside, keras.layers.BatchNormalization()]
+    ends = [keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    network = as_network("random", keras.Sequential([keras.Input((48, 48, 1)), *stages, *ends]))
+    path = export(network, tmp_path / f"made{FORMATS[format]}", format=format)
+    np.testing.assert_allclose(run(path, FACES), network.predict(FACES), atol=1e-4)
+
+
 def dense_network():
     """A network of few layers, many values and firm answers."""
     keras.utils.set_random_seed(1)
@@ -289,6 +311,9 @@ def test_what_cannot_be_written_is_refused(converted, tmp_path, monkeypatch, own
     ):
         with pytest.raises(ValueError, match=message):
             export(**{"network": converted, **options})
+    monkeypatch.setattr(exporter, "write", Mock(side_effect=RuntimeError("No Op registered\nfor Erf")))
+    with pytest.raises(ValueError, match=r"quick: Expected layers .*to onnx\. Received: No Op registered for Erf\. N"):
+        export(converted)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Received: Keras on 'jax'\. Set KERAS_BACKEND=tensorflow"):
         export(converted)

@@ -500,6 +500,9 @@ def test_a_picture_is_explained_from_the_command_line(photo, capsys):
     assert not different[300:].any()
     Image.fromarray(FLAT).save("empty.png")
     assert main(["explain", "empty.png", *options, "--out", "out.png"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["empty.png: no face", "out.png"]
+    assert main(["recognize", "photo.png", *options, "--min-size", "0.5"]) == 0
+    assert capsys.readouterr().out == "photo.png: no face\n"
     assert (np.asarray(Image.open("out.png")) == FLAT).all()
     wrong = {"": "the path of a picture", "--out photo.png": "which would be lost", "--method lime": "no method 'lime'"}
     for arguments, message in wrong.items():

@@ -57,7 +57,6 @@ def read_regular(path):
 def decode(content, image_size=None):
     """One picture, given as bytes, as upright grey uint8 pixels `(height, width)`, resized to `image_size` if given."""
     with sound, open_picture(io.BytesIO(content)) as picture:
-        check_size(picture)
         if picture.mode.startswith(("I", "F")):
             raise DataError(f"Expected a picture of 8 bits a channel. Received: one of mode {picture.mode!r}.")
         # A telephone's JPEG may hold a second view of the same scene ("MPO"); other files of several pictures move.
@@ -125,15 +124,11 @@ class Sound:
 sound = Sound()
 
 
-def check_size(picture):
-    """Raise a `DataError` for a picture of absurdly many pixels."""
+def upright(picture):
+    """The picture as its camera was held; a `DataError` if it is absurdly large, or Pillow drops what 16 bits hold."""
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise DataError(f"Expected a picture of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}.")
-
-
-def upright(picture):
-    """The picture as its camera was held; a `DataError` if Pillow drops what its 16 bits a channel hold."""
     has_16_bits = ";16" in str(getattr(picture, "tile", ""))
     picture.load()  # which turns a TIFF
     if has_16_bits and picture.mode[0] != "I":  # of a picture in colour, Pillow keeps the upper 8

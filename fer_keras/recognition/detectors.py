@@ -19,6 +19,8 @@ from fer_keras.data.dataset import DataError, say
 from fer_keras.names import import_part
 
 LONGEST_SIDE = 1024  # pixels; larger pictures are searched at this size, so that none takes minutes
+LEAST_FACE = 48  # pixels; smaller ones would be enlarged for a network of FER-2013
+WIDE = 2.5  # times as long as wide; more is searched in parts, each at a size at which its faces can be found
 CLOSE_SIDE = 224  # pixels, of the square in which YuNet looks at a face again: its eyes lie right in large faces only
 YUNET_ADDRESS = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
 YUNET_FILES = {  # with their SHA-256, the best first; both hold the same weights
@@ -45,7 +47,7 @@ class Framing(NamedTuple):
 
 
 class Detector:
-    """Base of the detectors that hold what cannot be pickled: a copy is made anew, with the same options."""
+    """Base of the detectors, which `find` faces from `side` pixels on; a copy is made anew, with the same options."""
 
     framing = Framing()
 
@@ -55,12 +57,30 @@ class Detector:
     def __reduce__(self):
         return functools.partial(type(self), min_size=self.min_size, **self.options), ()
 
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        """Find the faces in a picture, the best first; in one that is long and narrow, part by part."""
+        shorter, longer = sorted(rgb.shape[:2])
+        is_narrow = longer > WIDE * shorter and shorter >= LEAST_FACE
+        length = min(longer, max(2 * shorter, LONGEST_SIDE)) if is_narrow else longer
+        usual = min(shorter / 2, max(LEAST_FACE, 0.05 * length))
+        side = max(1, usual if self.min_size is None else self.min_size * longer)
+        if length == longer:
+            return self.find(rgb, side)
+        axis, found = rgb.shape.index(shorter), []
+        for start in range(0, longer - shorter, length - shorter):  # any face lies whole in one part
+            left, top = (0, start) if axis else (start, 0)
+            for each in self.find(np.ascontiguousarray(rgb[top : top + length, left : left + length]), side):
+                first, last = each.box[axis], each.box[axis] + each.box[axis + 2]
+                if (first > 0 or start == 0) and (last < length or start + length >= longer):  # else it is cut
+                    found.append(each._replace(box=(left + each.box[0], top + each.box[1], *each.box[2:])))
+        return non_max_suppression(found, rgb)
+
 
 class Haar(Detector):
     """OpenCV's cascade of Haar features for frontal faces.
 
-    Of OpenCV's cascades, `alt2` takes the fewest other things for faces, in the least time. A score is the weight that
-    its last stage gives, brought to [0, 1] by the logistic function that fits best in `benchmarks/detection.py`.
+    Of OpenCV's cascades, `alt2` takes the fewest other things for faces, in the least time. A score is the weight of
+    its last stage, brought to [0, 1] by the logistic function that fits best in `benchmarks/detection.py`.
     """
 
     cascade_file = "haarcascade_frontalface_alt2.xml"
@@ -81,10 +101,9 @@ class Haar(Detector):
             raise ImportError(f"The detector 'haar' needs OpenCV's file {self.cascade_file}: install OpenCV again.")
         self.lock = threading.Lock()  # a cascade remembers the picture it is at
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
-        """Find the faces in a picture, the best first."""
+    def find(self, rgb, side):
         factor = min(1.0, LONGEST_SIDE / max(rgb.shape[:2]))
-        side = max(1, round(smallest_side(rgb, self.min_size) * factor))
+        side = max(1, round(side * factor))
         grey = np.asarray(scaled(rgb, factor).convert("L"))
         options = {"scaleFactor": 1.15, "minNeighbors": 2, "minSize": (side, side), "outputRejectLevels": True}
         with self.lock:
@@ -108,10 +127,9 @@ class Mtcnn(Detector):
         super().__init__(min_size=min_size)
         self.network = import_part("mtcnn").MTCNN()
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
-        """Find the faces in a picture, the best first."""
+    def find(self, rgb, side):
         # Twice its window is the least it takes; asked by its own option for faces larger than that, it finds none.
-        factor = window_factor(rgb, self.min_size, self.window, least=2 * self.window)
+        factor = window_factor(rgb, side, self.window, least=2 * self.window)
         found = self.network.detect_faces(np.asarray(scaled(rgb, factor))) if factor else []
         eyes = [(face["keypoints"]["left_eye"], face["keypoints"]["right_eye"]) for face in found]  # as one sees them
         found = [(face["box"], face["confidence"], tilt(*pair)) for face, pair in zip(found, eyes, strict=True)]
@@ -138,7 +156,7 @@ class Yunet(Detector):
             if not os.path.isfile(file):
                 raise FileNotFoundError(paths.describe(file))
             found = hashlib.sha256(file.read_bytes()).hexdigest()
-            if file.parent == paths.cache() and found != YUNET_FILES.get(file.name, found):
+            if found != YUNET_FILES.get(file.name, found) and file.parent == paths.cache():
                 raise FileNotFoundError(f"another file than was fetched, SHA-256 {found}")
             options = {"score_threshold": self.worth_a_look}  # a network is slow to change the size of its pictures
             self.whole, self.close = (cv2.FaceDetectorYN.create(place, "", (320, 320), **options) for _ in range(2))
@@ -148,9 +166,8 @@ class Yunet(Detector):
             received = f"Received: {str(error)[:200]}. Fetch it: {FETCH}"
             raise ValueError(f"{file}: Expected YuNet's .onnx file. {received}") from error
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
-        """Find the faces in a picture, the best first."""
-        factor = window_factor(rgb, self.min_size, self.window, least=1)
+    def find(self, rgb, side):
+        factor = window_factor(rgb, side, self.window, least=1)
         found = self.search(self.whole, np.asarray(scaled(rgb, factor))[..., ::-1]) if factor else ()
         found = non_max_suppression([(row[:4], row[-1]) for row in found], rgb, factor)
         found = [self.look_closely(rgb, each) for each in found]
@@ -189,14 +206,14 @@ def find_detector(name="auto", *, min_size: float | None = None):
     """Make a detector: an object with `detect(rgb)`, which returns `Detection`s, the best first.
 
     Its attribute `framing` says how FER-2013's square lies on its boxes (`Framing`); without one, a box is taken for
-    that square.
+    that square. Those of this module search a picture that is more than 2.5 times as long as wide in parts.
 
     Args:
         name: "auto" (see `choose_detector`); "haar"; "mtcnn"; "yunet", from the file that `fetch_yunet` keeps or to
             which `FER_KERAS_YUNET` points; "yunet:PATH" with the path of its file; an object with `detect`, which
             comes back as it is; or None where every picture is a face already.
         min_size: float in (0, 1], side of the smallest face sought, as a share of the picture's longer side; None is
-            0.05, but at least 48 pixels.
+            0.05 (of a part: of its own longer side), but at least 48 pixels.
 
     Raises:
         ValueError: if there is no such detector, or the share is out of range.
@@ -212,6 +229,10 @@ def find_detector(name="auto", *, min_size: float | None = None):
     if name is None:
         return WholePicture()
     if callable(getattr(name, "detect", None)):
+        framing = getattr(name, "framing", None)
+        if framing is not None and not (isinstance(framing, Framing) and 0 < framing.scale < 10 > abs(framing.down)):
+            expected = f"Expected `framing` to be a `Framing` of a scale in (0, 10), or None. Received: {framing!r}"
+            raise ValueError(f"The detector {type(name).__name__}: {expected}.")
         return name
     name = choose_detector() if name == "auto" else name
     if name in ("haar", "mtcnn"):
@@ -224,8 +245,13 @@ def find_detector(name="auto", *, min_size: float | None = None):
 
 def choose_detector() -> str:
     """Name of the detector that "auto" is: "yunet:PATH" if its file is at hand, else "haar"; named once, on stderr."""
-    file = yunet_file()
-    if file.is_file():
+    try:
+        file = yunet_file()
+    except ValueError:  # without a home folder, there is no cache
+        if os.environ.get("FER_KERAS_YUNET"):
+            raise
+        file = None
+    if file and file.is_file():
         say_once(f"the detector is YuNet, from {file}")
         return f"yunet:{file}"
     say_once(f"the detector is OpenCV's Haar cascade. YuNet finds more faces, in less time: {FETCH}")
@@ -269,17 +295,10 @@ def tilt(eye, other):
     return math.degrees(math.atan2(other[1] - eye[1], other[0] - eye[0]))
 
 
-def smallest_side(rgb, min_size=None):
-    """Side in pixels of the smallest face that is sought, by default no more than half of the shorter side."""
+def window_factor(rgb, side, window, *, least):
+    """Factor that makes a face of `side` pixels as large as the window, and the shorter side `least`; None if none."""
     shorter, longer = sorted(rgb.shape[:2])
-    usual = min(shorter / 2, max(48, 0.05 * longer))  # a network would see smaller faces than FER-2013's enlarged
-    return max(1, usual if min_size is None else min_size * longer)
-
-
-def window_factor(rgb, min_size, window, *, least):
-    """Factor that makes the smallest face sought as large as the window, and the shorter side `least`; None if none."""
-    shorter, longer = sorted(rgb.shape[:2])
-    factor = min(max(window / smallest_side(rgb, min_size), least / shorter), LONGEST_SIDE / longer)
+    factor = min(max(window / side, least / shorter), LONGEST_SIDE / longer)
     return factor if factor * shorter >= least else None
 
 

@@ -76,7 +76,14 @@ def export(
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
         stack.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
         tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
-        write(plain(network.model), unfinished := folder / path.name, format, scaling if quantize else None)
+        unfinished = folder / path.name
+        try:
+            write(plain(network.model), unfinished, format, scaling if quantize else None)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # of a layer that a converter does not know, each raises its own
+            what = f"Expected layers that can be converted to {format}. Received: {' '.join(str(error).split())[:300]}"
+            raise ValueError(f"{network.name}: {what}. Nothing was written.") from error
         found = compare(network, unfinished, *compared, quantize)
         keep(unfinished, path, {**network.card, "name": called, "size": list(network.size), **found})
     return path
@@ -99,6 +106,8 @@ def plain(model):
     for layer in leaves(model):
         if isinstance(layer, layers.Normalization):  # constants: tf2onnx takes tensors for inputs of the network
             layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
+    inputs = keras.Input(model.input_shape[1:])
+    model = keras.Model(inputs, model(inputs, training=False))  # else layers of augmentation take it for training
     model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras converts only what has run
     return model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_keras import paths
-from fer_keras.cards import SUFFIXES, BaseNetwork, check_card, check_network, folder, read_dict
+from fer_keras.cards import SUFFIXES, USABLE, BaseNetwork, check_card, check_network, folder, read_dict, shipped
 from fer_keras.labels import check_same_classes
 from fer_keras.names import import_part
 from fer_keras.ray_cluster import num_threads
@@ -57,6 +57,13 @@ def open_network(network, *, classes=None):
         found = read_onnx(path) if is_onnx else None
     if not (hasattr(found, "classes") and hasattr(found, "predict")):
         return keras_network(network, classes=classes)
+    if not isinstance(found, BaseNetwork):
+        values = {name: getattr(found, name, None) for name in ("name", "classes", "size", "temperature", "card")}
+        checks = USABLE | {"card": lambda value: isinstance(value, dict)}
+        lists = ((name, list(value) if isinstance(value, tuple) else value) for name, value in values.items())
+        if wrong := [f"{name} = {values[name]!r}" for name, value in lists if not checks[name](value)]:
+            needs = "`name`, `classes`, `size` (height, width), `temperature` (1.0 if unknown) and `card`, a dict"
+            raise ValueError(f"Expected a network with {needs}. Received: {', '.join(wrong)}.")
     check_same_classes(classes, found.classes, str(network) if found is not network else "`network`")
     return found
 
@@ -65,8 +72,11 @@ def keras_network(network, *, classes=None):
     """Open a trained network as a `models.Network`, from all that `open_network` takes but what ONNX Runtime runs."""
     is_named = isinstance(network, str | os.PathLike)
     if is_named:  # what leads nowhere is refused before Keras is imported
-        if Path(network).suffix == ".onnx":
-            raise ValueError(f"{network}: Expected a network of Keras. Received: an .onnx file. Pass its .keras file.")
+        is_file = Path(network).suffix == ".onnx"
+        if is_file or ((folder() / f"{network}.onnx").is_file() and str(network) not in shipped()):
+            needs = 'an .onnx file, which ONNX Runtime alone runs (pip install "fer_keras[recognition]")'
+            other = "its .keras file" if is_file else repr(str(network).removesuffix("-int8"))
+            raise ValueError(f"{network}: Expected a network of Keras. Received: {needs}. Pass {other}.")
         check_network(network, network_names())
     weights = import_part("fer_keras.models.weights")
     if is_named and (Path(network).suffix in SUFFIXES or str(network) in weights.shipped()):

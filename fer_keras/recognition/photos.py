@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 from fer_keras.data import images
 from fer_keras.data.dataset import DataError
 from fer_keras.paths import describe
-from fer_keras.recognition.detectors import say_once
+from fer_keras.recognition.detectors import WIDE, say_once
 
 # Of a large JPEG's longer side: the smallest face a detector is asked for still has more pixels than a network takes.
 ENOUGH_SIDE = 1920
@@ -39,7 +39,8 @@ def open_photo(source, *, side: int | None = None) -> Photo:
 
     Args:
         source: as for `recognize`; the channels of an array are grey, grey and alpha, RGB or RGBA.
-        side: a JPEG whose longer side is at least twice as long is reduced, but not below it.
+        side: a JPEG whose longer side (at most 2.5 times the shorter) is at least twice as long is reduced, but not
+            below it.
 
     Raises:
         DataError: if it is no picture, empty, without its end, absurdly large, or its values have no known range.
@@ -51,7 +52,7 @@ def open_photo(source, *, side: int | None = None) -> Photo:
             width, height = picture.size
             if picture is not source and picture.format in ("JPEG", "MPO") and width * height <= MAX_JPEG_PIXELS:
                 part = next(part for part in (1, 2, 4, 8) if width * height <= images.MAX_PIXELS * part**2)
-                part = max(part, max(width, height) / side) if side else part
+                part = max(part, min(max(picture.size), WIDE * min(picture.size)) / side) if side else part
                 picture.draft(None, (int(width / part), int(height / part)))
             rgb, profile = as_rgb(picture), picture.info.get("icc_profile")
             is_rgb = isinstance(profile, bytes) and profile[16:20] == b"RGB "
@@ -93,7 +94,6 @@ def opened(source):
 
 def as_rgb(picture):
     """A PIL image as upright RGB pixels."""
-    images.check_size(picture)
     if picture.format in images.UNSAFE:
         raise DataError(f"Expected a picture of pixels (PNG, JPEG, ...). Received: one of format {picture.format}.")
     most = 8 if picture.mode == "I" and picture.format is None else 16  # made, not read: of 8

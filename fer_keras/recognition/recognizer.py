@@ -31,7 +31,7 @@ class Face:
     box: tuple  # (left, top, width, height) in pixels of the upright picture
     emotion: str  # the likeliest class, or "uncertain" where its probability is below `min_confidence`
     confidence: float  # the calibrated probability of the likeliest class, in [0, 1]
-    probabilities: dict  # from every class to its calibrated probability; they sum to 1
+    probabilities: dict = dataclasses.field(hash=False)  # from every class to its calibrated probability; they sum to 1
     detector_score: float  # how sure the detector is that this is a face, in [0, 1]
 
 
@@ -74,6 +74,11 @@ class Recognizer:
 
     def recognize_batch(self, sources: Iterable) -> list[list[Face]]:
         """Recognise the faces in each of several pictures, an iterable of what `recognize` takes, in one batch."""
+        is_one = isinstance(sources, str | bytes | bytearray | memoryview) or hasattr(sources, "read")
+        is_array = isinstance(sources, np.ndarray) and np.prod(sources.shape[2:]) < 5  # channels
+        if is_one or is_array or not isinstance(sources, Iterable):
+            received = f"{type(sources).__name__}. Pass [picture], or call `recognize`"
+            raise ValueError(f"Expected several pictures, such as a list of them. Received: {received}.")
         return self.recognize_seen([self.see(source) for source in sources])
 
     def see(self, source: Any) -> Seen:
@@ -96,7 +101,8 @@ class Recognizer:
         try:
             return detectors.non_max_suppression(self.detector.detect(rgb), rgb)
         except Exception as error:  # one's own detector may raise any
-            what = f"`Detection`s of finite numbers. Received: {type(error).__name__}: {error}"
+            numbers = "`(box, score)` pairs of finite numbers, a box `(left, top, width, height)`"
+            what = f"`Detection`s, or {numbers}. Received: {type(error).__name__}: {error}"
             raise ValueError(f"The detector {type(self.detector).__name__}: Expected {what}") from error
 
     def crops(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
@@ -159,7 +165,7 @@ def recognizer(network=DEFAULT_NETWORK, *, classes=None, detector="auto", min_si
         changed = os.stat(network).st_mtime_ns if os.path.isfile(network) else None  # since: it is opened anew
         classes = None if classes is None else check_classes(classes)
         network, classes = kept_network(os.fspath(network), classes, changed), None
-    if isinstance(detector, str):
+    if isinstance(detector, str) and isinstance(min_size, Real | None):  # others are refused below
         detector = detectors.choose_detector() if detector == "auto" else detector
         detector, min_size = kept_detector(detector, min_size), None
     return Recognizer(network, classes=classes, detector=detector, min_size=min_size, **options)
