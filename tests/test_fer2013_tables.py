@@ -13,7 +13,7 @@ import pytest
 
 from fer_keras import data
 from fer_keras.data import ferplus_targets, join_ferplus, load_faces, load_fer4, load_fer7, load_ferplus, load_folder
-from fer_keras.data.ferplus import ferplus_winners
+from fer_keras.data.ferplus import plurality
 from fer_keras.labels import FER6, FERPLUS8, FERPLUS_VOTES
 
 VOTES = "fer2013new.csv"
@@ -357,7 +357,7 @@ def test_the_rules_of_ferplus(mode, place):
     votes, expected = np.array([case[0] for case in CASES.values()]), [case[place] for case in CASES.values()]
     targets = [[each.get(name, 0) for name in FERPLUS8] for each in expected]
     np.testing.assert_allclose(ferplus_targets(votes, mode=mode), targets, rtol=1e-6)
-    assert ferplus_winners(votes, mode=mode).tolist() == [next(iter(each), "") for each in expected]
+    assert plurality(votes, mode=mode).tolist() == [next(iter(each), "") for each in expected]
 
 
 def test_a_selection_of_classes_leaves_out_rows_that_another_wins():
@@ -370,7 +370,7 @@ def test_what_ferplus_does_not_have_is_refused(tmp_path, table):
     csv = files.write_csv(tmp_path / "a", files.csv_lines(table))
     train = files.write_csv(tmp_path / "b", files.challenge_lines(table), "train.csv")
     for message, ask in (
-        ("Unknown mode 'plurality'.*majority, pro", lambda: ferplus_winners(np.ones((1, 10)), mode="plurality")),
+        ("Unknown mode 'plurality'.*majority, pro", lambda: plurality(np.ones((1, 10)), mode="plurality")),
         ("`votes` must have the shape", lambda: ferplus_targets(np.ones((1, 8)))),
         ("Unknown class 'bored'", lambda: load_ferplus(classes=("bored",))),
         (r"with the votes of FER\+\. .* Put fer2013new\.csv", lambda: load_ferplus(csv)),
@@ -387,7 +387,7 @@ def test_what_ferplus_does_not_have_is_refused(tmp_path, table):
 
 @pytest.mark.parametrize("mode", ["majority", "probability"])
 def test_load_ferplus_keeps_rows_with_a_winner_under_its_label(folder, table, mode):
-    winners = ferplus_winners(table["votes"], mode=mode)
+    winners = plurality(table["votes"], mode=mode)
     for classes in (FERPLUS8, FER6):
         faces = load_ferplus(folder, mode=mode, classes=classes)
         assert (faces.protocol, faces.classes, mode in faces.source) == ("official", classes, True)

@@ -124,7 +124,7 @@ def test_what_may_know_a_fold_from_elsewhere_and_numbers_that_cannot_be_judged_a
     with pytest.raises(ValueError, match=r"2 at least, and 14 at most.*Received: 15\."):
         errors.assign_folds(np.arange(98) % 7, np.arange(98), 15, seed=0)
     with pytest.raises(ValueError, match=r"none of 'd'"):
-        errors.label_errors(np.arange(12) % 3, np.full((12, 4), 0.25), "abcd")
+        errors.label_errors(np.arange(12) % 3, np.full((12, 4), 0.25), tuple("abcd"))
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(finding, "out_of_fold", None)  # nothing is trained
     monkeypatch.setattr("fer_keras.training.data.load_recipe_data", lambda recipe, path: make_faces(3, size=16))

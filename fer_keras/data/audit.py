@@ -1,6 +1,7 @@
 """`audit`: what is in a data set, and can it be trusted?"""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -51,12 +52,6 @@ class Audit:
         table["all"] = table["all"].fillna(table[list(SPLITS)].sum(axis=1, min_count=len(SPLITS)))
         return table.rename_axis("finding")
 
-    def agreement_table(self):
-        """The agreement with FER+ as a `pandas.DataFrame`: a row a class, a column a split; None if unknown."""
-        import pandas as pd
-
-        return None if self.agreement is None else pd.DataFrame(self.agreement).rename_axis("class")
-
     def __str__(self):
         table = self.table().astype(object)
         lines = [
@@ -69,7 +64,8 @@ class Audit:
             lines.append(f"This is not the complete FER-2013. {difference}")
         if self.agreement is not None:
             lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")
-            lines.append(self.agreement_table().to_string(na_rep="", float_format="{:.3f}".format))
+            shares = type(table)(self.agreement).rename_axis("class")
+            lines.append(shares.to_string(na_rep="", float_format="{:.3f}".format))
         return "\n".join(lines)
 
 
@@ -81,23 +77,21 @@ def audit(faces: FaceDataset) -> Audit:
     is_conflicting = carried.sum(axis=1) > 1
     members = {split: faces.split == split for split in SPLITS}
     distinct = {split: np.unique(group[member]) for split, member in members.items()}
-    copies = {
-        split: {other: int(np.isin(group[member], found).sum()) for other, found in distinct.items()}
-        for split, member in members.items()
-    }
-    for split, member in members.items():
-        copies[split][split] = int(member.sum()) - len(distinct[split])
+    copies = {split: {} for split in SPLITS}
+    for split, other in itertools.product(SPLITS, SPLITS):
+        found = int(np.isin(group[members[split]], distinct[other]).sum())
+        copies[split][other] = found - len(distinct[split]) if split == other else found
 
     def by_split(mask):
         return {split: int(mask[member].sum()) for split, member in members.items()}
 
-    counts, has_votes = faces.counts(), faces.votes is not None
+    has_votes = faces.votes is not None
     return Audit(
         source=faces.source,
         protocol=faces.protocol,
         fingerprint=faces.fingerprint,
         classes=faces.classes,
-        counts={split: {name: int(counts.loc[split, name]) for name in faces.classes} for split in SPLITS},
+        counts=faces.counts()[list(faces.classes)].T.to_dict(),
         skipped=len(faces.skipped),
         distinct={split: len(found) for split, found in distinct.items()} | {"all": len(carried)},
         copies=copies,

@@ -64,9 +64,8 @@ def load_folder(
     classes = classes or find_classes(root, trees)
     lists = (list_classes(tree, split or "train", classes, problems, others=True) for split, tree in trees.items())
     listed = [item for items in lists for item in items]
-    source = f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}"
-    about = {"classes": classes, "source": source, "protocol": "own"}
-    faces = read_listed(listed, problems, root=root, image_size=image_size, **about)
+    about = {"source": f"class folders {given.resolve().name}{', split 80/10/10 by resplit(seed=0)' if drawn else ''}"}
+    faces = read_listed(listed, problems, root=root, image_size=image_size, classes=classes, protocol="own", **about)
     if drawn:
         say(f"{path}: {faces.source}")
     return faces.resplit(seed=0) if drawn else faces
@@ -145,8 +144,7 @@ def class_name(folder):
 def find_trees(root):
     """The folders that hold class folders, by split: one under None if there are no split folders."""
     found, names = split_folders(root), [folder.name for folder in subfolders(root)]
-    advice = f"If they are classes, pass load_folder(path, classes=({', '.join(map(repr, names[:4]))}"
-    advice += f"{', ...' * (len(names) > 4)}))."
+    advice = f"If they are classes, pass load_folder(path, classes={tuple(names)})."
     for split, (first, *more) in found.items():
         if split and more:
             raise DataError(f"{root}: Expected one folder a split. Received: {first.name} and {more[0].name}. {advice}")

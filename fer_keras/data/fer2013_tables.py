@@ -117,12 +117,6 @@ def shown(field):
     return repr(field[:20].decode("utf-8", "backslashreplace"))
 
 
-def read_csv(files, problems):
-    """The `FaceDataset` of a CSV with Usage: official split, `rows` counted from 0 below the header."""
-    faces = parse_csv(files[0], COLUMNS, problems, protocol="official")
-    return dataclasses.replace(faces, fer2013_rows=len(faces) + len(faces.skipped))
-
-
 def read_challenge(files, problems):
     """The `FaceDataset` of the challenge's train.csv, in a split of our own, which `source` describes."""
     if "emotion" not in header_of(files[0]):
@@ -136,7 +130,7 @@ def read_challenge(files, problems):
 
 
 def parse_csv(file, columns, problems, **about):
-    """The `FaceDataset` of a CSV that has `columns`."""
+    """The `FaceDataset` of a CSV that has `columns`, `rows` counted from 0 below the header."""
     rows = [(*row, number - 2) for number, row in read_rows(file, columns, parse_row, problems) if row]
     images, kept = np.array([row[0] for row in rows]).reshape(-1, SIDE, SIDE), [row[1:] for row in rows]
     return assemble(images, kept, problems, at=file, source="FER-2013, CSV", classes=FER7, **about)

@@ -109,7 +109,7 @@ def read_folders(files, problems):
 
 def label_by_votes(faces, mode, classes):
     """The faces that FER+ keeps, with the labels that its votes give."""
-    winners = ferplus_winners(faces.votes, mode=mode)
+    winners = plurality(faces.votes, mode=mode)
     keep = np.isin(winners, classes)
     labels = np.array([classes.index(name) for name in winners[keep].tolist()], np.int64)
     return faces.take(keep, labels=labels, classes=tuple(classes), source=f"{faces.source}, labels by FER+ {mode}")
@@ -136,9 +136,9 @@ def emotion_votes(votes, classes=EMOTIONS):
     return votes[:, [EMOTIONS.index(name) for name in classes]]
 
 
-def plurality(votes):
-    """Names of the emotions with most votes, the first of equals, str `(n,)`; empty in a row without any."""
-    counted = emotion_votes(votes)
+def plurality(votes, *, mode=None):
+    """Names of the emotions with most votes, or that win by `ferplus_targets`: the first of equals; empty if none."""
+    counted = emotion_votes(votes) if mode is None else taken_votes(votes, mode)
     return np.where(counted.any(axis=1), np.array(EMOTIONS)[counted.argmax(axis=1)], "")
 
 
@@ -183,12 +183,6 @@ def ferplus_targets(votes: np.ndarray, classes: Sequence[str] = FERPLUS8, *, mod
     chosen = taken[:, columns] * np.isin(taken.argmax(axis=1), columns)[:, None]
     total = chosen.sum(axis=1, keepdims=True)
     return chosen / np.where(total > 0, total, 1)
-
-
-def ferplus_winners(votes, *, mode="majority"):
-    """Names of the emotions that win by `ferplus_targets`, the first of equals, str `(n,)`; empty where none does."""
-    taken = taken_votes(votes, mode)
-    return np.where(taken.any(axis=1), np.array(EMOTIONS)[taken.argmax(axis=1)], "")
 
 
 def taken_votes(votes, mode):

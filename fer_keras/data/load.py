@@ -39,8 +39,9 @@ class Layout(NamedTuple):
 
 
 def read_csv(files, problems):
-    """The `FaceDataset` of a CSV, with the votes of FER+ if they lie beside it."""
-    faces = tables.read_csv(files, problems)
+    """The `FaceDataset` of a CSV with Usage, the official split, with the votes of FER+ if they lie beside it."""
+    faces = tables.parse_csv(files[0], tables.COLUMNS, problems, protocol="official")
+    faces = dataclasses.replace(faces, fer2013_rows=len(faces) + len(faces.skipped))
     return ferplus.join_ferplus(faces, files[1], on_error=problems.on_error) if files[1:] else faces
 
 
@@ -52,8 +53,7 @@ def read_archive(files, problems):
 
 
 LAYOUTS = (  # tried from the first to the last
-    Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)} (columns "
-           f"{','.join(tables.PARQUET_COLUMNS)})", tables.find_parquet,
+    Layout("fer2013-parquet", f"a folder with {', '.join(tables.PARQUET_NAMES)}", tables.find_parquet,
            tables.read_parquet),
     Layout("fer2013-csv", f"fer2013.csv or icml_face_data.csv (columns {','.join(tables.COLUMNS)}), or a folder that "
            "holds one; the votes of FER+ are joined if fer2013new.csv lies beside it", tables.find_csv, read_csv),

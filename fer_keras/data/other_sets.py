@@ -40,9 +40,8 @@ def load_ckplus(path: str | os.PathLike, *, on_error: str = "raise") -> FaceData
     try:
         faces = faces.resplit(0, groups=faces.rows // PER_PERSON)
     except DataError as error:  # no DataError again: load_faces would read class folders, split by picture
-        expected = f"{path}: Expected CK+48 of {len(SPLITS)} persons at least, to split it by person"
-        advice = "Add pictures of others, or split it by picture: load_folder(path)."
-        raise ValueError(f"{expected}. Received: fewer. {advice}") from error
+        received = "fewer. Add pictures of others, or split it by picture: load_folder(path)"
+        raise ValueError(f"{path}: Expected CK+48 of {len(SPLITS)} persons at least. Received: {received}.") from error
     shares = "80/10/10 " * bool(abs((faces.split == "train").mean() - 0.8) < 0.05)
     source = problems.describe(f"CK+48, split {shares}by person, drawn with seed 0")
     say(f"{path}: {source}")

@@ -40,11 +40,10 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
         raise ValueError(f"There is no corruption {kind!r}. Expected one of: {', '.join(CORRUPTIONS)}.")
     unit, (least, *_) = CORRUPTIONS[kind]
     most = 1 if unit.startswith("share") else 1000
-    if not isinstance(level, Real) or not least <= level <= most:
-        raise ValueError(f"`level` must be a number in [{least}, {most}], the {unit}. Received: {level!r}.")
-    if images.dtype != np.uint8 or images.shape[3:] != (1,):
-        received = f"{images.dtype} of shape {images.shape}"
-        raise ValueError(f"`images` must be uint8 of shape (n, height, width, 1). Received: {received}.")
+    fits = images.dtype == np.uint8 and images.shape[3:] == (1,) and isinstance(level, Real)
+    if not (fits and least <= level <= most):
+        expected = f"Expected uint8 (n, height, width, 1), and a level in [{least}, {most}] ({unit})"
+        raise ValueError(f"{expected}. Received: {images.dtype} {images.shape} and {level!r}.")
     pixels, generator = images[..., 0].astype(np.float32), np.random.default_rng(seed)
     if kind == "blur":
         pixels = blur(pixels, level)
