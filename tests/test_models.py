@@ -146,6 +146,7 @@ def test_bad_arguments_are_refused():
         ("fer-small", 7, {"pooling": "max"}, r"`pooling` must be one of mean, weighted\. Received: 'max'"),
         ("sep-se", 6, {"side": 12}, "`side` must be an integer of at least"),
         ("lenet", 4, {}, "no network 'lenet'"),
+        ("mini-xception", 7, {"foo": 1}, "no option of mini-xception 'foo'. Expected one of: input_shape, weights, l2"),
         ("vgg16", 4, {"weights": "missing.h5"}, r"of vgg16 must be .*existing .*Only the networks of"),
         ("efficientnet", 4, {"weights": "hed"}, "are VGG16's"),
         ("efficientnet", 4, {"weights": None, "variant": "b9"}, "`variant` must be one of: b0, v2b2"),

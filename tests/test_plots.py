@@ -179,6 +179,16 @@ def test_a_confusion_matrix_shows_shares_of_rows_and_counts():
     assert texts(plots.confusion_matrix(counts.mul([0, 1], axis=0)).axes[0].texts)[:2] == ["0 %\n0", "0 %\n0"]
 
 
+def test_no_runs_runs_of_other_classes_and_bare_arrays_are_refused():
+    for draw in (plots.learning_curves, plots.accuracies, plots.recalls, plots.cost):
+        with pytest.raises(ValueError, match=r"Expected one recorded run at least.* Received: none"):
+            draw([])
+    with pytest.raises(ValueError, match=r"all of the same classes\. Received: mini-xception: angry, .*-1: happy"):
+        plots.recalls([run(NAME), run("capstone-model-1")])
+    with pytest.raises(ValueError, match=r"Expected a DataFrame .* Received: ndarray\. Pass pd\.DataFrame"):
+        plots.confusion_matrix(np.eye(3))
+
+
 def test_a_gallery_shows_each_image_once_on_one_grey_scale_and_a_network_equal_stages_as_one_box():
     (axes,) = FIGURES["gallery"]().axes
     assert [image.get_array().mean() for image in axes.images] == [30 * index for index in range(7)]

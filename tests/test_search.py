@@ -127,6 +127,9 @@ def test_what_cannot_be_searched_is_refused(faces, own_folders, monkeypatch):
             share([{"CPU": 2.0}], wrong)
     with pytest.raises(ValueError, match=r"fields of a recipe\. Received: depth"):
         search(Space("odd", "capstone-model-1", {"depth": [1]}, ""), faces=faces)
+    for values, received in (({"epochs": 1}, "epochs: 1"), ({"epochs": []}, r"epochs: \[\]"), ({}, "an empty grid")):
+        with pytest.raises(ValueError, match=f"Space odd: Expected a list of values .* Received: {received}"):
+            Space("odd", "capstone-model-1", values, "")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'pip install "fer_keras\[ray\]"'):
         search(SMALL, faces=faces, ray=True)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from fer_keras.models import build
 from fer_keras.models.inputs import leaves
 from fer_keras.recipes import RECIPES
 from fer_keras.results import comparable_fields, find_run, read_run, read_runs, run_folder
-from fer_keras.training import callbacks, evaluate, fit, load_network, trainer
+from fer_keras.training import callbacks, evaluate, fit, load_network, own_models, trainer
 from fer_keras.training.callbacks import Checkpoints, load_state, save_state
 
 # Everything that has a memory or a random state: dropout, augmentation, Adam, both callbacks.
@@ -411,8 +412,14 @@ def of_neither(true, found):
     raise TypeError("no such shape")
 
 
-def shrink(pixels):
-    return pixels[:, ::8, ::8]
+@keras.saving.register_keras_serializable("tests")
+class Shrink(layers.Layer):
+    def call(self, pixels):
+        return pixels[:, ::8, ::8]
+
+
+class Unregistered(Shrink):
+    pass
 
 
 CASES = {  # loss, metrics, the network
@@ -482,6 +489,53 @@ def test_a_script_is_resumed_or_its_record_read_and_training_on_is_another(faces
     assert all(map(np.array_equal, model.get_weights(), expected))
 
 
+def test_the_best_epoch_is_that_of_an_early_stop_that_restores_weights_and_a_log_has_every_epoch(faces, own_folders):
+    def train(monitor, *more, restore=True):
+        stop = keras.callbacks.EarlyStopping(monitor, patience=9, restore_best_weights=restore)
+        return fit(compiled(), faces=faces, epochs=5, callbacks=[stop, *more], verbose=0)
+
+    log = own_folders / "log.csv"
+    logger = keras.callbacks.CSVLogger(log)
+    with pytest.raises(KeyboardInterrupt):
+        train("val_accuracy", logger, Kill(2))
+    logger.csv_file.close()
+    run = train("val_accuracy", keras.callbacks.CSVLogger(log))
+    history = run.history()
+    assert (run.resumed, run.recipe["monitor"]) == (1, "val_accuracy")
+    assert run.best_epoch == history.epoch[history.val_accuracy.idxmax()]
+    assert history.val_accuracy[run.best_epoch - 1] == pytest.approx(run.metrics["validation"]["accuracy"], abs=1e-5)
+    assert pd.read_csv(log)["epoch"].tolist() == [0, 1, 2, 2, 3, 4], "the third was killed before it was whole"
+    assert train("accuracy").recipe["monitor"] == "val_loss", "only validation chooses"
+    assert train("val_accuracy", restore=False).recipe["monitor"] == "val_loss"
+
+
+def test_numbers_of_numpy_paths_with_a_tilde_and_names_of_variants(faces, own_folders, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(own_folders / "home"))
+    first = fit(dataclasses.replace(ONE, learning_rate=np.float32(0.5)), np.int64(3), faces=faces, epochs=np.int8(2),
+                results="~/mine", callbacks=[Checkpoints("~/kept")], verbose=0)  # fmt: skip
+    assert (first.seed, first.recipe["epochs"]) == (3, 2)
+    assert find_run("one@epochs-2", 3, folder="~/mine") == first
+    assert first.folder == own_folders / "home" / "mine"
+    assert any((own_folders / "home" / "kept").iterdir())
+    cats = dataclasses.replace(make_faces(9, classes=("happy", "sad"), seed=3), classes=("cat", "dog"), protocol="own")
+    names = {fit(recipe, faces=cats, epochs=2, verbose=0).run for recipe in (ONE, recipes.own_recipe(ONE, cats))}
+    assert [name.rsplit("-", 2)[0] for name in names] == ["one@epochs-2@own"], "one name for one training"
+    monkeypatch.setitem(RECIPES, "one@course", dataclasses.replace(ONE, name="one@course", protocol="course"))
+    course = dataclasses.replace(faces, protocol="course")
+    assert fit("one@course", faces=course, epochs=2, verbose=0).recipe_name == "one@course@epochs-2"
+
+
+def test_data_that_is_not_as_published_is_ones_own_and_a_class_without_training_images_is_named(faces, capsys):
+    other = dataclasses.replace(faces, protocol="official", difference="fewer", source="a FER-2013")
+    for run in (fit(compiled(), faces=other, verbose=0), fit(ONE, faces=other, verbose=0)):
+        assert run.protocol == "own"
+    assert "no training image" not in capsys.readouterr().err
+    unseen = faces.take((faces.split != "train") | (faces.labels != FER4.index("sad")))
+    for what in (compiled(), dataclasses.replace(ONE, name="unseen")):
+        fit(what, faces=unseen, verbose=0)
+        assert "there is no training image of sad, which cannot be learned so" in capsys.readouterr().err
+
+
 def test_a_model_is_known_by_its_layers_loss_and_functions_not_by_the_names_that_keras_counts(faces, capsys):
     def closed(factor):
         def loss(true, found):
@@ -507,22 +561,29 @@ def test_a_model_is_known_by_its_layers_loss_and_functions_not_by_the_names_that
     assert len({own("softmax", **way) for way in ways}) == len(ways)
 
 
-def test_a_model_with_code_of_its_own_is_recorded_and_read_and_not_loaded(faces, capsys):
-    def train():
+def test_a_model_with_registered_code_is_recorded_read_and_loaded_and_with_other_code_refused(faces, own_folders):
+    def train(own):
         keras.utils.set_random_seed(0)
-        last = [layers.Lambda(shrink), layers.Flatten(), layers.Dense(4, "softmax")]
         inputs = outputs = keras.Input((48, 48, 1))
-        for layer in last:
+        for layer in [own, layers.Flatten(), layers.Dense(4, "softmax")]:
             outputs = layer(outputs)
         model = keras.Model(inputs, outputs)
         model.compile("adam", {model.layers[-1].name: "mse"}, metrics=["accuracy"])
         return model, fit(model, faces=faces, verbose=0)
 
-    (first, run), (second, again) = train(), train()
+    for own, name in ((layers.Lambda(lambda pixels: pixels / 255), "`Lambda` layer"), (Unregistered(), "Unregistered")):
+        with pytest.raises(
+            ValueError, match=rf"(?s)or registered ones.* Received: \w+: .{{,150}}{name}.{{,90}}\. Register"
+        ):
+            train(own)
+        assert not list(own_folders.rglob("state.npz")), "before it is trained"
+    (first, run), (second, again) = train(Shrink()), train(Shrink())
     assert again == run
-    assert all(map(np.array_equal, first.get_weights(), second.get_weights()))
-    with pytest.raises(ValueError, match=r"model\.keras: Expected a whole network of Keras' own or registered layers"):
-        load_network(run)
+    for model in (second, load_network(run)):
+        assert all(map(np.array_equal, first.get_weights(), model.get_weights()))
+    before = random.getstate()
+    own_models.check_loadable(first)
+    assert random.getstate() == before, "the weights of models that are built later stay the same"
     path = run_folder(run.run, run.data["fingerprint"]) / "model.keras"
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match="a damaged file"):
@@ -545,6 +606,21 @@ def test_what_cannot_be_trained_is_refused(faces):
     for options in ({"batch_size": 0}, {"epochs": 0}, {"precision": "mixed_bfloat16"}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             fit(compiled(), faces=faces, **options)
+    for loss, metric, form in (
+        ("sparse_categorical_crossentropy", "categorical_accuracy", "labels"),
+        ("sparse_categorical_crossentropy", keras.metrics.TopKCategoricalAccuracy(2), "labels"),
+        ("sparse_categorical_crossentropy", keras.metrics.F1Score(), "labels"),
+        ("categorical_crossentropy", "sparse_categorical_accuracy", "one-hot targets"),
+        ("mse", keras.metrics.BinaryAccuracy(name="mine"), "one-hot targets"),
+    ):
+        name = metric if isinstance(metric, str) else ""
+        with pytest.raises(ValueError, match=rf"Expected metrics of {form}.* Received: .*{name}\. Take 'accuracy'"):
+            fit(compiled(loss=loss, metrics=["accuracy", metric]), faces=faces)
+    with pytest.raises(ValueError, match=r"Expected training images\. Received: none in synthetic.*resplit"):
+        fit(compiled(), faces=faces.select(splits=("validation", "test")))
+    stop = keras.callbacks.EarlyStopping("val_accuracy", restore_best_weights=True)
+    with pytest.raises(ValueError, match="measures accuracy, as val_accuracy is monitored"):
+        fit(compiled(metrics=()), faces=faces, callbacks=[stop], verbose=0)
     for loss in (of_neither, {"dense": "mse"}, None):
         with pytest.raises(ValueError, match="Expected a loss of one-hot targets"):
             fit(compiled(loss=loss), faces=faces)
@@ -577,6 +653,11 @@ def test_networks_are_scored_across_data_sets():
     right = np.array(scores["classes"])[shared.argmax(1)] == np.array(FER4)[labels]
     assert scores["accuracy"] == pytest.approx(right.mean())
     assert evaluate("fer-small", four.to_classes(FER4[::-1]))["accuracy"] == scores["accuracy"]
+    saturated = compiled(7)
+    *weights, bias = saturated.get_weights()
+    saturated.set_weights([*weights, bias + 300 * np.eye(7)[0]])
+    scores = evaluate(saturated, four.to_classes(("happy", "sad"), drop=True), classes=FER7)
+    assert scores["log_loss"] == pytest.approx(np.log(2), abs=1e-4), "of two classes of which it knows nothing"
 
 
 def test_training_images_in_the_data_are_counted_and_said(faces, own_folders, monkeypatch, capsys):

@@ -115,6 +115,17 @@ def test_a_validation_part_is_drawn_from_train_and_said(capsys):
     assert with_validation(official) is official, "one's own pictures only"
 
 
+def test_ones_own_validation_part_never_holds_persons_that_are_trained_on(tmp_path):
+    faces = load_ckplus(files.write_tree(tmp_path / "ck", files.ckplus_folders()))
+    kept = faces.take(faces.split != "validation")
+    persons, drawn = kept.rows // 10**11, with_validation(kept)
+    sides = [set(persons[drawn.split == split]) for split in ("train", "validation")]
+    assert all(sides)
+    assert not set.intersection(*sides)
+    one = faces.take((faces.split != "validation") | (faces.labels == faces.labels[faces.split == "validation"][0]))
+    assert with_validation(one) is one, "a class that it lacks would be of persons in train"
+
+
 def test_duplicates_stay_on_one_side_and_too_few_pictures_are_refused():
     drawn = with_validation(made_up([0, 0, 0, 0, 1, 1, 1, 1], pictures=[0, 0, 0, 1, 2, 2, 3, 3]))
     for digest in np.unique(drawn.digests):

@@ -50,7 +50,7 @@ def saved(small, tmp_path):
     return tmp_path / "small.keras"
 
 
-def test_what_is_saved_is_loaded_in_half_precision_or_whole(small, saved, tmp_path):
+def test_what_is_saved_is_loaded_in_half_precision_or_whole(small, saved, tmp_path, monkeypatch):
     """More images than are predicted at a time."""
     images = np.random.default_rng(0).integers(0, 256, (300, 48, 48, 1), np.uint8)
     found, expected = load(saved), weights.Network(small, CARD).predict(images)
@@ -63,6 +63,9 @@ def test_what_is_saved_is_loaded_in_half_precision_or_whole(small, saved, tmp_pa
         np.testing.assert_array_equal(ours, theirs.astype(np.float16))
     save(small, tmp_path / "whole.keras", CARD, half=False)
     np.testing.assert_array_equal(load(tmp_path / "whole.keras").predict(images), expected)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(small, "~/home.keras", CARD)
+    assert load("~/home.keras").card == load(tmp_path / "home.keras").card
     assert saved.stat().st_size < 0.6 * (tmp_path / "whole.keras").stat().st_size
     assert max(path.stat().st_size for path in folder().glob("*.keras")) <= 15e6
 

@@ -4,6 +4,7 @@ Names are imported when they are first used: this package alone loads neither Ke
 """
 
 import functools
+import inspect
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def build(
     605572
     """
     check_name("network", name, BUILDERS)
+    known = inspect.signature(builder(name)).parameters
+    for each in options:
+        check_name(f"option of {name}", each, [*known][1:])
     return builder(name)(num_classes, input_shape=input_shape, **options)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import h5py
 import keras
@@ -65,8 +64,9 @@ def load(name: str | os.PathLike, *, classes: Sequence[str] | None = None) -> Ne
     >>> load("fer-small-4").classes
     ('happy', 'sad', 'surprise', 'neutral')
     """
-    check_network(name, shipped())
-    path = Path(name) if Path(name).suffix in SUFFIXES else folder() / f"{name}.keras"
+    path = paths.expand(name)
+    check_network(path, shipped())
+    path = path if path.suffix in SUFFIXES else folder() / f"{name}.keras"
     card, found = find_card(path, classes), digest_of(path)
     if card:
         check_same_classes(classes, card["classes"], str(path))
@@ -155,7 +155,7 @@ def save(model: keras.Model, path: str | os.PathLike, card: dict, *, half: bool 
         card: dict with the keys `FIELDS`, without `sha256`; the whole one is returned.
         half: keep values as float16, which halves the file; they are float32 again when it is loaded.
     """
-    path = Path(path)
+    path = paths.expand(path)
     missing = [name for name in FIELDS if name not in card and name != "sha256"]
     if missing:
         raise ValueError(f"A card needs {', '.join(FIELDS[:-1])}. Received: one without {', '.join(missing)}.")

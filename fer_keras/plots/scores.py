@@ -128,6 +128,7 @@ def accuracies(runs: list[Run], *, human: dict | None = None, title: str | None 
 
 def board(runs: list[Run]) -> pd.DataFrame:
     """Rows of the leaderboard, each with its `name` and the `majority` class's share of its split."""
+    runs = style.check_runs(runs)
     table, majority = leaderboard(runs), {run.run: run.majority() for run in runs}
     names = [row_name(row) for row in table.to_dict("records")]
     return table.assign(name=names, majority=table["run"].map(majority))
@@ -136,6 +137,7 @@ def board(runs: list[Run]) -> pd.DataFrame:
 @styled
 def recalls(runs: list[Run], *, title: str | None = None) -> Figure:
     """Draw the recall of each class by several runs of the same classes, the lowest of the first run on top."""
+    runs = style.check_runs(runs, same_classes=True)
     order = runs[0].per_class().sort_values("recall", kind="stable")
     tables = [run.per_class().loc[order.index].assign(run=run.label, model=run.recipe["model"]) for run in runs]
     table = pd.concat(tables).rename(lambda name: f"{name} ({order['support'][name]:,})")
@@ -204,6 +206,10 @@ def confusion_matrix(counts: pd.DataFrame, *, title: str | None = None) -> Figur
     """Draw a confusion matrix, as `Run.confusion` returns it: each row as shares of its true class, counts below."""
     import seaborn  # It brings pyplot, which few figures need.
 
+    if not isinstance(counts, pd.DataFrame):
+        words = "Expected a DataFrame with the names of the classes, as of `Run.confusion`"
+        advice = "Pass pd.DataFrame(counts, index=names, columns=names)."
+        raise ValueError(f"{words}. Received: {type(counts).__name__}. {advice}")
     totals = counts.sum(axis=1)
     shares = counts.div(totals.clip(lower=1), axis=0)
     texts = (100 * shares).map("{:.0f} %\n".format) + counts.map("{:,.0f}".format)

@@ -4,7 +4,7 @@ import functools
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from PIL import Image, ImageChops, ImageFilter
 
 from fer_keras import paths
 from fer_keras.recipes import RECIPES
+from fer_keras.results import Run
+from fer_keras.results.runs import as_runs
 
 DPI = 150
 LARGEST_BYTES = 200_000
@@ -157,6 +159,16 @@ def canvas(width: float, height: float, rows=1, columns=1, *, title=None, **opti
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def check_runs(runs: Iterable[Run | str], *, same_classes: bool = False) -> list[Run]:
+    """The recorded runs to draw; a `ValueError` if there is none, or they are not of the same classes as they must."""
+    runs = as_runs(runs)
+    if not runs or (same_classes and len({frozenset(run.classes) for run in runs}) > 1):
+        expected = f"Expected one recorded run at least{', and all of the same classes' * same_classes}"
+        received = "; ".join(f"{run.label}: {', '.join(run.classes)}" for run in runs) or "none"
+        raise ValueError(f"{expected}. Received: {received}. Choose others.")
+    return runs
 
 
 def percent(axis: Any):

@@ -43,7 +43,7 @@ def learning_curves(runs: list[Run], *, title: str | None = None) -> Figure:
 
     Runs of the same model share its colour and differ in their line.
     """
-    figure, ((axes,),) = canvas(7, 3.6)
+    runs, (figure, ((axes,),)) = style.check_runs(runs), canvas(7, 3.6)
     models = [run.recipe["model"] for run in runs]
     for place, (run, model) in enumerate(zip(runs, models, strict=True)):
         table, (colour, marker) = run.history(), model_style(model)

@@ -121,6 +121,8 @@ class Recipe:
     note: str = ""  # what a reader should know
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         if fault := next(itertools.chain(field_faults(self), joint_faults(self)), None):
             fields, expected = fault
             received = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
@@ -165,6 +167,12 @@ class Space:
     grid: dict  # lists of a field's values, as scikit-learn's `ParameterGrid` takes them; "seed"; "variant", a name
     source: str  # who published the grid, or why it is as it is
     variants: dict = dataclasses.field(default_factory=dict)  # from a name to the fields that it changes together
+
+    def __post_init__(self):
+        for name, values in self.grid.items() or [("grid", ())]:
+            if not isinstance(values, list | tuple | np.ndarray) or not len(values):
+                received = f"{name}: {values!r:.99}" if self.grid else "an empty grid"
+                raise ValueError(f"Space {self.name}: Expected a list of values for each field. Received: {received}.")
 
     def cell(self, recipe: Recipe, chosen: dict) -> Recipe:
         """The recipe of one cell of the grid, named after its settings."""
@@ -364,6 +372,12 @@ def joint_faults(recipe):
         yield ["positive"], f"`positive` must be one of {', '.join(recipe.label_classes)}"
     if len({bool(recipe.members), bool(recipe.rule), recipe.model == "ensemble"}) > 1:
         yield ["model", "members", "rule"], "an ensemble has `model='ensemble'`, `members` and a `rule`"
+
+
+def plain(value):
+    """A number of NumPy as Python's, which JSON takes, in tuples too; any other value as it is."""
+    value = tuple(map(plain, value)) if isinstance(value, tuple) else value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def has_type(value, kind):

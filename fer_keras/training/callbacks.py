@@ -14,6 +14,7 @@ import pandas as pd
 
 from fer_keras import paths
 from fer_keras.data.dataset import say
+from fer_keras.recipes.recipe import CHOICES
 from fer_keras.results.runs import reading
 from fer_keras.training.training_model import computing_in
 
@@ -63,7 +64,11 @@ class BestEpoch(keras.callbacks.Callback):
         self.now, self.started = epoch + 1, time.perf_counter()
 
     def on_test_end(self, logs=None):
-        value = float(logs[self.monitor.removeprefix("val_")])
+        logs, name = renamed(logs), self.monitor.removeprefix("val_")
+        if name not in logs:
+            expected = f"Expected a model that measures {name}, as {self.monitor} is monitored"
+            raise ValueError(f"{expected}. Received: {', '.join(logs)}. Compile it with that, or monitor val_loss.")
+        value = logs[name]
         better = np.less if self.monitor.endswith("loss") else np.greater
         if self.value is None or better(value, self.value):
             self.epoch, self.value, self.weights = self.now, value, self.network.get_weights()
@@ -81,7 +86,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike, name: str | None = None):
         super().__init__()
-        self.folder, self.name, self.best = Path(folder), name, math.inf
+        self.folder, self.name, self.best = paths.expand(folder), name, math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
@@ -129,6 +134,9 @@ class ExactResume(keras.callbacks.Callback):
             self.rows, self.memories = ([dict(each) for each in memory[name]] for name in ("history", "callbacks"))
             self.begun, self.resumed, self.early_stop = len(self.rows), memory["resumed"] + 1, memory["early_stop"]
             self.best.epoch, self.best.value, self.best.weights = *memory["best"], self.groups["best"]
+        for callback in self.remembered:
+            if isinstance(callback, keras.callbacks.CSVLogger):
+                callback.append = True  # to the epochs before
 
     def read(self):
         """The state on disk; None if there is none, or if force begins anew and no forced run left it."""
@@ -166,6 +174,11 @@ class ExactResume(keras.callbacks.Callback):
         out_of_time = limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
         self.model.stop_training = self.early_stop or out_of_time
 
+    def end_force(self):
+        """Let force begin anew next time."""
+        memory, groups = load_state(self.path)
+        save_state(self.path, memory | {"forced": False}, groups)
+
     def save(self):
         """Write the state; of the callbacks, what differs from how they were given."""
         pairs = zip(self.remembered, self.fresh, strict=True)
@@ -186,6 +199,12 @@ def renamed(logs):
     names = {part + name: f"{part}accuracy" for part in ("", "val_") for name in ACCURACIES}
     arrays = {names.get(name, name): np.asarray(value) for name, value in logs.items() if name != "epoch"}
     return {name: float(array) for name, array in arrays.items() if array.ndim == 0 and array.dtype.kind in "biuf"}
+
+
+def monitor_of(callbacks):
+    """What the best epoch of anyone's model is chosen by: what an `EarlyStopping` that restores weights monitors."""
+    names = (each.monitor for each in callbacks if getattr(each, "restore_best_weights", False))
+    return next((name for name in renamed(dict.fromkeys(names, 0)) if name in CHOICES["monitor"]), "val_loss")
 
 
 def memory_of(callback):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,8 +55,8 @@ def find_label_errors(
         ImportError: if cleanlab is not installed.
     """
     cleanlab = import_part("cleanlab")  # before hours of training, not after
-    check_options(seed=seed)
-    paths.check_writable(Path(results or paths.own_results()) / "tables" / "file")
+    (seed,), results = check_options(seed=seed), paths.own_results(results)
+    paths.check_writable(results / "tables" / "file")
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     faces = faces if isinstance(faces, FaceDataset) else load_recipe_data(recipe, faces)
     faces = faces.select(splits=("train",))
@@ -77,7 +76,7 @@ def find_label_errors(
     rows = pd.DataFrame(columns, index=pd.Index(faces.rows, name="row"))[errors.flagged]
     rows = rows.sort_values("quality", kind="stable")
     for name, each in {PREDICTIONS: arrays, ROWS: rows, TABLE: table}.items():
-        write_table(name, each, folder=results or paths.own_results())
+        write_table(name, each, folder=results)
     return table, rows
 
 

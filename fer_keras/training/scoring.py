@@ -74,6 +74,7 @@ def evaluate(
         images = np.concatenate([keras.ops.convert_to_numpy(cut) for cut in resized]).clip(0, 255)
     found = np.mean(both_views(network.predict, images), axis=0) if flip else network.predict(images)
     found = found[:, [network.classes.index(name) for name in shared]]
+    found = np.maximum(found, np.finfo(np.float32).tiny)  # of a saturated softmax, all that are shared may be 0
     probabilities = with_temperature(found / found.sum(axis=1, keepdims=True), network.temperature)
     trained_on = training_digests(network.card, faces)
     copies = None if trained_on is None or split == "train" else np.isin(asked.digests, trained_on)

@@ -54,8 +54,9 @@ def search(
 
     from fer_keras.training.data import check_options, load_recipe_data
 
-    check_options(seed=seed, minutes=minutes)
-    paths.check_writable(Path(results or paths.own_results()) / "tables" / "file")
+    seed, minutes = check_options(seed=seed, minutes=minutes)
+    results = paths.own_results(results)
+    paths.check_writable(results / "tables" / "file")
     space = find_space(space) if isinstance(space, str) else space
     recipe, path = find_recipe(space.recipe), None
     if not isinstance(faces, FaceDataset):
@@ -83,7 +84,7 @@ def search(
     finally:  # also when it is stopped
         table = search_table(space, [(settings[name], run) for name, run in ended.items() if isinstance(run, Run)])
         if len(table):
-            write_table(f"search-{space.name}", table, folder=results or paths.own_results())
+            write_table(f"search-{space.name}", table, folder=results)
     if failed := [f"\n{name}: {error}" for name, error in sorted(ended.items()) if isinstance(error, str)]:
         received = f"{len(failed)} that failed; {len(table)} cells are in the table. The same call tries again"
         raise ValueError(f"Expected every training of {space.name} to end. Received: {received}:{''.join(failed)}")

@@ -32,7 +32,7 @@ def ship(recipe: str, seed: int = 0, *, path: str | os.PathLike | None = None) -
     run = find_own_run(recipe, seed)
     if run is None:
         raise ValueError(f"Expected a recorded run. Received: {recipe!r}, seed {seed}, which has none. Train it first.")
-    path = Path(path or weights.folder() / f"{run.recipe_name}.keras")
+    path = paths.expand(path or weights.folder() / f"{run.recipe_name}.keras")
     if path.suffix != ".keras":
         raise ValueError(f"A network is written to a .keras file. Received: {path}. Let its name end in .keras.")
     if run.stopped_by_time:

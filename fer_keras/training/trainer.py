@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fer_keras import paths
+from fer_keras import paths, recipes
 from fer_keras.data import FaceDataset, load_faces
 from fer_keras.data.dataset import say
 from fer_keras.evaluation import with_temperature
@@ -19,15 +19,16 @@ from fer_keras.labels import SPLITS
 from fer_keras.models import BUILDERS, build, multiply_adds, weights
 from fer_keras.models.transfer import backbones_in, fine_tune
 from fer_keras.names import check_name
-from fer_keras.recipes import Recipe, describe, find_recipe, for_split, make_targets, to_recipe_classes, variant_for
+from fer_keras.recipes import Recipe, find_recipe, for_split, make_targets, to_recipe_classes, variant_for
 from fer_keras.results import HISTORY_COLUMNS, Run, combine, find_own_run, run_id, write_run
 from fer_keras.results.runs import identity, is_final, network_path, reading, run_folder
 from fer_keras.results.studies import check_stacking
 from fer_keras.training import scoring
-from fer_keras.training.callbacks import BestEpoch, ExactResume, load_state, make_callbacks, make_optimizer, save_state
+from fer_keras.training.callbacks import BestEpoch, ExactResume, make_callbacks, make_optimizer, monitor_of
 from fer_keras.training.data import check_options, load_recipe_data, with_validation
 from fer_keras.training.devices import ONE, Devices, choose
 from fer_keras.training.features import backbone_features, split_backbone
+from fer_keras.training.own_models import check_loadable, targets_for
 from fer_keras.training.training_model import DrawEpochs, MacroMetric, TrainingModel, computing_in, fused_batch_norm
 
 
@@ -59,7 +60,7 @@ class Job:
     @property
     def results_folder(self):  # records of synthetic faces lie apart
         synthetic = self.faces is not None and self.faces.protocol == "drawn"
-        return Path(self.results or (paths.build() / "synthetic" if synthetic else paths.own_results()))
+        return paths.own_results(self.results or (paths.build() / "synthetic" if synthetic else None))
 
 
 def fit(
@@ -80,18 +81,20 @@ def fit(
     """Train a recipe, or a compiled Keras model, to its end and record the run; asked again, read the record.
 
     Killed at any moment and called again, it resumes after the last whole epoch and ends with the same record. The
-    weights of the best epoch on validation are kept.
+    weights of the best epoch on validation are kept: by the recipe's `monitor`; of a model, by that of an
+    `EarlyStopping` with `restore_best_weights`, else by the loss.
 
     Args:
         recipe: the name of a recipe, a `Recipe`, or a compiled `keras.Model` from pixels in [0, 255], `(batch, height,
-            width, 1)`, to the classes of `faces`; its targets are one-hot, or labels if its loss takes no others.
+            width, 1)`, to the classes of `faces`; its targets are one-hot, or labels if its loss takes no others. Its
+            own layers must be registered (`keras.saving.register_keras_serializable`), so that its file can be loaded.
         seed: order, dropout, augmentation and a recipe's initial weights follow from it. A model is known again by its
             initial weights: call `keras.utils.set_random_seed` before it is built.
         faces: a `FaceDataset`, or the path of a data set; None looks in `FER_KERAS_DATA`, the cache and Kaggle. A
             recipe given another split or data set than its own becomes a variant, and says so.
         epochs: the most to train; default the recipe's, or 1 of a model.
         batch_size: of a model; default 32.
-        callbacks: further Keras callbacks; their plain numbers survive a kill.
+        callbacks: further Keras callbacks; their plain numbers survive a kill, and so does a `CSVLogger`'s file.
         results: folder of results; default below `paths.build()`. A record there or in `paths.results()` is read.
         force: train although there is a record, or a state that cannot be read.
         minutes: stop after the epoch in which so many minutes have passed; called again, it trains for as many more.
@@ -105,7 +108,8 @@ def fit(
     Raises:
         ValueError: if recipe, data, model or devices do not fit each other, or the loss is no finite number any more.
     """
-    check_options(seed=seed, epochs=epochs, batch_size=batch_size, minutes=minutes)
+    numbers = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "minutes": minutes}
+    seed, epochs, batch_size, minutes = check_options(**numbers)
     if precision not in (None, "float32", "mixed_bfloat16"):
         raise ValueError(f"`precision` must be one of float32, mixed_bfloat16. Received: {precision!r}.")
     check_kinds(recipe, faces, callbacks)
@@ -126,8 +130,10 @@ def fit(
     if epochs not in (None, recipe.epochs):
         warmup = recipe.warmup_epochs
         warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup  # else it would not end
-        changes = {"epochs": epochs, "warmup_epochs": warmup, "final": False}
-        recipe = dataclasses.replace(recipe, name=f"{recipe.name}@epochs-{epochs}", **changes)
+        # Before the name of the data that it is a variant for: a recipe that becomes one here is called so.
+        end = f"@{recipe.protocol}" if recipe.name not in recipes.RECIPES else ""
+        name = f"{recipe.name.removesuffix(end)}@epochs-{epochs}{end * recipe.name.endswith(end)}"
+        recipe = dataclasses.replace(recipe, name=name, epochs=epochs, warmup_epochs=warmup, final=False)
     with job.devices.together(), contextlib.ExitStack() as after:  # float32 whatever the global policy says
         after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
         keras.config.set_dtype_policy("float32")
@@ -169,9 +175,8 @@ def read_or_train(job):
     recorded, at_hand = devices.broadcast(lambda: (find_record(job), bool(at_hand)))
     if recorded and not at_hand:
         return announce_record(job, recorded)
-    given = load_recipe_data(recipe, job.path, any_split=at_hand) if job.faces is None else with_validation(job.faces)
-    if given.difference:  # what is not FER-2013 as it was published has no official split, and is never final
-        given = dataclasses.replace(given, protocol="own")
+    given = load_recipe_data(recipe, job.path, any_split=at_hand) if job.faces is None else job.faces
+    given = with_validation(given)
     recipe = variant_for(recipe, given)
     faces = to_recipe_classes(recipe, given)
     job = dataclasses.replace(job, recipe=recipe, faces=faces)
@@ -330,6 +335,9 @@ def run_epochs(job, model, draw, best, images=None):
     """Call Keras' `fit` once, from the saved state on, and keep the best weights; with `images`, pixels are fed."""
     devices, epochs = job.devices, job.recipe.epochs
     paths.sweep(job.folder)
+    if unseen := set(job.faces.labels.tolist()) - set(job.faces.labels[job.index].tolist()):
+        names = ", ".join(job.faces.classes[label] for label in sorted(unseen))
+        say(f"{job.faces.source}: there is no training image of {names}, which cannot be learned so")
     model.optimizer.build(model.trainable_variables)
     callbacks = [*make_callbacks(job.recipe), *(job.callbacks if devices.first else ())]
     resume = ExactResume(job, best, callbacks)
@@ -366,9 +374,8 @@ def record(job, network, predict, inputs, best, resume):
     epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole"
     again = f"the same command{', without force,' * job.force} trains on"
     say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; {again}")
-    if job.force:  # next time, force begins anew
-        memory, groups = load_state(resume.path)
-        save_state(resume.path, memory | {"forced": False}, groups)
+    if job.force:
+        resume.end_force()
     return run
 
 
@@ -400,13 +407,15 @@ def fit_model(model, job, epochs, batch_size):
         words = f"Expected a model for images of shape {faces.images.shape[1:]}. Received: input {model.input_shape}"
         raise ValueError(f"{words}. Begin it with keras.Input of that shape and keras.layers.Resizing.")
     how = {"class_names": faces.classes, "protocol": faces.protocol, "epochs": epochs, "batch_size": batch_size}
-    job = dataclasses.replace(job, recipe=describe(model, **how), faces=faces)
+    how["monitor"] = monitor_of(job.callbacks)
+    job = dataclasses.replace(job, recipe=recipes.describe(model, **how), faces=faces)
     if recorded := find_record(job):
         model.optimizer.build(model.trainable_variables)
         with reading(network_path(recorded), "the values of this model"):
             model.load_weights(network_path(recorded))
         return announce_record(job, recorded)
     check_targets(job)
+    check_loadable(model)
     states = [*job.folder.parent.glob(f"{job.recipe.name}-*-s{job.seed}-{faces.fingerprint[:8]}/state.npz")]
     if states and job.folder / "state.npz" not in states:
         why = "of other settings or initial weights; keras.utils.set_random_seed keeps these the same"
@@ -415,23 +424,3 @@ def fit_model(model, job, epochs, batch_size):
     draw = DrawEpochs(model, (job.index, targets, None), seed=job.seed, batch_size=batch_size)
     resume = run_epochs(job, model, draw, best, images)
     return record(job, model, weights.as_network(model, faces.classes).predict, faces.images, best, resume)
-
-
-def targets_for(model, faces):
-    """The targets of all images in the form that a model's loss takes: one-hot, else labels."""
-    labels, loss, size = faces.labels.astype(np.int32), model.loss, model.output_shape[-1]
-    while isinstance(loss, dict | list | tuple) and len(loss) == 1:
-        (loss,) = loss.values() if isinstance(loss, dict) else loss
-    forms = [np.eye(size, dtype=np.float32)[labels], labels] if size > 1 else [labels.astype(np.float32)[:, None]]
-    count = 3 + (size == 3)  # another number than that of classes, so that no wrong form fits by chance
-    for targets in forms:
-        try:
-            if isinstance(model.loss, dict) and {*model.loss} != {*(getattr(model, "output_names", None) or ())}:
-                raise ValueError("no output of that name")
-            keras.losses.get(loss)(targets[:count], np.full((count, size), 1 / size, np.float32))
-            return targets
-        except Exception as error:  # of anyone's function
-            fault = error
-    words = f"Expected a loss of one-hot targets (batch, {size}), or of labels (batch,). Received: {model.loss!r}"
-    advice = "Compile the model with another, such as 'categorical_crossentropy'."
-    raise ValueError(f"{words}, which takes neither ({fault}). {advice}") from fault
