@@ -1,7 +1,6 @@
 """Folders of the project and of the user, the quick and the full profile, and files that are written whole."""
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -155,8 +154,7 @@ def replacing(path: str | os.PathLike):
 def unfinished(path: Path):
     """Yield `partial(path)`, which this run alone writes; when the context ends well it replaces `path`.
 
-    Otherwise it stays, unless it is empty, and the error names it. Another run that wants it meanwhile, or another
-    thread, gets a `ValueError`; not on Windows.
+    Otherwise it stays, unless it is empty. Meanwhile other runs get a `ValueError`, but on Windows.
     """
     beside = partial(path)
     beside.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +177,7 @@ def unfinished(path: Path):
                 remove(beside)
             elif isinstance(error, KeyboardInterrupt):
                 error.args = (f"{beside} holds what was written",)
-            elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            elif isinstance(error, OSError) and error.filename is None:  # of a disk that is full
                 error.filename = f"{beside}, which holds what was written"
             raise
 
@@ -187,9 +185,8 @@ def unfinished(path: Path):
 def sweep(folder: str | os.PathLike, name: str = "*") -> None:
     """Remove what killed processes left in a folder: files and folders `.NAME.PID.tmp` whose process no longer runs.
 
-    `name` is a pattern of file names, as for `glob`. Those of a live process stay. Processes are looked for on this
-    machine only: of several that share a folder, one must not sweep names that another writes. Sub-folders are not
-    searched. On Windows nothing is removed.
+    `name` is a pattern as for `glob`; sub-folders are not searched. Processes are looked for on this machine only: of
+    several that share a folder, one must not sweep names that another writes. On Windows nothing is removed.
     """
     for path in Path(folder).glob(f".{name}.*.tmp"):
         found = re.fullmatch(r"\..+\.([1-9]\d{0,6})\.tmp", path.name, re.DOTALL)

@@ -141,9 +141,7 @@ def test_a_detector_that_fails_at_a_picture_is_an_error_of_this_picture(found, t
         Image.fromarray(quarters(0)).save(tmp_path / name)
     table = fer_keras.recognize_folder(tmp_path, network=Brightness(), detector=detector)
     assert table.status.to_list() == ["error", NO_FACE]
-    expected = (
-        "The detector SimpleNamespace: Expected `Detection`s, or `(box, score)` pairs of finite numbers, a box `(left"
-    )
+    expected = "The detector SimpleNamespace: Expected `Detection`s or `(box, score)` of finite numbers. Received: "
     assert table.error[0].startswith(expected)
 
 
@@ -318,6 +316,8 @@ def test_a_zip_is_read_as_the_folder_that_it_holds(folder, tmp_path):
     for wrong in (None, b"photos", [folder]):
         with pytest.raises(ValueError, match=r"the path of a folder of pictures, or of a \.zip of one\. Received: "):
             fer_keras.recognize_folder(wrong, **HAAR)
+        with pytest.raises(ValueError, match=r"the path of a folder or of a \.parquet file\. Received: "):
+            fer_keras.recognize_on_ray(wrong, tmp_path / "out", **HAAR)
     refused = {"photos/empty": "none", "photos/cut.png": "a file", "no": "no such file", "cut.zip": ""}
     for name, received in refused.items():
         with pytest.raises(DataError, match=f"{name}: Expected .* Received: {received}"):

@@ -254,7 +254,7 @@ def test_a_name_that_is_not_utf_8_is_refused_before_opencv_sees_it(plain, tmp_pa
 
 
 def test_classes_that_would_hide_a_column_are_refused(plain):
-    network = SimpleNamespace(name="own", classes=("time", "b"), size=(8, 8), predict=None)
+    network = SimpleNamespace(name="own", classes=("time", "b"), size=(8, 8), temperature=1.0, card={}, predict=None)
     with pytest.raises(ValueError, match=r"no columns of the table. Received: 'time'"):
         fer_keras.recognize_video(plain, network=network, detector=None)
 

@@ -43,10 +43,8 @@ Picture = collections.namedtuple("Picture", "name file copy is_given")
 def recognize_folder(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
     """Recognise the faces in all pictures of a folder and its sub-folders; millions are for `recognize_on_ray`.
 
-    Links to folders are followed, each folder is read once, and hidden ones and `__MACOSX` are left out.
-
     Args:
-        path: the folder, or a `.zip` of one.
+        path: the folder, or a `.zip` of one. Links to folders are followed; hidden ones and `__MACOSX` are left out.
         options: as for `recognize`: `network`, `classes`, `detector`, `min_confidence`, `min_size`, `mirrored`.
 
     Returns:
@@ -87,14 +85,12 @@ def walk(folder, without=None, wanted=is_photo) -> Iterator[str]:
     roots, seen = [folder], {os.path.realpath(without)} - {os.path.realpath(folder)} if without else set()
     for root in roots:  # links follow at the end, so that a folder is called by its own name if it has one here
         for place, folders, names in os.walk(root, onerror=lambda e: warnings.warn(words.format(e), stacklevel=2)):
-            if (real := os.path.realpath(place)) in seen:
-                folders.clear()
-                continue
+            is_new = (real := os.path.realpath(place)) not in seen
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+            folders[:] = sorted(name for name in folders if is_new and name[0] != "." and name != "__MACOSX")
             roots += filter(os.path.islink, (os.path.join(place, name) for name in folders))
             below = Path(place).relative_to(folder)
-            yield from ((below / name).as_posix() for name in sorted(names) if wanted(name))
+            yield from ((below / name).as_posix() for name in sorted(names) if is_new and wanted(name))
 
 
 def as_sorted(name):
@@ -163,13 +159,11 @@ def table_file(path: Path, columns: Collection[str], *, digits: int = 4):
     with unfinished(path) as beside, beside.open("w", buffering=1, newline="", encoding="utf-8") as file:
         lines = csv.DictWriter(file, columns, lineterminator="\n")
 
-        def shown(value):
-            return f"{value:.{digits}f}" if isinstance(value, float) else value
-
         def write(found):
             if not file.tell():  # without a row, nothing is left
                 lines.writeheader()
-            lines.writerows({name: shown(each) for name, each in row.items()} for row in found)
+            for row in found:
+                lines.writerow({name: f"{x:.{digits}f}" if isinstance(x, float) else x for name, x in row.items()})
 
         yield write
         write(())

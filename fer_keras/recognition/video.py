@@ -73,8 +73,7 @@ def recognize_video(
     Returns:
         A `pandas.DataFrame` with the columns `time` (seconds), `frame` (from 0), `status` ("ok"), `id` (of the face,
         from 1), `left`, `top`, `width`, `height` (pixels), `emotion`, `confidence`, `detected` (False where the face
-        was followed), and one for each class. `attrs`: `frames`; `seconds`, of the last
-        frame that was read; `ended`: "whole", "stopped" or "broken".
+        was followed), and one for each class. `attrs`: `frames`, `seconds` read, `ended`: "whole", "stopped", "broken".
 
     Raises:
         ValueError: if the source cannot be read, an option is out of range, or a file cannot or must not be written.
@@ -185,6 +184,8 @@ class Reader:
             self.capture.release()
             why = "It may be something else, sound alone, cut off or corrupt; a camera, missing, forbidden or in use."
             raise ValueError(f"{self.name}: Expected frames that OpenCV can read. Received: none. {why}")
+        # Now, for a camera; or when the container says that the frame which was read last is shown.
+        self.clock = time.monotonic if self.is_camera else lambda: self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         self.started = time.monotonic() if self.is_camera else 0.0
         self.seconds = self.clock() - self.started
 
@@ -198,10 +199,6 @@ class Reader:
             what = "other content, as of a playlist" if is_list else "a name that stands for many"
             raise ValueError(f"{self.name}: Expected a video, as MP4, MKV, AVI, GIF or MPEG. Received: {what}.")
         return place
-
-    def clock(self):
-        """Now, for a camera; or when the container says that the frame which was read last is shown."""
-        return time.monotonic() if self.is_camera else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def __iter__(self):
         frame = self.first
