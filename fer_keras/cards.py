@@ -20,11 +20,12 @@ EXPORTED = ("name", "classes", "size", "sha256")  # what the card of an exported
 USABLE = {
     "name": lambda value: isinstance(value, str) and bool(value),
     "classes": lambda value: (
-        isinstance(value, list)
+        isinstance(value, list | tuple)
         and all(isinstance(name, str) and name.strip() for name in value)
         and len(set(value)) == len(value) > 1
     ),
-    "size": lambda value: isinstance(value, list) and [type(side) for side in value] == [int, int] and min(value) > 0,
+    "size": lambda value: type(value) in (list, tuple) and [*map(type, value)] == [int, int] and min(value) > 0,
+    "card": lambda value: isinstance(value, dict),  # of a network of one's own
     "sha256": lambda value: isinstance(value, str),
     "temperature": lambda value: isinstance(value, Real) and 0.01 <= value <= 100,
 }

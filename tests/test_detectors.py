@@ -103,7 +103,7 @@ def test_what_is_missing_or_unknown_is_said(monkeypatch, tmp_path):
         with pytest.raises(ValueError, match="must be a share"):
             find_detector("haar", min_size=share)
     for framing in ((1.2, 0.0), 1.2, (), Framing(float("nan")), Framing(0), Framing(1e4), Framing(1, 50)):
-        with pytest.raises(ValueError, match=r"The detector SimpleNamespace: Expected `framing` .* Received: "):
+        with pytest.raises(ValueError, match=r"`framing` must be a `Framing` .* Received: "):
             find_detector(SimpleNamespace(detect=Mock(), framing=framing))
     for name in ("yunet", f"yunet:{tmp_path / 'no.onnx'}"):
         with pytest.raises(ValueError, match=r"\.onnx: Expected YuNet's \.onnx file.*no such file.*fetch yunet"):

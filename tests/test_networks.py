@@ -312,7 +312,9 @@ def test_what_cannot_be_written_is_refused(converted, tmp_path, monkeypatch, own
         with pytest.raises(ValueError, match=message):
             export(**{"network": converted, **options})
     monkeypatch.setattr(exporter, "write", Mock(side_effect=RuntimeError("No Op registered\nfor Erf")))
-    with pytest.raises(ValueError, match=r"quick: Expected layers .*to onnx\. Received: No Op registered for Erf\. N"):
+    with pytest.raises(
+        ValueError, match=r"quick: Expected a network .*to onnx\. Received: No Op registered for Erf\. N"
+    ):
         export(converted)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Received: Keras on 'jax'\. Set KERAS_BACKEND=tensorflow"):

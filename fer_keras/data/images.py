@@ -37,17 +37,11 @@ def is_picture(name):
 def read_regular(path):
     """The bytes of a regular file; a `DataError` if it is none, or larger than any picture."""
     try:
-        file = os.open(path, OPEN)
-        try:
-            about = os.fstat(file)
+        with open(path, "rb", opener=lambda path, _: os.open(path, OPEN)) as file:
+            about = os.fstat(file.fileno())
             is_file, size = stat.S_ISREG(about.st_mode), about.st_size
-            content = os.read(file, size) if is_file and size <= MAX_BYTES else b""
-            while 0 < len(content) < size and (more := os.read(file, size - len(content))):
-                content += more
-        finally:
-            os.close(file)
-        if is_file and size <= MAX_BYTES:
-            return content
+            if is_file and size <= MAX_BYTES:
+                return file.read(size)
         received = f"one of {size:,}" if is_file else "a folder, a pipe or a device"
     except (OSError, ValueError) as error:
         received = getattr(error, "strerror", None) or str(error)

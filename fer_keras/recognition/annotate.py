@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageColor, ImageDraw, ImageFont
 from fer_keras.labels import COLOURS
 from fer_keras.paths import check_writable, write_whole
 from fer_keras.recognition.detectors import Detection, shared
+from fer_keras.recognition.networks import keras_network
 from fer_keras.recognition.photos import open_photo
 from fer_keras.recognition.recognizer import DEFAULT_NETWORK, Face, Recognizer, recognizer, scaled_box
 
@@ -55,7 +56,6 @@ def explain_picture(source, target, *, network=DEFAULT_NETWORK, classes=None, me
     photo = open_photo(source)  # before Keras is imported
     from fer_keras.evaluation.explain import explain
     from fer_keras.evaluation.heatmaps import region_shares
-    from fer_keras.recognition.networks import keras_network
 
     rgb, found = photo.rgb, Recognizer(keras_network(network, classes=classes), **options)
     crops = found.crops(rgb, detections := found.detect(rgb))

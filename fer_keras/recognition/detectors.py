@@ -231,26 +231,20 @@ def find_detector(name="auto", *, min_size: float | None = None):
     if callable(getattr(name, "detect", None)):
         framing = getattr(name, "framing", None)
         if framing is not None and not (isinstance(framing, Framing) and 0 < framing.scale < 10 > abs(framing.down)):
-            expected = f"Expected `framing` to be a `Framing` of a scale in (0, 10), or None. Received: {framing!r}"
-            raise ValueError(f"The detector {type(name).__name__}: {expected}.")
+            raise ValueError(f"`framing` must be a `Framing` of a scale in (0, 10), or None. Received: {framing!r}.")
         return name
     name = choose_detector() if name == "auto" else name
     if name in ("haar", "mtcnn"):
         return (Haar if name == "haar" else Mtcnn)(min_size=min_size)
     if isinstance(name, str) and (name == "yunet" or name.startswith("yunet:")):
-        return Yunet(name.removeprefix("yunet").removeprefix(":") or yunet_file(), min_size=min_size)
+        return Yunet(name.removeprefix("yunet").removeprefix(":") or yunet_file() or paths.cache(), min_size=min_size)
     expected = "'auto', 'haar', 'mtcnn', 'yunet', 'yunet:PATH' with the path of its .onnx file, an object with `detect`"
     raise ValueError(f"`detector` must be {expected}, or None where every picture is a face. Received: {name!r}.")
 
 
 def choose_detector() -> str:
     """Name of the detector that "auto" is: "yunet:PATH" if its file is at hand, else "haar"; named once, on stderr."""
-    try:
-        file = yunet_file()
-    except ValueError:  # without a home folder, there is no cache
-        if os.environ.get("FER_KERAS_YUNET"):
-            raise
-        file = None
+    file = yunet_file()
     if file and file.is_file():
         say_once(f"the detector is YuNet, from {file}")
         return f"yunet:{file}"
@@ -258,14 +252,17 @@ def choose_detector() -> str:
     return "haar"
 
 
-def yunet_file() -> Path:
-    """Path of YuNet's file: where `FER_KERAS_YUNET` points, else in the cache, where it may be missing or broken."""
+def yunet_file() -> Path | None:
+    """Path of YuNet's file: as `FER_KERAS_YUNET` says, else in the cache, where it may be missing; None without one."""
     if named := paths.asked("FER_KERAS_YUNET"):
         if not os.path.isfile(named):
             expected = "Expected the path of YuNet's .onnx file, or no such variable"
             raise ValueError(f"FER_KERAS_YUNET={named}: {expected}. Received: {paths.describe(named)}.")
         return named
-    files = [paths.cache() / name for name in YUNET_FILES]
+    try:
+        files = [paths.cache() / name for name in YUNET_FILES]
+    except ValueError:  # no home folder, in which it would be
+        return None
     return next((file for file in files if file.is_file()), files[0])
 
 

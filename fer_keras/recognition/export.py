@@ -76,14 +76,11 @@ def export(
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx, of NumPy
         stack.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
         tempfile.tempdir = str(folder)  # converters' own files are swept with it if this process is killed
-        unfinished = folder / path.name
         try:
-            write(plain(network.model), unfinished, format, scaling if quantize else None)
-        except (ValueError, OSError):
-            raise
+            write(plain(network.model), unfinished := folder / path.name, format, scaling if quantize else None)
         except Exception as error:  # of a layer that a converter does not know, each raises its own
-            what = f"Expected layers that can be converted to {format}. Received: {' '.join(str(error).split())[:300]}"
-            raise ValueError(f"{network.name}: {what}. Nothing was written.") from error
+            what = f"a network that can be converted to {format}. Received: {' '.join(str(error).split())[:300]}"
+            raise ValueError(f"{network.name}: Expected {what}. Nothing was written.") from error
         found = compare(network, unfinished, *compared, quantize)
         keep(unfinished, path, {**network.card, "name": called, "size": list(network.size), **found})
     return path

@@ -59,9 +59,7 @@ def open_network(network, *, classes=None):
         return keras_network(network, classes=classes)
     if not isinstance(found, BaseNetwork):
         values = {name: getattr(found, name, None) for name in ("name", "classes", "size", "temperature", "card")}
-        checks = USABLE | {"card": lambda value: isinstance(value, dict)}
-        lists = ((name, list(value) if isinstance(value, tuple) else value) for name, value in values.items())
-        if wrong := [f"{name} = {values[name]!r}" for name, value in lists if not checks[name](value)]:
+        if wrong := [f"{name} = {value!r}" for name, value in values.items() if not USABLE[name](value)]:
             needs = "`name`, `classes`, `size` (height, width), `temperature` (1.0 if unknown) and `card`, a dict"
             raise ValueError(f"Expected a network with {needs}. Received: {', '.join(wrong)}.")
     check_same_classes(classes, found.classes, str(network) if found is not network else "`network`")

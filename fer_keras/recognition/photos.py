@@ -39,8 +39,7 @@ def open_photo(source, *, side: int | None = None) -> Photo:
 
     Args:
         source: as for `recognize`; the channels of an array are grey, grey and alpha, RGB or RGBA.
-        side: a JPEG whose longer side (at most 2.5 times the shorter) is at least twice as long is reduced, but not
-            below it.
+        side: a JPEG at least twice as long is reduced, but not below it, nor its shorter side below a 2.5th of it.
 
     Raises:
         DataError: if it is no picture, empty, without its end, absurdly large, or its values have no known range.

@@ -77,8 +77,8 @@ class Recognizer:
         is_one = isinstance(sources, str | bytes | bytearray | memoryview) or hasattr(sources, "read")
         is_array = isinstance(sources, np.ndarray) and np.prod(sources.shape[2:]) < 5  # channels
         if is_one or is_array or not isinstance(sources, Iterable):
-            received = f"{type(sources).__name__}. Pass [picture], or call `recognize`"
-            raise ValueError(f"Expected several pictures, such as a list of them. Received: {received}.")
+            received = type(sources).__name__
+            raise ValueError(f"Expected several pictures, such as a list. Received: {received}. Pass [picture].")
         return self.recognize_seen([self.see(source) for source in sources])
 
     def see(self, source: Any) -> Seen:
@@ -101,8 +101,7 @@ class Recognizer:
         try:
             return detectors.non_max_suppression(self.detector.detect(rgb), rgb)
         except Exception as error:  # one's own detector may raise any
-            numbers = "`(box, score)` pairs of finite numbers, a box `(left, top, width, height)`"
-            what = f"`Detection`s, or {numbers}. Received: {type(error).__name__}: {error}"
+            what = f"`Detection`s or `(box, score)` of finite numbers. Received: {type(error).__name__}: {error}"
             raise ValueError(f"The detector {type(self.detector).__name__}: Expected {what}") from error
 
     def crops(self, rgb: np.ndarray, detections: list[Detection]) -> np.ndarray:
