@@ -10,6 +10,8 @@ one, into build/notebooks. Where nothing changed nothing is written. `--check` p
 import argparse
 import ast
 import base64
+import contextlib
+import dataclasses
 import hashlib
 import html
 import json
@@ -25,13 +27,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import nbformat
+import numpy as np
+import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from fer_keras import paths, plots
+from fer_keras import audit, load_fer4, load_fer7, paths, plots
+from fer_keras.data import DataError, FaceDataset, mean_faces
+from fer_keras.data.ferplus import names_emotion, plurality
+from fer_keras.evaluation import label_crowd_agreement
+from fer_keras.labels import REST, SPLITS
 from fer_keras.paths import profile, write_changed, write_whole
-from fer_keras.results import as_csv, leaderboard, peer_table, read_runs, row_name, with_interval
+from fer_keras.results import (
+    Run,
+    as_csv,
+    as_published,
+    leaderboard,
+    peer_table,
+    read_runs,
+    row_name,
+    with_interval,
+    write_table,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STAMP, CHECKED, VARIES = "fer_keras", "nbval-check-output", "nbval-ignore-output"
@@ -83,8 +101,6 @@ def build(*, only: list[str] | None = None) -> None:
 
         record_networks()
     if profile() == "full":
-        from fer_keras.results import record_data
-
         print("reading FER-2013 …", flush=True)
         data = record_data()
     found = [path for path in notebooks() if not only or path.name[:2] in only]
@@ -103,6 +119,49 @@ def build(*, only: list[str] | None = None) -> None:
         write_changed(reports / "report.html", as_html(report))
     print(f"\nThe report:    {reports / 'report.html'}\nThe notebooks: {executed_folder()}")
     print(f"The results:   {paths.results() / 'leaderboard.csv'}")
+
+
+def record_data() -> str:
+    """Record audit, mean faces, published forms and agreement with FER+ of FER-2013, and the course set if it is there.
+
+    A form is made from FER-2013's rows as its reader does; Kaggle's folders train and validation, another kind of
+    selection, cannot be made so. The fingerprint of the data is returned.
+    """
+    faces = as_published(load_fer7())
+    write_table("audit", audit(faces).as_dict())
+    write_table("mean_faces", dict(zip(faces.classes, mean_faces(faces).round().astype(np.uint8), strict=True)))
+    if faces.votes is not None:
+        write_table("crowd", count_sides(faces, read_runs()))
+    folders = dataclasses.replace(faces, split=np.where(faces.split == "train", "train", "test"))
+    forms = {
+        "fer2013-csv": faces,
+        "challenge-csv": faces.select(splits=("train",)).resplit(0),
+        "fer2013-folders": faces,
+        "fer2013-unnamed-folders": folders.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)),
+    }
+    with contextlib.suppress(DataError):
+        forms["course-folders"] = load_fer4(protocol="course")
+    official, counts = pd.Series(faces.split, index=faces.rows), {}
+    for name, form in forms.items():
+        table = pd.crosstab(as_published(form).split, official.loc[form.rows].to_numpy())
+        counts[name] = table.reindex(index=SPLITS, columns=SPLITS, fill_value=0).to_dict("index")
+    write_table("forms", counts)
+    if course := forms.get("course-folders"):
+        write_table("course", {"audit": audit(course).as_dict(), "official_split": counts["course-folders"]})
+    return faces.fingerprint
+
+
+def count_sides(faces: FaceDataset, runs: list[Run]) -> dict[str, dict[str, int]]:
+    """Count by run, on FER-2013's test rows, with whom predictions agree where the label and the FER+ voters differ."""
+    judged = np.where(names_emotion(faces.votes), plurality(faces.votes), "")
+    by_row, found = pd.Series(judged, index=faces.rows), {}
+    for run in runs:
+        labelled = run.recipe["data"] in ("fer7", "fer4") and run.classes[0] != REST
+        if labelled and run.protocol == "official" and "test" in run.metrics:
+            test, classes = run.predictions("test"), np.array(run.classes)
+            given = classes[test.labels], classes[test.probabilities.argmax(axis=1)], by_row.loc[test.rows].to_numpy()
+            found[run.run] = label_crowd_agreement(*given)
+    return found
 
 
 def notebooks() -> list[Path]:

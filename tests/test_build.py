@@ -1,6 +1,7 @@
 """`reports/build.py` on a small project with made-up records: what it writes, what it leaves, what `--check` sees."""
 
 import ast
+import dataclasses
 import importlib.util
 import json
 import os
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import made_up
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from fer_keras import paths
-from fer_keras.results import find_run, write_run
+from fer_keras import paths, results
+from fer_keras.data import DataError
+from fer_keras.data.synthetic_faces import make_faces
+from fer_keras.labels import FER7, FERPLUS_VOTES, SPLITS
+from fer_keras.results import find_run, read_table, write_run
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("reports_build", ROOT / "reports" / "build.py")
@@ -64,7 +69,7 @@ def stand_in(project, patch):
     for name, value in {"RESULTS": "reports/results", "BUILD": "build", "DATA": "faces"}.items():
         patch.setenv(f"FER_KERAS_{name}", value)
     patch.setenv("FER_PROFILE", "full")
-    patch.setattr("fer_keras.results.record_data", lambda: "fingerprint", raising=False)
+    patch.setattr(build, "record_data", lambda: "fingerprint")
     patch.setattr("fer_keras.models.summary.record_networks", lambda: None)
     patch.setattr("fer_keras.models.summary.networks_are_recorded", lambda: True)
 
@@ -344,3 +349,34 @@ def test_at_most_a_third_of_the_notebooks_cells_are_a_single_call_of_ours():
         total += len(codes)
         assert not ours & set(re.findall(r"\bMarkdown\((\w+)", "\n".join(codes))), "no Markdown of the package"
     assert 3 * single <= total > 150
+
+
+@pytest.mark.parametrize("course", [None, "as FER-2013"])
+def test_data_are_counted_and_networks_are_held_against_the_voters(recorded_project, monkeypatch, course):
+    """A row for each made-up prediction, whose voters all name fear."""
+    faces, run = make_faces(40, seed=1), find_run("mini-xception")
+    votes = np.tile(10 * np.eye(10, dtype=np.float32)[FERPLUS_VOTES.index("fear")], (len(faces), 1))
+    faces = dataclasses.replace(faces, votes=votes, rows=np.arange(len(faces)))
+
+    def load_course(protocol):
+        if course is None:
+            raise DataError("none")
+        return faces
+
+    monkeypatch.setattr(build, "load_fer7", lambda: faces)
+    monkeypatch.setattr(build, "load_fer4", load_course)
+    assert build.record_data() == faces.fingerprint
+    found, test, fear = read_table("crowd"), run.predictions("test"), FER7.index("fear")
+    predicted = test.probabilities.argmax(axis=1)
+    assert found[run.run]["agreed"] == (test.labels == fear).sum()
+    assert found[run.run]["with_crowd"] == ((predicted == fear) & (test.labels != fear)).sum()
+    agreement, counts = results.agreement_table("validation").set_index("label"), faces.counts()
+    assert agreement.loc[["fear", "sad"], "agreement_of_judged"].tolist() == [1, 0]
+    assert agreement["images"].to_dict() == counts.loc["validation"].rename({"total": "all"}).to_dict()
+    forms, totals = read_table("forms"), counts["total"].to_dict()
+    whole = {split: dict.fromkeys(SPLITS, 0) | {split: totals[split]} for split in SPLITS}
+    assert forms["fer2013-csv"] == whole
+    assert all(one["validation"] == one["test"] == 0 for one in forms["challenge-csv"].values()), "Training rows alone"
+    assert forms["fer2013-unnamed-folders"]["test"] == dict(totals, train=0)
+    assert forms.get("course-folders") == (whole if course else None)
+    assert (results.find_table("course") or {}).get("official_split") == (whole if course else None)

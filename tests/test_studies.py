@@ -13,11 +13,10 @@ from sklearn import metrics
 from small_networks import small
 
 from fer_keras import results
-from fer_keras.data import DataError
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import calibration_error, compare, difference, summarise, wilson, with_temperature
 from fer_keras.evaluation.metrics import compare_precision
-from fer_keras.labels import FER4, FER7, FERPLUS_VOTES, REST, SPLITS
+from fer_keras.labels import FER4, FER7, REST
 from fer_keras.recipes import RECIPES, SPACES, Space
 from fer_keras.recipes.published import PEERS
 from fer_keras.results import (
@@ -26,8 +25,6 @@ from fer_keras.results import (
     find_run,
     leaderboard,
     read_runs,
-    read_table,
-    runs,
     write_run,
     write_table,
 )
@@ -262,37 +259,6 @@ def test_likely_label_errors_are_counted_and_each_share_names_its_denominator(ow
     assert results.label_error_matrix().loc["sad", "fear"] == 8
     write_table("label-errors", found | {"crowd": None})
     assert results.label_error_table().columns[-1] == "likely_share", "without voters"
-
-
-@pytest.mark.parametrize("course", [None, "as FER-2013"])
-def test_data_are_counted_and_networks_are_held_against_the_voters(recorded_project, monkeypatch, course):
-    """A row for each made-up prediction, whose voters all name fear."""
-    faces, run = make_faces(40, seed=1), find_run("mini-xception")
-    votes = np.tile(10 * np.eye(10, dtype=np.float32)[FERPLUS_VOTES.index("fear")], (len(faces), 1))
-    faces = dataclasses.replace(faces, votes=votes, rows=np.arange(len(faces)))
-
-    def load_course(protocol):
-        if course is None:
-            raise DataError("none")
-        return faces
-
-    monkeypatch.setattr(runs, "load_fer7", lambda: faces)
-    monkeypatch.setattr(runs, "load_fer4", load_course)
-    assert results.record_data() == faces.fingerprint
-    found, test, fear = read_table("crowd"), run.predictions("test"), FER7.index("fear")
-    predicted = test.probabilities.argmax(axis=1)
-    assert found[run.run]["agreed"] == (test.labels == fear).sum()
-    assert found[run.run]["with_crowd"] == ((predicted == fear) & (test.labels != fear)).sum()
-    agreement, counts = results.agreement_table("validation").set_index("label"), faces.counts()
-    assert agreement.loc[["fear", "sad"], "agreement_of_judged"].tolist() == [1, 0]
-    assert agreement["images"].to_dict() == counts.loc["validation"].rename({"total": "all"}).to_dict()
-    forms, totals = read_table("forms"), counts["total"].to_dict()
-    whole = {split: dict.fromkeys(SPLITS, 0) | {split: totals[split]} for split in SPLITS}
-    assert forms["fer2013-csv"] == whole
-    assert all(one["validation"] == one["test"] == 0 for one in forms["challenge-csv"].values()), "Training rows alone"
-    assert forms["fer2013-unnamed-folders"]["test"] == dict(totals, train=0)
-    assert forms.get("course-folders") == (whole if course else None)
-    assert (results.find_table("course") or {}).get("official_split") == (whole if course else None)
 
 
 def test_shares_with_label_and_voters_are_of_the_disputed_images(recorded_project):

@@ -10,7 +10,7 @@ from fer_keras.results.comparisons import (
 from fer_keras.results.leaderboard import accuracy_table, as_csv, leaderboard, row_name, starts_from, with_interval
 from fer_keras.results.runs import (
     HISTORY_COLUMNS, Predictions, Run, as_published, comparable_fields, find_own_run, find_run, find_seeds, find_table,
-    identity, is_final, network_path, read_run, read_runs, read_table, record_data, run_folder, run_id, write_run,
+    identity, is_final, network_path, read_run, read_runs, read_table, run_folder, run_id, write_run,
     write_table,
 )
 from fer_keras.results.studies import (

@@ -1,4 +1,4 @@
-"""Records of runs, one JSON each with history and predictions beside it; recorded tables, those of FER-2013 too."""
+"""Records of runs, one JSON each with history and predictions beside it; recorded tables."""
 
 import collections
 import contextlib
@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from fer_keras import cards, paths
-from fer_keras.data import DataError, FaceDataset, audit, load_fer4, load_fer7, mean_faces
-from fer_keras.data.ferplus import names_emotion, plurality
-from fer_keras.evaluation import label_crowd_agreement, wilson
-from fer_keras.labels import REST, SPLITS
+from fer_keras.data import DataError, FaceDataset
+from fer_keras.evaluation import wilson
+from fer_keras.labels import SPLITS
 from fer_keras.names import check_name
 from fer_keras.recipes import RECIPES, Recipe, find_recipe
 from fer_keras.recipes.recipe import has_type
@@ -390,51 +389,8 @@ def find_table(name: str, *, folder: str | Path | None = None) -> Any:
             return dict(arrays)
 
 
-def record_data() -> str:
-    """Record audit, mean faces, published forms and agreement with FER+ of FER-2013, and the course set if it is there.
-
-    A form is made from FER-2013's rows as its reader does; Kaggle's folders train and validation, another kind of
-    selection, cannot be made so. The fingerprint of the data is returned.
-    """
-    faces = as_published(load_fer7())
-    write_table("audit", audit(faces).as_dict())
-    write_table("mean_faces", dict(zip(faces.classes, mean_faces(faces).round().astype(np.uint8), strict=True)))
-    if faces.votes is not None:
-        write_table("crowd", count_sides(faces, read_runs()))
-    folders = dataclasses.replace(faces, split=np.where(faces.split == "train", "train", "test"))
-    forms = {
-        "fer2013-csv": faces,
-        "challenge-csv": faces.select(splits=("train",)).resplit(0),
-        "fer2013-folders": faces,
-        "fer2013-unnamed-folders": folders.resplit(0, fractions=(0.9, 0.1, 0), within=("train",)),
-    }
-    with contextlib.suppress(DataError):
-        forms["course-folders"] = load_fer4(protocol="course")
-    official, counts = pd.Series(faces.split, index=faces.rows), {}
-    for name, form in forms.items():
-        table = pd.crosstab(as_published(form).split, official.loc[form.rows].to_numpy())
-        counts[name] = table.reindex(index=SPLITS, columns=SPLITS, fill_value=0).to_dict("index")
-    write_table("forms", counts)
-    if course := forms.get("course-folders"):
-        write_table("course", {"audit": audit(course).as_dict(), "official_split": counts["course-folders"]})
-    return faces.fingerprint
-
-
 def as_published(faces: FaceDataset) -> FaceDataset:
     """Faces to record figures of; a `DataError` if they call themselves FER-2013 and are not what was published."""
     if faces.difference:
         raise DataError(f"Figures are recorded on FER-2013 as it was published. Received: {faces.difference}.")
     return faces
-
-
-def count_sides(faces: FaceDataset, runs: Iterable[Run]) -> dict[str, dict[str, int]]:
-    """Count by run, on FER-2013's test rows, with whom predictions agree where the label and the FER+ voters differ."""
-    judged = np.where(names_emotion(faces.votes), plurality(faces.votes), "")
-    by_row, found = pd.Series(judged, index=faces.rows), {}
-    for run in runs:
-        labelled = run.recipe["data"] in ("fer7", "fer4") and run.classes[0] != REST
-        if labelled and run.protocol == "official" and "test" in run.metrics:
-            test, classes = run.predictions("test"), np.array(run.classes)
-            given = classes[test.labels], classes[test.probabilities.argmax(axis=1)], by_row.loc[test.rows].to_numpy()
-            found[run.run] = label_crowd_agreement(*given)
-    return found

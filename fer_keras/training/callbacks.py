@@ -168,22 +168,17 @@ class ExactResume(keras.callbacks.Callback):
             raise ValueError(f"Expected a finite loss. {received}. Lower the learning rate or clip gradients.{kept}")
         self.rows.append({"epoch": epoch + 1, **logs})
         self.early_stop = self.devices.broadcast(lambda: bool(self.model.stop_training))
-        if self.devices.first:
-            self.save()
         limit, seconds = self.job.minutes, sum(row["seconds"] for row in self.rows[self.begun :])
         out_of_time = limit is not None and self.devices.broadcast(lambda: seconds >= 60 * limit)
         self.model.stop_training = self.early_stop or out_of_time
+        if self.devices.first:
+            self.save(forced=self.job.force and not out_of_time)  # out of time, force begins anew next time
 
-    def end_force(self):
-        """Let force begin anew next time."""
-        memory, groups = load_state(self.path)
-        save_state(self.path, memory | {"forced": False}, groups)
-
-    def save(self):
+    def save(self, forced):
         """Write the state; of the callbacks, what differs from how they were given."""
         pairs = zip(self.remembered, self.fresh, strict=True)
         changed = [dict(memory_of(callback).items() - old.items()) for callback, old in pairs]
-        memory = {"precision": self.job.precision, "forced": self.job.force, "history": self.rows, "callbacks": changed}
+        memory = {"precision": self.job.precision, "forced": forced, "history": self.rows, "callbacks": changed}
         memory |= {"early_stop": self.early_stop, "resumed": self.resumed, "best": [self.best.epoch, self.best.value]}
         groups = {"network": self.best.network.get_weights(), "best": self.best.weights}
         groups["optimizer"] = [keras.ops.convert_to_numpy(each) for each in self.model.optimizer.variables]

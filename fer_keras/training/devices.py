@@ -9,6 +9,8 @@ import re
 import keras
 import numpy as np
 
+from fer_keras.recipes.recipe import has_type, plain
+
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
@@ -124,9 +126,10 @@ def choose(devices: str | int | None = None) -> Devices:
     It joins the group of processes that Keras' environment variables name. A `ValueError` if there are not so many
     devices, or the backend is not JAX.
     """
+    devices = plain(devices)
     if devices is None:
         return ONE
-    if devices != "all" and (not isinstance(devices, int) or isinstance(devices, bool) or devices < 1):
+    if devices != "all" and (not has_type(devices, int) or devices < 1):
         raise ValueError(f"`devices` must be 'all' or a number from 1, or None. Received: {devices!r}.")
     group, backend = named_group(), keras.backend.backend()
     if group and devices != "all":

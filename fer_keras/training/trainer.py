@@ -374,8 +374,6 @@ def record(job, network, predict, inputs, best, resume):
     epochs = f"{run.epochs_run} of {job.recipe.epochs} epochs, the last one whole"
     again = f"the same command{', without force,' * job.force} trains on"
     say(f"stopped after {epochs}, as {job.minutes:g} minutes had passed; {again}")
-    if job.force:
-        resume.end_force()
     return run
 
 
