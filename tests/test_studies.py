@@ -390,11 +390,11 @@ def test_one_run_where_several_are_expected_and_names_that_are_none_are_refused(
         with pytest.raises(ValueError, match=r"Expected pairs of runs"):
             results.comparison_table(pairs)
     for how, error in (
-        ({"split": "tst"}, "Did you mean 'test'"),
-        ({"classes": ("x",)}, "no class of FER-2013 'x'"),
-        ({"protocol": "own"}, "no published split of FER-2013 'own'"),
+        ({"split": "tst"}, "Unknown split 'tst'"),
+        ({"classes": ("x",)}, "Unknown class 'x'"),
+        ({"protocol": "own"}, "Unknown protocol 'own'. Expected one of: official"),
         ({"protocol": "folders"}, "of which the split has images"),
-        ({"classes": ()}, "of which the split has images"),
+        ({"classes": ()}, "one or more different names"),
     ):
         with pytest.raises(ValueError, match=error):
             results.majority_level(**how)

@@ -49,13 +49,7 @@ def draw_box(axes: Axes, stages: list[dict], place: float, width: float, largest
     if marks:
         axes.text(place, 0.5, "\n".join(marks), ha="center", va="center", fontsize=SMALL)
     word, _, size = box["label"].rpartition(" ") if "x" in box["label"].split(" ")[-1] else (box["label"], "", "")
-    parameters = short(sum(stage["parameters"] for stage in stages))
-    lines = [f"{len(stages)} × {word}" if len(stages) > 1 else word, size, parameters]
+    count = sum(stage["parameters"] for stage in stages)
+    count = f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k" if count >= 1000 else str(count or "")
+    lines = [f"{len(stages)} × {word}" if len(stages) > 1 else word, size, count]
     axes.text(place, -0.06, "\n".join(filter(None, lines)), ha="center", va="top", fontsize=6, linespacing=1.4)
-
-
-def short(parameters: int) -> str:
-    """Write a number of parameters in a few characters, such as "4.48 M"; nothing for none."""
-    if parameters < 1000:
-        return str(parameters or "")
-    return f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} k"

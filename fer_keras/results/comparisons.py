@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from fer_keras.data.dataset import check_known
 from fer_keras.evaluation import Comparison, calibration_error, compare, fit_temperature, with_temperature
 from fer_keras.evaluation.metrics import log_loss
 from fer_keras.labels import FER7, PUBLISHED_COUNTS, SPLITS
-from fer_keras.names import check_name
 from fer_keras.results.leaderboard import ACCURACY
 from fer_keras.results.runs import Run, as_list, as_run, as_runs, find_seeds
 
@@ -92,10 +92,9 @@ def level_table(runs: Iterable[Run | str]) -> pd.DataFrame:
 
 def majority_level(split: str = "test", *, classes: Sequence[str] = FER7, protocol: str = "official") -> float:
     """Accuracy of predicting the most frequent of some classes for every image of a published split of FER-2013."""
-    for kind, names, known in (("split", [split], SPLITS), ("class of FER-2013", classes, FER7)):
-        for name in names:
-            check_name(kind, name, known)
-    check_name("published split of FER-2013", protocol, PUBLISHED_COUNTS)
+    check_known("split", [split], SPLITS)
+    classes = check_known("class", classes, FER7)
+    check_known("protocol", [protocol], PUBLISHED_COUNTS)
     counts = dict(zip(FER7, PUBLISHED_COUNTS[protocol][SPLITS.index(split)], strict=True))
     counts = [counts[name] for name in classes]
     if not any(counts):
