@@ -179,7 +179,7 @@ def test_one_picture_is_no_batch_and_a_share_is_a_number(tmp_path):
         with pytest.raises(ValueError, match=r"Expected several pictures.*Received: .*Pass \[picture\]"):
             one.recognize_batch(source)
     stack = np.stack([quarters(0)] * 2)
-    for several in (stack, stack[..., 0], iter(stack), tuple(stack)):
+    for several in (stack, stack[..., 0], iter(stack), tuple(stack), pd.Series([*stack]).to_numpy()):
         assert len(one.recognize_batch(several)) == 2
     with pytest.raises(ValueError, match=r"`min_size` must be a share in .*\[0\.1\]"):
         fer_keras.recognize(ASTRONAUT, min_size=[0.1], **HAAR)

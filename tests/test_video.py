@@ -302,6 +302,17 @@ def test_what_is_no_video_ends_in_a_clear_error_and_leaves_nothing(clip, plain, 
         recognize(plain)
 
 
+CONTAINERS = "3gp:mp4v flv:FLV1 m1v:PIM1 m2ts:PIM1 mjpeg:MJPG mov:MJPG mpg:PIM1 nut:mp4v rm:RV10 ts:PIM1 vob:MPG2"
+
+
+@pytest.mark.parametrize("suffix_code", CONTAINERS.split())
+def test_videos_of_other_containers_are_read(suffix_code, tmp_path):
+    suffix, code = suffix_code.split(":")
+    pictures = [np.full((288, 352, 3), shade, np.uint8) for shade in range(0, 200, 20)]
+    place = moving.write(tmp_path / f"a.{suffix}", pictures, four=code)
+    assert len(list(video.Reader(place))) == len(pictures)
+
+
 def test_a_file_is_cut_off_if_it_ends_before_its_container_says(clip, plain, tmp_path):
     whole = [clip, plain, moving.write(tmp_path / "a.webm", PLAIN, four="VP80")]
     live = bytes.fromhex("1a45dfa3 82 4286 18538067 01ffffffffffffff 1f43b675 ff")  # a segment of unknown length

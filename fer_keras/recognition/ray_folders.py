@@ -59,7 +59,7 @@ def recognize_on_ray(
     recognizer, out = Recognizer(**options), as_path(out, "the path of a folder for the faces").resolve()
     folder, names, tables = find_pictures(path, out)
     number, network = len(names) + sum(tables.values()), recognizer.network
-    about = [network.name, network.card["sha256"], list(network.classes), recognizer.min_confidence]
+    about = [network.name, network.card.get("sha256"), list(network.classes), recognizer.min_confidence]
     more = [type(recognizer.detector).__name__, options.get("min_size"), recognizer.mirrored]
     size = begin(out, [str(path), *about, *more], max(FEWEST_PICTURES, min(MOST_PICTURES, number // MANY_PARTS)))
     parts = list(parts_left(folder, names, tables, out, size))

@@ -75,7 +75,7 @@ class Recognizer:
     def recognize_batch(self, sources: Iterable) -> list[list[Face]]:
         """Recognise the faces in each of several pictures, an iterable of what `recognize` takes, in one batch."""
         is_one = isinstance(sources, str | bytes | bytearray | memoryview) or hasattr(sources, "read")
-        is_array = isinstance(sources, np.ndarray) and np.prod(sources.shape[2:]) < 5  # channels
+        is_array = isinstance(sources, np.ndarray) and sources.ndim > 1 and np.prod(sources.shape[2:]) < 5  # channels
         if is_one or is_array or not isinstance(sources, Iterable):
             received = type(sources).__name__
             raise ValueError(f"Expected several pictures, such as a list. Received: {received}. Pass [picture].")

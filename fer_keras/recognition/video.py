@@ -40,11 +40,11 @@ CODES = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}  # wha
 ENCODERS = {"libx264": ["-crf", "20", "-preset", "veryfast"], "libopenh264": ["-b:v", "4M"]}  # of ffmpeg
 
 # How videos begin: MP4 and MOV, Matroska, AVI, GIF, PNG, JPEG, Ogg, FLV, WMV, MXF, DV, MPEG (streams; packets of 188,
-# 192, 204 bytes), IVF, Y4M. What begins otherwise may be a playlist or a script, for which FFmpeg opens other files.
+# 192, 204 bytes), IVF, Y4M, NUT, RM. What begins otherwise may be a playlist or a script, for which FFmpeg opens more.
 is_container = re.compile(
     rb"(?s)....(ftyp|moov|moof|mdat|free|skip|wide|pnot|styp|sidx|uuid)|\x1aE\xdf\xa3|RIFF....(AVI |WEBP)|GIF8|\x89PNG|"
-    rb"\xff\xd8\xff|OggS\0|FLV\1|0&\xb2u|\x06\x0e\x2b\x34|\x1f\x07\0|\0\0\0?\1|(G.{187}){3}|(.{4}G.{187}){3}|"
-    rb"(G.{203}){3}|DKIF\0\0|YUV4MPEG2 "
+    rb"\xff\xd8\xff|OggS\0|FLV\x01|0&\xb2u|\x06\x0e\x2b\x34|\x1f\x07\0|\0\0\0?\x01|(G.{187}){3}|(.{4}G.{187}){3}|"
+    rb"(G.{203}){3}|DKIF\0\0|YUV4MPEG2 |nut/multimedia|\.RMF"
 ).match
 
 
