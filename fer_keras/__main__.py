@@ -406,13 +406,9 @@ def video(
     """Recognise the expressions in a video. Ctrl-C keeps the table and the video that were written so far."""
     more = {"csv": csv, "every": every, "smoothing_seconds": smooth, "bars": bars or None}
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
-    return print_tracks(fer_keras.recognize_video(source, target, start=start, stop=stop, **options), source)
-
-
-def print_tracks(table, name, most=20):
-    """Print a line for each face that is seen long; return 0, 1 if the video broke off, 130 if it was stopped."""
+    table, most = fer_keras.recognize_video(source, target, start=start, stop=stop, **options), 20
     frames = table["id"].value_counts()
-    print(f"{name}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
+    print(f"{source}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
     classes = table.columns[table.columns.get_loc("detected") + 1 :]
     for number, rows in table[table["id"].isin(frames.index[:most])].groupby("id"):
         words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in rows[classes].mean().nlargest(3).items())

@@ -116,8 +116,10 @@ def check_card(card, place, fields: Iterable[str] = EXPORTED) -> dict:
     return card
 
 
-def read_dict(content: str | bytes | None) -> dict:
-    """Read a dict, such as a card, from JSON; an empty one if there is none."""
+def read_dict(content: str | bytes | Path | None) -> dict:
+    """Read a dict, such as a card, from JSON or from a file of it; an empty one if there is none."""
+    if isinstance(content, Path):
+        content = content.read_bytes() if content.is_file() else None
     try:
         found = json.loads(content or "null")
     except (ValueError, RecursionError):

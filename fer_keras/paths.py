@@ -13,7 +13,7 @@ from typing import TypeVar
 
 PACKAGE = Path(__file__).resolve().parent
 TABLES = (".csv", ".txt")  # how names of tables end
-COUNTER = itertools.count(1)
+COUNTER = itertools.count(1)  # of temporary folders, as threads may write beside one path
 T = TypeVar("T")
 
 
@@ -125,10 +125,7 @@ def opencv_path(path: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def temporary_folder(path: str | os.PathLike):
-    """Yield an empty folder `.NAME.N.PID.tmp` beside a path, for what is to be moved there; it goes with the context.
-
-    N is another one each time, as for threads. `sweep` removes it if the process is killed.
-    """
+    """Yield an empty folder beside a path, for what is to be moved there; it goes with the context, or by `sweep`."""
     path = Path(path)
     folder = path.with_name(f".{shortened(path.name, 225)}.{next(COUNTER)}.{os.getpid()}.tmp")
     remove(folder)  # of an earlier process with the same number, as in containers
@@ -183,10 +180,9 @@ def unfinished(path: Path):
 
 
 def sweep(folder: str | os.PathLike, name: str = "*") -> None:
-    """Remove what killed processes left in a folder: files and folders `.NAME.PID.tmp` whose process no longer runs.
+    """Remove what killed processes left in a folder, not below it: files and folders `.NAME.PID.tmp`, by a pattern.
 
-    `name` is a pattern as for `glob`; sub-folders are not searched. Processes are looked for on this machine only: of
-    several that share a folder, one must not sweep names that another writes. On Windows nothing is removed.
+    Of machines that share a folder, one must not sweep names that another writes. On Windows nothing is removed.
     """
     for path in Path(folder).glob(f".{name}.*.tmp"):
         found = re.fullmatch(r"\..+\.([1-9]\d{0,6})\.tmp", path.name, re.DOTALL)
@@ -200,11 +196,9 @@ def sweep(folder: str | os.PathLike, name: str = "*") -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole folder, if it is there and may be removed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    with contextlib.suppress(OSError):
+        path.unlink()  # which leaves a folder
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def check_writable(path: str | os.PathLike, suffixes: tuple | None = None) -> None:

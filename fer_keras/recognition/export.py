@@ -19,7 +19,7 @@ import onnx
 from keras import layers
 
 from fer_keras import data, paths
-from fer_keras.cards import check_card, digest_of
+from fer_keras.cards import check_card, digest_of, read_dict
 from fer_keras.data.synthetic_faces import make_faces
 from fer_keras.evaluation import wilson
 from fer_keras.labels import FER7, FERPLUS8
@@ -245,4 +245,4 @@ def read_card(path) -> dict:
     """The card of an exported file."""
     if Path(path).suffix == ".onnx":
         return networks.read_onnx(path).card
-    return check_card(networks.read_beside(Path(f"{path}.json")), f"{path}.json")
+    return check_card(read_dict(Path(f"{path}.json")), f"{path}.json")

@@ -108,7 +108,7 @@ def read_onnx(path):
     if not path.is_file():
         raise ValueError(f"{path}: Expected an .onnx file that fer_keras.export wrote. Received: no file there.")
     content, own, sibling = path.read_bytes(), path.with_name(f"{path.name}.json"), path.with_suffix(".json")
-    expected, found = str(read_beside(own).get("file_sha256")), hashlib.sha256(content).hexdigest()
+    expected, found = str(read_dict(own).get("file_sha256")), hashlib.sha256(content).hexdigest()
     if own.exists() and expected != found:
         what = f"SHA-256 {expected[:12]}. Received: {found[:12]}. It was changed, is broken, or its writing was stopped"
         raise ValueError(f"{path}: Expected the file that {own.name} describes, {what}: fetch or export it again.")
@@ -119,7 +119,7 @@ def read_onnx(path):
         received = f"Received: {str(error)[:200]} Export or fetch it again."
         raise ValueError(f"{path}: Expected a whole .onnx file. {received}") from error
     card = check_card(read_dict(session.get_modelmeta().custom_metadata_map.get(CARD)), path)
-    keras_card = read_beside(sibling)
+    keras_card = read_dict(sibling)
     if "recipe" in keras_card and keras_card.get("sha256", card["sha256"]) != card["sha256"]:
         what = "one exported from another file, as where shipping was stopped half way. Export it again: "
         command = f"python -m fer_keras export {path.with_suffix('.keras')} --out {path}; or ship it again"
@@ -134,11 +134,6 @@ def read_onnx(path):
     except Exception as error:  # such as NaN, or an input of another type
         raise ValueError(f"{path}: Expected a network that predicts. Received: {str(error)[:200]}") from error
     return network
-
-
-def read_beside(place):
-    """The dict in a JSON file; an empty one if there is none."""
-    return read_dict(place.read_bytes() if place.is_file() else None)
 
 
 def new_session(file, *, threads=None):
