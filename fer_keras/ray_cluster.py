@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 
+from fer_keras.names import import_part
+
 # Ray's own processes read these when they start: nothing is reported to its makers, only what ends the work is shown.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -21,10 +23,7 @@ def ray_cluster(address=None, *, cores=None):
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError(f'Many processes or machines need Ray: pip install "fer_keras[ray]". ({error})') from error
+    ray = import_part("ray")
     if ray.is_initialized():
         yield ray
         return

@@ -45,8 +45,9 @@ def test_a_zip_of_any_csv_is_read_and_cached(tmp_path, table, name, entries, mon
     file = write_zip(tmp_path / name, entries)
     files.expect(load_fer7(file), table)
     monkeypatch.setattr(archives, "unpack", None)  # the second read comes from the cache
-    files.expect(load_fer7(file.rename(tmp_path / "moved.zip")), table)
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["cache", "moved.zip", "temporary"]
+    (tmp_path / "moved").mkdir()
+    files.expect(load_fer7(file.rename(tmp_path / "moved" / name)), table)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["cache", "moved", "temporary"]
 
 
 def test_a_split_of_our_own_is_announced_and_votes_and_the_course_set_are_read(tmp_path, archive, table, capsys):

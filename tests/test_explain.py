@@ -182,7 +182,7 @@ def test_one_face_or_many_and_the_likeliest_class_or_any_and_no_wrong_arguments(
         ({"target_class": 4}, r"an int in 0\.\.3"),
         ({"target_class": [1, 2]}, "one for each of the 4 images"),
         ({"layer": "conv9"}, r"0 layers 'conv9' .*one of: .*conv2d"),
-        ({"images": FACES[:, :40]}, r"of shape \(48, 48, 1\)"),
+        ({"images": FACES[:, :40]}, r"of shape \(n, 48, 48, 1\)"),
         ({"images": FACES.astype(float) - 300}, r"in \[0, 255\]"),
         ({"model": build("dual-channel", 4)}, "has no convolution .* one of: .*conv2d.*; or method='occlusion'"),
         ({"model": dense}, "has no convolution .* one of: none, as no layer returns maps; or method='occlusion'"),

@@ -270,7 +270,7 @@ def test_parquet_is_read_with_its_votes_and_refused_with_a_column_missing_or_cut
     for load in (load_fer7, load_faces):
         files.refused(f"of-00001.parquet: Expected the {message}", load, other)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install 'fer_keras\[data\]'"):
+    with pytest.raises(ImportError, match=r'pip install "fer_keras\[data\]"'):
         load_fer7(tmp_path / "b")
 
 

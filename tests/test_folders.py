@@ -397,7 +397,7 @@ def test_what_is_not_ckplus_or_rafdb_is_refused(tmp_path, places):
         files.refused("a file. Pass a folder; load_faces", load, numbered / "train_labels.csv")
     for load in (load_ckplus, load_rafdb, load_folder, load_fer7, load_faces):
         for path in ("", b"faces", 1, *([None] if load not in (load_fer7, load_faces) else [])):
-            with pytest.raises(ValueError, match=f"`path` must be that of a file or folder.*Received: {path!r}"):
+            with pytest.raises(ValueError, match=f"Expected as `path` that of a file or folder.*Received: {path!r}"):
                 load(path)
     (listed / "basic" / "Image" / "aligned").rename(listed / "basic" / "Image" / "original")
     files.refused(r"aligned: Expected the aligned pictures. Received: no such folder", load_rafdb, listed)

@@ -27,7 +27,7 @@ ROOT, PACKAGE = paths.project(), paths.PACKAGE
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in PACKAGE.rglob("*.py")}
 # From the bottom up: a module imports what is below its level, or in its own room.
-LEVELS = "labels names paths ray_cluster < data < evaluation recipes < cards < results < models plots < training"
+LEVELS = "labels names paths < ray_cluster < data < evaluation recipes < cards < results < models plots < training"
 LEVELS += " < recognition < __main__ __pyinstaller"
 LEVEL = {room: level for level, rooms in enumerate(LEVELS.split("<")) for room in rooms.split()}
 WITHOUT_KERAS = {"labels", "names", "paths", "data", "evaluation", "recipes", "results", "plots"}

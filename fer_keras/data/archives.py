@@ -1,15 +1,12 @@
 """Zip and tar archives, unpacked with care into a folder that goes away."""
 
 import contextlib
-import lzma
 import os
 import stat
-import struct
 import tarfile
 import tempfile
 import uuid
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from fer_keras import paths
@@ -23,14 +20,11 @@ MAX_ENTRIES = 250_000
 MAX_DEPTH = 16  # folders in each other
 CHUNK = 2**20
 SPECIAL = "a link or a special file"
-# What the modules and their decompressors raise on broken archives; RuntimeError also of methods that Python lacks.
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
-BROKEN += (RuntimeError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
 
 
-def is_archive(path):
-    """True if a path is a file with the name of an archive."""
-    return path.name.lower().endswith(SUFFIXES) and path.is_file()
+def find_archive(path):
+    """The path itself, alone in a tuple, if it is a file with the name of an archive; else None."""
+    return (path,) if path.name.lower().endswith(SUFFIXES) and path.is_file() else None
 
 
 @contextlib.contextmanager
@@ -45,7 +39,7 @@ def unpacked(file: Path):
                 unpack(entries, read, file, folder)
         except DataError:
             raise
-        except BROKEN as error:
+        except Exception as error:  # of broken archives, the modules and their decompressors raise errors of any kind
             kind = "zip" if file.suffix.lower() == ".zip" else "tar"
             received = f"{type(error).__name__}: {str(error).replace(str(folder), str(file))[:200]}"
             raise DataError(f"{file}: Expected a whole {kind} archive. Received: {received}") from error

@@ -101,23 +101,6 @@ def draw_box(probability, n, size, generator):
     return np.column_stack([start, start + sides * hit[:, None], generator.integers(0, 256, n)])
 
 
-def warp(pixels, transform):
-    """Resample float `(n, height, width)` by `(n, 8)` maps from output to input: bilinear, nearest beyond borders."""
-    n, height, width = pixels.shape
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    a = transform[:, :, None, None]
-    source_x = np.clip(a[:, 0] * x + a[:, 1] * y + a[:, 2], 0, width - 1)
-    source_y = np.clip(a[:, 3] * x + a[:, 4] * y + a[:, 5], 0, height - 1)
-    left = np.minimum(source_x.astype(np.int32), width - 2)
-    top = np.minimum(source_y.astype(np.int32), height - 2)
-    right_part, lower_part = source_x - left, source_y - top
-    corner = np.arange(n)[:, None, None] * (height * width) + top * width + left
-    flat = pixels.ravel()
-    upper = flat[corner] * (1 - right_part) + flat[corner + 1] * right_part
-    lower = flat[corner + width] * (1 - right_part) + flat[corner + width + 1] * right_part
-    return upper * (1 - lower_part) + lower * lower_part
-
-
 def mix_targets(targets, plan):
     """`(n, classes)` targets, mixed as the plan mixes the pictures."""
     if plan.partner is None:

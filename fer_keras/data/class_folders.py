@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_keras import paths
 from fer_keras.data.dataset import DataError, FaceDataset, Problems, assemble, printable, say
 from fer_keras.data.images import decode, is_picture, read_regular
 from fer_keras.labels import FERPLUS8, SPLITS, USAGE_TO_SPLIT, check_classes, emotion
@@ -36,12 +37,9 @@ class Listed(NamedTuple):
 
 
 def load_folder(
-    path: str | os.PathLike,
-    *,
-    classes: tuple[str, ...] | None = None,
-    image_size: tuple[int, int] = (48, 48),
+    path: str | os.PathLike, *, classes: tuple[str, ...] | None = None, image_size: tuple[int, int] = (48, 48),
     on_error: str = "raise",
-) -> FaceDataset:
+) -> FaceDataset:  # fmt: skip
     """Read the pictures of class folders as grey faces of one size, whatever their proportions were.
 
     Args:
@@ -73,9 +71,7 @@ def load_folder(
 
 def given_path(path, *, to_folder=False):
     """A path as a caller gives it, `~` in it expanded; an error if it is none, or leads to no folder but must."""
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise ValueError(f"`path` must be that of a file or folder, a str or a `Path`. Received: {path!r}. Pass one.")
-    given = Path(os.path.expanduser(path))
+    given = paths.expand(paths.as_path(path, "as `path` that of a file or folder, a str or a `Path`"))
     if to_folder and not given.is_dir():
         received = "a file. Pass a folder; load_faces reads archives" if given.exists() else "no such folder"
         raise DataError(f"{given}: Expected a folder of pictures. Received: {received}.")
@@ -156,10 +152,8 @@ def find_trees(root):
     # An archive unpacked twice leaves images/images beside images/train.
     others = [folder for folder in found.pop(None, []) if folder.name != root.name]
     if others or "train" not in found:
-        received = f"{', '.join(names)}. {advice}"
-        raise DataError(
-            f"{root}: Expected folders of classes, or of splits with train among them. Received: {received}"
-        )
+        expected = "Expected folders of classes, or of splits with train among them"
+        raise DataError(f"{root}: {expected}. Received: {', '.join(names)}. {advice}")
     return {split: found[split][0] for split in SPLITS if split in found}
 
 

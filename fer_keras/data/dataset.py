@@ -30,8 +30,7 @@ class Problems:
     """The faults of one source: `on_error="raise"` raises the first, `"skip"` collects `.messages`."""
 
     def __init__(self, on_error="raise"):
-        if on_error not in (known := ("raise", "skip")):
-            raise ValueError(f"`on_error` must be one of {known}. Received: {on_error!r}.")
+        check_known("on_error", [on_error], ("raise", "skip"))
         self.on_error, self.messages = on_error, []
 
     def add(self, file, where, message):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_keras.data.class_folders import is_folder, scan
+from fer_keras.data.class_folders import SIDE, is_folder, scan
 from fer_keras.data.dataset import DataError, assemble
 from fer_keras.data.images import decode
 from fer_keras.labels import FER7, FERPLUS_VOTES, NUM_IMAGES, NUM_TRAINING, USAGE_TO_SPLIT
+from fer_keras.names import import_part
 
 COLUMNS = ("emotion", "pixels", "Usage")
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
@@ -19,7 +20,6 @@ PARQUET_NAMES = tuple(f"fer2013-{usage.lower()}.parquet" for usage in USAGE_TO_S
 PARQUET_COLUMNS = ("row", "Usage", "emotion", "png")
 VOTES = [f"ferplus_{name}" for name in FERPLUS_VOTES]
 TAGGERS = 10  # people who voted on each image
-SIDE = 48
 LABELS = {str(label).encode(): label for label in range(len(FER7))}
 BLANKS = b' "\t\r\n'  # around a field
 
@@ -170,11 +170,9 @@ def parse_pixels(text):
 
 def find_parquet(path):
     """The three Parquet files in a folder, or up to two levels below; None if they are not there together."""
-    for first in files_named(path, PARQUET_NAMES[:1])[:1]:
-        beside = {item.name.lower(): item for item in first.parent.iterdir() if item.is_file()}
-        if set(PARQUET_NAMES) <= set(beside):
-            return tuple(beside[name] for name in PARQUET_NAMES)
-    return None
+    first = files_named(path, PARQUET_NAMES[:1])[:1]
+    beside = {item.name.lower(): item for file in first for item in file.parent.iterdir() if item.is_file()}
+    return tuple(beside[name] for name in PARQUET_NAMES) if set(PARQUET_NAMES) <= set(beside) else None
 
 
 def read_parquet(files, problems):
@@ -228,10 +226,7 @@ def read_table(file):
     """One Parquet file as a `pandas.DataFrame`; a `DataError` says what is wrong with it as a whole."""
     import pandas as pd
 
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise ImportError("Reading Parquet needs pyarrow. Install it: pip install 'fer_keras[data]'") from error
+    pyarrow = import_part("pyarrow")
     try:
         table = pd.read_parquet(file, engine="pyarrow")
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, pyarrow.ArrowException) as error:

@@ -20,7 +20,7 @@ from fer_keras.labels import FERPLUS8, FERPLUS_TO_CLASS, FERPLUS_VOTES, SPLITS
 
 COLUMNS = ("Usage", "Image name", *FERPLUS_VOTES)
 COUNTS = {str(votes).encode(): votes for votes in range(TAGGERS + 1)}
-EMOTIONS = tuple(FERPLUS_TO_CLASS[name] for name in FERPLUS_VOTES if name in FERPLUS_TO_CLASS)
+EMOTIONS = tuple(FERPLUS_TO_CLASS.values())
 NUM_LEADING = 3  # emotions that mode "probability" takes at most
 
 

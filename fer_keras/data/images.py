@@ -149,12 +149,12 @@ def on_black(picture):
     return Image.alpha_composite(black, picture.convert("RGBA")) if black else picture
 
 
-def as_batch(images, size: tuple[int, int]) -> np.ndarray:
+def as_batch(images, size: tuple[int, ...]) -> np.ndarray:
     """Grey faces as an array `(n, height, width, 1)`; a `ValueError` on another size, range or scale."""
-    images = np.asarray(images)
+    images, shape = np.asarray(images), (*size, 1)[:3]
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[1:] != (*size, 1):
-        expected = f"`images` must be grey faces of shape (n, {size[0]}, {size[1]}, 1)"
+    if images.ndim != 4 or images.shape[1:] != shape:
+        expected = f"`images` must be grey faces of shape (n, {', '.join(map(str, shape))})"
         raise ValueError(f"{expected}. Received: shape {images.shape}. Cut out the face and resize it first.")
     check_pixels(images)
     return images if images.dtype.kind in "iuf" else images.astype(np.float32)

@@ -19,6 +19,7 @@ from fer_keras.data import fer2013_tables as tables
 from fer_keras.data.class_folders import given_path, load_folder, scan
 from fer_keras.data.dataset import PROTOCOLS, DataError, FaceDataset, Problems, check_known, printable, say
 from fer_keras.labels import FER4, FER7, FERPLUS8, NUM_IMAGES, SPLITS
+from fer_keras.names import import_part
 
 # fer2013.csv as the challenge published it; with its version, kagglehub finds an earlier download without a network.
 KAGGLE = "deadskull7/fer2013/versions/1"
@@ -74,7 +75,7 @@ LAYOUTS = (  # tried from the first to the last
     Layout("ferplus-folders", "for load_ferplus, folders FER2013Train, FER2013Valid, FER2013Test of pictures and "
            "label.csv", ferplus.find_folders, ferplus.read_folders, cached=False, classes=FERPLUS8),
     Layout("archive", "an archive (.zip, .tar.gz) of one of these",
-           lambda path: (path,) if archives.is_archive(path) else None, read_archive, classes=None, protocol=None),
+           archives.find_archive, read_archive, classes=None, protocol=None),
 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def recognise(path, *, protocol=None):
 def identify(path, *, protocol=None):
     """As `recognise`; a `DataError` that lists the layouts if nothing lies there, or nothing known."""
     if not path.exists():
-        raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check the path.")
+        raise DataError(f"{path}: Expected data here. Received: no such file or folder. Check it, or FER_KERAS_DATA.")
     if found := recognise(path, protocol=protocol):
         return found
     if path.suffix.lower() == ".parquet" and path.is_file():
@@ -226,7 +227,7 @@ def load_faces(path: Source = None, *, on_error: str = "raise") -> FaceDataset:
                 error = error or raised
                 if not may_be_own:
                     raise
-        with archives.unpacked(place) if archives.is_archive(place) else contextlib.nullcontext(place) as folder:
+        with archives.unpacked(place) if archives.find_archive(place) else contextlib.nullcontext(place) as folder:
             kinds = ((other_sets.is_rafdb, other_sets.load_rafdb), (other_sets.is_ckplus, other_sets.load_ckplus))
             for load in (*(load for is_it, load in kinds if is_it(folder)), load_folder):
                 try:
@@ -293,22 +294,13 @@ def check_fits(place, found, what, classes, protocol):
 
 def given(path):
     """A path, else what `FER_KERAS_DATA` says, else None."""
-    if path is not None:
-        return given_path(path)
-    place = paths.asked("FER_KERAS_DATA")
-    if place and not place.exists():
-        raise DataError(f"FER_KERAS_DATA={place}: Expected FER-2013 there. Received: no such file or folder.")
-    return place
+    return paths.asked("FER_KERAS_DATA") if path is None else given_path(path)
 
 
 def download():
     """The folder of Kaggle's download, kept by `kagglehub`; the error that says the ways to get the data if none is."""
     try:
-        import kagglehub
-
-        return Path(kagglehub.dataset_download(KAGGLE))
-    except ImportError:
-        tried = "kagglehub is not installed: pip install 'fer_keras[data]'."
+        return Path(import_part("kagglehub").dataset_download(KAGGLE))
     except Exception as error:  # kagglehub's exceptions have no base class of their own
         tried = f"Kaggle did not give {KAGGLE}: {type(error).__name__}: {str(error)[:200]}"
     layouts = "".join(f"\n       - {layout.description}" for layout in LAYOUTS)

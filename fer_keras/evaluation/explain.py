@@ -12,7 +12,7 @@ from keras import layers, ops
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from fer_keras.data.images import check_pixels
+from fer_keras.data.images import as_batch
 from fer_keras.evaluation import heatmaps
 from fer_keras.evaluation.intervals import mean_with_interval
 
@@ -284,19 +284,15 @@ def check_faces(model, images, target_class=None):
     """Images as float32 `(n, height, width, 1)` and their classes as int `(n,)`, or None; a `ValueError` on others."""
     check_model(model)
     size, images = tuple(model.inputs[0].shape[1:]), np.asarray(images)
-    images = images.reshape(1, *size) if images.shape in (size, size[:2]) else images
-    if images.ndim != 4 or images.shape[1:] != size:
-        expected = f"`images` must be grey faces of shape {size} or (n, {', '.join(map(str, size))})"
-        raise ValueError(f"{expected}. Received: shape {images.shape}. Cut out the face and resize it first.")
-    check_pixels(images)
+    images = as_batch(images[None] if images.shape in (size, size[:2]) else images, size).astype(np.float32)
     if target_class is None:
-        return images.astype(np.float32), None
+        return images, None
     classes, target = range(max(model.outputs[0].shape[-1], 2)), np.asarray(target_class)
     is_whole = target.shape in ((), (len(images),)) and np.issubdtype(target.dtype, np.integer)
     if not is_whole or not np.isin(target, classes).all():
         expected = f"`target_class` must be an int in 0..{classes[-1]}, or one for each of the {len(images)} images"
         raise ValueError(f"{expected}. Received: {target}. Leave it out for the likeliest class.")
-    return images.astype(np.float32), np.broadcast_to(target, len(images)).astype(np.int64)
+    return images, np.broadcast_to(target, len(images)).astype(np.int64)
 
 
 def measure_explanations(network, images: np.ndarray, labels: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:

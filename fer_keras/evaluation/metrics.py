@@ -14,14 +14,9 @@ SMALLEST = 1e-7  # probability, before a logarithm is taken: Keras' epsilon
 
 
 def summarise(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    *,
-    split: str,
-    copies: ArrayLike | None = None,
-    views: str = "single",
-) -> dict:
+    labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str], *, split: str,
+    copies: ArrayLike | None = None, views: str = "single",
+) -> dict:  # fmt: skip
     """Compute the metrics of one split with 95 % intervals, as a run's record holds them: plain values.
 
     Args:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from fer_keras.data.augmentation import warp
 from fer_keras.evaluation.intervals import accuracy_with_interval
 
 # By kind of corruption: its unit, and its levels from none to severe.
@@ -51,12 +50,8 @@ def corrupt(images: np.ndarray, kind: str, level: float, *, seed: int = 0) -> np
         pixels = pixels + generator.normal(0, level, pixels.shape)
     elif kind == "darkness":
         pixels = pixels * (1 - level)
-    elif kind == "rotation":  # about the centre
-        turns = np.deg2rad(level * generator.choice((-1, 1), len(pixels)))
-        cosine, sine, zero = np.cos(turns), np.sin(turns), np.zeros(len(turns))
-        y, x = ((side - 1) / 2 for side in pixels.shape[1:])
-        rows = cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y, zero, zero
-        pixels = warp(pixels, np.stack(rows, axis=1).astype(np.float32))
+    elif kind == "rotation":
+        pixels = rotate(pixels, np.deg2rad(level * generator.choice((-1, 1), len(pixels))))
     elif kind == "resolution":  # smaller by averaging, and enlarged again
         size = pixels.shape[2], pixels.shape[1]
         small = [max(1, round(side / level)) for side in size]
@@ -93,3 +88,22 @@ def blur(pixels, sigma):
     from scipy import ndimage
 
     return ndimage.gaussian_filter(pixels, sigma, radius=int(np.ceil(3 * sigma)), mode="nearest", axes=(1, 2))
+
+
+def rotate(pixels, angles):
+    """Turn `(n, height, width)` pixels by radians about the centre: bilinear, the border's pixels going on beyond."""
+    n, height, width = pixels.shape
+    cosine, sine, x, y = np.cos(angles), np.sin(angles), (width - 1) / 2, (height - 1) / 2
+    entries = cosine, sine, x - cosine * x + sine * y, y - sine * x - cosine * y
+    cosine, sine, right, down = np.stack(entries).astype(np.float32)[..., None, None]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    source_x = np.clip(cosine * x - sine * y + right, 0, width - 1)
+    source_y = np.clip(sine * x + cosine * y + down, 0, height - 1)
+    left = np.minimum(source_x.astype(np.int32), width - 2)
+    top = np.minimum(source_y.astype(np.int32), height - 2)
+    right_part, lower_part = source_x - left, source_y - top
+    corner = np.arange(n)[:, None, None] * (height * width) + top * width + left
+    flat = pixels.ravel()
+    upper = flat[corner] * (1 - right_part) + flat[corner + 1] * right_part
+    lower = flat[corner + width] * (1 - right_part) + flat[corner + width + 1] * right_part
+    return upper * (1 - lower_part) + lower * lower_part
