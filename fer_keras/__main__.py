@@ -78,7 +78,6 @@ class QuietTensorFlow:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        """Find `tensorflow` only."""
         spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "tensorflow" else None
         if spec:
             spec.loader.exec_module = silent_stderr()(spec.loader.exec_module)
@@ -110,7 +109,6 @@ def choice(kind, *names, more="", free=()):
 check_recipe, check_space = known("recipe", "fer_keras:RECIPES"), known("search space", "fer_keras.recipes:SPACES")
 NETWORKS = "fer_keras.recognition.networks:network_names"
 check_trained, check_network = known("recipe", NETWORKS), known("network", NETWORKS, (".keras", ".h5", ".onnx"))
-check_devices = known("choice of devices", ("all",), tuple("0123456789"))
 NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
 
 # Arguments and options, in the order of the commands. Without a name, an option is called as its parameter.
@@ -124,8 +122,8 @@ Minutes = Annotated[float | None, Option(metavar="N", min=0, help="begin no epoc
 Force = Annotated[bool, Option("--force", help="train although there is a record, and overwrite it")]
 Record = Annotated[bool, Option("--record", help="for maintainers: write to reports/results, not to build/results")]
 Precision = Annotated[str, choice("precision", "float32", "mixed_bfloat16")]
-Devices = Annotated[str | None, Option(metavar="all|N",
-    help="split each batch over all devices or N (JAX)", callback=check_devices)]
+Devices = Annotated[str | None, Option(metavar="all|N", help="split each batch over all devices or N (JAX)",
+    callback=known("choice of devices", ("all",), tuple("0123456789")))]
 Tensorboard = Annotated[str | None, Option(metavar="DIR", help="write TensorBoard's logs there")]
 Checkpoints = Annotated[str | None, Option(metavar="DIR", help="save the network there whenever validation loss falls")]
 SpaceName = Annotated[str | None, Argument(metavar="SPACE", help="none lists the search spaces", callback=check_space)]

@@ -29,7 +29,6 @@ class OnnxNetwork(BaseNetwork):
         self.size = tuple(card["size"])  # (height, width) of the faces that it takes
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Predict one batch."""
         return self.session.run(None, {self.session.get_inputs()[0].name: images.astype(np.float32)})[0]
 
     def __reduce__(self):
