@@ -57,6 +57,7 @@ RECIPES = (
     make(WEIGHTED_4, "fer-small-4@weighted", "fer-small with weighted pooling, four classes"),
     make(SMALL | FROM_SEVEN | FERPLUS, "fer-small-ferplus", "fer-small on FER+", start_recipe="fer-small"),
     BASES,
+    make(BASE | FROM_SEVEN, "fer-base-4", "fer-base, four classes", start_recipe="fer-base", data="fer4"),
     make(BASE | FROM_SEVEN | FERPLUS, "fer-base-ferplus", "fer-base on FER+", start_recipe="fer-base"),
     make(MEAN, "fer-ensemble", "fer-base and five fer-small", members=all_seeds(SMALLS, WEIGHTEDS, BASES)),
     make(BASE, "fer-large", "fer-large", model="fer-large", epochs=150, note="Prepared for accelerators."),
