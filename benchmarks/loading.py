@@ -91,7 +91,7 @@ def csv_pieces(file, folder, few):
     warm, numbers = folder / "warm", itertools.count()
     return {
         BYTES: file.read_bytes,
-        PARSE: lambda: fer2013_tables.read_csv((file,), Problems("raise")),
+        PARSE: lambda: fer2013_tables.parse_csv(file, fer2013_tables.COLUMNS, Problems("raise"), protocol="official"),
         FIRST: lambda: load(file, folder / f"cold-{next(numbers)}"),
         SECOND: lambda: load(file, warm),
         PANDAS: lambda: parse_with_pandas(file),
