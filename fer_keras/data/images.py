@@ -37,11 +37,17 @@ def is_picture(name):
 def read_regular(path):
     """The bytes of a regular file; a `DataError` if it is none, or larger than any picture."""
     try:
-        with open(path, "rb", opener=lambda path, _: os.open(path, OPEN)) as file:
-            about = os.fstat(file.fileno())
+        file = os.open(path, OPEN)  # a file object would take longer to make than to read
+        try:
+            about = os.fstat(file)
             is_file, size = stat.S_ISREG(about.st_mode), about.st_size
-            if is_file and size <= MAX_BYTES:
-                return file.read(size)
+            content = os.read(file, size) if is_file and size <= MAX_BYTES else b""
+            while 0 < len(content) < size and (more := os.read(file, size - len(content))):
+                content += more
+        finally:
+            os.close(file)
+        if is_file and size <= MAX_BYTES:
+            return content
         received = f"one of {size:,}" if is_file else "a folder, a pipe or a device"
     except (OSError, ValueError) as error:
         received = getattr(error, "strerror", None) or str(error)
@@ -75,9 +81,10 @@ def open_picture(file):
                 body = stream.read(length + 4)
                 parts += () if kind in PNG_TEXTS else (head, body)
             file = io.BytesIO(b"".join(parts))
-    size = int.from_bytes(head[:4], "big") if head[4:8] == b"ftyp" else 0
-    brands = {head[start : start + 4] for start in range(8, min(size, len(head)), 4)}
-    is_heic = not brands.isdisjoint(HEIC) and brands.isdisjoint({b"avif", b"avis"})  # which Pillow itself reads
+    if is_heic := head[4:8] == b"ftyp":
+        end = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[start : start + 4] for start in range(8, end, 4)}
+        is_heic = not brands.isdisjoint(HEIC) and brands.isdisjoint({b"avif", b"avis"})  # which Pillow itself reads
     if is_heic:
         try:
             import pillow_heif
@@ -123,9 +130,9 @@ def upright(picture):
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise DataError(f"Expected a picture of at most {MAX_PIXELS:,} pixels. Received: {width}x{height}.")
-    has_16_bits = ";16" in str(getattr(picture, "tile", ""))
+    has_16_bits = picture.mode[0] not in "IL1" and ";16" in str(getattr(picture, "tile", ""))
     picture.load()  # which turns a TIFF
-    if has_16_bits and picture.mode[0] != "I":  # of a picture in colour, Pillow keeps the upper 8
+    if has_16_bits:  # of a picture in colour, Pillow keeps the upper 8
         high = max(high for _, high in picture.convert("RGB").getextrema())
         if high < 64:
             received = f"values up to {256 * high + 255:,}, of fewer bits. Scale them, or save it with 8 bits a channel"
