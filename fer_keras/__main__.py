@@ -109,6 +109,7 @@ def choice(kind, *names, more="", free=()):
 check_recipe, check_space = known("recipe", "fer_keras:RECIPES"), known("search space", "fer_keras.recipes:SPACES")
 NETWORKS = "fer_keras.recognition.networks:network_names"
 check_trained, check_network = known("recipe", NETWORKS), known("network", NETWORKS, (".keras", ".h5", ".onnx"))
+SHOWN = 20  # faces of a video
 NETWORK = "a shipped network, a trained recipe, or a .keras file with its card or with --classes"
 
 # Arguments and options, in the order of the commands. Without a name, an option is called as its parameter.
@@ -404,15 +405,15 @@ def video(
     """Recognise the expressions in a video. Ctrl-C keeps the table and the video that were written so far."""
     more = {"csv": csv, "every": every, "smoothing_seconds": smooth, "bars": bars or None}
     options = recognizer_options(weights, classes, detector, min_confidence, mirrored, **more)
-    table, most = fer_keras.recognize_video(source, target, start=start, stop=stop, **options), 20
+    table = fer_keras.recognize_video(source, target, start=start, stop=stop, **options)
     frames = table["id"].value_counts()
     print(f"{source}: {table.attrs['frames']:,} frames; faces followed: {len(frames):,}")
     classes = table.columns[table.columns.get_loc("detected") + 1 :]
-    for number, rows in table[table["id"].isin(frames.index[:most])].groupby("id"):
+    for number, rows in table[table["id"].isin(frames.index[:SHOWN])].groupby("id"):
         words = ", ".join(f"{emotion} {mean:.2f}" for emotion, mean in rows[classes].mean().nlargest(3).items())
         print(f"face {number}: {rows['time'].iloc[0]:.1f} to {rows['time'].iloc[-1]:.1f} s, in the mean {words}")
-    if len(frames) > most:
-        print(f"and {len(frames) - most:,} that are seen for a shorter time; --csv writes them all")
+    if len(frames) > SHOWN:
+        print(f"and {len(frames) - SHOWN:,} that are seen for a shorter time; --csv writes them all")
     return {"whole": 0, "broken": 1, "stopped": 130}[table.attrs["ended"]]
 
 

@@ -53,6 +53,8 @@ class Audit:
         return table.rename_axis("finding")
 
     def __str__(self):
+        import pandas as pd
+
         table = self.table().astype(object)
         lines = [
             f"{self.source} ({self.protocol} split, fingerprint {self.fingerprint}, {self.skipped:,} skipped)",
@@ -64,7 +66,7 @@ class Audit:
             lines.append(f"This is not the complete FER-2013. {difference}")
         if self.agreement is not None:
             lines.append("share of labels that are the FER+ plurality, if at least half of the votes name an emotion")
-            shares = type(table)(self.agreement).rename_axis("class")
+            shares = pd.DataFrame(self.agreement).rename_axis("class")
             lines.append(shares.to_string(na_rep="", float_format="{:.3f}".format))
         return "\n".join(lines)
 

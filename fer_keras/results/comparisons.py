@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from fer_keras.data.dataset import check_known
@@ -26,8 +25,10 @@ def compare_runs(first: Run | str, second: Run | str, *, split: str | None = Non
     runs = as_run(first), as_run(second)
     splits = [split or run.scores["split"] for run in runs]
     found = [run.predictions(name) for run, name in zip(runs, splits, strict=True)]
-    pairs = zip(runs, found, strict=True)
-    images = [(run.protocol, run.classes, *np.transpose(each[:2]).tolist()) for run, each in pairs]
+    images = [
+        (run.protocol, run.classes, each.rows.tolist(), each.labels.tolist())
+        for run, each in zip(runs, found, strict=True)
+    ]
     # Rows are numbers of published images; of one's own they are just counted, and those of train may be a part.
     own = {run.data["fingerprint"] for run in runs if run.protocol in ("own", "joined", "drawn")}
     own = own if len({run.recipe.get("train_fraction", 1.0) for run in runs}) == 1 else ()

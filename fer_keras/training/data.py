@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 
-from fer_keras import data
+from fer_keras import data, paths
 from fer_keras.data import FaceDataset
 from fer_keras.data.dataset import four_fifths, say
 from fer_keras.data.load import recognise
@@ -36,11 +35,11 @@ def load_recipe_data(recipe: Recipe, path: str | os.PathLike | None = None, *, a
     `any_split` takes another split or data set, in the recipe's classes, for the variant of `recipes.for_split`.
     """
     classes, ferplus = recipe.label_classes, recipe.data.startswith("ferplus")
-    if path and not Path(path).expanduser().exists():
+    if path and not paths.expand(path).exists():
         raise data.DataError(f"{path}: Expected a data set. Received: no such path. Pass where it lies (--data).")
     if recipe.data == "own":
         return with_validation(data.load_folder(path, classes=classes))
-    form, _ = (path and recognise(Path(path).expanduser())) or (None, None)
+    form, _ = (path and recognise(paths.expand(path))) or (None, None)
     # The votes of FER+ follow the official split alone. What is of no form is another data set.
     if any_split and path and (form is None or (ferplus and form.protocol not in (None, "official"))):
         return with_validation(select_classes(recipe, data.load_faces(path)))
@@ -66,7 +65,7 @@ def with_validation(faces: FaceDataset) -> FaceDataset:
         advice = "Add some, or draw a part: faces.resplit(0)."
         raise ValueError(f"Expected training images. Received: none in {faces.source}. {advice}")
     validation = faces.split == "validation"
-    by_person = "by person" in faces.source and (faces.rows >= PER_PERSON).all()
+    by_person = (faces.rows >= PER_PERSON).all()  # as CK+'s alone are
     missing = np.setdiff1d(faces.labels, faces.labels[validation])
     if not len(missing) or (validation.any() and (faces.protocol != "own" or by_person)):
         return faces

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fer_keras import paths, recipes
+from fer_keras import paths
 from fer_keras.data import FaceDataset, load_faces
 from fer_keras.data.dataset import say
 from fer_keras.evaluation import with_temperature
@@ -19,7 +19,16 @@ from fer_keras.labels import SPLITS
 from fer_keras.models import BUILDERS, build, multiply_adds, weights
 from fer_keras.models.transfer import backbones_in, fine_tune
 from fer_keras.names import check_name
-from fer_keras.recipes import Recipe, find_recipe, for_split, make_targets, to_recipe_classes, variant_for
+from fer_keras.recipes import (
+    RECIPES,
+    Recipe,
+    describe,
+    find_recipe,
+    for_split,
+    make_targets,
+    to_recipe_classes,
+    variant_for,
+)  # fmt: skip
 from fer_keras.results import HISTORY_COLUMNS, Run, combine, find_own_run, run_id, write_run
 from fer_keras.results.runs import identity, is_final, network_path, reading, run_folder
 from fer_keras.results.studies import check_stacking
@@ -130,9 +139,9 @@ def fit(
     if epochs not in (None, recipe.epochs):
         warmup = recipe.warmup_epochs
         warmup = warmup * epochs / recipe.epochs if warmup >= epochs else warmup  # else it would not end
-        # Before the name of the data that it is a variant for: a recipe that becomes one here is called so.
-        end = f"@{recipe.protocol}" if recipe.name not in recipes.RECIPES else ""
-        name = f"{recipe.name.removesuffix(end)}@epochs-{epochs}{end * recipe.name.endswith(end)}"
+        # Before the name of the data that it is a variant for: a recipe that becomes one later is called so.
+        base = recipe.name if recipe.name in RECIPES else recipe.name.removesuffix(f"@{recipe.protocol}")
+        name = f"{base}@epochs-{epochs}{recipe.name.removeprefix(base)}"
         recipe = dataclasses.replace(recipe, name=name, epochs=epochs, warmup_epochs=warmup, final=False)
     with job.devices.together(), contextlib.ExitStack() as after:  # float32 whatever the global policy says
         after.callback(keras.config.set_dtype_policy, keras.config.dtype_policy())
@@ -406,7 +415,7 @@ def fit_model(model, job, epochs, batch_size):
         raise ValueError(f"{words}. Begin it with keras.Input of that shape and keras.layers.Resizing.")
     how = {"class_names": faces.classes, "protocol": faces.protocol, "epochs": epochs, "batch_size": batch_size}
     how["monitor"] = monitor_of(job.callbacks)
-    job = dataclasses.replace(job, recipe=recipes.describe(model, **how), faces=faces)
+    job = dataclasses.replace(job, recipe=describe(model, **how), faces=faces)
     if recorded := find_record(job):
         model.optimizer.build(model.trainable_variables)
         with reading(network_path(recorded), "the values of this model"):
